@@ -1,0 +1,1 @@
+"""relay/base/storage."""
