@@ -1,0 +1,47 @@
+"""Time, handed in: wall time for what is stored and shown, monotonic time for timers.
+
+Promises two readings and their text forms. What a clock jump may do to a stored time is the caller's
+business; timers and deadlines never use wall time.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+MINUTE = 60.0
+HOUR = 3600.0
+DAY = 86400.0
+
+
+class Clock:
+    """The machine's clock. Tests hand in a subclass whose hands they move."""
+
+    def now(self) -> float:
+        """Wall time, Unix seconds (UTC)."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Seconds that never jump; only differences mean anything."""
+        return time.monotonic()
+
+
+def iso(at: float) -> str:
+    """Unix seconds as RFC 3339 in UTC with whole seconds: `2026-05-01T14:05:30Z`."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def hms(at: float) -> str:
+    """The time of day in UTC, as refusals name it: `14:05:30Z`."""
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%SZ")
+
+
+def rfc5322(at: float) -> str:
+    """Unix seconds as an RFC 5322 §3.3 date-time in UTC."""
+    return format_datetime(datetime.fromtimestamp(int(at), UTC))
+
+
+def utc_day(at: float) -> str:
+    """The UTC calendar day, `YYYY-MM-DD`."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")

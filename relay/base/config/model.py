@@ -1,0 +1,316 @@
+"""The settings model: sections, keys, defaults, bounds. No reading, no checking of the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+Bytes = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
+Role = Literal["submission", "http", "delivery", "recheck", "dns", "sandbox"]
+
+
+def key(default: Any, says: str) -> Any:
+    """A config key: its default and the sentence that explains it."""
+    return Field(default=default, description=says)
+
+
+class Section(BaseModel):
+    """A table of the file. Unknown keys are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Server(Section):
+    """Who this relay is."""
+
+    hostname: str = key("localhost", "The relay's own name: in its greeting, in EHLO to others, in Received.")
+    public_url: str = key("http://127.0.0.1:8080", "Where members reach the pages and the API, without a slash at the end.")
+    notice_from: str = key("", "Sender of the relay's own mail; empty: postmaster@ the pool domain, else the hostname.")
+    operator_email: str = key("", "Where alarms for the operator go; empty: only the log.")
+    production: bool = key(False, "True refuses made-up certificates, plain http URLs and default names.")
+    data_dir: Path = key(Path("posthouse-data"), "Folder of the database, the master key and made-up certificates.")
+    trusted_proxies: list[str] = key(["127.0.0.1", "::1"], "Networks whose X-Forwarded-For is believed on the HTTP port.")
+    shutdown_seconds: Seconds = key(20.0, "How long SIGTERM lets work in flight finish before it is given back.")
+
+
+class Database(Section):
+    """Where everything is kept."""
+
+    url: str = key("sqlite:///posthouse.db", "sqlite:///FILE (relative to data_dir) or postgresql://USER:PASSWORD@HOST/NAME.")
+    readers: Count = key(4, "Connections for reading, a process.")
+    busy_timeout_seconds: Seconds = key(10.0, "How long a writer waits for another process on SQLite.")
+    group_max: Count = key(200, "At most so many accepted messages (or settled deliveries) share one transaction.")
+    statement_timeout_seconds: Seconds = key(30.0, "A statement that runs longer is given up (PostgreSQL).")
+    snapshot_seconds: Seconds = key(0.5, "How old the in-memory directory may grow before it is compared with the tables.")
+
+
+class Secrets(Section):
+    """Keys that never enter the database."""
+
+    master_key_file: Path = key(Path("master.key"), "File of the master key (relative to data_dir); made on first start, mode 0600.")
+
+
+class Tls(Section):
+    """The certificate of the SMTP ports."""
+
+    cert_file: str = key("", "PEM chain; empty outside production: a self-signed certificate is made in data_dir.")
+    key_file: str = key("", "PEM private key belonging to cert_file, not readable by others.")
+    reload_seconds: Seconds = key(60.0, "How often the two files are looked at for a change.")
+
+
+class Submission(Section):
+    """Ports 587 and 465, and the bounds that both doors share."""
+
+    listen: list[str] = key(["0.0.0.0:587"], "Addresses with STARTTLS.")
+    listen_tls: list[str] = key(["0.0.0.0:465"], "Addresses with TLS from the first byte.")
+    max_message_bytes: Bytes = key(26_214_400, "Largest message, as it arrives (25 MiB).")
+    max_header_bytes: Bytes = key(262_144, "Largest header block.")
+    max_header_fields: Count = key(1000, "Most header fields.")
+    max_line_bytes: Bytes = key(998, "Longest line of a message without its CRLF (RFC 5322 §2.1.1).")
+    max_recipients: Count = key(100, "Most recipients a message, on both doors.")
+    max_mime_depth: Count = key(50, "Deepest nesting of MIME parts.")
+    max_mime_parts: Count = key(1000, "Most MIME parts.")
+    max_received: Count = key(30, "Most Received fields before a message counts as looping.")
+    max_bad_commands: Count = key(10, "Bad commands on a connection before it is closed.")
+    max_idle_commands: Count = key(200, "NOOP, RSET, HELP, VRFY and EHLO on a connection before it is closed.")
+    max_auth_failures: Count = key(3, "Failed logins on a connection before it is closed.")
+    max_messages_a_connection: Count = key(1000, "Messages on a connection before it is asked to reconnect.")
+    command_timeout_seconds: Seconds = key(300.0, "Longest wait for a command (RFC 5321 §4.5.3.2).")
+    login_timeout_seconds: Seconds = key(60.0, "Longest time from connecting to being logged in.")
+    data_min_bytes_a_second: Count = key(512, "A client that sends DATA slower than this on average is cut off.")
+    data_grace_seconds: Seconds = key(60.0, "Time before the DATA rate is judged.")
+    max_connections_an_address: Count = key(20, "Open connections from one address; trusted load tests raise it.")
+    max_connections: Count = key(1000, "Open connections in all, a process.")
+    max_data_memory_bytes: Bytes = key(268_435_456, "Bytes of unfinished messages held at once, a process (256 MiB).")
+    auth_failures_an_address: Count = key(30, "Failed logins from one address in the window before it is told to wait.")
+    auth_failures_a_key: Count = key(100, "Failed logins naming one key from one address in the window before it waits.")
+    auth_failure_window_seconds: Seconds = key(600.0, "The window in which failed logins are counted.")
+    sign_inline_bytes: Bytes = key(65_536, "Messages under this size are signed on the event loop, others in threads.")
+    signing_threads: Count = key(2, "Threads for signing and for checking large messages.")
+
+
+class Http(Section):
+    """The HTTP port: send API, management API, pages."""
+
+    listen: list[str] = key(["127.0.0.1:8080"], "Addresses; put a reverse proxy with TLS in front.")
+    max_body_bytes: Bytes = key(36_700_160, "Largest request body (35 MiB: a 25 MiB message in base64).")
+    max_small_body_bytes: Bytes = key(1_048_576, "Largest body of a request that carries no message.")
+    max_batch: Count = key(100, "Messages in one /v1/send/batch.")
+    max_json_depth: Count = key(32, "Deepest nesting of a JSON body.")
+    requests_a_minute: Count = key(600, "Requests a minute from one address on pages and management calls.")
+    read_timeout_seconds: Seconds = key(60.0, "Longest time a request may take to arrive.")
+    page_size: Count = key(50, "Rows a page of a list, where the caller names no number.")
+    max_page_size: Count = key(200, "Most rows a page of a list.")
+    max_schedule_days: Count = key(30, "How far ahead sendAt may lie.")
+    idempotency_hours: Count = key(24, "How long an Idempotency-Key is remembered.")
+
+
+class Dns(Section):
+    """Asking DNS, and answering it."""
+
+    resolvers: list[str] = key([], "Resolvers as IP or IP:port; empty: the system's.")
+    authoritative_port: int = key(53, "Port on which authoritative servers are asked.")
+    timeout_seconds: Seconds = key(5.0, "Longest wait for one answer.")
+    lifetime_seconds: Seconds = key(12.0, "Longest time for one question, retries included.")
+    cache_entries: Count = key(10_000, "Answers kept in memory.")
+    spf_host: str = key("", "Name members include in their SPF; empty: spf.<hostname>.")
+    bounce_host: str = key("", "Domain of the return paths; empty: bounce.<hostname>.")
+    tracking_host: str = key("", "Name that tracking CNAMEs point at; empty: track.<hostname>.")
+    mx_host: str = key("", "Name that reply-forwarding MX records point at; empty: the hostname.")
+    dmarc_report_to: str = key("", "Mailbox suggested for DMARC aggregate reports; empty: none.")
+    listen: list[str] = key([], "Addresses of the relay's own authoritative server (role dns).")
+
+
+class Enrollment(Section):
+    """Letting people and domains in."""
+
+    signup: Literal["open", "invite", "closed"] = key("invite", "Who may make an account at /enroll.")
+    max_domains: Count = key(100, "Domains a member may enroll.")
+    max_keys: Count = key(50, "Live API keys a member may hold.")
+    manual_approval: bool = key(False, "True: a proved domain waits for the operator's approval.")
+    session_hours: Count = key(168, "How long a sign-in lasts without use.")
+    invite_days: Count = key(14, "How long an invite can be used.")
+    password_link_hours: Count = key(48, "How long a set-password link can be used.")
+    min_password_length: Count = key(10, "Shortest password.")
+    verify_cache_seconds: Seconds = key(60.0, "A check of a domain is not repeated within this time.")
+    verify_batch: Count = key(25, "Pending domains checked by one call for all.")
+    recheck_pending_seconds: Seconds = key(300.0, "First wait between checks of a pending domain; it doubles up to an hour.")
+    recheck_pending_days: Count = key(30, "After so many days a pending domain is only checked on demand.")
+    recheck_verified_hours: Seconds = key(24.0, "Wait between checks of a verified domain.")
+    failed_rechecks: Count = key(3, "Failed checks in a row before a verified domain goes back to pending.")
+    login_failures: Count = key(10, "Failed sign-ins to one account or from one address in 10 minutes.")
+    password_threads: Count = key(2, "Password hashes computed at once (64 MiB each).")
+
+
+class Signing(Section):
+    """DKIM."""
+
+    pool_domain: str = key("", "The relay's own domain: signs a third time, and sends the relay's own mail; empty: none.")
+    pool_selector: str = key("posthouse", "Selector of the pool domain's key.")
+    pool_key_file: str = key("", "PEM file of the pool domain's RSA key.")
+    lifetime_days: Count = key(7, "x= of a signature, in days after t=.")
+    cached_keys: Count = key(1000, "Loaded key pairs kept in memory.")
+
+
+class Tier(Section):
+    """One warming tier."""
+
+    name: str = key("established", "What refusals and pages call it.")
+    until_day: int = key(0, "Applies while the domain is younger than so many days; 0: no end.")
+    per_hour: int = key(50, "Recipients in any 60 minutes.")
+    per_day: int = key(500, "Recipients in any 24 hours.")
+
+
+DEFAULT_TIERS = [
+    Tier(name="week 1", until_day=7, per_hour=5, per_day=20),
+    Tier(name="week 2", until_day=14, per_hour=10, per_day=50),
+    Tier(name="established", until_day=0, per_hour=50, per_day=500),
+]
+
+
+class Warming(Section):
+    """How much a sending domain may send, by its age since it was first verified."""
+
+    aggregate_from: Count = key(1000, "Tiers that allow at least so many an hour are counted by the minute, not by message.")
+    tiers: list[Tier] = key(DEFAULT_TIERS, "In order of age; the last one has until_day = 0. A domain can be pinned to one, or set unlimited.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Warming:
+        days = [t.until_day for t in self.tiers]
+        if not days or days[-1] != 0 or any(d <= 0 for d in days[:-1]) or days[:-1] != sorted(set(days[:-1])):
+            raise ValueError("tiers: until_day must rise, and the last tier must have until_day = 0")
+        if len({t.name for t in self.tiers}) != len(self.tiers):
+            raise ValueError("tiers: names must differ")
+        if any(t.per_hour < 1 or t.per_day < 1 for t in self.tiers):
+            raise ValueError("tiers: per_hour and per_day must be at least 1")
+        return self
+
+
+class Delivery(Section):
+    """The way out."""
+
+    port: int = key(25, "Port of remote mail exchangers; only tests change it.")
+    helo: str = key("", "Name in EHLO; empty: the hostname.")
+    schedule_seconds: list[float] = key(
+        [60, 300, 900, 1800, 3600, 7200, 14400], "Waits after the 1st, 2nd, … failed try; the last one repeats."
+    )
+    jitter: float = key(0.1, "Share by which a wait is shortened or lengthened at random.")
+    greylist_seconds: Seconds = key(300.0, "Shortest first wait for a host that answered 450 or 451.")
+    max_age_seconds: Seconds = key(432_000.0, "After so long (5 days) a deferred message bounces.")
+    delay_notice_seconds: Seconds = key(14_400.0, "After so long (4 hours) a delay notice is sent, if asked for.")
+    workers: Count = key(40, "Deliveries at once, a process.")
+    prefetch: Count = key(200, "Recipients claimed at once, a process.")
+    prefetch_bytes: Bytes = key(33_554_432, "Message bytes held by claimed recipients, a process (32 MiB).")
+    member_share: Count = key(100, "Most claimed recipients of one member at once, while others wait.")
+    lease_seconds: Seconds = key(900.0, "A claim that is not settled in this time is free again.")
+    poll_seconds: Seconds = key(2.0, "How often the queue is asked for due recipients without a wake-up.")
+    connections_a_destination: Count = key(20, "Most connections to one destination.")
+    messages_a_connection: Count = key(500, "Most messages on one connection to a remote host.")
+    idle_seconds: Seconds = key(15.0, "How long an idle connection is kept.")
+    connect_timeout_seconds: Seconds = key(30.0, "Longest wait for a connection.")
+    command_timeout_seconds: Seconds = key(300.0, "Longest wait for one reply (RFC 5321 §4.5.3.2).")
+    conversation_seconds: Seconds = key(600.0, "Longest delivery of one message to one host, connection included.")
+    max_hosts: Count = key(5, "Mail exchangers tried in one attempt.")
+    ipv6: bool = key(True, "False: only IPv4 addresses are tried.")
+    source_addresses: list[str] = key([], "Local addresses to send from; empty: the system's choice.")
+    allow_private_networks: bool = key(False, "True delivers to loopback and private addresses (tests, the demo).")
+    smarthost: str = key("", "HOST:PORT that takes everything instead of the MX.")
+    smarthost_user: str = key("", "Login at the smarthost.")
+    smarthost_password: SecretStr = key(SecretStr(""), "Password at the smarthost.")
+    smarthost_tls: Literal["none", "opportunistic", "required", "verified"] = key("verified", "TLS towards the smarthost.")
+    smarthost_domains: dict[str, str] = key({}, "Recipient domain = \"HOST:PORT\" for single domains.")
+    max_queued: Count = key(1_000_000, "Undelivered recipients in the queue before new ones are refused with 451 4.4.2.")
+    max_queued_a_member: Count = key(100_000, "The same, for one member.")
+
+
+class Retention(Section):
+    """How long things are kept after the last recipient is settled."""
+
+    bodies_days: float = key(0.0, "Message bytes; 0: removed within a minute.")
+    log_days: float = key(30.0, "The message log: recipients, attempts, events.")
+    refusals_days: float = key(7.0, "Pages /r/<id>.")
+    refusals_an_hour: Count = key(200, "Refusals recorded an hour for one member or address; more are counted only.")
+    purge_rows: Count = key(500, "Rows removed by one transaction.")
+    purge_seconds: Seconds = key(20.0, "Wait between clean-ups.")
+
+
+class Sandbox(Section):
+    """A catch-all mail exchanger for trying things out; it answers as the recipient address tells it."""
+
+    enabled: bool = key(False, "True starts it with the role sandbox.")
+    listen: str = key("127.0.0.1:2526", "Where it listens.")
+    keep_messages: Count = key(500, "Messages kept for the page /sandbox.")
+    keep_bytes: Bytes = key(67_108_864, "Bytes kept for the page (64 MiB).")
+
+
+class Log(Section):
+    """The log: one JSON line an event, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = key("info", "Least severity written.")
+    format: Literal["json", "console"] = key("json", "console is for people.")
+    shorten_addresses: bool = key(False, "True writes a***@example.org instead of whole addresses.")
+
+
+class Metrics(Section):
+    """Prometheus metrics at /metrics."""
+
+    enabled: bool = key(True, "False answers 404.")
+    networks: list[str] = key(["127.0.0.0/8", "::1/128"], "Networks that may read /metrics and /healthz?full.")
+
+
+class Config(Section):
+    """The whole file."""
+
+    server: Server = Server()
+    database: Database = Database()
+    secrets: Secrets = Secrets()
+    tls: Tls = Tls()
+    submission: Submission = Submission()
+    http: Http = Http()
+    dns: Dns = Dns()
+    enrollment: Enrollment = Enrollment()
+    signing: Signing = Signing()
+    warming: Warming = Warming()
+    delivery: Delivery = Delivery()
+    retention: Retention = Retention()
+    sandbox: Sandbox = Sandbox()
+    log: Log = Log()
+    metrics: Metrics = Metrics()
+    roles: list[Role] = key(
+        ["submission", "http", "delivery", "recheck"],
+        "What this process does: submission, http, delivery, recheck, dns, sandbox.",
+    )
+
+    @property
+    def master_key_path(self) -> Path:
+        """Absolute or data_dir-relative path of the master key."""
+        return self.server.data_dir / self.secrets.master_key_file
+
+    @property
+    def spf_host(self) -> str:
+        """The name members include in their SPF."""
+        return self.dns.spf_host or f"spf.{self.server.hostname}"
+
+    @property
+    def bounce_host(self) -> str:
+        """The domain of return paths."""
+        return self.dns.bounce_host or f"bounce.{self.server.hostname}"
+
+    @property
+    def tracking_host(self) -> str:
+        """The name tracking CNAMEs point at."""
+        return self.dns.tracking_host or f"track.{self.server.hostname}"
+
+    @property
+    def mx_host(self) -> str:
+        """The name reply-forwarding MX records point at."""
+        return self.dns.mx_host or self.server.hostname
+
+    @property
+    def notice_from(self) -> str:
+        """The sender of the relay's own mail."""
+        return self.server.notice_from or f"postmaster@{self.signing.pool_domain or self.server.hostname}"

@@ -1,0 +1,241 @@
+"""The two engines behind one face: connections, the one writer with its group commit, reads.
+
+Promises: `together` and `write` return only after the transaction is on disk (SQLite: WAL with synchronous=FULL;
+PostgreSQL: synchronous_commit). Writers of one process take turns; on SQLite the processes take turns too, by a
+lock file, because SQLite's own waiting sleeps. A batch that fails is run again one by one, so that one bad item
+can't take others with it. No other module knows which engine this is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import sqlite3
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import event, make_url, text
+from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.sql.schema import Table
+
+from relay.base.config import Config
+from relay.base.storage.errors import StorageError, classify
+
+T = TypeVar("T")
+R = TypeVar("R")
+Tx = AsyncConnection
+"""An open transaction, handed to storage functions. Rooms pass it on; only storage looks inside."""
+Apply = Callable[[Tx, list[Any]], Awaitable[Sequence[Any]]]
+
+
+class _Job:
+    __slots__ = ("apply", "future", "item")
+
+    def __init__(self, apply: Apply, item: Any, future: asyncio.Future[Any]) -> None:
+        self.apply, self.item, self.future = apply, item, future
+
+
+class Storage:
+    """The open database. Make it with `Storage.open`; close it with `close`."""
+
+    def __init__(self, reader: AsyncEngine, writer: AsyncEngine, *, group_max: int, lock_file: Path | None) -> None:
+        self._reader, self._writer = reader, writer
+        self._group_max = group_max
+        self._jobs: deque[_Job] = deque()
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._lock_fd = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o600) if lock_file else None
+        self._task = asyncio.create_task(self._work(), name="storage-writer")
+
+    @classmethod
+    async def open(cls, config: Config) -> Storage:
+        """Open engines for `config.database`. Does not migrate: see `migrate`. Raises StorageError."""
+        db = config.database
+        url = make_url(db.url)
+        if url.get_backend_name() == "sqlite":
+            path = sqlite_path(config)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            full = url.set(drivername="sqlite+aiosqlite", database=str(path))
+            args = {"timeout": db.busy_timeout_seconds}
+            writer = create_async_engine(full, pool_size=1, max_overflow=0, connect_args=args)
+            reader = create_async_engine(full, pool_size=db.readers, max_overflow=0, connect_args=args)
+            _sqlite_events(writer, write=True)
+            _sqlite_events(reader, write=False)
+            return cls(reader, writer, group_max=db.group_max, lock_file=path.with_name(path.name + ".lock"))
+        full = url.set(drivername="postgresql+asyncpg")
+        timeout = {"command_timeout": db.statement_timeout_seconds, "timeout": 10}
+        writer = create_async_engine(full, pool_size=2, max_overflow=0, connect_args=timeout, pool_pre_ping=True)
+        reader = create_async_engine(
+            full, pool_size=db.readers, max_overflow=0, connect_args=timeout, pool_pre_ping=True
+        )
+        return cls(reader, writer, group_max=db.group_max, lock_file=None)
+
+    # -- writing -----------------------------------------------------------------------------------------------
+
+    async def together(self, apply: Callable[[Tx, list[T]], Awaitable[Sequence[R]]], item: T) -> R:
+        """Group commit: `apply(tx, items)` runs once for everybody waiting with the same `apply`; the result of
+        this item comes back after the commit is on disk. `apply` may run again with fewer items after a failure.
+
+        Raises StorageError. A caller that is cancelled doesn't undo its item.
+        """
+        if self._closing:
+            raise StorageError("storage is closing")
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._jobs.append(_Job(apply, item, future))
+        self._wake.set()
+        return await asyncio.shield(future)
+
+    async def write(self, do: Callable[[Tx], Awaitable[R]]) -> R:
+        """`do(tx)` in a transaction (shared with others waiting); returns its value after the commit.
+
+        An exception of `do` that is not a database error rolls its own work back and is raised here.
+        """
+
+        async def alone(tx: Tx, items: list[None]) -> list[R]:
+            return [await do(tx) for _ in items]
+
+        return await self.together(alone, None)
+
+    async def _work(self) -> None:
+        while not (self._closing and not self._jobs):
+            await self._wake.wait()
+            self._wake.clear()
+            while self._jobs:
+                batch = [self._jobs.popleft() for _ in range(min(len(self._jobs), self._group_max))]
+                await self._run(batch)
+
+    async def _run(self, batch: list[_Job]) -> None:
+        try:
+            async with self._turn(), self._writer.begin() as tx:
+                results = await _apply(tx, batch)
+        except BaseException as e:
+            if isinstance(e, asyncio.CancelledError):
+                _fail(batch, StorageError("storage was closed"))
+                raise
+            if (isinstance(e, DBAPIError) and e.connection_invalidated) or isinstance(e, sqlite3.Error | OSError):
+                await self._writer.dispose()
+            if len(batch) == 1:
+                _fail(batch, _cause(e))
+                return
+            for job in batch:
+                await self._run([job])
+            return
+        for job, result in results:
+            if not job.future.done():
+                job.future.set_result(result)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """This process's turn among the processes that share one SQLite file."""
+        fd = self._lock_fd
+        if fd is None:
+            yield
+            return
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            await asyncio.get_running_loop().run_in_executor(None, fcntl.flock, fd, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def read(self) -> AsyncIterator[Tx]:
+        """A connection that sees one state of the database and can't write. Raises StorageError."""
+        try:
+            async with self._reader.connect() as tx:
+                yield tx
+        except (SQLAlchemyError, sqlite3.Error, OSError) as e:
+            raise classify(e) from e
+
+    @property
+    def backlog(self) -> int:
+        """Writes waiting for their transaction."""
+        return len(self._jobs)
+
+    async def close(self) -> None:
+        """Finish what is waiting, then close every connection."""
+        self._closing = True
+        self._wake.set()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self._writer.dispose()
+        await self._reader.dispose()
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+
+async def _apply(tx: Tx, batch: list[_Job]) -> list[tuple[_Job, Any]]:
+    groups: dict[Apply, list[_Job]] = {}
+    for job in batch:
+        groups.setdefault(job.apply, []).append(job)
+    done: list[tuple[_Job, Any]] = []
+    for apply, jobs in groups.items():
+        results = await apply(tx, [j.item for j in jobs])
+        done.extend(zip(jobs, results, strict=True))
+    return done
+
+
+def _fail(batch: list[_Job], error: BaseException) -> None:
+    for job in batch:
+        if not job.future.done():
+            job.future.set_exception(error)
+            job.future.exception()  # retrieved: the waiter may have gone
+
+
+def _cause(error: BaseException) -> BaseException:
+    if isinstance(error, SQLAlchemyError | sqlite3.Error | OSError | TimeoutError):
+        return classify(error)
+    return error
+
+
+def _sqlite_events(engine: AsyncEngine, *, write: bool) -> None:
+    def connect(dbapi: Any, _record: Any) -> None:
+        dbapi.isolation_level = None  # transactions are ours, not the driver's
+        cursor = dbapi.cursor()
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",  # NORMAL loses acknowledged mail when the power goes
+            "foreign_keys=ON",
+            "cache_size=-16000",
+            "temp_store=MEMORY",
+            "wal_autocheckpoint=4000",
+            "journal_size_limit=67108864",
+            *([] if write else ["query_only=ON"]),
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    event.listen(engine.sync_engine, "connect", connect)
+    event.listen(engine.sync_engine, "begin", begin)
+
+
+def sqlite_path(config: Config) -> Path:
+    """The database file of an SQLite url: relative ones lie in data_dir."""
+    return config.server.data_dir / (make_url(config.database.url).database or "posthouse.db")
+
+
+def upsert(tx: Tx, table: Table) -> Any:
+    """An INSERT that knows ON CONFLICT, for the engine of `tx` (both speak the same method names)."""
+    return sqlite_insert(table) if tx.dialect.name == "sqlite" else pg_insert(table)
+
+
+async def serialise(tx: Tx, number: int) -> None:
+    """Until commit, no other transaction is past this point (a no-op where there is one writer anyway)."""
+    if tx.dialect.name == "postgresql":
+        await tx.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": number})

@@ -1,0 +1,27 @@
+"""What can go wrong with storage, in the words the rooms need: full, or not available. The cause is for the log."""
+
+from __future__ import annotations
+
+
+class StorageError(Exception):
+    """Storage could not do it. Nothing was acknowledged; trying again later may work."""
+
+
+class StorageFull(StorageError):
+    """No room left on the disk, or the database's own limit is reached."""
+
+
+class StorageUnavailable(StorageError):
+    """Locked, unreachable, read-only, or the disk fails."""
+
+
+class SchemaTooNew(StorageError):
+    """The database was written by a newer program; this one must not touch it."""
+
+
+def classify(error: BaseException) -> StorageError:
+    """The StorageError for a driver's exception, judged by its text and class; unknown is Unavailable."""
+    text = str(error).lower()
+    if "disk is full" in text or "no space left" in text or "diskfull" in type(error).__name__.lower():
+        return StorageFull(text)
+    return StorageUnavailable(text)

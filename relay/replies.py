@@ -1,0 +1,349 @@
+"""What WE say: every reply of both doors, with its codes, its words and how to mend it.
+
+One table gives SMTP and HTTP their words, `/help` its pages and `docs/replies.md` its rows. A decision is a
+`Verdict` (a value); `Refused` carries one through code that can't return it. Nothing here decides.
+What the remote side said is `relay.outcome`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from relay.base.clock import iso
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One named answer. `smtp`/`http` are 0 where a door never says it; `text` is a format string."""
+
+    name: str
+    smtp: int
+    enhanced: str
+    http: int
+    code: str
+    text: str
+    meaning: str
+    fix: str
+    stages: str = ""
+    closes: bool = False
+    policy: bool = False  # carries a reference and a page /r/<id>
+
+    @property
+    def temporary(self) -> bool:
+        """True when trying again later, unchanged, can succeed."""
+        return 400 <= self.smtp < 500 or self.http in (429, 500, 503, 507)
+
+
+AUTH_FAILED = Reply(
+    "auth_failed", 535, "5.7.8", 401, "AUTH_FAILED",
+    "Authentication failed: wrong handle or API key",
+    "The handle (or DID) and the API key do not belong together, or the key was revoked or has expired.",
+    "Sign in at {account_url}, regenerate the API key, and use it as the password.", "AUTH",
+)
+AUTH_REQUIRED = Reply(
+    "auth_required", 530, "5.7.0", 400, "AUTH_REQUIRED",
+    "Authentication required",
+    "No credentials came with the request.",
+    "SMTP: log in with AUTH PLAIN or LOGIN after STARTTLS. HTTP: send Authorization: Bearer <API key>.", "MAIL",
+)
+TLS_REQUIRED = Reply(
+    "tls_required", 538, "5.7.11", 0, "",
+    "Encryption required for authentication: STARTTLS first",
+    "Credentials are only taken over TLS.",
+    "Switch STARTTLS on in your client, or use port 465.", "AUTH",
+)
+STARTTLS_FIRST = Reply(
+    "starttls_first", 530, "5.7.0", 0, "",
+    "Must issue a STARTTLS command first",
+    "Port 587 serves nothing before TLS.",
+    "Switch STARTTLS on in your client, or use port 465.", "MAIL",
+)
+INVALID_DID = Reply(
+    "invalid_did", 0, "", 400, "INVALID_DID",
+    "Not a valid did:plc or did:web",
+    "The DID that came with the request can't be read.",
+    "Leave the DID out, or send the one shown at {account_url}.",
+)
+TOO_MANY_FAILURES = Reply(
+    "too_many_failures", 421, "4.7.0", 429, "TOO_MANY_FAILURES",
+    "Too many failed logins from here, try again later",
+    "This address (or this key) has failed to log in too often.",
+    "Correct the credentials, then wait for the time named.", "AUTH", closes=True,
+)
+AUTH_UNAVAILABLE = Reply(
+    "auth_unavailable", 454, "4.7.0", 503, "TEMPORARILY_UNAVAILABLE",
+    "Temporary authentication failure",
+    "The relay could not look the credentials up just now.",
+    "Nothing to mend on your side: retry with exponential backoff.", "AUTH",
+)
+MEMBER_SUSPENDED = Reply(
+    "member_suspended", 521, "5.7.1", 403, "MEMBER_SUSPENDED",
+    "Member suspended: {saw}",
+    "The membership is suspended, by the operator or by its bounce or complaint rate.",
+    "Sign in at {account_url}: it shows the reason and the way out.",
+    "connect, AUTH, MAIL, DATA", closes=True, policy=True,
+)
+DOMAIN_MISMATCH = Reply(
+    "domain_mismatch", 550, "5.1.0", 403, "DOMAIN_MISMATCH",
+    "From address not allowed: domain {saw} is not one of {wanted}",
+    "The MAIL FROM domain is not an enrolled, verified, enabled domain of this member (and this key).",
+    "Check that the From: address matches an enrolled domain; enroll it at {account_url}.", "MAIL", policy=True,
+)
+FROM_MISMATCH = Reply(
+    "from_mismatch", 550, "5.7.1", 403, "FROM_MISMATCH",
+    "Header From not allowed: {saw}",
+    "The From header is not exactly one mailbox in an enrolled domain of this member.",
+    "Send one From header with one mailbox in an enrolled, verified domain.", "DATA", policy=True,
+)
+INVALID_RECIPIENT = Reply(
+    "invalid_recipient", 501, "5.1.3", 422, "INVALID_RECIPIENT",
+    "Bad recipient address syntax: {saw}",
+    "The recipient address is malformed.",
+    "Correct the address.", "RCPT",
+)
+INVALID_SENDER = Reply(
+    "invalid_sender", 501, "5.1.7", 422, "INVALID_REQUEST",
+    "Bad sender address syntax: {saw}",
+    "The sender address is malformed.",
+    "Correct the address.", "MAIL",
+)
+SUPPRESSED = Reply(
+    "suppressed", 550, "5.7.1", 422, "SUPPRESSED",
+    "Recipient suppressed: {saw}",
+    "The recipient is on the member's suppression list (unsubscribed, complained, or does not exist).",
+    "Remove the recipient from your list.", "RCPT", policy=True,
+)
+TOO_MANY_RECIPIENTS = Reply(
+    "too_many_recipients", 452, "4.5.3", 422, "TOO_MANY_RECIPIENTS",
+    "Too many recipients: at most {wanted} a message",
+    "The message names more recipients than one message may have.",
+    "Send the rest in further messages.", "RCPT",
+)
+RATE_LIMITED = Reply(
+    "rate_limited", 451, "4.7.1", 429, "RATE_LIMITED",
+    'Warming tier "{tier}": {saw}, {wanted}',
+    "The warming tier of the sending domain is used up for this hour or this day.",
+    "Back off and retry at the time named; the message is not lost at your side. Tiers rise with the domain's age.",
+    "RCPT, DATA", policy=True,
+)
+QUEUE_FULL = Reply(
+    "queue_full", 451, "4.4.2", 503, "QUEUE_FULL",
+    "Queue full, try again later",
+    "The relay holds as many messages as it may.",
+    "Server-side. Retry with exponential backoff.", "DATA",
+)
+UNAVAILABLE = Reply(
+    "unavailable", 451, "4.3.0", 503, "TEMPORARILY_UNAVAILABLE",
+    "Temporary failure, try again later",
+    "Storage or signing is not possible just now.",
+    "Server-side. Retry with exponential backoff.", "MAIL, DATA",
+)
+DISK_FULL = Reply(
+    "disk_full", 452, "4.3.1", 507, "INSUFFICIENT_STORAGE",
+    "Insufficient system storage",
+    "The relay's disk is full.",
+    "Server-side. Retry later; the operator has been alarmed.", "MAIL, DATA",
+)
+TOO_LARGE = Reply(
+    "too_large", 552, "5.3.4", 413, "TOO_LARGE",
+    "Message too large: at most {wanted} bytes",
+    "The message is larger than the relay takes.",
+    "Send a smaller message, or a link instead of the attachment.", "MAIL SIZE=, DATA",
+)
+INVALID_MESSAGE = Reply(
+    "invalid_message", 554, "5.6.0", 422, "INVALID_MESSAGE",
+    "Malformed message: {saw}",
+    "The message breaks the format (bare CR or LF, NUL, header too large, a line over 998 octets, not parseable).",
+    "Mend what is named: lines end in CRLF; longer or binary content is encoded.", "DATA",
+)
+LOOP = Reply(
+    "loop", 554, "5.4.6", 422, "LOOP",
+    "Mail loop: {saw}",
+    "The message has passed through too many hosts, or through this relay before.",
+    "Find the forward that sends it round.", "DATA",
+)
+INVALID_REQUEST = Reply(
+    "invalid_request", 0, "", 400, "INVALID_REQUEST",
+    "{saw}",
+    "The request is malformed, has an unknown field, or a value of the wrong type.",
+    "Correct the field named.",
+)
+UNSAFE_VALUE = Reply(
+    "unsafe_value", 0, "", 422, "INVALID_MESSAGE",
+    "{saw}",
+    "A value that becomes a header holds a line end or another control character, or names a reserved header.",
+    "Correct the field named.",
+)
+IDEMPOTENCY_CONFLICT = Reply(
+    "idempotency_conflict", 0, "", 409, "IDEMPOTENCY_CONFLICT",
+    "This Idempotency-Key was used with another request body",
+    "The same Idempotency-Key came with a different body within 24 hours.",
+    "Use a new key for a new message.",
+)
+IN_PROGRESS = Reply(
+    "in_progress", 0, "", 409, "REQUEST_IN_PROGRESS",
+    "A request with this Idempotency-Key is still running",
+    "The first request with this Idempotency-Key has not finished.",
+    "Wait for it, then repeat the request to read its answer.",
+)
+SCOPE_MISSING = Reply(
+    "scope_missing", 535, "5.7.8", 403, "FORBIDDEN",
+    "This API key lacks the scope {wanted}",
+    "The key is good, but not for this.",
+    "Issue a key with that scope at {account_url}.", "AUTH",
+)
+NOT_FOUND = Reply(
+    "not_found", 0, "", 404, "NOT_FOUND",
+    "Not found",
+    "There is no such thing, or it belongs to somebody else.",
+    "Check the id.",
+)
+NOT_POSSIBLE = Reply(
+    "not_possible", 0, "", 409, "CONFLICT",
+    "{saw}",
+    "The thing is in a state in which this can't be done.",
+    "Look at its state first.",
+)
+TOO_MANY_REQUESTS = Reply(
+    "too_many_requests", 421, "4.7.0", 429, "TOO_MANY_REQUESTS",
+    "Too many requests, try again later",
+    "Too many requests or connections from here.",
+    "Slow down.", "connect", closes=True,
+)
+INTERNAL = Reply(
+    "internal", 451, "4.3.0", 500, "INTERNAL_ERROR",
+    "Local error in processing (reference {reference})",
+    "Something unforeseen happened in the relay; it is in the operator's log under the reference.",
+    "Retry with exponential backoff; give the operator the reference.", "any",
+)
+
+# The dialogue itself: replies that decide nothing.
+OK_SENDER = Reply("ok_sender", 250, "2.1.0", 0, "", "Sender OK", "", "", "MAIL")
+OK_RECIPIENT = Reply("ok_recipient", 250, "2.1.5", 0, "", "Recipient OK", "", "", "RCPT")
+OK_QUEUED = Reply("ok_queued", 250, "2.0.0", 200, "", "Queued as {saw}", "", "", "DATA")
+OK = Reply("ok", 250, "2.0.0", 200, "", "OK", "", "", "RSET, NOOP")
+OK_AUTH = Reply("ok_auth", 235, "2.7.0", 0, "", "Authentication successful", "", "", "AUTH")
+OK_TLS = Reply("ok_tls", 220, "2.0.0", 0, "", "Ready to start TLS", "", "", "STARTTLS")
+OK_BYE = Reply("ok_bye", 221, "2.0.0", 0, "", "Bye", "", "", "QUIT")
+OK_HELP = Reply("ok_help", 214, "2.0.0", 0, "", "{saw}", "", "", "HELP")
+OK_VRFY = Reply("ok_vrfy", 252, "2.5.1", 0, "", "Cannot VRFY, send some mail and see", "", "", "VRFY")
+GO_AHEAD = Reply("go_ahead", 354, "", 0, "", "End data with <CR><LF>.<CR><LF>", "", "", "DATA")
+BAD_COMMAND = Reply("bad_command", 500, "5.5.1", 0, "", "Command unrecognized", "", "", "any")
+BAD_LINE = Reply("bad_line", 500, "5.5.2", 0, "", "Line too long or not readable", "", "", "any")
+BAD_ARGUMENTS = Reply("bad_arguments", 501, "5.5.4", 0, "", "Syntax error: {saw}", "", "", "any")
+BAD_PARAMETER = Reply("bad_parameter", 555, "5.5.4", 0, "", "Parameter not recognized: {saw}", "", "", "MAIL, RCPT")
+BAD_SEQUENCE = Reply("bad_sequence", 503, "5.5.1", 0, "", "Bad sequence of commands: {saw}", "", "", "any")
+BAD_MECHANISM = Reply("bad_mechanism", 504, "5.5.4", 0, "", "Mechanism not offered: use PLAIN or LOGIN", "", "", "AUTH")
+AUTH_CANCELLED = Reply("auth_cancelled", 501, "5.7.0", 0, "", "Authentication cancelled", "", "", "AUTH")
+AUTH_BAD_ENCODING = Reply("auth_bad_encoding", 501, "5.5.2", 0, "", "Cannot decode the response", "", "", "AUTH")
+NOT_IMPLEMENTED = Reply("not_implemented", 502, "5.5.1", 0, "", "Command not implemented", "", "", "any")
+NO_RECIPIENTS = Reply("no_recipients", 554, "5.5.1", 0, "", "No valid recipients", "", "", "DATA")
+TOO_MANY_ERRORS = Reply("too_many_errors", 421, "4.7.0", 0, "", "Too many errors, closing", "", "", "any", closes=True)
+TOO_MANY_MESSAGES = Reply(
+    "too_many_messages", 421, "4.7.0", 0, "", "Enough messages on this connection, reconnect for more", "", "", "MAIL",
+    closes=True,
+)
+TIMEOUT = Reply("timeout", 421, "4.4.2", 0, "", "Timeout, closing connection", "", "", "any", closes=True)
+SHUTTING_DOWN = Reply(
+    "shutting_down", 421, "4.3.2", 503, "TEMPORARILY_UNAVAILABLE", "Service shutting down, try again in a moment",
+    "", "", "any", closes=True,
+)
+SMUGGLING = Reply("smuggling", 521, "5.5.2", 0, "", "Bare CR or LF in a command: closing", "", "", "any", closes=True)
+
+TABLE: tuple[Reply, ...] = tuple(v for v in list(globals().values()) if isinstance(v, Reply))
+"""Every reply, in the order of this file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One decision of policy: the rule, what it saw and wanted, how to mend it, when it will pass.
+
+    `saw`/`wanted` are words for the member (never a stranger's data). `passes_at` is Unix seconds.
+    `reference` is the unguessable id of the page `/r/<reference>`, set once it is recorded.
+    """
+
+    reply: Reply
+    saw: str = ""
+    wanted: str = ""
+    passes_at: float | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    reference: str = ""
+    member_id: int | None = None
+
+    def text(self, account_url: str = "/account") -> str:
+        """The sentence of this refusal, controls and non-ASCII replaced, for both doors."""
+        said = self.reply.text.format(
+            saw=self.saw, wanted=self.wanted, reference=self.reference or "-", account_url=account_url,
+            tier=self.extra.get("tier", "?"),
+        )
+        return printable(said)
+
+    def fix(self, account_url: str = "/account") -> str:
+        """What the member can do about it."""
+        return self.reply.fix.format(account_url=account_url)
+
+    def referred(self, reference: str) -> Verdict:
+        """The same verdict with its page's id."""
+        return replace(self, reference=reference)
+
+    def smtp_lines(self, public_url: str) -> list[str]:
+        """The reply without CRLF, one string a line: `451-4.7.1 …`, each under 512 octets (RFC 5321 §4.5.3.1.5).
+
+        Every line carries the enhanced code (RFC 2034 §3); a policy refusal ends with its page's URL.
+        """
+        text = self.text(f"{public_url}/account")
+        if self.reply.policy and self.reference:
+            text += f"; {public_url}/r/{self.reference}"
+        elif self.reply.name == "auth_failed":
+            text += f"; sign in at {public_url}/account and regenerate the key"
+        return smtp_lines(self.reply.smtp, self.reply.enhanced, text)
+
+    def json(self, public_url: str) -> dict[str, Any]:
+        """The HTTP body: `{"error", "code", "detail"}` with the same facts as the SMTP reply."""
+        account = f"{public_url}/account"
+        detail: dict[str, Any] = {"rule": self.reply.name, "verdict": "refused", "fix": self.fix(account)}
+        if self.saw:
+            detail["saw"] = self.saw
+        if self.wanted:
+            detail["wanted"] = self.wanted
+        if self.passes_at is not None:
+            detail["passesAt"] = iso(self.passes_at)
+        detail.update(self.extra)
+        if self.reference:
+            detail["reference"] = self.reference
+            if self.reply.policy:
+                detail["url"] = f"{public_url}/r/{self.reference}"
+        return {"error": self.text(account), "code": self.reply.code, "detail": detail}
+
+
+class Refused(Exception):
+    """A verdict on its way through code that can't return it. Its str is for the log only."""
+
+    def __init__(self, verdict: Verdict | Reply, **words: Any) -> None:
+        self.verdict = verdict if isinstance(verdict, Verdict) else Verdict(verdict, **words)
+        super().__init__(f"{self.verdict.reply.name}: {self.verdict.text()}")
+
+
+_CONTROLS = dict.fromkeys((*range(32), 127, *range(128, 160), 8232, 8233), "?")
+
+
+def printable(text: str) -> str:
+    """`text` as printable US-ASCII: controls become `?`, other characters `\\uXXXX`; safe in a reply line."""
+    if text.isascii() and text.isprintable():
+        return text
+    return text.translate(_CONTROLS).encode("ascii", "backslashreplace").decode("ascii")
+
+
+def smtp_lines(code: int, enhanced: str, text: str, width: int = 480) -> list[str]:
+    """An SMTP reply as its lines, split at `width` octets, without CRLF."""
+    prefix = f"{enhanced} " if enhanced else ""
+    parts = [text[i : i + width] for i in range(0, len(text), width)] or [""]
+    last = len(parts) - 1
+    return [f"{code}{' ' if i == last else '-'}{prefix}{part}" for i, part in enumerate(parts)]
+
+
+def line(reply: Reply, saw: str = "") -> str:
+    """A dialogue reply as one line without CRLF."""
+    prefix = f"{reply.enhanced} " if reply.enhanced else ""
+    return f"{reply.smtp} {prefix}{printable(reply.text.replace('{saw}', saw))}"
