@@ -303,6 +303,7 @@ events = Table(
     Column("data", JSON, nullable=False),
     Index("ix_events_member_id_id", "member_id", "id"),
     Index("ix_events_at", "at"),
+    Index("ix_events_message_id", "message_id"),
     sqlite_autoincrement=True,
 )
 

@@ -1,0 +1,45 @@
+"""The mail log's small vocabulary: one name for one thing that happens. Webhooks and the feed speak it too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+ACCEPTED = "accepted"
+REJECTED = "rejected"
+DEFERRED = "deferred"
+SENT = "sent"
+BOUNCED = "bounced"
+COMPLAINED = "complained"
+UNSUBSCRIBED = "unsubscribed"
+SUPPRESSED = "suppressed"
+OPENED = "opened"
+CLICKED = "clicked"
+CANCELLED = "cancelled"
+DOMAIN_CREATED = "domain.created"
+DOMAIN_VERIFIED = "domain.verified"
+DOMAIN_FAILING = "domain.failing"
+DOMAIN_LOST = "domain.lost"
+DOMAIN_DISABLED = "domain.disabled"
+DOMAIN_ENABLED = "domain.enabled"
+DOMAIN_DELETED = "domain.deleted"
+MEMBER_NOTICED = "member.noticed"
+MEMBER_SLOWED = "member.slowed"
+MEMBER_SUSPENDED = "member.suspended"
+MEMBER_RELEASED = "member.released"
+
+TYPES: frozenset[str] = frozenset(v for k, v in list(globals().items()) if k.isupper() and isinstance(v, str))
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened. `at` is Unix seconds; `id` is given by storage and rises."""
+
+    type: str
+    member_id: int
+    at: float
+    domain_id: int | None = None
+    message_id: int | None = None
+    recipient_id: int | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    id: int = 0

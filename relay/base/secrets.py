@@ -1,0 +1,140 @@
+"""Secrets: the master key, what is sealed with it, and the shape of API keys.
+
+The master key lives in a file outside the database (mode 0600), made on first start. Everything is derived from
+it by HKDF with a purpose, so no two uses share a key. Sealed bytes are bound to their context (tenant, domain,
+selector): a row copied elsewhere does not open. Passwords of people are `enroll.passwords`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import stat
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from itsdangerous import URLSafeTimedSerializer
+
+KEY_BYTES = 32
+API_KEY = re.compile(r"ph_([a-z2-7]{12})_([A-Za-z0-9_-]{43})\Z")
+
+
+class SecretsError(Exception):
+    """The master key can't be used, or sealed bytes don't open. The text is for the operator."""
+
+
+class Vault:
+    """The master key in use."""
+
+    def __init__(self, master: bytes) -> None:
+        self._master = master
+        self._aead = AESGCM(self._derive("seal"))
+        self._siv = AESSIV(self._derive("token") + self._derive("token-mac"))
+        self._api = self._derive("api-key")
+        self._macs: dict[str, bytes] = {}
+
+    @classmethod
+    def load_or_make(cls, path: Path) -> Vault:
+        """The vault of `path`; a missing file is made with 0600. Raises SecretsError (one line)."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            except FileExistsError:
+                return cls.load(path)
+            with os.fdopen(fd, "wb") as f:
+                f.write(base64.b64encode(os.urandom(KEY_BYTES)) + b"\n")
+                f.flush()
+                os.fsync(f.fileno())
+        except OSError as e:
+            raise SecretsError(f"master key {path}: {e.strerror}") from None
+        return cls.load(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Vault:
+        """The vault of an existing key file; refuses one that others can read."""
+        try:
+            mode = path.stat().st_mode
+            raw = path.read_bytes()
+        except OSError as e:
+            raise SecretsError(f"master key {path}: {e.strerror}") from None
+        if stat.S_IMODE(mode) & 0o077:
+            raise SecretsError(f"master key {path}: readable by others (mode {stat.S_IMODE(mode):04o}); chmod 600 it")
+        try:
+            master = base64.b64decode(raw.strip(), validate=True)
+        except ValueError:
+            master = b""
+        if len(master) != KEY_BYTES:
+            raise SecretsError(f"master key {path}: not a master key (32 bytes in base64)")
+        return cls(master)
+
+    def _derive(self, purpose: str) -> bytes:
+        return HKDF(SHA256(), 32, salt=None, info=b"posthouse/" + purpose.encode()).derive(self._master)
+
+    def seal(self, plain: bytes, *context: str) -> bytes:
+        """`plain` encrypted (AES-256-GCM, random nonce in front), bound to `context`."""
+        nonce = os.urandom(12)
+        return nonce + self._aead.encrypt(nonce, plain, _bind(context))
+
+    def open(self, sealed: bytes, *context: str) -> bytes:
+        """The plain bytes of `seal`; SecretsError if they, the key or the context are not the same."""
+        try:
+            return self._aead.decrypt(sealed[:12], sealed[12:], _bind(context))
+        except (InvalidTag, ValueError):
+            raise SecretsError("sealed bytes do not open with this master key") from None
+
+    def mac(self, purpose: str, data: bytes) -> bytes:
+        """HMAC-SHA256 of `data` under a key of its own for `purpose`: 32 bytes."""
+        key = self._macs.get(purpose)
+        if key is None:
+            key = self._macs[purpose] = self._derive("mac/" + purpose)
+        return hmac.digest(key, data, hashlib.sha256)
+
+    def token(self, purpose: str, plain: bytes) -> str:
+        """`plain` as an unreadable, unforgeable URL token; the same input gives the same token (AES-SIV, RFC 5297)."""
+        return base64.urlsafe_b64encode(self._siv.encrypt(plain, [purpose.encode()])).rstrip(b"=").decode()
+
+    def read_token(self, purpose: str, token: str) -> bytes | None:
+        """The plain bytes of a token, or None for every wrong one alike."""
+        try:
+            raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+            return self._siv.decrypt(raw, [purpose.encode()])
+        except (InvalidTag, ValueError):
+            return None
+
+    def signer(self, salt: str) -> URLSafeTimedSerializer:
+        """A signer of links that expire (itsdangerous), with a key of its own for `salt`."""
+        return URLSafeTimedSerializer(self._derive("link/" + salt), salt=salt)
+
+    def api_key_hash(self, secret: str) -> str:
+        """What the database keeps of an API key's secret: hex of a keyed hash (256 random bits need no slow one)."""
+        return hmac.digest(self._api, secret.encode(), hashlib.sha256).hex()
+
+
+def _bind(context: tuple[str, ...]) -> bytes:
+    return b"\0".join(f"{len(c)}:{c}".encode() for c in context)
+
+
+def new_api_key() -> tuple[str, str, str]:
+    """A fresh API key: (whole key as shown once, public id, secret with 256 random bits)."""
+    public = base64.b32encode(os.urandom(8)).decode().lower()[:12]
+    secret = secrets.token_urlsafe(32)
+    return f"ph_{public}_{secret}", public, secret
+
+
+def parse_api_key(text: str) -> tuple[str, str] | None:
+    """(public id, secret) of a well-formed key, else None."""
+    found = API_KEY.match(text)
+    return (found[1], found[2]) if found else None
+
+
+def random_id(size: int = 16) -> str:
+    """An unguessable id of `size` random bytes, lower-case base32."""
+    return base64.b32encode(os.urandom(size)).decode().rstrip("=").lower()

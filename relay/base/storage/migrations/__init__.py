@@ -1,0 +1,1 @@
+"""Schema revisions, oldest first in `versions/`. Expand first; contract a release later."""

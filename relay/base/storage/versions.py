@@ -1,0 +1,22 @@
+"""Version rows: snapshots compare one number instead of reading everything again."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from relay.base.storage.engine import Tx, upsert
+from relay.base.storage.tables import versions
+
+DIRECTORY = "directory"
+SUPPRESSIONS = "suppressions"
+
+
+async def bump(tx: Tx, name: str) -> None:
+    """Say that what `name` stands for has changed. Call it in the changing transaction."""
+    insert = upsert(tx, versions).values(name=name, n=1)
+    await tx.execute(insert.on_conflict_do_update(index_elements=["name"], set_={"n": versions.c.n + 1}))
+
+
+async def current(tx: Tx) -> dict[str, int]:
+    """All versions; a name never bumped is absent."""
+    return {row.name: row.n for row in await tx.execute(select(versions.c.name, versions.c.n))}

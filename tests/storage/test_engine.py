@@ -1,0 +1,123 @@
+"""What a caller of storage relies on, on both engines."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from sqlalchemy import insert, select, text
+
+from relay.base.config import Config
+from relay.base.storage import SchemaTooNew, Storage, StorageError, Tx, migrate, versions
+from relay.base.storage.tables import duties, metadata
+
+
+async def test_schema_is_what_the_tables_say(storage: Storage) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    async def differences(tx: Tx) -> list:
+        return await tx.run_sync(lambda c: compare_metadata(MigrationContext.configure(c), metadata))
+
+    assert await storage.write(differences) == []
+
+
+async def test_migrating_twice_changes_nothing(config: Config) -> None:
+    assert await migrate(config) is True
+    assert await migrate(config) is False
+
+
+async def test_a_newer_schema_is_refused(config: Config) -> None:
+    await migrate(config)
+    storage = await Storage.open(config)
+
+    async def newer(tx: Tx) -> None:
+        await tx.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    await storage.write(newer)
+    await storage.close()
+    with pytest.raises(SchemaTooNew):
+        await migrate(config)
+
+
+async def test_waiting_writers_share_a_transaction(storage: Storage) -> None:
+    sizes: list[int] = []
+
+    async def apply(tx: Tx, items: list[str]) -> list[str]:
+        sizes.append(len(items))
+        await tx.execute(insert(duties), [{"name": i, "owner": "o", "until": 1.0} for i in items])
+        return [i.upper() for i in items]
+
+    got = await asyncio.gather(*(storage.together(apply, f"n{i}") for i in range(50)))
+    assert got == [f"N{i}" for i in range(50)]
+    assert len(sizes) < 10
+
+
+async def test_one_bad_item_does_not_take_others_with_it(storage: Storage) -> None:
+    async def apply(tx: Tx, items: list[str]) -> list[None]:
+        await tx.execute(insert(duties), [{"name": i, "owner": "o", "until": 1.0} for i in items])
+        return [None] * len(items)
+
+    await storage.together(apply, "taken")
+    results = await asyncio.gather(
+        *(storage.together(apply, n) for n in ("a", "taken", "b")), return_exceptions=True
+    )
+    assert results[0] is None
+    assert isinstance(results[1], StorageError)
+    assert results[2] is None
+    async with storage.read() as tx:
+        names = {r.name for r in await tx.execute(select(duties.c.name))}
+    assert names == {"taken", "a", "b"}
+
+
+async def test_an_exception_of_the_caller_rolls_back_and_comes_back(storage: Storage) -> None:
+    async def do(tx: Tx) -> None:
+        await versions.bump(tx, "x")
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError):
+        await storage.write(do)
+    async with storage.read() as tx:
+        assert await versions.current(tx) == {}
+
+
+async def test_a_caller_that_leaves_does_not_undo_its_write(storage: Storage) -> None:
+    started, go = asyncio.Event(), asyncio.Event()
+
+    async def do(tx: Tx) -> None:
+        started.set()
+        await go.wait()
+        await versions.bump(tx, "kept")
+
+    task = asyncio.create_task(storage.write(do))
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go.set()
+    await storage.write(lambda tx: versions.bump(tx, "after"))
+    async with storage.read() as tx:
+        assert set(await versions.current(tx)) == {"kept", "after"}
+
+
+async def test_reading_connections_cannot_write_on_sqlite(sqlite_config: Config) -> None:
+    await migrate(sqlite_config)
+    storage = await Storage.open(sqlite_config)
+    with pytest.raises(StorageError):
+        async with storage.read() as tx:
+            await versions.bump(tx, "no")
+    await storage.close()
+
+
+async def test_two_processes_worth_of_writers_on_one_database(config: Config) -> None:
+    await migrate(config)
+    one, two = await Storage.open(config), await Storage.open(config)
+
+    async def bump(tx: Tx) -> None:
+        await versions.bump(tx, "n")
+
+    await asyncio.gather(*(s.write(bump) for _ in range(100) for s in (one, two)))
+    async with one.read() as tx:
+        assert (await versions.current(tx))["n"] == 200
+    await one.close()
+    await two.close()
