@@ -1,0 +1,58 @@
+"""Daily counters of each domain (UTC days). They outlive the message log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from relay.base.storage.engine import Tx, upsert
+from relay.base.storage.tables import daily_stats
+
+FIELDS = ("accepted", "delivered", "deferred", "bounced", "complaints")
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One domain's counters of one day."""
+
+    domain_id: int
+    day: str
+    member_id: int
+    accepted: int
+    delivered: int
+    deferred: int
+    bounced: int
+    complaints: int
+
+
+async def count(tx: Tx, counted: Mapping[tuple[int, str, int], Mapping[str, int]]) -> None:
+    """Add: (domain id, day, member id) → field → number."""
+    rows = [
+        {"domain_id": d, "day": day, "member_id": m, **{f: fields.get(f, 0) for f in FIELDS}}
+        for (d, day, m), fields in sorted(counted.items())
+    ]
+    if not rows:
+        return
+    statement = upsert(tx, daily_stats)
+    await tx.execute(
+        statement.on_conflict_do_update(
+            index_elements=["domain_id", "day"],
+            set_={f: daily_stats.c[f] + statement.excluded[f] for f in FIELDS},
+        ),
+        rows,
+    )
+
+
+async def days(
+    tx: Tx, since: str, *, member_id: int | None = None, domain_id: int | None = None
+) -> list[Day]:
+    """The counters from day `since` on, oldest first."""
+    t = daily_stats.c
+    query = select(t.domain_id, t.day, t.member_id, *(t[f] for f in FIELDS)).where(t.day >= since).order_by(t.day)
+    if member_id is not None:
+        query = query.where(t.member_id == member_id)
+    if domain_id is not None:
+        query = query.where(t.domain_id == domain_id)
+    return [Day(*row) for row in await tx.execute(query)]
