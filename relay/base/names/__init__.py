@@ -1,0 +1,41 @@
+"""Names as people write them, turned into the one form the rest of the program compares.
+
+`domains` knows domain names (A-labels, public suffixes, look-alikes), `addresses` knows mail addresses
+and the key under which a suppression is found, `mailbox` reads a header From so strictly that no two
+readers can disagree, `words` decodes encoded words, `identity` knows DIDs and member handles.
+
+Everything here is pure: text in, one canonical form out, or `BadName` with a reason that a person can
+read. Whether a name exists, or whose it is, is left to the resolver and the directory.
+"""
+
+from relay.base.names.addresses import Address, address, canonical
+from relay.base.names.domains import (
+    BadName,
+    confusable,
+    domain,
+    enrollable,
+    parents,
+    registrable,
+    to_unicode,
+)
+from relay.base.names.identity import did, handle
+from relay.base.names.mailbox import Mailbox, single_mailbox
+from relay.base.names.words import decode_words
+
+__all__ = [
+    "Address",
+    "BadName",
+    "Mailbox",
+    "address",
+    "canonical",
+    "confusable",
+    "decode_words",
+    "did",
+    "domain",
+    "enrollable",
+    "handle",
+    "parents",
+    "registrable",
+    "single_mailbox",
+    "to_unicode",
+]
