@@ -46,6 +46,7 @@ class Database(Section):
     group_max: Count = key(200, "At most so many accepted messages (or settled deliveries) share one transaction.")
     statement_timeout_seconds: Seconds = key(30.0, "A statement that runs longer is given up (PostgreSQL).")
     snapshot_seconds: Seconds = key(0.5, "How old the in-memory directory may grow before it is compared with the tables.")
+    snapshot_max_age_seconds: Seconds = key(30.0, "With the database out of reach so long, logins get a temporary failure.")
 
 
 class Secrets(Section):
@@ -87,7 +88,7 @@ class Submission(Section):
     max_connections: Count = key(1000, "Open connections in all, a process.")
     max_data_memory_bytes: Bytes = key(268_435_456, "Bytes of unfinished messages held at once, a process (256 MiB).")
     auth_failures_an_address: Count = key(30, "Failed logins from one address in the window before it is told to wait.")
-    auth_failures_a_key: Count = key(100, "Failed logins naming one key from one address in the window before it waits.")
+    auth_failures_a_key: Count = key(10, "Failed logins naming one key from one address in the window before it waits.")
     auth_failure_window_seconds: Seconds = key(600.0, "The window in which failed logins are counted.")
     sign_inline_bytes: Bytes = key(65_536, "Messages under this size are signed on the event loop, others in threads.")
     signing_threads: Count = key(2, "Threads for signing and for checking large messages.")
@@ -101,6 +102,7 @@ class Http(Section):
     max_small_body_bytes: Bytes = key(1_048_576, "Largest body of a request that carries no message.")
     max_batch: Count = key(100, "Messages in one /v1/send/batch.")
     max_json_depth: Count = key(32, "Deepest nesting of a JSON body.")
+    max_json_values: Count = key(200_000, "Most values, commas and brackets of a JSON body.")
     requests_a_minute: Count = key(600, "Requests a minute from one address on pages and management calls.")
     read_timeout_seconds: Seconds = key(60.0, "Longest time a request may take to arrive.")
     page_size: Count = key(50, "Rows a page of a list, where the caller names no number.")
