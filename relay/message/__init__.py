@@ -1,0 +1,37 @@
+"""A submitted message, bytes to bytes: check it, complete it, give it its trace.
+
+`parse` checks the octets once and splits them into fields and body; `mime` bounds how deep and how wide
+the parts nest; `prepare` takes out what must not leave, adds what must be there, and writes the trace line.
+
+Promises that the octets of every kept field and of the body leave as they came, that nothing unbounded
+is ever read, and that a fault names its line but never the message's content. Who may send it, its
+signature and its storage are left to policy, signing and intake.
+"""
+
+from relay.message.parse import BadMessage, Bounds, Field, Parsed, parse
+from relay.message.prepare import (
+    Prepared,
+    Trace,
+    category,
+    check_own_loop,
+    header_safe,
+    prepare,
+    received_line,
+    single_from,
+)
+
+__all__ = [
+    "BadMessage",
+    "Bounds",
+    "Field",
+    "Parsed",
+    "Prepared",
+    "Trace",
+    "category",
+    "check_own_loop",
+    "header_safe",
+    "parse",
+    "prepare",
+    "received_line",
+    "single_from",
+]
