@@ -347,6 +347,6 @@ def test_handles() -> None:
     assert names.handle(" Alice ") == "alice"
     assert names.handle("shop.Example") == "shop.example"
     assert names.handle("Bücher.example") == "xn--bcher-kva.example"
-    for text in ("", "a", "-ab", "ab-", "a..b", "a b", "a_b", "a@b", "a" * 254):
+    for text in ("", "a", "ａ", "-ab", "ab-", "a..b", "a b", "a_b", "a@b", "a" * 254):
         with pytest.raises(BadName):
             names.handle(text)

@@ -37,7 +37,7 @@ def handle(text: str) -> str:
     """
     lowered = text.strip().lower()
     if not lowered.isascii():
-        return domain(lowered)
+        lowered = domain(lowered)
     if not _HANDLE.fullmatch(lowered) or ".." in lowered:
         raise BadName("a handle has 2 to 253 letters, digits, dots or hyphens, and no dot or hyphen at an end")
     return lowered
