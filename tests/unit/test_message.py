@@ -69,6 +69,8 @@ def test_a_last_line_gets_its_end() -> None:
         (b"From: a@b.test\r\n\r\nx\r\r\n", 3, "CR"),
         (b"From: a@b.test\r\n\r\nx\n\r\n", 3, "LF"),
         (b"From: a@b.test\r\n\r\n\r", 3, "CR"),
+        (b"From: a@b.test\r\n\r\nx\n.\rx\r\n", 3, "LF"),
+        (b"From: a@b.test\r\n\r\nx\n\r.\n\rx\r\n", 3, "LF"),
         (b"From: a@b.test\r\n\r\n1\r\n2\r\n\x00", 5, "NUL"),
         (b"From: a@b.test\r\nX: \x00\r\n\r\n", 2, "NUL"),
         (b"From: a@b.test\r\nX: \x0bx\r\n\r\n", 2, "control"),

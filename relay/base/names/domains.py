@@ -154,7 +154,7 @@ def _encode(text: str) -> str:
         encoded = idna.encode(text, uts46=True, std3_rules=True).decode("ascii")
     except idna.IDNAError:
         raise BadName("the domain holds characters or labels that internationalized names forbid") from None
-    # What maps to an address or to other text than a name is held to the same rule as plain ASCII.
+    # Whatever the library lets through is held to the same rule as plain ASCII.
     if not _PLAIN.fullmatch(encoded.removesuffix(".")):
         raise BadName("the domain may hold letters, digits and inner hyphens only")
     return encoded

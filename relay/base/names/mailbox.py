@@ -104,7 +104,7 @@ def _display(phrase: str, found: Address) -> str:
         if "<" in looks or ">" in looks:
             raise BadName("From has an angle bracket within the display name")
         # Many programs repeat the address as its own name: all readers then agree on who sends.
-        if "@" in looks and (looks != shown or shown.lower() != found.text.lower()):
+        if "@" in looks and shown.lower() != found.text.lower():
             raise BadName("From has a display name that looks like an address")
     return decoded
 
