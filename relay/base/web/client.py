@@ -1,0 +1,87 @@
+"""Who is calling: the client's address behind trusted proxies, its scheme, its credentials. Decides nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from aiohttp import hdrs, web
+
+_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_MAX_HOPS = 20
+
+
+def client_address(request: web.Request, trusted_proxies: Iterable[str]) -> str:
+    """The caller's IP address: the peer's, or what the nearest trusted proxies say of it.
+
+    X-Forwarded-For is read from the right, past addresses in `trusted_proxies` (networks); the first one that is not
+    a trusted proxy is the client. Anything unreadable there, and the nearest good address counts. "" without a peer.
+    """
+    peer = request.transport.get_extra_info("peername") if request.transport else None
+    here = str(peer[0]) if isinstance(peer, tuple) else ""
+    networks = list(trusted_proxies)
+    if not in_networks(here, networks):
+        return _plain(here)
+    hops = ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")
+    for hop in reversed(hops[-_MAX_HOPS:]):
+        named = _plain(hop.strip())
+        if not named:
+            break
+        here = named
+        if not in_networks(here, networks):
+            break
+    return _plain(here)
+
+
+def is_https(request: web.Request, trusted_proxies: Iterable[str]) -> bool:
+    """True when the client's side of the connection is encrypted, by our socket or by a trusted proxy's word."""
+    if request.scheme == "https":
+        return True
+    peer = request.transport.get_extra_info("peername") if request.transport else None
+    if not isinstance(peer, tuple) or not in_networks(str(peer[0]), trusted_proxies):
+        return False
+    return request.headers.get("X-Forwarded-Proto", "").strip().lower() == "https"
+
+
+def in_networks(address: str, networks: Iterable[str]) -> bool:
+    """True when an IP address lies in one of the networks (CIDR or single addresses)."""
+    found = _parse(address)
+    if found is None:
+        return False
+    return any(found in ip_network(n, strict=False) for n in networks)
+
+
+def bearer(request: web.Request) -> str | None:
+    """The token of `Authorization: Bearer …` (RFC 6750 §2.1); None when there is none, "" when it is unreadable."""
+    given = request.headers.getall(hdrs.AUTHORIZATION, [])
+    if not given:
+        return None
+    scheme, _, token = given[0].partition(" ")
+    return token.strip() if len(given) == 1 and scheme.lower() == "bearer" else ""
+
+
+def host_fault(request: web.BaseRequest) -> str | None:
+    """What is wrong with the Host header, or None."""
+    # RFC 9112 §3.2: a request without exactly one readable Host is answered 400.
+    hosts = request.headers.getall(hdrs.HOST, [])
+    if not hosts and request.version < (1, 1):
+        return None
+    if len(hosts) != 1:
+        return "exactly one Host header is needed"
+    return None if _HOST.fullmatch(hosts[0]) else "the Host header can't be read"
+
+
+def _parse(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        found = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
+        return found.ipv4_mapped
+    return found
+
+
+def _plain(text: str) -> str:
+    found = _parse(text)
+    return "" if found is None else str(found)
