@@ -1,0 +1,16 @@
+"""The HTTP door: POST /v1/send and its family, and what a member may ask about its messages.
+
+A request walks down this list:
+  door           who is calling: API key, DID, scope; what it asks is refused in the words of both doors
+  idempotency    a repeated request gets the first answer again
+  models         the body, strict
+  mailboxes      the addresses in it
+  send           sender and recipients through policy, then one call of intake; batch and raw use the same
+  compose        headers, parts, plain: the message's bytes
+  preflight      every gate asked, nothing sent
+  status         messages, cancel, retry, events
+  member         the member's own standing
+  openapi        all of it, as a schema
+
+Decides nothing that SMTP would decide differently: the verdicts are policy's and intake's.
+"""
