@@ -1,5 +1,19 @@
 """Fixtures of the kit, for every test."""
 
-from tests.kit.storage import config, postgres, sqlite_config, storage
+from collections.abc import AsyncIterator
 
-__all__ = ["config", "postgres", "sqlite_config", "storage"]
+import pytest
+
+from relay.base.config import Config
+from tests.kit.storage import config, postgres, sqlite_config, storage
+from tests.kit.world import World
+
+__all__ = ["config", "postgres", "sqlite_config", "storage", "world"]
+
+
+@pytest.fixture
+async def world(config: Config) -> AsyncIterator[World]:
+    """The rooms below the doors, wired, on each engine."""
+    made = await World.make(config)
+    yield made
+    await made.close()

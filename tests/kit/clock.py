@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
 from relay.base.clock import Clock
 
 
 class HandClock(Clock):
-    """Stands still until moved; wall and monotonic time move together unless `jump`ed."""
+    """Stands still until moved; wall and monotonic time move together unless `jump`ed.
 
-    def __init__(self, at: float = 1_780_000_000.0) -> None:
-        self.wall = at
+    It starts at the real hour, because verifiers compare a signature's expiry with that.
+    """
+
+    def __init__(self, at: float | None = None) -> None:
+        self.wall = float(int(time.time())) if at is None else at
         self.mono = 1000.0
 
     def now(self) -> float:

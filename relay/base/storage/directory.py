@@ -51,6 +51,12 @@ async def snapshot(tx: Tx) -> Snapshot:
     )
 
 
+async def report_to(tx: Tx, domain_id: int) -> tuple[str, dict[str, Any]] | None:
+    """(name, options) of a domain, whatever its state: where reports about its mail go."""
+    row = (await tx.execute(select(domains.c.name, domains.c.options).where(domains.c.id == domain_id))).first()
+    return (row.name, row.options or {}) if row else None
+
+
 async def standing(
     tx: Tx, pairs: set[tuple[int, int]], key_ids: set[int]
 ) -> tuple[set[tuple[int, int]], set[int], dict[int, str]]:

@@ -1,0 +1,282 @@
+"""Domains and their DKIM pairs: what enroll knows of a name. Enroll writes here; the relay reads by `directory`.
+
+Answers questions about rows; which state may follow which, and what is sealed in a key, is the caller's business.
+Every change belongs into the transaction that also bumps the directory's version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Select, case, func, insert, select, update
+
+from relay.base.storage.engine import Tx, serialise
+from relay.base.storage.tables import dkim_keys, domains, members
+
+_ENROLLING = 0x454E524C << 32  # PostgreSQL: one member's enrollments take turns, so that a limit holds
+HELD = ("verified", "disabled")
+"""States whose owner has proved the name and holds it against others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of `domains`."""
+
+    id: int
+    uuid: str
+    member_id: int
+    name: str
+    state: str
+    reason: str
+    ownership_token: str
+    options: dict[str, Any]
+    tier: str | None
+    created_at: float
+    first_verified_at: float | None
+    checked_at: float | None
+    next_check_at: float | None
+    failing: int
+    findings: list[dict[str, Any]] | None
+    return_path_ok: bool
+    provider: str
+    provider_at: float | None
+    deleted_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A DKIM pair without its private halves."""
+
+    id: int
+    domain_id: int
+    stem: str
+    state: str
+    rsa_txt: str
+    ed_txt: str
+    created_at: float
+    state_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class NewPair:
+    """A DKIM pair about to be written; the private halves are sealed already."""
+
+    stem: str
+    rsa_private: bytes = field(repr=False)
+    rsa_txt: str
+    ed_private: bytes = field(repr=False)
+    ed_txt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The member behind a domain, as a notice needs it."""
+
+    member_id: int
+    handle: str
+    did: str
+    email: str
+    status: str
+
+
+_KEY_COLUMNS = [dkim_keys.c[name] for name in KeyRow.__slots__]
+
+
+# -- domains ---------------------------------------------------------------------------------------------------
+
+
+async def hold_enrolling(tx: Tx, member_id: int) -> None:
+    """Until commit, no other transaction enrolls for this member."""
+    await serialise(tx, _ENROLLING | member_id)
+
+
+async def add(
+    tx: Tx, *, uuid: str, member_id: int, name: str, token: str, options: dict[str, Any], now: float,
+    next_check_at: float,
+) -> int:
+    """Write a domain as `initializing`; returns its id. The pair (name, member) must not exist yet."""
+    return int(
+        (
+            await tx.execute(
+                insert(domains).values(
+                    uuid=uuid, member_id=member_id, name=name, state="initializing", ownership_token=token,
+                    options=options, created_at=now, next_check_at=next_check_at,
+                ).returning(domains.c.id)
+            )
+        ).scalar_one()
+    )
+
+
+async def get(tx: Tx, domain_id: int, *, lock: bool = False) -> Row | None:
+    """The domain with this id, deleted ones too."""
+    query = select(domains).where(domains.c.id == domain_id)
+    return await _one(tx, query.with_for_update() if lock else query)
+
+
+async def of_member(tx: Tx, member_id: int, key: int | str, *, lock: bool = False) -> Row | None:
+    """A member's domain by id (int), uuid or name (str); deleted ones too."""
+    column = domains.c.id if isinstance(key, int) else domains.c.name if "." in key else domains.c.uuid
+    query = select(domains).where(domains.c.member_id == member_id, column == key)
+    return await _one(tx, query.with_for_update() if lock else query)
+
+
+async def named(tx: Tx, name: str, *, lock: bool = False) -> list[Row]:
+    """Everybody's rows of one name that are not deleted, by id. With `lock`, proofs of the name take turns."""
+    query = select(domains).where(domains.c.name == name, domains.c.state != "deleted").order_by(domains.c.id)
+    return await _all(tx, query.with_for_update() if lock else query)
+
+
+async def page(
+    tx: Tx, member_id: int | None, *, after: int = 0, limit: int = 50, states: Sequence[str] = ()
+) -> list[Row]:
+    """Domains that are not deleted, with ids above `after`, of one member or of all."""
+    query = select(domains).where(domains.c.state != "deleted", domains.c.id > after)
+    if member_id is not None:
+        query = query.where(domains.c.member_id == member_id)
+    if states:
+        query = query.where(domains.c.state.in_(states))
+    return await _all(tx, query.order_by(domains.c.id).limit(limit))
+
+
+async def count(tx: Tx, member_id: int) -> int:
+    """How many domains a member has, deleted ones left out."""
+    return int(
+        await tx.scalar(
+            select(func.count()).select_from(domains)
+            .where(domains.c.member_id == member_id, domains.c.state != "deleted")
+        )
+        or 0
+    )
+
+
+async def holders(tx: Tx, names: Sequence[str]) -> list[Row]:
+    """The rows that hold any of these names (`HELD`)."""
+    if not names:
+        return []
+    return await _all(tx, select(domains).where(domains.c.name.in_(names), domains.c.state.in_(HELD)))
+
+
+async def due(tx: Tx, now: float, limit: int) -> list[int]:
+    """Ids of domains whose next look is due, the longest overdue first."""
+    return list(
+        (
+            await tx.execute(
+                select(domains.c.id)
+                .where(
+                    domains.c.next_check_at <= now,
+                    domains.c.state.in_(("initializing", "pending", "verified")),
+                )
+                .order_by(domains.c.next_check_at, domains.c.id).limit(limit)
+            )
+        ).scalars()
+    )
+
+
+async def unchecked(tx: Tx, member_id: int, before: float, limit: int) -> list[int]:
+    """Ids of a member's pending domains last checked before `before`: never checked ones first, then the oldest."""
+    return list(
+        (
+            await tx.execute(
+                select(domains.c.id)
+                .where(
+                    domains.c.member_id == member_id, domains.c.state == "pending",
+                    domains.c.checked_at.is_(None) | (domains.c.checked_at <= before),
+                )
+                .order_by(case((domains.c.checked_at.is_(None), 0), else_=1), domains.c.checked_at, domains.c.id)
+                .limit(limit)
+            )
+        ).scalars()
+    )
+
+
+async def change(tx: Tx, domain_id: int, **values: Any) -> None:
+    """Set columns of one domain."""
+    await tx.execute(update(domains).where(domains.c.id == domain_id).values(**values))
+
+
+async def owner(tx: Tx, member_id: int) -> Owner | None:
+    """Who gets mail about a member's domains."""
+    m = members.c
+    row = (await tx.execute(select(m.id, m.handle, m.did, m.email, m.status).where(m.id == member_id))).first()
+    return Owner(*row) if row else None
+
+
+# -- DKIM pairs ------------------------------------------------------------------------------------------------
+
+
+async def add_pair(tx: Tx, domain_id: int, pair: NewPair, now: float) -> int:
+    """Write a pair as `pending`; returns its id."""
+    return int(
+        (
+            await tx.execute(
+                insert(dkim_keys).values(
+                    domain_id=domain_id, stem=pair.stem, state="pending", rsa_private=pair.rsa_private,
+                    rsa_txt=pair.rsa_txt, ed_private=pair.ed_private, ed_txt=pair.ed_txt, created_at=now,
+                    state_at=now,
+                ).returning(dkim_keys.c.id)
+            )
+        ).scalar_one()
+    )
+
+
+async def pairs(tx: Tx, domain_ids: Sequence[int]) -> dict[int, list[KeyRow]]:
+    """The pairs of each domain, oldest first; domains without any are absent."""
+    found: dict[int, list[KeyRow]] = {}
+    if domain_ids:
+        query = select(*_KEY_COLUMNS).where(dkim_keys.c.domain_id.in_(domain_ids)).order_by(dkim_keys.c.id)
+        for row in await tx.execute(query):
+            found.setdefault(row.domain_id, []).append(KeyRow(*row))
+    return found
+
+
+async def set_pair_state(tx: Tx, pair_id: int, state: str, now: float) -> None:
+    """Move one pair to `pending`, `live` or `retiring`."""
+    await tx.execute(update(dkim_keys).where(dkim_keys.c.id == pair_id).values(state=state, state_at=now))
+
+
+async def destroy_pairs(tx: Tx, pair_ids: Sequence[int], now: float) -> None:
+    """Overwrite the private halves and mark the pairs `removed`; the public halves stay, to say what to unpublish."""
+    if pair_ids:
+        await tx.execute(
+            update(dkim_keys).where(dkim_keys.c.id.in_(pair_ids))
+            .values(state="removed", state_at=now, rsa_private=b"", ed_private=b"")
+        )
+
+
+async def retired(tx: Tx, before: float, limit: int) -> list[tuple[int, int]]:
+    """(domain id, pair id) of pairs that have been retiring since before `before`."""
+    k = dkim_keys.c
+    query = (
+        select(k.domain_id, k.id).where(k.state == "retiring", k.state_at <= before)
+        .order_by(k.state_at).limit(limit)
+    )
+    return [(row.domain_id, row.id) for row in await tx.execute(query)]
+
+
+async def delete_of_member(tx: Tx, member_id: int, now: float) -> list[Row]:
+    """Delete all domains of a member softly and destroy their keys; returns them as they were."""
+    found = await _all(
+        tx,
+        select(domains).where(domains.c.member_id == member_id, domains.c.state != "deleted").order_by(domains.c.id)
+        .with_for_update(),
+    )
+    ids = [row.id for row in found]
+    held = await pairs(tx, ids)
+    await destroy_pairs(tx, [pair.id for of_one in held.values() for pair in of_one], now)
+    if ids:
+        await tx.execute(
+            update(domains).where(domains.c.id.in_(ids))
+            .values(state="deleted", deleted_at=now, next_check_at=None, return_path_ok=False)
+        )
+    return found
+
+
+async def _one(tx: Tx, query: Select[Any]) -> Row | None:
+    row = (await tx.execute(query)).first()
+    return Row(*row) if row else None
+
+
+async def _all(tx: Tx, query: Select[Any]) -> list[Row]:
+    return [Row(*row) for row in await tx.execute(query)]

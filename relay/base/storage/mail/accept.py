@@ -1,0 +1,60 @@
+"""Writing messages, bodies and recipients; counting what is open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func, insert, select, text
+
+from relay.base.storage.engine import Tx
+from relay.base.storage.mail.values import NewMessage
+from relay.base.storage.tables import OPEN, bodies, heads, messages, recipients
+
+_IS_OPEN = text(OPEN)
+
+
+async def add(tx: Tx, batch: Sequence[NewMessage]) -> None:
+    """Write messages with bodies and recipients; sets `id` and `recipient_ids` of each."""
+    ids = await tx.execute(
+        insert(messages).returning(messages.c.id, sort_by_parameter_order=True), [m.row for m in batch]
+    )
+    rows: list[dict[str, Any]] = []
+    for message, got in zip(batch, ids.scalars(), strict=True):
+        message.id = got
+        rows.extend(
+            {
+                "message_id": got, "member_id": message.row["member_id"], "domain_id": message.row["domain_id"],
+                "address": r.address, "destination": r.destination, "state": "queued", "next_at": r.next_at,
+                "expires_at": r.expires_at, "notify": r.notify, "orcpt": r.orcpt,
+                "lease_owner": r.lease_owner, "lease_until": r.lease_until,
+            }
+            for r in message.recipients
+        )
+    await tx.execute(insert(bodies), [{"message_id": m.id, "head": m.head, "body": m.body} for m in batch])
+    got_ids = iter(
+        (
+            await tx.execute(
+                insert(recipients).returning(recipients.c.id, sort_by_parameter_order=True), rows
+            )
+        ).scalars().all()
+    )
+    own: list[dict[str, Any]] = []
+    for message in batch:
+        message.recipient_ids = tuple(next(got_ids) for _ in message.recipients)
+        own.extend(
+            {"recipient_id": i, "message_id": message.id, "head": r.head}
+            for i, r in zip(message.recipient_ids, message.recipients, strict=True)
+            if r.head is not None
+        )
+    if own:
+        await tx.execute(insert(heads), own)
+
+
+async def queued(tx: Tx) -> tuple[int, dict[int, int]]:
+    """(open recipients in all, of each member)."""
+    rows = await tx.execute(
+        select(recipients.c.member_id, func.count()).where(_IS_OPEN).group_by(recipients.c.member_id)
+    )
+    of_members = {r[0]: r[1] for r in rows}
+    return sum(of_members.values()), of_members

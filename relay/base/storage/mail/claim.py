@@ -1,0 +1,111 @@
+"""Leasing due recipients, fairly, and loading their bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Any
+
+from sqlalchemy import and_, or_, select, text, update
+
+from relay.base.storage.engine import Tx
+from relay.base.storage.mail.values import Due
+from relay.base.storage.tables import OPEN, bodies, heads, messages, recipients
+
+_IS_OPEN = text(OPEN)
+
+_DUE = [
+    recipients.c.id, recipients.c.message_id, recipients.c.member_id, recipients.c.domain_id, recipients.c.address,
+    recipients.c.destination, recipients.c.attempts, recipients.c.expires_at, recipients.c.notify,
+    recipients.c.orcpt, messages.c.queue_id, messages.c.mail_from, messages.c.return_path, messages.c.envid,
+    messages.c.ret, messages.c.smtputf8, messages.c.size, messages.c.received_at, recipients.c.delay_told,
+]
+
+
+def _ready(now: float) -> Any:
+    return and_(
+        _IS_OPEN,
+        recipients.c.next_at <= now,
+        recipients.c.held.is_(False),
+        or_(recipients.c.lease_until.is_(None), recipients.c.lease_until <= now),
+    )
+
+
+async def claim(
+    tx: Tx, *, owner: str, now: float, until: float, limit: int, member_share: int, shares: dict[int, int]
+) -> list[Due]:
+    """Lease up to `limit` due recipients, oldest first; while more are waiting, at most `member_share` of a member.
+
+    `shares` says how many of each member this owner already holds.
+    """
+    pick = (
+        select(recipients.c.id, recipients.c.member_id).where(_ready(now))
+        .order_by(recipients.c.next_at, recipients.c.id).limit(limit * 2).with_for_update(skip_locked=True)
+    )
+    rows = (await tx.execute(pick)).all()
+    if len(rows) >= limit * 2:
+        rows = await _fair(tx, now, limit, member_share, shares)
+    chosen: list[int] = []
+    held = dict(shares)
+    for row in rows:
+        if len(chosen) >= limit:
+            break
+        if held.get(row.member_id, 0) < member_share or len(rows) <= limit:
+            held[row.member_id] = held.get(row.member_id, 0) + 1
+            chosen.append(row.id)
+    if not chosen:
+        return []
+    await tx.execute(
+        update(recipients).where(recipients.c.id.in_(chosen)).values(lease_owner=owner, lease_until=until)
+    )
+    query = select(*_DUE).join(messages, messages.c.id == recipients.c.message_id).where(recipients.c.id.in_(chosen))
+    return [Due(*row) for row in await tx.execute(query.order_by(recipients.c.next_at, recipients.c.id))]
+
+
+async def _fair(tx: Tx, now: float, limit: int, member_share: int, shares: dict[int, int]) -> list[Any]:
+    """Members with mail waiting take turns, each with its oldest; those who hold the fewest begin."""
+    ids = await _members_waiting(tx)
+    ids.sort(key=lambda m: (shares.get(m, 0), m))
+    lines: list[list[Any]] = []
+    for member in ids[:limit]:
+        room = min(limit, member_share - shares.get(member, 0))
+        if room > 0:
+            query = (
+                select(recipients.c.id, recipients.c.member_id)
+                .where(recipients.c.member_id == member, _ready(now))
+                .order_by(recipients.c.next_at, recipients.c.id).limit(room).with_for_update(skip_locked=True)
+            )
+            lines.append(list((await tx.execute(query)).all()))
+    return [row for turn in zip_longest(*lines) for row in turn if row is not None]
+
+
+async def _members_waiting(tx: Tx) -> list[int]:
+    """Members with open recipients, by skipping along the index: one probe a member, however long the queue."""
+    found = await tx.execute(
+        text(
+            "WITH RECURSIVE m(id) AS (SELECT min(member_id) FROM recipients WHERE state IN ('queued', 'deferred') "
+            "UNION ALL SELECT (SELECT min(r.member_id) FROM recipients r "
+            "WHERE r.state IN ('queued', 'deferred') AND r.member_id > m.id) "
+            "FROM m WHERE m.id IS NOT NULL) SELECT id FROM m WHERE id IS NOT NULL"
+        )
+    )
+    return [row[0] for row in found]
+
+
+async def bytes_of(tx: Tx, wanted: Sequence[tuple[int, int]]) -> dict[int, tuple[bytes, bytes]]:
+    """(recipient id, message id) pairs → recipient id → (head, body). A purged message is absent."""
+    shared = {
+        row.message_id: (row.head, row.body)
+        for row in await tx.execute(
+            select(bodies.c.message_id, bodies.c.head, bodies.c.body).where(
+                bodies.c.message_id.in_({m for _, m in wanted})
+            )
+        )
+    }
+    own = {
+        row.recipient_id: row.head
+        for row in await tx.execute(
+            select(heads.c.recipient_id, heads.c.head).where(heads.c.recipient_id.in_([r for r, _ in wanted]))
+        )
+    }
+    return {r: (own.get(r, shared[m][0]), shared[m][1]) for r, m in wanted if m in shared}

@@ -1,0 +1,125 @@
+"""Writing what became of recipients: tries, the owner's actions, leases given back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, case, exists, insert, or_, select, text, update
+
+from relay.base.storage.engine import Tx
+from relay.base.storage.mail.values import Settlement
+from relay.base.storage.tables import OPEN, attempts, messages, recipients
+
+_IS_OPEN = text(OPEN)
+
+_SETTLE = (
+    update(recipients)
+    .where(recipients.c.id == bindparam("b_id"), recipients.c.lease_owner == bindparam("b_owner"), _IS_OPEN)
+    .values(
+        state=bindparam("b_state"), next_at=bindparam("b_next_at"), attempts=recipients.c.attempts + 1,
+        lease_owner=None, lease_until=None, code=bindparam("b_code"), says=bindparam("b_says"),
+        settled_at=bindparam("b_settled_at"), report_due=bindparam("b_report_due"),
+        delay_told=or_(recipients.c.delay_told, bindparam("b_delay_told")),
+    )
+)
+_FINISH = (
+    update(messages)
+    .where(
+        messages.c.id == bindparam("b_id"), messages.c.finished_at.is_(None),
+        ~exists().where(recipients.c.message_id == bindparam("b_id"), _IS_OPEN),
+    )
+    .values(finished_at=bindparam("b_at"))
+)
+
+
+async def owned(tx: Tx, ids: Sequence[int], owner: str) -> set[int]:
+    """Of these recipients, the ones still open and leased to `owner` (locked until commit)."""
+    query = (
+        select(recipients.c.id)
+        .where(recipients.c.id.in_(ids), recipients.c.lease_owner == owner, _IS_OPEN).with_for_update()
+    )
+    return set((await tx.execute(query)).scalars())
+
+
+async def settle(tx: Tx, batch: Sequence[Settlement]) -> None:
+    """Write what became of leased recipients (those in `owned`), their attempts, and which messages are finished."""
+    back = [s.recipient_id for s in batch if s.state is None]
+    if back:
+        await tx.execute(
+            update(recipients).where(recipients.c.id.in_(back)).values(lease_owner=None, lease_until=None)
+        )
+    done = [s for s in batch if s.state is not None]
+    if not done:
+        return
+    await tx.execute(
+        _SETTLE,
+        [
+            {
+                "b_id": s.recipient_id, "b_owner": s.lease_owner, "b_state": s.state, "b_next_at": s.next_at,
+                "b_code": s.code, "b_says": s.says[:1000], "b_report_due": s.report_due,
+                "b_settled_at": s.at if s.state != "deferred" else None, "b_delay_told": s.delay_told,
+            }
+            for s in done
+        ],
+    )
+    tried = [s.attempt for s in done if s.attempt is not None]
+    if tried:
+        await tx.execute(insert(attempts), tried)
+    await finish(tx, {s.message_id: s.at for s in done if s.state not in ("queued", "deferred")})
+
+
+async def finish(tx: Tx, candidates: dict[int, float]) -> None:
+    """Mark those messages finished whose recipients are all settled (message id → time)."""
+    if candidates:
+        await tx.execute(_FINISH, [{"b_id": m, "b_at": at} for m, at in candidates.items()])
+
+
+async def change(
+    tx: Tx, action: str, *, now: float, ids: Sequence[int], member_id: int | None = None
+) -> list[tuple[int, int, int, int | None]]:
+    """`cancel`, `retry`, `hold`, `release`, `drop` of open recipients nobody is delivering just now.
+
+    Returns (recipient id, message id, member id, domain id) of those changed.
+    """
+    where: list[Any] = [recipients.c.id.in_(ids), _IS_OPEN]
+    if action in ("cancel", "drop"):
+        where.append(or_(recipients.c.lease_until.is_(None), recipients.c.lease_until <= now))
+    if member_id is not None:
+        where.append(recipients.c.member_id == member_id)
+    actions: dict[str, dict[str, Any]] = {
+        "cancel": {"state": "cancelled", "settled_at": now, "says": "cancelled by its sender"},
+        "drop": {"state": "cancelled", "settled_at": now, "says": "dropped by the operator"},
+        "retry": {"next_at": now, "held": False},
+        "hold": {"held": True},
+        "release": {"held": False},
+    }
+    changed = (
+        await tx.execute(
+            update(recipients).where(*where).values(**actions[action]).returning(
+                recipients.c.id, recipients.c.message_id, recipients.c.member_id, recipients.c.domain_id
+            )
+        )
+    ).all()
+    if action in ("cancel", "drop"):
+        await finish(tx, {row.message_id: now for row in changed})
+    return [(r[0], r[1], r[2], r[3]) for r in changed]
+
+
+async def give_back(tx: Tx, owner: str) -> int:
+    """Free every lease of `owner` (at a clean stop); returns how many."""
+    done = await tx.execute(
+        update(recipients).where(recipients.c.lease_owner == owner, _IS_OPEN)
+        .values(lease_owner=None, lease_until=None)
+    )
+    return done.rowcount
+
+
+async def next_due(tx: Tx) -> float | None:
+    """When the next open, unheld recipient is due (Unix seconds), or None."""
+    due = case(
+        (recipients.c.lease_until.is_not(None), recipients.c.lease_until), else_=recipients.c.next_at
+    )
+    query = select(due).where(_IS_OPEN, recipients.c.held.is_(False)).order_by(recipients.c.next_at).limit(1)
+    got: float | None = await tx.scalar(query)
+    return got

@@ -1,0 +1,101 @@
+"""What the queue is made of, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(slots=True)
+class NewRecipient:
+    """A recipient about to be written. `head` is None where the message's shared head serves."""
+
+    address: str
+    destination: str
+    next_at: float
+    expires_at: float
+    head: bytes | None = None
+    notify: str | None = None
+    orcpt: str | None = None
+    lease_owner: str | None = None
+    lease_until: float | None = None
+
+
+@dataclass(slots=True)
+class NewMessage:
+    """A message about to be written: `row` are columns of `messages`; `head` + `body` are its final bytes."""
+
+    row: dict[str, Any]
+    head: bytes
+    body: bytes
+    recipients: list[NewRecipient]
+    id: int = 0
+    recipient_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A claimed recipient with what delivering it needs. `head` and `body` are loaded by `bytes_of`."""
+
+    id: int
+    message_id: int
+    member_id: int
+    domain_id: int | None
+    address: str
+    destination: str
+    attempts: int
+    expires_at: float
+    notify: str | None
+    orcpt: str | None
+    queue_id: str
+    mail_from: str
+    return_path: str
+    envid: str | None
+    ret: str | None
+    smtputf8: bool
+    size: int
+    received_at: float
+    delay_told: bool
+
+
+@dataclass(slots=True)
+class Settlement:
+    """What became of one try. `state` None: the lease is only given back, nothing else changes."""
+
+    recipient_id: int
+    message_id: int
+    lease_owner: str
+    state: str | None
+    next_at: float
+    at: float
+    code: int | None = None
+    says: str = ""
+    report_due: str | None = None
+    delay_told: bool = False
+    attempt: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFacts:
+    """What a report to the sender is written from."""
+
+    recipient_id: int
+    kind: str
+    address: str
+    orcpt: str | None
+    code: int | None
+    enhanced: str
+    says: str
+    host: str
+    tried_at: float
+    expires_at: float
+    member_id: int
+    domain_id: int | None
+    queue_id: str
+    mail_from: str
+    envid: str | None
+    ret: str | None
+    subject: str
+    received_at: float
+    smtputf8: bool
+    content: bytes

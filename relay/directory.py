@@ -1,0 +1,288 @@
+"""Who is this login, which domains, which keys: answers from memory, at most a second old.
+
+A snapshot of members, live keys and verified domains is read again whenever the version row says that enroll
+has changed something; the accepting transaction asks the tables once more. Reads only. Failed logins are counted
+here, for both doors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from relay import replies
+from relay.base import names, secrets
+from relay.base.clock import Clock
+from relay.base.config import Config
+from relay.base.secrets import Vault
+from relay.base.storage import Storage, StorageError, versions
+from relay.base.storage import directory as rows
+from relay.base.throttle import Throttle
+from relay.replies import Verdict
+
+log = structlog.get_logger()
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """An authenticated member with the key it used."""
+
+    member_id: int
+    handle: str
+    did: str
+    key_id: int
+    public_id: str
+    scopes: frozenset[str]
+    domains: frozenset[str] | None
+    default_category: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEntry:
+    """A live DKIM pair, private halves still sealed."""
+
+    id: int
+    stem: str
+    rsa_private: bytes = field(repr=False)
+    ed_private: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DomainEntry:
+    """A verified sending domain. `return_path` is "" until its own record is verified."""
+
+    id: int
+    member_id: int
+    name: str
+    tier: str | None
+    first_verified_at: float | None
+    keys: tuple[KeyEntry, ...]
+    return_path: str
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberEntry:
+    """A member as the relay knows it."""
+
+    id: int
+    handle: str
+    did: str
+    status: str
+    reason: str
+    system: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    id: int
+    member_id: int
+    public_id: str
+    secret_hash: str
+    scopes: frozenset[str]
+    domains: frozenset[str] | None
+    networks: tuple[Network, ...] | None
+    default_category: str
+    expires_at: float | None
+
+
+class _View:
+    """One snapshot, indexed."""
+
+    def __init__(self, snap: rows.Snapshot) -> None:
+        self.members = {r.id: MemberEntry(r.id, r.handle, r.did, r.status, r.reason, r.system) for r in snap.members}
+        self.keys = {r.public_id: _key(r) for r in snap.keys}
+        self.key_ids = {k.id for k in self.keys.values()}
+        pairs: dict[int, list[KeyEntry]] = {}
+        for r in snap.dkim:
+            pairs.setdefault(r.domain_id, []).append(KeyEntry(r.id, r.stem, r.rsa_private, r.ed_private))
+        self.domains: dict[tuple[int, str], DomainEntry] = {}
+        self.by_member: dict[int, list[DomainEntry]] = {}
+        for r in snap.domains:
+            options = r.options or {}
+            path = ""
+            if r.return_path_ok and options.get("return_path"):
+                path = f"{options.get('custom_subdomain') or 'sl'}.{r.name}"
+            entry = DomainEntry(
+                r.id, r.member_id, r.name, r.tier, r.first_verified_at, tuple(pairs.get(r.id, ())), path, options
+            )
+            self.domains[r.member_id, r.name] = entry
+            self.by_member.setdefault(r.member_id, []).append(entry)
+        suspended: list[_Key] = []
+        others: list[_Key] = []
+        for k in self.keys.values():
+            member = self.members.get(k.member_id)
+            (suspended if member and member.status == "suspended" else others).append(k)
+        self.suspended_networks = [(n, k.member_id) for k in suspended for n in k.networks or ()]
+        self.healthy_networks = [n for k in others for n in k.networks or ()]
+
+
+class Directory:
+    """The snapshot and the questions it answers. `start` reads it first and keeps it fresh; `stop` ends that."""
+
+    def __init__(self, storage: Storage, config: Config, clock: Clock, vault: Vault) -> None:
+        self._storage, self._config, self._clock, self._vault = storage, config, clock, vault
+        self._view = _View(rows.Snapshot([], [], [], []))
+        self._version = -1
+        self._fresh_at = float("-inf")
+        self._task: asyncio.Task[None] | None = None
+        s = config.submission
+        window = s.auth_failure_window_seconds
+        self._from_address = Throttle(s.auth_failures_an_address, window)
+        self._at_key = Throttle(s.auth_failures_a_key, window)
+
+    async def start(self) -> None:
+        """Read the snapshot, then look for changes until `stop`. Raises StorageError if it can't be read at all."""
+        await self.refresh()
+        self._task = asyncio.create_task(self._follow(), name="directory")
+
+    async def stop(self) -> None:
+        """End the looking."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def refresh(self) -> None:
+        """Look now. Raises StorageError; the old snapshot then stays in use."""
+        async with self._storage.read() as tx:
+            version = (await versions.current(tx)).get(versions.DIRECTORY, 0)
+            if version != self._version:
+                self._view = _View(await rows.snapshot(tx))
+                self._version = version
+        self._fresh_at = self._clock.monotonic()
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.database.snapshot_seconds)
+            try:
+                await self.refresh()
+            except StorageError as e:
+                log.warning("directory.stale", cause=str(e))
+
+    # -- logins ------------------------------------------------------------------------------------------------
+
+    def login(
+        self, username: str | None, secret: str, address: str, *, did: str | None = None, scope: str = "send"
+    ) -> Login | Verdict:
+        """The member behind an API key, or the refusal. SMTP hands in a user name; HTTP may hand in a DID."""
+        now = self._clock.monotonic()
+        if now - self._fresh_at > self._config.database.snapshot_max_age_seconds:
+            return Verdict(replies.AUTH_UNAVAILABLE)
+        parsed = secrets.parse_api_key(secret)
+        public_id = parsed[0] if parsed else ""
+        wait = max(self._from_address.wait(address, now), self._at_key.wait((public_id, address), now))
+        if wait > 0:
+            return Verdict(replies.TOO_MANY_FAILURES, passes_at=self._clock.now() + wait)
+        if did is not None:
+            try:
+                did = names.did(did)
+            except names.BadName as e:
+                return Verdict(replies.INVALID_DID, saw=e.reason)
+        found = self._match(username, parsed, address, did)
+        if found is None:
+            self._from_address.count(address, now)
+            self._at_key.count((public_id, address), now)
+            return Verdict(replies.AUTH_FAILED)
+        key, member = found
+        if member.status != "active":
+            return self._suspended(member)
+        if scope not in key.scopes:
+            return Verdict(replies.SCOPE_MISSING, wanted=scope, member_id=member.id)
+        return Login(
+            member.id, member.handle, member.did, key.id, key.public_id, key.scopes, key.domains, key.default_category
+        )
+
+    def _match(
+        self, username: str | None, parsed: tuple[str, str] | None, address: str, did: str | None
+    ) -> tuple[_Key, MemberEntry] | None:
+        """The key and its member; the same work whether the key is unknown, wrong or expired."""
+        public_id, secret = parsed or ("", "")
+        key = self._view.keys.get(public_id)
+        given = self._vault.api_key_hash(secret)
+        right = hmac.compare_digest(given, key.secret_hash if key else "0" * 64)
+        if key is None or not right:
+            return None
+        if key.expires_at is not None and key.expires_at <= self._clock.now():
+            return None
+        if key.networks is not None and not _inside(address, key.networks):
+            return None
+        member = self._view.members.get(key.member_id)
+        if member is None or member.status == "deleted":
+            return None
+        if username is not None and username.strip().lower() not in (member.handle.lower(), member.did.lower()):
+            return None
+        if did is not None and did.lower() != member.did.lower():
+            return None
+        return key, member
+
+    def _suspended(self, member: MemberEntry) -> Verdict:
+        return Verdict(replies.MEMBER_SUSPENDED, saw=member.reason or "see your account", member_id=member.id)
+
+    def recheck(self, login: Login) -> Verdict | None:
+        """What has changed since this login: a revoked key or a suspension. Asked at each MAIL."""
+        member = self._view.members.get(login.member_id)
+        if member is None or member.status == "deleted" or login.key_id not in self._view.key_ids:
+            return Verdict(replies.AUTH_FAILED)
+        if member.status != "active":
+            return self._suspended(member)
+        return None
+
+    def greeting(self, address: str) -> Verdict | None:
+        """The 521 of the greeting: only for an address inside key networks of suspended members and of no other."""
+        if not self._view.suspended_networks or _inside(address, self._view.healthy_networks):
+            return None
+        for network, member_id in self._view.suspended_networks:
+            if _inside(address, (network,)):
+                return self._suspended(self._view.members[member_id])
+        return None
+
+    # -- members and domains -----------------------------------------------------------------------------------
+
+    def sending_domain(self, login: Login, name: str) -> DomainEntry | None:
+        """The verified domain `name` (A-label) of this member, if this key may use it."""
+        if login.domains is not None and name not in login.domains:
+            return None
+        return self._view.domains.get((login.member_id, name))
+
+    def domains_of(self, login: Login) -> list[DomainEntry]:
+        """Every verified domain this key may send from."""
+        of_member = self._view.by_member.get(login.member_id, [])
+        return [d for d in of_member if login.domains is None or d.name in login.domains]
+
+    def domain_of_member(self, member_id: int, name: str) -> DomainEntry | None:
+        """The verified domain `name` of a member, whatever key."""
+        return self._view.domains.get((member_id, name))
+
+    def system_member(self) -> MemberEntry | None:
+        """The member in whose name the relay's own mail goes."""
+        return next((m for m in self._view.members.values() if m.system), None)
+
+    def member(self, member_id: int) -> MemberEntry | None:
+        """The member with this id."""
+        return self._view.members.get(member_id)
+
+
+def _key(r: Any) -> _Key:
+    return _Key(
+        r.id, r.member_id, r.public_id, r.secret_hash, frozenset(r.scopes or ()),
+        frozenset(r.domains) if r.domains is not None else None,
+        tuple(ipaddress.ip_network(n, strict=False) for n in r.networks) if r.networks is not None else None,
+        r.default_category, r.expires_at,
+    )
+
+
+def _inside(address: str, networks: Any) -> bool:
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return any(ip in n for n in networks)

@@ -1,0 +1,166 @@
+"""`Intake`: the doors call it once with the whole message; it returns when the message is on disk, or a verdict."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+
+from relay import replies
+from relay.base.clock import Clock
+from relay.base.config import Config
+from relay.base.secrets import Vault, random_id
+from relay.base.storage import Storage, StorageError, StorageFull, Tx, mail
+from relay.base.storage.mail import Due
+from relay.directory import Directory, MemberEntry
+from relay.intake.build import Builder
+from relay.intake.keyring import Keyring
+from relay.intake.preflight import Gate, preflight
+from relay.intake.submission import Accepted, Built, Submission
+from relay.intake.write import Writer
+from relay.message import Bounds
+from relay.policy import Policy
+from relay.queue import Handoff, Ready
+from relay.replies import Verdict
+from relay.suppression import Suppressions
+from relay.unsubscribe import Unsubscribe
+
+log = structlog.get_logger()
+_HEADS_INLINE = 4  # so many signed heads are made on the event loop, more go to a thread
+_COUNT_SECONDS = 5.0
+
+
+class Intake:
+    """The gate. `handoff` is this process's delivery worker's, or None where it has none."""
+
+    def __init__(
+        self, *, storage: Storage, directory: Directory, policy: Policy, suppressions: Suppressions,
+        unsubscribe: Unsubscribe, vault: Vault, config: Config, clock: Clock, owner: str,
+        handoff: Handoff | None = None,
+    ) -> None:
+        self._storage, self._directory, self._policy, self._config, self._clock = (
+            storage, directory, policy, config, clock
+        )
+        self._suppressions = suppressions
+        self._builder = Builder(policy, Keyring(vault, config), unsubscribe, config)
+        self._writer = Writer(config, clock, owner)
+        self._handoff = handoff
+        self._threads = ThreadPoolExecutor(config.submission.signing_threads, thread_name_prefix="signing")
+        self._open = (0, {})  # type: tuple[int, dict[int, int]]
+        self._counted_at = float("-inf")
+
+    @property
+    def bounds(self) -> Bounds:
+        """The bounds on a message, the same for both doors."""
+        return self._builder.bounds
+
+    async def accept(self, submission: Submission) -> Accepted | Verdict:
+        """Take a message. `Accepted`: it is on disk. Raises nothing but CancelledError, which undoes nothing."""
+        reference = ""
+        try:
+            built = await self.prepare(submission)
+            if isinstance(built, Verdict):
+                return built
+            return await asyncio.shield(asyncio.ensure_future(self._commit(built)))
+        except StorageFull as e:
+            log.error("storage.full", cause=str(e))
+            return Verdict(replies.DISK_FULL)
+        except StorageError as e:
+            log.error("storage.unavailable", cause=str(e))
+            return Verdict(replies.UNAVAILABLE)
+        except Exception:
+            reference = random_id(6)
+            log.exception("intake.failed", reference=reference)
+        return Verdict(replies.INTERNAL, reference=reference)
+
+    async def prepare(self, submission: Submission) -> Built | Verdict:
+        """The checked and signed message, no transaction open. Raises StorageError."""
+        member = self._member(submission)
+        if member is None:
+            return Verdict(replies.UNAVAILABLE)
+        full = await self._full(member.id, len(submission.recipients))
+        if full is not None and submission.login is not None:
+            return full
+        now = self._clock.now()
+        small = len(submission.raw) < self._config.submission.sign_inline_bytes
+        if small and len(submission.recipients) <= _HEADS_INLINE:
+            return self._builder.build(submission, member, now)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._builder.build, submission, member, now)
+
+    async def write(self, tx: Tx, built: Built) -> Accepted | Verdict:
+        """Join a caller's transaction: a notice and the change it tells of commit together."""
+        return (await self._writer.apply(tx, [built]))[0]
+
+    async def preflight(self, submission: Submission) -> list[Gate]:
+        """Every gate with verdict and evidence; nothing is written or spent."""
+        return await preflight(submission, self._policy, self._builder, self._storage, self._config, self._clock)
+
+    async def close(self) -> None:
+        """Stop the signing threads."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def _member(self, submission: Submission) -> MemberEntry | None:
+        if submission.login is not None:
+            return self._directory.member(submission.login.member_id)
+        return self._directory.system_member()
+
+    async def _commit(self, built: Built) -> Accepted | Verdict:
+        """Write, then hand over to this process's worker. Runs to its end whoever waits."""
+        handoff, s = self._handoff, built.submission
+        count = len(s.recipients)
+        reserved = (
+            handoff is not None
+            and (s.send_at is None or s.send_at <= built.now)
+            and handoff.reserve(built.member_id, count, built.size)
+        )
+        if reserved and handoff is not None:
+            built.lease_until = built.now + handoff.lease_seconds
+        try:
+            result = await self._storage.together(self._writer.apply, built)
+        except BaseException:
+            if reserved and handoff is not None:
+                handoff.unreserve(built.member_id, count, built.size)
+            raise
+        if reserved and handoff is not None:
+            if isinstance(result, Verdict):
+                handoff.unreserve(built.member_id, count, built.size)
+            else:
+                handoff.unreserve(built.member_id, count - len(result.recipients), built.size)
+                handoff.put(_ready(built, result, self._config), built.size)
+        elif handoff is not None and isinstance(result, Accepted):
+            handoff.wake.set()
+        return result
+
+    async def _full(self, member_id: int, recipients: int) -> Verdict | None:
+        """The bound on the queue, from a count that is a few seconds old."""
+        now = self._clock.monotonic()
+        if now - self._counted_at > _COUNT_SECONDS:
+            self._counted_at = now
+            async with self._storage.read() as tx:
+                self._open = await mail.queued(tx)
+        d = self._config.delivery
+        total, of_members = self._open
+        if total + recipients > d.max_queued or of_members.get(member_id, 0) + recipients > d.max_queued_a_member:
+            return Verdict(replies.QUEUE_FULL)
+        return None
+
+
+def _ready(built: Built, accepted: Accepted, config: Config) -> list[Ready]:
+    """The committed recipients as the worker takes them; the same facts as `mail.claim` would load."""
+    s = built.submission
+    due_at = max(built.now, s.send_at or built.now)
+    path = "" if s.mail_from is None else (built.signer.return_path if built.signer else "") or config.bounce_host
+    by_address = {r.address: (i, r) for i, r in enumerate(s.recipients)}
+    ready = []
+    for address, recipient_id in accepted.recipients:
+        i, r = by_address[address]
+        due = Due(
+            recipient_id, accepted.message_id, built.member_id, built.signer.id if built.signer else None,
+            address.text, address.domain, 0, due_at + config.delivery.max_age_seconds, r.notify, r.orcpt,
+            built.queue_id, s.mail_from.text if s.mail_from else "", path, s.envid, s.ret, s.smtputf8, built.size,
+            built.now, False,
+        )
+        ready.append(Ready(due, built.heads.get(i, built.shared), built.content))
+    return ready

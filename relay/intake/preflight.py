@@ -1,0 +1,100 @@
+"""Preflight: ask every gate and say what each one saw, sending nothing and spending nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from relay import warming
+from relay.base.clock import DAY, Clock
+from relay.base.config import Config
+from relay.base.storage import Storage, allowances
+from relay.intake.build import Builder
+from relay.intake.submission import Submission
+from relay.message import Parsed
+from relay.policy import Policy
+from relay.replies import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One gate's answer. `verdict` is None where it passes; `evidence` is what it looked at; `advice` never stops."""
+
+    name: str
+    verdict: Verdict | None
+    evidence: dict[str, Any] = field(default_factory=dict)
+    advice: str = ""
+
+
+async def preflight(
+    submission: Submission, policy: Policy, builder: Builder, storage: Storage, config: Config, clock: Clock
+) -> list[Gate]:
+    """The gates in the order in which a message meets them. Raises StorageError."""
+    login = submission.login
+    assert login is not None
+    gates: list[Gate] = []
+    sender = policy.sender(login, submission.mail_from.text if submission.mail_from else "")
+    gates.append(
+        Gate("sender", sender if isinstance(sender, Verdict) else None, {"mailFrom": _text(submission.mail_from)})
+    )
+    parsed = builder.parse(submission.raw)
+    gates.append(
+        Gate("format", parsed if isinstance(parsed, Verdict) else None, {"bytes": len(submission.raw)})
+    )
+    domain = None if isinstance(sender, Verdict) else sender
+    category = None
+    if isinstance(parsed, Parsed):
+        found = policy.header_from(login, parsed)
+        gates.append(Gate("from", found if isinstance(found, Verdict) else None))
+        domain = domain if isinstance(found, Verdict) else found
+        category = policy.category(login, parsed, submission.category)
+    if domain is not None:
+        for i, r in enumerate(submission.recipients):
+            answer = await policy.recipient(login, domain, r.address.text, category=category, named=i)
+            gates.append(
+                Gate("recipient", answer if isinstance(answer, Verdict) else None, {"recipient": r.address.text})
+            )
+        now = clock.now()
+        tier = warming.tier_of(domain.tier, domain.first_verified_at, config.warming.tiers, now)
+        if tier is None:
+            gates.append(Gate("warming", None, {"tier": warming.UNLIMITED}))
+        else:
+            async with storage.read() as tx:
+                entries = (await allowances.entries(tx, [domain.id], now - DAY)).get(domain.id, [])
+            want = len(submission.recipients)
+            judged = warming.judge(entries, tier, now, want)
+            refusal = None if judged.fits else warming.refusal(judged, tier, domain.name, want, login.member_id)
+            evidence = {
+                "tier": tier.name, "usedThisHour": judged.hour, "perHour": tier.per_hour, "usedToday": judged.day,
+                "perDay": tier.per_day,
+            }
+            gates.append(Gate("warming", refusal, evidence))
+        signing = {"domain": domain.name, "selectors": [f"{k.stem}{s}" for k in domain.keys[-1:] for s in "re"]}
+        gates.append(Gate("signing", None, signing))
+    if isinstance(parsed, Parsed):
+        gates.extend(_advice(parsed))
+    return gates
+
+
+def _advice(parsed: Parsed) -> list[Gate]:
+    """What spam filters may dislike: never a refusal."""
+    out = []
+    subject = next((f.value for f in parsed.all("subject")), b"").decode("ascii", "replace").strip()
+    letters = [c for c in subject if c.isalpha()]
+    if len(letters) >= 8 and sum(c.isupper() for c in letters) > 0.7 * len(letters):
+        out.append("The subject is mostly capitals.")
+    body = parsed.body.lower()
+    if body.count(b"http://") + body.count(b"https://") > 20:
+        out.append("The message has more than 20 links.")
+    kinds = b" ".join(f.value for f in parsed.all("content-type")).lower()
+    if b"text/html" in kinds or (b"content-type: text/html" in body and b"content-type: text/plain" not in body):
+        out.append("There is no plain-text part beside the HTML one.")
+    if not subject:
+        out.append("The subject is empty.")
+    return [Gate("content", None, advice=text) for text in out]
+
+
+def _text(address: object) -> str:
+    return str(getattr(address, "text", ""))
+
+

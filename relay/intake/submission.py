@@ -1,0 +1,81 @@
+"""What the doors hand in and what they get back: plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from relay.base.names import Address
+from relay.base.storage import Tx
+from relay.directory import DomainEntry, Login
+from relay.message import Prepared as PreparedMessage
+from relay.replies import Verdict
+
+Also = Callable[[Tx, "Accepted"], Awaitable[None]]
+"""Something that must be written in the same transaction as the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One envelope recipient with its DSN wishes (RFC 3461): `notify` as given, `orcpt` as given."""
+
+    address: Address
+    notify: str | None = None
+    orcpt: str | None = None
+
+
+@dataclass(slots=True)
+class Submission:
+    """A message at the gate. `login` None: the relay's own mail, outside warming and standing."""
+
+    login: Login | None
+    domain: DomainEntry | None
+    door: str
+    mail_from: Address | None
+    recipients: list[Recipient]
+    raw: bytes
+    category: str | None = None
+    tags: list[str] = field(default_factory=list)
+    metadata: dict[str, Any] | None = None
+    envid: str | None = None
+    ret: str | None = None
+    smtputf8: bool = False
+    helo: str = ""
+    client_address: str = ""
+    tls: str | None = None
+    send_at: float | None = None
+    also: Also | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The message is on disk. `recipients` pairs each address with its integer id; `rejected` were left out."""
+
+    queue_id: str
+    message_id: int
+    recipients: tuple[tuple[Address, int], ...]
+    rejected: tuple[tuple[str, Verdict], ...] = ()
+
+
+@dataclass(slots=True)
+class Built:
+    """A message in its final bytes, ready for the transaction.
+
+    `shared` are the prepended lines of all recipients; `heads` those of each recipient where they differ
+    (by position in `submission.recipients`).
+    """
+
+    submission: Submission
+    member_id: int
+    queue_id: str
+    category: str
+    signer: DomainEntry | None
+    header_from: str
+    message: PreparedMessage
+    content: bytes
+    shared: bytes
+    heads: dict[int, bytes]
+    now: float
+    size: int
+    lease_until: float | None = None

@@ -1,0 +1,205 @@
+"""The accepting transaction, shared by everybody who waits: what must be exact is asked again, then all is written.
+
+Warming is judged in the order of arrival within the batch, from one read of each domain's entries; suspension,
+domain state, keys and suppression come from the tables. A refusal is a value: it writes nothing and harms nobody
+else's message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from relay import replies, suppression, warming
+from relay.base import names
+from relay.base.clock import DAY, Clock, utc_day
+from relay.base.config import Config
+from relay.base.events import ACCEPTED, SUPPRESSED, Event
+from relay.base.storage import Tx, allowances, events, key_use, mail, stats, suppressions
+from relay.base.storage import directory as rows
+from relay.base.storage.mail import NewMessage, NewRecipient
+from relay.intake.submission import Accepted, Built
+from relay.replies import Verdict
+
+
+class Writer:
+    """Applies batches of built messages."""
+
+    def __init__(self, config: Config, clock: Clock, owner: str) -> None:
+        self._config, self._clock, self._owner = config, clock, owner
+
+    async def apply(self, tx: Tx, batch: list[Built]) -> list[Accepted | Verdict]:
+        """Admit and write `batch`; one result each, in order."""
+        now = self._clock.now()
+        refused: dict[int, Verdict] = {}
+        await self._standing(tx, batch, refused)
+        left = await self._suppressed(tx, batch, refused)
+        await self._warming(tx, batch, refused, left, now)
+        written: list[tuple[int, NewMessage]] = []
+        for i, built in enumerate(batch):
+            if i not in refused:
+                written.append((i, self._row(built, left[i])))
+        results: list[Accepted | Verdict] = [refused.get(i, _NOTHING) for i in range(len(batch))]
+        if not written:
+            return results
+        await mail.add(tx, [m for _, m in written])
+        happened: list[Event] = []
+        counted: dict[tuple[int, str, int], dict[str, int]] = {}
+        used: dict[int, float] = {}
+        for i, row in written:
+            built = batch[i]
+            results[i] = accepted = self._accepted(built, row, left[i])
+            self._account(built, accepted, happened, counted, used, now)
+            if built.submission.also is not None:
+                await built.submission.also(tx, accepted)
+        await stats.count(tx, counted)
+        await key_use.used(tx, used)
+        await events.append(tx, happened)
+        return results
+
+    async def _standing(self, tx: Tx, batch: Sequence[Built], refused: dict[int, Verdict]) -> None:
+        pairs = {(b.member_id, b.signer.id) for b in batch if b.submission.login and b.signer}
+        if not pairs:
+            return
+        key_ids = {b.submission.login.key_id for b in batch if b.submission.login}
+        good, live, suspended = await rows.standing(tx, pairs, key_ids)
+        for i, b in enumerate(batch):
+            login, signer = b.submission.login, b.signer
+            if login is None or signer is None:
+                continue
+            if b.member_id in suspended:
+                reason = suspended[b.member_id] or "see your account"
+                refused[i] = Verdict(replies.MEMBER_SUSPENDED, saw=reason, member_id=b.member_id)
+            elif login.key_id and login.key_id not in live:
+                refused[i] = Verdict(replies.AUTH_FAILED)
+            elif (b.member_id, signer.id) not in good:
+                refused[i] = Verdict(
+                    replies.DOMAIN_MISMATCH, saw=signer.name, wanted="(no longer verified)", member_id=b.member_id
+                )
+
+    async def _suppressed(
+        self, tx: Tx, batch: Sequence[Built], refused: dict[int, Verdict]
+    ) -> dict[int, dict[int, Verdict]]:
+        """Message → positions of suppressed recipients. SMTP said yes at RCPT, so there the whole is refused."""
+        wanted = {
+            (b.member_id, names.canonical(r.address))
+            for b in batch
+            if b.submission.login is not None
+            for r in b.submission.recipients
+        }
+        found = await suppressions.find(tx, wanted) if wanted else {}
+        out: dict[int, dict[int, Verdict]] = {i: {} for i in range(len(batch))}
+        if not found:
+            return out
+        for i, b in enumerate(batch):
+            if b.submission.login is None:
+                continue
+            for at, r in enumerate(b.submission.recipients):
+                entry = found.get((b.member_id, names.canonical(r.address)))
+                if entry is None or not suppression.applies(entry.reason, self._bypass(b)):
+                    continue
+                out[i][at] = suppression.refusal(entry)
+            if out[i] and (b.submission.door == "smtp" or len(out[i]) == len(b.submission.recipients)):
+                refused.setdefault(i, next(iter(out[i].values())))
+        return out
+
+    def _bypass(self, built: Built) -> str:
+        """The category that may pass an unsubscribe: on SMTP the header may only make the key's default stricter."""
+        login = built.submission.login
+        if built.submission.door == "smtp" and login and login.default_category not in suppression.USER_INITIATED:
+            return "bulk"
+        return built.category
+
+    async def _warming(
+        self, tx: Tx, batch: Sequence[Built], refused: dict[int, Verdict],
+        left: dict[int, dict[int, Verdict]], now: float,
+    ) -> None:
+        w = self._config.warming
+        limited = {}
+        for i, b in enumerate(batch):
+            if i in refused or b.submission.login is None or b.signer is None:
+                continue
+            tier = warming.tier_of(b.signer.tier, b.signer.first_verified_at, w.tiers, now)
+            if tier is not None:
+                limited[i] = tier
+        if not limited:
+            return
+        ids = sorted({batch[i].signer.id for i in limited})  # type: ignore[union-attr]
+        await allowances.lock(tx, ids)
+        entries = await allowances.entries(tx, ids, now - DAY)
+        spent: dict[tuple[int, float], int] = {}
+        for i, tier in limited.items():
+            signer = batch[i].signer
+            assert signer is not None
+            want = len(batch[i].submission.recipients) - len(left[i])
+            mine = entries.setdefault(signer.id, [])
+            judgement = warming.judge(mine, tier, now, want)
+            if not judgement.fits:
+                refused[i] = warming.refusal(judgement, tier, signer.name, want, batch[i].member_id)
+                continue
+            at = warming.entry_time(tier, now, w.aggregate_from)
+            mine.append((at, want))
+            spent[signer.id, at] = spent.get((signer.id, at), 0) + want
+        await allowances.spend(tx, spent)
+
+    def _row(self, built: Built, left_out: dict[int, Verdict]) -> NewMessage:
+        s, d = built.submission, self._config.delivery
+        due = max(built.now, s.send_at or built.now)
+        if s.mail_from is None:
+            path = ""
+        else:
+            path = (built.signer.return_path if built.signer else "") or self._config.bounce_host
+        leased = built.lease_until is not None
+        return NewMessage(
+            {
+                "queue_id": built.queue_id, "member_id": built.member_id,
+                "domain_id": built.signer.id if built.signer else None,
+                "key_id": s.login.key_id if s.login else None, "door": s.door,
+                "mail_from": s.mail_from.text if s.mail_from else "", "header_from": built.header_from,
+                "subject": (built.message.subject or "")[:255], "header_id": built.message.message_id[:998],
+                "category": built.category, "tags": s.tags or None, "metadata": s.metadata or None,
+                "envid": s.envid, "ret": s.ret, "size": built.size, "smtputf8": s.smtputf8, "return_path": path,
+                "received_at": built.now,
+            },
+            built.shared, built.content,
+            [
+                NewRecipient(
+                    r.address.text, r.address.domain, due, due + d.max_age_seconds, head=built.heads.get(i),
+                    notify=r.notify, orcpt=r.orcpt, lease_owner=self._owner if leased else None,
+                    lease_until=built.lease_until,
+                )
+                for i, r in enumerate(s.recipients)
+                if i not in left_out
+            ],
+        )
+
+    def _accepted(self, built: Built, row: NewMessage, left_out: dict[int, Verdict]) -> Accepted:
+        kept = [r.address for i, r in enumerate(built.submission.recipients) if i not in left_out]
+        rejected = tuple((built.submission.recipients[i].address.text, v) for i, v in left_out.items())
+        return Accepted(built.queue_id, row.id, tuple(zip(kept, row.recipient_ids, strict=True)), rejected)
+
+    def _account(
+        self, built: Built, accepted: Accepted, happened: list[Event],
+        counted: dict[tuple[int, str, int], dict[str, int]], used: dict[int, float], now: float,
+    ) -> None:
+        s = built.submission
+        domain_id = built.signer.id if built.signer else None
+        facts = {"queueId": built.queue_id, "from": built.header_from, "category": built.category}
+        if s.tags:
+            facts["tags"] = s.tags  # type: ignore[assignment]
+        if s.metadata:
+            facts["metadata"] = s.metadata  # type: ignore[assignment]
+        for address, recipient_id in accepted.recipients:
+            data = {**facts, "recipient": address.text}
+            happened.append(Event(ACCEPTED, built.member_id, now, domain_id, accepted.message_id, recipient_id, data))
+        for text, verdict in accepted.rejected:
+            data = {**facts, "recipient": text, "reason": verdict.extra.get("reason", "")}
+            happened.append(Event(SUPPRESSED, built.member_id, now, domain_id, accepted.message_id, None, data))
+        if domain_id is not None:
+            fields = counted.setdefault((domain_id, utc_day(now), built.member_id), {})
+            fields["accepted"] = fields.get("accepted", 0) + len(accepted.recipients)
+        if s.login is not None and s.login.key_id:
+            used[s.login.key_id] = now
+
+
+_NOTHING = Verdict(replies.UNAVAILABLE)
+

@@ -1,0 +1,110 @@
+"""The one decision: sender, recipient, header From, size. Both doors ask here and nowhere else.
+
+Each question answers with what was asked for, or with a `Verdict`. Answers come from snapshots; the accepting
+transaction (`relay.intake`) asks the tables again for what must be exact.
+"""
+
+from __future__ import annotations
+
+from relay import message, replies, suppression, warming
+from relay.base import names
+from relay.base.clock import DAY, Clock
+from relay.base.config import Config
+from relay.base.storage import Storage, StorageError, allowances
+from relay.directory import Directory, DomainEntry, Login
+from relay.replies import Verdict
+from relay.suppression import Suppressions
+
+_NAMED = 5
+
+
+class Policy:
+    """The questions of the doors, in the order in which a message meets them."""
+
+    def __init__(
+        self, storage: Storage, directory: Directory, suppressions: Suppressions, config: Config, clock: Clock
+    ) -> None:
+        self._storage, self._directory, self._suppressions = storage, directory, suppressions
+        self._config, self._clock = config, clock
+
+    def sender(self, login: Login, address: str) -> DomainEntry | Verdict:
+        """May this login send from this envelope sender? `address` without brackets; "" is the null sender."""
+        changed = self._directory.recheck(login)
+        if changed is not None:
+            return changed
+        if not address:
+            return self._mismatch(login, "the null sender")
+        try:
+            domain = names.address(address).domain
+        except names.BadName as e:
+            return Verdict(replies.INVALID_SENDER, saw=e.reason)
+        entry = self._directory.sending_domain(login, domain)
+        return entry if entry is not None else self._mismatch(login, domain)
+
+    def _mismatch(self, login: Login, saw: str) -> Verdict:
+        enrolled = [d.name for d in self._directory.domains_of(login)]
+        wanted = ", ".join(enrolled[:_NAMED]) or "(no verified domain yet)"
+        if len(enrolled) > _NAMED:
+            wanted += f" and {len(enrolled) - _NAMED} more"
+        return Verdict(replies.DOMAIN_MISMATCH, saw=saw, wanted=wanted, member_id=login.member_id)
+
+    async def recipient(
+        self, login: Login, domain: DomainEntry, address: str, *, category: str | None, named: int
+    ) -> names.Address | Verdict:
+        """May this recipient be added to the `named` ones? `category` as said by the HTTP body; None on SMTP,
+        where only the key's default can let a suppressed recipient through."""
+        if named >= self._config.submission.max_recipients:
+            return Verdict(replies.TOO_MANY_RECIPIENTS, wanted=str(self._config.submission.max_recipients))
+        try:
+            to = names.address(address)
+        except names.BadName as e:
+            return Verdict(replies.INVALID_RECIPIENT, saw=e.reason)
+        try:
+            found = await self._suppressed(login, to, category or login.default_category)
+            if found is not None:
+                return found
+            return await self._allowed(domain, named + 1) or to
+        except StorageError:
+            return Verdict(replies.UNAVAILABLE)
+
+    async def _suppressed(self, login: Login, to: names.Address, category: str) -> Verdict | None:
+        canonical = names.canonical(to)
+        if not self._suppressions.maybe(login.member_id, canonical):
+            return None
+        found = await self._suppressions.find(login.member_id, canonical)
+        if found is None or not suppression.applies(found.reason, category):
+            return None
+        return suppression.refusal(found)
+
+    async def _allowed(self, domain: DomainEntry, want: int) -> Verdict | None:
+        """Low tiers are looked at early, so that a client need not send the message first."""
+        now = self._clock.now()
+        tier = warming.tier_of(domain.tier, domain.first_verified_at, self._config.warming.tiers, now)
+        if tier is None or tier.per_hour >= self._config.warming.aggregate_from:
+            return None
+        async with self._storage.read() as tx:
+            entries = (await allowances.entries(tx, [domain.id], now - DAY)).get(domain.id, [])
+        judgement = warming.judge(entries, tier, now, want)
+        if judgement.fits:
+            return None
+        return warming.refusal(judgement, tier, domain.name, want, domain.member_id)
+
+    def header_from(self, login: Login, parsed: message.Parsed) -> DomainEntry | Verdict:
+        """The signing domain: that of the one mailbox of the one From field (RFC 5322 §3.6.2, RFC 7489 §3.1)."""
+        try:
+            mailbox = message.single_from(parsed)
+        except names.BadName as e:
+            return Verdict(replies.FROM_MISMATCH, saw=e.reason, member_id=login.member_id)
+        entry = self._directory.sending_domain(login, mailbox.address.domain)
+        if entry is None:
+            enrolled = ", ".join(d.name for d in self._directory.domains_of(login)[:_NAMED])
+            return Verdict(
+                replies.FROM_MISMATCH, saw=f"{mailbox.address.domain} is not an enrolled domain of yours",
+                wanted=enrolled, member_id=login.member_id,
+            )
+        return entry
+
+    def category(self, login: Login | None, parsed: message.Parsed, said: str | None) -> str:
+        """The category of a message: what the body said, else the header, else the key's default; unknown is bulk."""
+        word = said or message.category(parsed) or (login.default_category if login else "transactional")
+        return word if word in suppression.CATEGORIES else "bulk"

@@ -1,0 +1,255 @@
+"""A recipient's life: queued → sent | deferred → … | bounced | suppressed | cancelled; claims and the retry schedule.
+
+The waist between queue and network has two verbs: `claim` leases due recipients to this process, `settle` writes
+what became of a try. A lease in the past is free; a settle that comes after its lease was lost changes nothing.
+`Handoff` hands freshly accepted messages to this process's worker without a round through the tables: their rows
+are born leased.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from relay.base.clock import Clock, utc_day
+from relay.base.config import Config
+from relay.base.events import BOUNCED, CANCELLED, DEFERRED, SENT, Event
+from relay.base.storage import Storage, Tx, events, mail, stats
+from relay.base.storage.mail import Due, Settlement
+from relay.outcome import Outcome
+
+OPEN_STATES = ("queued", "deferred")
+
+
+@dataclass(slots=True)
+class Ready:
+    """A leased recipient with its final bytes."""
+
+    due: Due
+    head: bytes
+    body: bytes
+
+    @property
+    def size(self) -> int:
+        """Octets held."""
+        return len(self.head) + len(self.body)
+
+
+class Handoff:
+    """What this process's worker holds, and the shelf where intake puts accepted messages for it.
+
+    Bounded in recipients, in bytes, and in what one member may have of it.
+    """
+
+    def __init__(self, config: Config, owner: str) -> None:
+        d = config.delivery
+        self.owner, self.lease_seconds = owner, d.lease_seconds
+        self._max, self._max_bytes, self._share = d.prefetch, d.prefetch_bytes, d.member_share
+        self._shelf: list[Ready] = []
+        self._held = 0
+        self._bytes = 0
+        self.shares: dict[int, int] = {}
+        self.open = False
+        self.wake = asyncio.Event()
+
+    @property
+    def room(self) -> int:
+        """How many more recipients may be held."""
+        return max(0, self._max - self._held) if self._bytes < self._max_bytes else 0
+
+    def reserve(self, member_id: int, recipients: int, size: int) -> bool:
+        """Take room for recipients about to be written; False: let them be claimed from the tables."""
+        if not self.open or recipients > self.room or self._bytes + size * recipients > self._max_bytes:
+            return False
+        if self.shares.get(member_id, 0) + recipients > self._share:
+            return False
+        self._hold(member_id, recipients, size * recipients)
+        return True
+
+    def _hold(self, member_id: int, recipients: int, size: int) -> None:
+        self._held += recipients
+        self._bytes += size
+        self.shares[member_id] = self.shares.get(member_id, 0) + recipients
+
+    def unreserve(self, member_id: int, recipients: int, size: int) -> None:
+        """Give reserved room back: nothing was written."""
+        self._release(member_id, recipients, size * recipients)
+
+    def put(self, ready: Sequence[Ready], reserved_size: int) -> None:
+        """Lay committed, leased recipients on the shelf (their room was reserved at `reserved_size` each)."""
+        for r in ready:
+            self._bytes += r.size - reserved_size
+        self._shelf.extend(ready)
+        self.wake.set()
+
+    def adopt(self, ready: Sequence[Ready]) -> None:
+        """Count claimed recipients as held."""
+        for r in ready:
+            self._hold(r.due.member_id, 1, r.size)
+
+    def take(self) -> list[Ready]:
+        """Everything on the shelf."""
+        shelf, self._shelf = self._shelf, []
+        return shelf
+
+    def done(self, ready: Ready) -> None:
+        """A held recipient is settled or given back."""
+        self._release(ready.due.member_id, 1, ready.size)
+
+    def _release(self, member_id: int, recipients: int, size: int) -> None:
+        self._held -= recipients
+        self._bytes -= size
+        left = self.shares.get(member_id, 0) - recipients
+        if left > 0:
+            self.shares[member_id] = left
+        else:
+            self.shares.pop(member_id, None)
+
+
+@dataclass(slots=True)
+class _Item:
+    due: Due
+    outcome: Outcome
+    settlement: Settlement
+
+
+class Queue:
+    """Claims, settlements and the owner's actions."""
+
+    def __init__(self, storage: Storage, config: Config, clock: Clock, owner: str, rng: random.Random) -> None:
+        self._storage, self._config, self._clock, self._owner, self._rng = storage, config, clock, owner, rng
+
+    async def claim(self, limit: int, shares: Mapping[int, int]) -> list[Ready]:
+        """Lease up to `limit` due recipients and load their bytes. Raises StorageError."""
+        now = self._clock.now()
+        d = self._config.delivery
+
+        async def do(tx: Tx) -> list[Due]:
+            return await mail.claim(
+                tx, owner=self._owner, now=now, until=now + d.lease_seconds, limit=limit,
+                member_share=d.member_share, shares=dict(shares),
+            )
+
+        due = await self._storage.write(do)
+        if not due:
+            return []
+        async with self._storage.read() as tx:
+            found = await mail.bytes_of(tx, [(r.id, r.message_id) for r in due])
+        return [Ready(r, *found[r.id]) for r in due if r.id in found]
+
+    async def next_due(self) -> float | None:
+        """When the next recipient is due, or None."""
+        async with self._storage.read() as tx:
+            return await mail.next_due(tx)
+
+    async def settle(self, due: Due, outcome: Outcome) -> str:
+        """Write what became of one try; returns the new state ("" if the lease was lost). Raises StorageError."""
+        now = self._clock.now()
+        item = _Item(due, outcome, self._settlement(due, outcome, now))
+        return await self._storage.together(self._settle, item)
+
+    async def release(self, due: Due) -> None:
+        """Give a lease back untried; the recipient is due again at once."""
+        settlement = Settlement(due.id, due.message_id, self._owner, None, due.expires_at, self._clock.now())
+        await self._storage.together(self._give_back, settlement)
+
+    async def give_back(self) -> int:
+        """Free every lease of this process (at a clean stop)."""
+        return await self._storage.write(lambda tx: mail.give_back(tx, self._owner))
+
+    def _settlement(self, due: Due, outcome: Outcome, now: float) -> Settlement:
+        attempt = {
+            "recipient_id": due.id, "at": now, "kind": outcome.kind, "host": outcome.host[:253],
+            "ip": outcome.ip[:45], "tls": (outcome.tls or "")[:40], "stage": outcome.stage, "code": outcome.code,
+            "enhanced": outcome.enhanced or "", "says": outcome.text[:1000], "seconds": outcome.duration_seconds,
+        }
+        s = Settlement(
+            due.id, due.message_id, self._owner, "sent", now, now, outcome.code, outcome.text, attempt=attempt
+        )
+        if outcome.kind == "delivered":
+            return s
+        notify = (due.notify or "").upper().split(",")
+        if outcome.kind == "never" or now >= due.expires_at:
+            s.state = "bounced"
+            # RFC 3461 §4.1: without NOTIFY, failures are reported; NEVER silences every report.
+            if due.return_path and (due.notify is None or "FAILURE" in notify):
+                s.report_due = "failed"
+            return s
+        s.state = "deferred"
+        s.next_at = now + self.wait(due.attempts, outcome)
+        if s.next_at > due.expires_at:
+            s.next_at = max(now + 60.0, due.expires_at)
+        late = now - due.received_at >= self._config.delivery.delay_notice_seconds
+        if late and "DELAY" in notify and not due.delay_told and due.return_path:
+            s.report_due, s.delay_told = "delayed", True
+        return s
+
+    def wait(self, attempts: int, outcome: Outcome) -> float:
+        """Seconds until the next try after `attempts` earlier ones: the schedule with jitter; greylisting gets its
+        five minutes the first time."""
+        d = self._config.delivery
+        base = d.schedule_seconds[min(attempts, len(d.schedule_seconds) - 1)]
+        if attempts == 0 and outcome.code in (450, 451):
+            base = max(base, d.greylist_seconds)
+            return base * (1 + self._rng.uniform(0, d.jitter))
+        return base * (1 + self._rng.uniform(-d.jitter, d.jitter))
+
+    async def _settle(self, tx: Tx, items: list[_Item]) -> list[str]:
+        mine = await mail.owned(tx, [i.due.id for i in items], self._owner)
+        kept = [i for i in items if i.due.id in mine]
+        if not kept:
+            return ["" for _ in items]
+        await mail.settle(tx, [i.settlement for i in kept])
+        counted: dict[tuple[int, str, int], dict[str, int]] = {}
+        happened = []
+        for i in kept:
+            due, s = i.due, i.settlement
+            type_, counter = {
+                "sent": (SENT, "delivered"), "bounced": (BOUNCED, "bounced"), "deferred": (DEFERRED, "deferred")
+            }[s.state or "deferred"]
+            if due.domain_id is not None and not (s.state == "deferred" and due.attempts):
+                fields = counted.setdefault((due.domain_id, utc_day(s.at), due.member_id), {})
+                fields[counter] = fields.get(counter, 0) + 1
+            happened.append(
+                Event(type_, due.member_id, s.at, due.domain_id, due.message_id, due.id, _facts(i))
+            )
+        await stats.count(tx, counted)
+        await events.append(tx, happened)
+        return [i.settlement.state or "" if i.due.id in mine else "" for i in items]
+
+    async def _give_back(self, tx: Tx, items: list[Settlement]) -> list[None]:
+        mine = await mail.owned(tx, [s.recipient_id for s in items], self._owner)
+        await mail.settle(tx, [s for s in items if s.recipient_id in mine])
+        return [None] * len(items)
+
+    # -- the owner's actions -----------------------------------------------------------------------------------
+
+    async def change(self, action: str, ids: Sequence[int], member_id: int | None = None) -> list[int]:
+        """`cancel`, `retry`, `hold`, `release`, `drop`; returns the recipient ids it could be done to."""
+        now = self._clock.now()
+
+        async def do(tx: Tx) -> list[int]:
+            done = await mail.change(tx, action, now=now, ids=ids, member_id=member_id)
+            if action in ("cancel", "drop"):
+                await events.append(
+                    tx, [Event(CANCELLED, m, now, d, msg, r, {"by": action}) for r, msg, m, d in done]
+                )
+            return [r for r, _, _, _ in done]
+
+        return await self._storage.write(do)
+
+
+def _facts(item: _Item) -> dict[str, Any]:
+    due, outcome, s = item.due, item.outcome, item.settlement
+    data: dict[str, Any] = {
+        "recipient": due.address, "queueId": due.queue_id, "attempt": due.attempts + 1, "host": outcome.host,
+        "reply": outcome.text[:500],
+    }
+    if outcome.tls:
+        data["tls"] = outcome.tls
+    if s.state == "deferred":
+        data["nextAt"] = s.next_at
+    return data

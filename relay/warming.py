@@ -1,0 +1,101 @@
+"""Warming: how much a sending domain may send, by age. Pure: entries and a clock's reading in, a judgement out.
+
+Windows roll: an entry counts for 60 minutes and for 24 hours from its own time. What is spent is written by
+the accepting transaction (`relay.intake`), never here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from relay import replies
+from relay.base.clock import DAY, HOUR, MINUTE, hms, iso
+from relay.base.config import Tier
+from relay.replies import Verdict
+
+UNLIMITED = "unlimited"
+Entry = tuple[float, int]
+"""(when it was spent, Unix seconds; how many recipients)."""
+
+
+def tier_of(pinned: str | None, first_verified_at: float | None, tiers: Sequence[Tier], now: float) -> Tier | None:
+    """The tier of a domain: the pinned one, else by age. None: unlimited."""
+    if pinned == UNLIMITED:
+        return None
+    for tier in tiers:
+        if tier.name == pinned:
+            return tier
+    age_days = (now - first_verified_at) / DAY if first_verified_at is not None else 0.0
+    for tier in tiers:
+        if tier.until_day == 0 or age_days < tier.until_day:
+            return tier
+    return tiers[-1]
+
+
+def entry_time(tier: Tier, now: float, aggregate_from: int) -> float:
+    """When an entry spent now is dated: high tiers by the minute (its end, so that nothing leaves early)."""
+    if tier.per_hour >= aggregate_from:
+        return math.ceil(now / MINUTE) * MINUTE
+    return now
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Whether `want` recipients fit, and the numbers for it. `next_at`: when they will, None: never as one message."""
+
+    fits: bool
+    hour: int
+    day: int
+    next_at: float | None
+
+
+def used(entries: Sequence[Entry], now: float) -> tuple[int, int]:
+    """(recipients in the last 60 minutes, in the last 24 hours)."""
+    hour = sum(n for at, n in entries if at > now - HOUR)
+    day = sum(n for at, n in entries if at > now - DAY)
+    return hour, day
+
+
+def judge(entries: Sequence[Entry], tier: Tier, now: float, want: int) -> Judgement:
+    """Test both windows for `want` more recipients. `entries` oldest first."""
+    hour, day = used(entries, now)
+    if hour + want <= tier.per_hour and day + want <= tier.per_day:
+        return Judgement(True, hour, day, now)
+    if want > tier.per_hour or want > tier.per_day:
+        return Judgement(False, hour, day, None)
+    return Judgement(False, hour, day, max(_free(entries, now, HOUR, tier.per_hour - want),
+                                           _free(entries, now, DAY, tier.per_day - want)))
+
+
+def _free(entries: Sequence[Entry], now: float, window: float, room: int) -> float:
+    """The first moment at which the entries of `window` sum to at most `room`."""
+    live = [(at, n) for at, n in entries if at > now - window]
+    total = sum(n for _, n in live)
+    at = now
+    for spent_at, n in live:
+        if total <= room:
+            break
+        total -= n
+        at = spent_at + window
+    return at
+
+
+def refusal(judgement: Judgement, tier: Tier, domain: str, want: int, member_id: int | None) -> Verdict:
+    """The verdict for recipients that do not fit: tier, used of allowed, next free slot in UTC."""
+    saw = f"{judgement.hour} of {tier.per_hour} this hour and {judgement.day} of {tier.per_day} today used"
+    if judgement.next_at is None:
+        wanted = f"{want} recipients at once never fit this tier, send fewer a message"
+    else:
+        wanted = f"next slot {hms(judgement.next_at)}"
+    return Verdict(
+        replies.RATE_LIMITED, saw=saw, wanted=wanted,
+        passes_at=math.ceil(judgement.next_at) if judgement.next_at is not None else None,
+        extra={
+            "tier": tier.name, "domain": domain, "usedThisHour": judgement.hour, "perHour": tier.per_hour,
+            "usedToday": judgement.day, "perDay": tier.per_day,
+            "nextSlot": iso(math.ceil(judgement.next_at)) if judgement.next_at is not None else None,
+        },
+        member_id=member_id,
+    )
