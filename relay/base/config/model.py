@@ -108,7 +108,9 @@ class Http(Section):
     page_size: Count = key(50, "Rows a page of a list, where the caller names no number.")
     max_page_size: Count = key(200, "Most rows a page of a list.")
     max_schedule_days: Count = key(30, "How far ahead sendAt may lie.")
+    max_upload_memory_bytes: Bytes = key(268_435_456, "Bytes of request bodies held at once, a process (256 MiB).")
     idempotency_hours: Count = key(24, "How long an Idempotency-Key is remembered.")
+    idempotency_stale_seconds: Seconds = key(300.0, "A request with an Idempotency-Key that has not finished after so long counts as lost and may be repeated.")
 
 
 class Dns(Section):
