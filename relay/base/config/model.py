@@ -136,7 +136,11 @@ class Enrollment(Section):
     max_domains: Count = key(100, "Domains a member may enroll.")
     max_keys: Count = key(50, "Live API keys a member may hold.")
     manual_approval: bool = key(False, "True: a proved domain waits for the operator's approval.")
+    max_key_limits: Count = key(50, "Domains, and networks, that one API key may be limited to.")
     session_hours: Count = key(168, "How long a sign-in lasts without use.")
+    session_max_days: Count = key(90, "A sign-in ends after so many days even in use.")
+    max_sessions: Count = key(50, "Sign-ins a member may have at once; the longest unused one ends first.")
+    signups_an_address: Count = key(20, "Tries to make an account from one address in an hour.")
     invite_days: Count = key(14, "How long an invite can be used.")
     password_link_hours: Count = key(48, "How long a set-password link can be used.")
     min_password_length: Count = key(10, "Shortest password.")
@@ -146,8 +150,10 @@ class Enrollment(Section):
     recheck_pending_days: Count = key(30, "After so many days a pending domain is only checked on demand.")
     recheck_verified_hours: Seconds = key(24.0, "Wait between checks of a verified domain.")
     failed_rechecks: Count = key(3, "Failed checks in a row before a verified domain goes back to pending.")
-    login_failures: Count = key(10, "Failed sign-ins to one account or from one address in 10 minutes.")
+    login_failures: Count = key(10, "Failed sign-ins to one account, or from one address, in the window before a wait.")
+    login_failure_window_seconds: Seconds = key(600.0, "The window in which failed sign-ins are counted.")
     password_threads: Count = key(2, "Password hashes computed at once (64 MiB each).")
+    password_waiting: Count = key(50, "Sign-ins waiting for their turn before new ones are told to come back.")
 
 
 class Signing(Section):
