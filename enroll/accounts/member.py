@@ -1,0 +1,48 @@
+"""What the rest of enrollment sees of an account and of an invite: everything but the password's hash."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relay.base.storage.accounts import MemberRow
+from relay.base.storage.invites import InviteRow
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An account. `status` is active, suspended or deleted; times are Unix seconds."""
+
+    id: int
+    handle: str
+    did: str
+    email: str
+    status: str
+    reason: str
+    status_at: float | None
+    created_at: float
+    has_password: bool
+    system: bool = False
+
+    @classmethod
+    def of(cls, row: MemberRow) -> Member:
+        """The member of a row."""
+        return cls(
+            row.id, row.handle, row.did, row.email, row.status, row.reason, row.status_at, row.created_at,
+            row.password_hash is not None, row.system,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """An invite without its code. `used_by` is the id of the member made with it."""
+
+    id: int
+    note: str
+    created_at: float
+    expires_at: float
+    used_by: int | None
+
+    @classmethod
+    def of(cls, row: InviteRow) -> Invite:
+        """The invite of a row."""
+        return cls(row.id, row.note, row.created_at, row.expires_at, row.used_by)

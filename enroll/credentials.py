@@ -1,0 +1,270 @@
+"""API keys: issue, list, revoke, regenerate.
+
+Promises that a key's text is given out once and kept as a keyed hash only, that what it is limited to is the
+member's own and readable, and that a revoked key is dead for the relay as soon as its directory looks. Logging in
+with a key is `relay.directory`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from enroll.errors import conflict, invalid, not_found
+from relay.base import names, secrets
+from relay.base.clock import Clock
+from relay.base.config import Config
+from relay.base.secrets import Vault
+from relay.base.storage import Storage, StorageError, Tx, accounts, credentials, versions
+from relay.base.storage.accounts import DELETED
+from relay.base.storage.credentials import KeyRow
+from relay.suppression import CATEGORIES
+
+log = structlog.get_logger("keys")
+
+SCOPES = ("send", "read", "manage")
+MAX_DESCRIPTION = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key without its secret. Times are Unix seconds; `domains` and `networks` None: not limited."""
+
+    id: int
+    member_id: int
+    public_id: str
+    description: str
+    scopes: tuple[str, ...]
+    domains: tuple[str, ...] | None
+    networks: tuple[str, ...] | None
+    default_category: str
+    created_at: float
+    expires_at: float | None
+    revoked_at: float | None
+    last_used_at: float | None
+
+    @classmethod
+    def of(cls, row: KeyRow) -> Key:
+        """The key of a row."""
+        return cls(
+            row.id, row.member_id, row.public_id, row.description, row.scopes, row.domains, row.networks,
+            row.default_category, row.created_at, row.expires_at, row.revoked_at, row.last_used_at,
+        )
+
+    def state(self, now: float) -> str:
+        """live, expired or revoked."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at is not None and self.expires_at <= now else "live"
+
+
+class Credentials:
+    """The API keys of members. A key of another member is not found."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        config: Config,
+        clock: Clock,
+        vault: Vault,
+        *,
+        changed: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`changed` is awaited after a commit that the relay of this process should see at once."""
+        self._storage, self._config, self._clock, self._vault = storage, config, clock, vault
+        self._changed = changed
+
+    async def issue(
+        self,
+        member_id: int,
+        *,
+        description: str = "",
+        scopes: Sequence[str] | None = None,
+        domains: Sequence[str] | None = None,
+        networks: Sequence[str] | None = None,
+        default_category: str = "bulk",
+        expires_at: float | None = None,
+    ) -> tuple[str, Key]:
+        """A new key: (its whole text, shown once; the key). `scopes` None: all of them.
+
+        `domains` are names the member has enrolled, `networks` CIDR; `expires_at` is Unix seconds.
+        Raises EnrollError 422 with the field, 409 at `max_keys`, 404 for no such member; StorageError.
+        """
+        if expires_at is not None and expires_at <= self._clock.now():
+            raise invalid("expiresAt", "the time lies in the past")
+        if default_category not in CATEGORIES:
+            raise invalid("defaultCategory", f"one of {', '.join(sorted(CATEGORIES))}")
+        row = _New(
+            description=_description(description),
+            scopes=_scopes(scopes),
+            domains=self._domains(domains),
+            networks=self._networks(networks),
+            default_category=default_category,
+            expires_at=expires_at,
+        )
+
+        async def do(tx: Tx) -> tuple[str, int] | str:
+            if await accounts.lock(tx, member_id) in (None, DELETED):
+                return "member"
+            if row.domains is not None:
+                strange = set(row.domains) - await credentials.enrolled(tx, member_id, row.domains)
+                if strange:
+                    return f"domain {min(strange)}"
+            if await credentials.live(tx, member_id, self._clock.now()) >= self._config.enrollment.max_keys:
+                return "many"
+            return await self._add(tx, member_id, row)
+
+        made = await self._storage.write(do)
+        if made == "member":
+            raise not_found("There is no such member")
+        if made == "many":
+            raise conflict(f"A member has at most {self._config.enrollment.max_keys} live keys: revoke one first")
+        if isinstance(made, str):
+            raise invalid("domains", f"{made.removeprefix('domain ')} is not a domain you have enrolled")
+        return await self._made(member_id, *made)
+
+    async def list(self, member_id: int, *, limit: int | None = None) -> list[Key]:
+        """A member's keys, live ones first, then revoked ones, each newest first."""
+        most = self._config.http.max_page_size if limit is None else limit
+        async with self._storage.read() as tx:
+            return [Key.of(row) for row in await credentials.of_member(tx, member_id, limit=most)]
+
+    async def get(self, member_id: int, key_id: int) -> Key:
+        """One key, revoked or not; EnrollError 404."""
+        async with self._storage.read() as tx:
+            row = await credentials.one(tx, member_id, key_id)
+        if row is None:
+            raise not_found("There is no such key")
+        return Key.of(row)
+
+    async def find(self, public_id: str) -> Key:
+        """The key with this public id (or whole text), whosever it is: for the operator. EnrollError 404."""
+        parsed = secrets.parse_api_key(public_id)
+        async with self._storage.read() as tx:
+            row = await credentials.by_public_id(tx, parsed[0] if parsed else public_id.removeprefix("ph_").strip("_"))
+        if row is None:
+            raise not_found("There is no such key")
+        return Key.of(row)
+
+    async def revoke(self, member_id: int, key_id: int) -> Key:
+        """End a key at once; revoking it again changes nothing. EnrollError 404."""
+
+        async def do(tx: Tx) -> bool:
+            done = await credentials.revoke(tx, member_id, key_id, self._clock.now())
+            if done:
+                await versions.bump(tx, versions.DIRECTORY)
+            return done
+
+        if await self._storage.write(do):
+            await self._tell()
+            log.info("key.revoked", member_id=member_id, key_id=key_id)
+        return await self.get(member_id, key_id)
+
+    async def regenerate(self, member_id: int, key_id: int) -> tuple[str, Key]:
+        """A new key in place of a live one, with the same limits; the old one ends in the same moment.
+
+        Raises EnrollError 404, 409 when the old one is revoked or expired.
+        """
+        old = await self.get(member_id, key_id)
+        if (state := old.state(self._clock.now())) != "live":
+            raise conflict(f"This key is {state}: issue a new one")
+        row = _New(
+            description=old.description, scopes=old.scopes, domains=old.domains, networks=old.networks,
+            default_category=old.default_category, expires_at=old.expires_at,
+        )
+
+        async def do(tx: Tx) -> tuple[str, int] | None:
+            if await accounts.lock(tx, member_id) in (None, DELETED):
+                return None
+            if not await credentials.revoke(tx, member_id, key_id, self._clock.now()):
+                return None
+            return await self._add(tx, member_id, row)
+
+        made = await self._storage.write(do)
+        if made is None:
+            raise conflict("This key is revoked: issue a new one")
+        return await self._made(member_id, *made)
+
+    async def _add(self, tx: Tx, member_id: int, row: _New) -> tuple[str, int]:
+        text, public_id, secret = secrets.new_api_key()
+        key_id = await credentials.add(
+            tx, member_id=member_id, public_id=public_id, secret_hash=self._vault.api_key_hash(secret),
+            description=row.description, scopes=row.scopes, domains=row.domains, networks=row.networks,
+            default_category=row.default_category, now=self._clock.now(), expires_at=row.expires_at,
+        )
+        await versions.bump(tx, versions.DIRECTORY)
+        return text, key_id
+
+    async def _made(self, member_id: int, text: str, key_id: int) -> tuple[str, Key]:
+        await self._tell()
+        log.info("key.issued", member_id=member_id, key_id=key_id)
+        return text, await self.get(member_id, key_id)
+
+    def _domains(self, given: Sequence[str] | None) -> tuple[str, ...] | None:
+        self._count("domains", given)
+        try:
+            return None if given is None else tuple(dict.fromkeys(names.domain(d) for d in given))
+        except names.BadName as e:
+            raise invalid("domains", e.reason) from None
+
+    def _networks(self, given: Sequence[str] | None) -> tuple[str, ...] | None:
+        self._count("networks", given)
+        return None if given is None else tuple(dict.fromkeys(_network(n) for n in given))
+
+    def _count(self, field: str, given: Sequence[str] | None) -> None:
+        most = self._config.enrollment.max_key_limits
+        if given is not None and not 1 <= len(given) <= most:
+            raise invalid(field, f"1 to {most} of them; leave {field} out for no limit")
+
+    async def _tell(self) -> None:
+        if self._changed is None:
+            return
+        try:
+            await self._changed()
+        except StorageError as e:
+            # The change is committed; the relay's own look finds it a moment later.
+            log.warning("directory.refresh", cause=str(e))
+
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    description: str
+    scopes: tuple[str, ...]
+    domains: tuple[str, ...] | None
+    networks: tuple[str, ...] | None
+    default_category: str
+    expires_at: float | None
+
+
+def _description(text: str) -> str:
+    text = text.strip()
+    if len(text) > MAX_DESCRIPTION:
+        raise invalid("description", f"at most {MAX_DESCRIPTION} characters")
+    if not text.isprintable():
+        raise invalid("description", "no line ends or other control characters")
+    return text
+
+
+def _scopes(given: Sequence[str] | None) -> tuple[str, ...]:
+    if given is None:
+        return SCOPES
+    if not given or set(given) - set(SCOPES):
+        raise invalid("scopes", f"one or more of {', '.join(SCOPES)}")
+    return tuple(s for s in SCOPES if s in given)
+
+
+def _network(text: str) -> str:
+    try:
+        interface = ipaddress.ip_interface(text.strip())
+    except ValueError:
+        raise invalid("networks", "a network is written like 192.0.2.0/24 or 2001:db8::/32") from None
+    network = interface.network
+    if interface.ip != network.network_address:
+        raise invalid("networks", f"the address has bits beyond its prefix: did you mean {network}?")
+    if isinstance(network, ipaddress.IPv6Network) and network.network_address.ipv4_mapped is not None:
+        # Clients are known by their IPv4 address then, and no mapped network would ever match.
+        raise invalid("networks", "write an IPv4 network as IPv4, not as an IPv6-mapped one")
+    return str(network)

@@ -1,0 +1,31 @@
+"""Sign-ins that last: a token in a cookie (or a Bearer header), its row, and the checks against other sites.
+
+`service` opens, finds and ends them; `browser` is the cookie and the proof that a request comes from our own pages.
+Passwords are `enroll.accounts`.
+"""
+
+from enroll.sessions.browser import (
+    CSRF_HEADER,
+    SAFE_METHODS,
+    clear_cookie,
+    cookie_name,
+    cookie_token,
+    cross_site,
+    proven,
+    set_cookie,
+)
+from enroll.sessions.service import PREFIX, Session, Sessions
+
+__all__ = [
+    "CSRF_HEADER",
+    "PREFIX",
+    "SAFE_METHODS",
+    "Session",
+    "Sessions",
+    "clear_cookie",
+    "cookie_name",
+    "cookie_token",
+    "cross_site",
+    "proven",
+    "set_cookie",
+]

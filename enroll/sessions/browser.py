@@ -1,0 +1,66 @@
+"""The session cookie, and whether a request comes from our own pages."""
+
+from __future__ import annotations
+
+import hmac
+from urllib.parse import urlsplit
+
+from aiohttp import hdrs, web
+
+from enroll.sessions.service import Session
+from relay.base.clock import DAY
+from relay.base.config import Config
+
+SAFE_METHODS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS})
+CSRF_HEADER = "X-CSRF"
+
+
+def cookie_name(config: Config) -> str:
+    """The cookie's name. The prefix makes browsers insist on Secure, our host and the whole path."""
+    return "__Host-posthouse" if _secure(config) else "posthouse"
+
+
+def cookie_token(request: web.Request, config: Config) -> str:
+    """The token in the request's cookie, or ""."""
+    return request.cookies.get(cookie_name(config), "")
+
+
+def set_cookie(response: web.StreamResponse, token: str, config: Config) -> None:
+    """Hand the token to the browser. How long it is good for is decided here, not by the cookie's age."""
+    # RFC 6265 §4.1.2: scripts can't read it, other sites' forms don't send it.
+    response.set_cookie(
+        cookie_name(config), token, max_age=int(config.enrollment.session_max_days * DAY), path="/",
+        httponly=True, samesite="Lax", secure=_secure(config),
+    )
+
+
+def clear_cookie(response: web.StreamResponse, config: Config) -> None:
+    """Take the cookie back."""
+    response.del_cookie(cookie_name(config), path="/", httponly=True, samesite="Lax", secure=_secure(config))
+
+
+def cross_site(request: web.Request, config: Config) -> bool:
+    """True when a browser says that another site's page made this request. Other programs say nothing."""
+    # Fetch Metadata: "none" is the person at the address bar.
+    site = request.headers.get("Sec-Fetch-Site", "")
+    if site and site not in ("same-origin", "none"):
+        return True
+    # RFC 6454 §7: "null" is a page that hides where it comes from.
+    origin = request.headers.get(hdrs.ORIGIN)
+    if origin is None:
+        return False
+    return origin.lower() not in (_origin(config.server.public_url), f"{request.scheme}://{request.host}".lower())
+
+
+def proven(session: Session, given: str) -> bool:
+    """True when `given` is the session's CSRF token."""
+    return hmac.compare_digest(session.csrf.encode(), given.encode("utf-8", "replace"))
+
+
+def _secure(config: Config) -> bool:
+    return config.server.public_url.lower().startswith("https://")
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}".lower()
