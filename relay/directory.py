@@ -97,6 +97,7 @@ class _View:
 
     def __init__(self, snap: rows.Snapshot) -> None:
         self.members = {r.id: MemberEntry(r.id, r.handle, r.did, r.status, r.reason, r.system) for r in snap.members}
+        self.dids = {m.did.lower() for m in self.members.values()}
         self.keys = {r.public_id: _key(r) for r in snap.keys}
         self.key_ids = {k.id for k in self.keys.values()}
         pairs: dict[int, list[KeyEntry]] = {}
@@ -177,18 +178,21 @@ class Directory:
             return Verdict(replies.AUTH_UNAVAILABLE)
         parsed = secrets.parse_api_key(secret)
         public_id = parsed[0] if parsed else ""
-        wait = max(self._from_address.wait(address, now), self._at_key.wait((public_id, address), now))
+        wait = self._from_address.wait(address, now)
+        if parsed:
+            wait = max(wait, self._at_key.wait((public_id, address), now))
         if wait > 0:
             return Verdict(replies.TOO_MANY_FAILURES, passes_at=self._clock.now() + wait)
-        if did is not None:
+        if did is not None and did.lower() not in self._view.dids:
             try:
-                did = names.did(did)
+                names.did(did)
             except names.BadName as e:
                 return Verdict(replies.INVALID_DID, saw=e.reason)
         found = self._match(username, parsed, address, did)
         if found is None:
             self._from_address.count(address, now)
-            self._at_key.count((public_id, address), now)
+            if parsed:
+                self._at_key.count((public_id, address), now)
             return Verdict(replies.AUTH_FAILED)
         key, member = found
         if member.status != "active":

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,17 +42,21 @@ class Ready:
 class Handoff:
     """What this process's worker holds, and the shelf where intake puts accepted messages for it.
 
-    Bounded in recipients, in bytes, and in what one member may have of it.
+    Bounded in recipients, in bytes, and in what one member and one destination may have of it: a slow host's
+    mail waits in the tables, not here.
     """
 
     def __init__(self, config: Config, owner: str) -> None:
         d = config.delivery
         self.owner, self.lease_seconds = owner, d.lease_seconds
-        self._max, self._max_bytes, self._share = d.prefetch, d.prefetch_bytes, d.member_share
+        self._max, self._max_bytes = d.prefetch, d.prefetch_bytes
+        self._member_share, self._destination_share = d.member_share, d.destination_share
         self._shelf: list[Ready] = []
         self._held = 0
         self._bytes = 0
         self.shares: dict[int, int] = {}
+        self._destinations: Counter[str] = Counter()
+        self._recent: Counter[str] = Counter()
         self.open = False
         self.wake = asyncio.Event()
 
@@ -60,23 +65,39 @@ class Handoff:
         """How many more recipients may be held."""
         return max(0, self._max - self._held) if self._bytes < self._max_bytes else 0
 
-    def reserve(self, member_id: int, recipients: int, size: int) -> bool:
+    def reserve(self, member_id: int, destinations: Sequence[str], size: int) -> bool:
         """Take room for recipients about to be written; False: let them be claimed from the tables."""
-        if not self.open or recipients > self.room or self._bytes + size * recipients > self._max_bytes:
+        n = len(destinations)
+        if not self.open or n > self.room or self._bytes + size * n > self._max_bytes:
             return False
-        if self.shares.get(member_id, 0) + recipients > self._share:
+        if self.shares.get(member_id, 0) + n > self._member_share or any(self.full(d) for d in destinations):
             return False
-        self._hold(member_id, recipients, size * recipients)
+        for destination in destinations:
+            self._hold(member_id, destination, size)
         return True
 
-    def _hold(self, member_id: int, recipients: int, size: int) -> None:
-        self._held += recipients
-        self._bytes += size
-        self.shares[member_id] = self.shares.get(member_id, 0) + recipients
+    def full(self, destination: str) -> bool:
+        """Whether a destination holds all it may: a fixed share, or four times what it took in the last second."""
+        return self._destinations[destination] >= max(self._destination_share, 4 * self._recent[destination])
 
-    def unreserve(self, member_id: int, recipients: int, size: int) -> None:
-        """Give reserved room back: nothing was written."""
-        self._release(member_id, recipients, size * recipients)
+    def full_destinations(self) -> list[str]:
+        """Those whose mail should not be claimed just now."""
+        return [d for d in self._destinations if self.full(d)]
+
+    def second_passed(self) -> None:
+        """Called once a second: forget what was recent."""
+        self._recent = Counter({d: n // 2 for d, n in self._recent.items() if n > 1})
+
+    def _hold(self, member_id: int, destination: str, size: int) -> None:
+        self._held += 1
+        self._bytes += size
+        self.shares[member_id] = self.shares.get(member_id, 0) + 1
+        self._destinations[destination] += 1
+
+    def unreserve(self, member_id: int, destinations: Sequence[str], size: int) -> None:
+        """Give reserved room back: these were not written."""
+        for destination in destinations:
+            self._release(member_id, destination, size)
 
     def put(self, ready: Sequence[Ready], reserved_size: int) -> None:
         """Lay committed, leased recipients on the shelf (their room was reserved at `reserved_size` each)."""
@@ -88,7 +109,7 @@ class Handoff:
     def adopt(self, ready: Sequence[Ready]) -> None:
         """Count claimed recipients as held."""
         for r in ready:
-            self._hold(r.due.member_id, 1, r.size)
+            self._hold(r.due.member_id, r.due.destination, r.size)
 
     def take(self) -> list[Ready]:
         """Everything on the shelf."""
@@ -97,16 +118,20 @@ class Handoff:
 
     def done(self, ready: Ready) -> None:
         """A held recipient is settled or given back."""
-        self._release(ready.due.member_id, 1, ready.size)
+        self._recent[ready.due.destination] += 1
+        self._release(ready.due.member_id, ready.due.destination, ready.size)
 
-    def _release(self, member_id: int, recipients: int, size: int) -> None:
-        self._held -= recipients
+    def _release(self, member_id: int, destination: str, size: int) -> None:
+        self._held -= 1
         self._bytes -= size
-        left = self.shares.get(member_id, 0) - recipients
+        left = self.shares.get(member_id, 0) - 1
         if left > 0:
             self.shares[member_id] = left
         else:
             self.shares.pop(member_id, None)
+        self._destinations[destination] -= 1
+        if self._destinations[destination] <= 0:
+            del self._destinations[destination]
 
 
 @dataclass(slots=True)
@@ -122,15 +147,18 @@ class Queue:
     def __init__(self, storage: Storage, config: Config, clock: Clock, owner: str, rng: random.Random) -> None:
         self._storage, self._config, self._clock, self._owner, self._rng = storage, config, clock, owner, rng
 
-    async def claim(self, limit: int, shares: Mapping[int, int]) -> list[Ready]:
-        """Lease up to `limit` due recipients and load their bytes. Raises StorageError."""
+    async def claim(self, limit: int, shares: Mapping[int, int], without: Sequence[str] = ()) -> list[Ready]:
+        """Lease up to `limit` due recipients, none for the destinations `without`, and load their bytes.
+
+        Raises StorageError.
+        """
         now = self._clock.now()
         d = self._config.delivery
 
         async def do(tx: Tx) -> list[Due]:
             return await mail.claim(
                 tx, owner=self._owner, now=now, until=now + d.lease_seconds, limit=limit,
-                member_share=d.member_share, shares=dict(shares),
+                member_share=d.member_share, shares=dict(shares), without=without,
             )
 
         due = await self._storage.write(do)
@@ -155,6 +183,20 @@ class Queue:
         """Give a lease back untried; the recipient is due again at once."""
         settlement = Settlement(due.id, due.message_id, self._owner, None, due.expires_at, self._clock.now())
         await self._storage.together(self._give_back, settlement)
+
+    async def renew(self, ids: Sequence[int]) -> None:
+        """Keep the leases of recipients that take long. Raises StorageError."""
+        until = self._clock.now() + self._config.delivery.lease_seconds
+        await self._storage.write(lambda tx: mail.renew(tx, self._owner, ids, until))
+
+    async def free_dead(self, is_dead: Callable[[str], bool]) -> int:
+        """Free the leases of owners that `is_dead` says are gone; returns how many. Raises StorageError."""
+        async with self._storage.read() as tx:
+            gone = [o for o in await mail.owners(tx) if o != self._owner and is_dead(o)]
+        freed = 0
+        for owner in gone:
+            freed += await self._storage.write(lambda tx, owner=owner: mail.give_back(tx, owner))  # type: ignore[misc]
+        return freed
 
     async def give_back(self) -> int:
         """Free every lease of this process (at a clean stop)."""

@@ -1,1 +1,1 @@
-"""relay/bounces."""
+"""Bounces: return paths made and read (`address`), reports to senders written (`report`)."""

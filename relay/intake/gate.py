@@ -109,29 +109,27 @@ class Intake:
     async def _commit(self, built: Built) -> Accepted | Verdict:
         """Write, then hand over to this process's worker. Runs to its end whoever waits."""
         handoff, s = self._handoff, built.submission
-        count = len(s.recipients)
-        reserved = (
-            handoff is not None
-            and (s.send_at is None or s.send_at <= built.now)
-            and handoff.reserve(built.member_id, count, built.size)
-        )
-        if reserved and handoff is not None:
+        if handoff is None:
+            return await self._storage.together(self._writer.apply, built)
+        destinations = [r.address.domain for r in s.recipients]
+        now_due = s.send_at is None or s.send_at <= built.now
+        reserved = now_due and handoff.reserve(built.member_id, destinations, built.size)
+        if reserved:
             built.lease_until = built.now + handoff.lease_seconds
+        result: Accepted | Verdict | None = None
         try:
             result = await self._storage.together(self._writer.apply, built)
-        except BaseException:
-            if reserved and handoff is not None:
-                handoff.unreserve(built.member_id, count, built.size)
-            raise
-        if reserved and handoff is not None:
-            if isinstance(result, Verdict):
-                handoff.unreserve(built.member_id, count, built.size)
-            else:
-                handoff.unreserve(built.member_id, count - len(result.recipients), built.size)
+            return result
+        finally:
+            if not reserved:
+                handoff.wake.set()
+            elif isinstance(result, Accepted):
+                kept = {a for a, _ in result.recipients}
+                left = [r.address.domain for r in s.recipients if r.address not in kept]
+                handoff.unreserve(built.member_id, left, built.size)
                 handoff.put(_ready(built, result, self._config), built.size)
-        elif handoff is not None and isinstance(result, Accepted):
-            handoff.wake.set()
-        return result
+            else:
+                handoff.unreserve(built.member_id, destinations, built.size)
 
     async def _full(self, member_id: int, recipients: int) -> Verdict | None:
         """The bound on the queue, from a count that is a few seconds old."""

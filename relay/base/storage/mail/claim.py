@@ -32,19 +32,23 @@ def _ready(now: float) -> Any:
 
 
 async def claim(
-    tx: Tx, *, owner: str, now: float, until: float, limit: int, member_share: int, shares: dict[int, int]
+    tx: Tx, *, owner: str, now: float, until: float, limit: int, member_share: int, shares: dict[int, int],
+    without: Sequence[str] = (),
 ) -> list[Due]:
     """Lease up to `limit` due recipients, oldest first; while more are waiting, at most `member_share` of a member.
 
-    `shares` says how many of each member this owner already holds.
+    `shares` says how many of each member this owner already holds; destinations in `without` are passed over.
     """
+    ready = _ready(now)
+    if without:
+        ready = and_(ready, recipients.c.destination.not_in(without))
     pick = (
-        select(recipients.c.id, recipients.c.member_id).where(_ready(now))
+        select(recipients.c.id, recipients.c.member_id).where(ready)
         .order_by(recipients.c.next_at, recipients.c.id).limit(limit * 2).with_for_update(skip_locked=True)
     )
     rows = (await tx.execute(pick)).all()
     if len(rows) >= limit * 2:
-        rows = await _fair(tx, now, limit, member_share, shares)
+        rows = await _fair(tx, ready, limit, member_share, shares)
     chosen: list[int] = []
     held = dict(shares)
     for row in rows:
@@ -62,7 +66,9 @@ async def claim(
     return [Due(*row) for row in await tx.execute(query.order_by(recipients.c.next_at, recipients.c.id))]
 
 
-async def _fair(tx: Tx, now: float, limit: int, member_share: int, shares: dict[int, int]) -> list[Any]:
+async def _fair(
+    tx: Tx, ready: Any, limit: int, member_share: int, shares: dict[int, int]
+) -> list[Any]:
     """Members with mail waiting take turns, each with its oldest; those who hold the fewest begin."""
     ids = await _members_waiting(tx)
     ids.sort(key=lambda m: (shares.get(m, 0), m))
@@ -72,7 +78,7 @@ async def _fair(tx: Tx, now: float, limit: int, member_share: int, shares: dict[
         if room > 0:
             query = (
                 select(recipients.c.id, recipients.c.member_id)
-                .where(recipients.c.member_id == member, _ready(now))
+                .where(recipients.c.member_id == member, ready)
                 .order_by(recipients.c.next_at, recipients.c.id).limit(room).with_for_update(skip_locked=True)
             )
             lines.append(list((await tx.execute(query)).all()))

@@ -23,7 +23,7 @@ async def report_facts(tx: Tx, recipient_id: int) -> ReportFacts | None:
     r, m, a, b = recipients.c, messages.c, attempts.c, bodies.c
     row = (
         await tx.execute(
-            select(r, m.queue_id, m.mail_from, m.envid, m.ret, m.subject, m.received_at, m.smtputf8, b.body)
+            select(recipients, m.queue_id, m.mail_from, m.envid, m.ret, m.subject, m.received_at, m.smtputf8, b.body)
             .join(messages, m.id == r.message_id).join(bodies, b.message_id == m.id)
             .where(r.id == recipient_id, r.report_due.is_not(None))
         )

@@ -115,6 +115,20 @@ async def give_back(tx: Tx, owner: str) -> int:
     return done.rowcount
 
 
+async def renew(tx: Tx, owner: str, ids: Sequence[int], until: float) -> None:
+    """Lengthen leases that `owner` still has."""
+    await tx.execute(
+        update(recipients).where(recipients.c.id.in_(ids), recipients.c.lease_owner == owner, _IS_OPEN)
+        .values(lease_until=until)
+    )
+
+
+async def owners(tx: Tx) -> list[str]:
+    """Everybody who holds a lease."""
+    query = select(recipients.c.lease_owner).where(_IS_OPEN, recipients.c.lease_owner.is_not(None)).distinct()
+    return [o for o in (await tx.execute(query)).scalars() if o]
+
+
 async def next_due(tx: Tx) -> float | None:
     """When the next open, unheld recipient is due (Unix seconds), or None."""
     due = case(

@@ -1,0 +1,70 @@
+"""Clean-up, a duty of one process: bytes of finished messages, the log, allowances, refusals, answers kept for
+idempotency. In small transactions, so that accepting never waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from relay.base.clock import DAY, HOUR, Clock
+from relay.base.config import Config
+from relay.base.storage import (
+    Storage,
+    StorageError,
+    allowances,
+    duties,
+    events,
+    idempotency,
+    mail,
+    refusals,
+)  # fmt: skip
+
+log = structlog.get_logger()
+DUTY = "retention"
+
+
+class Retention:
+    """Removes what is past its time."""
+
+    def __init__(self, storage: Storage, config: Config, clock: Clock, owner: str) -> None:
+        self._storage, self._config, self._clock, self._owner = storage, config, clock, owner
+
+    async def run(self) -> None:
+        """Clean up for ever, every `purge_seconds`, while this process has the duty."""
+        wait = self._config.retention.purge_seconds
+        while True:
+            await asyncio.sleep(wait)
+            try:
+                if await self._storage.write(self._take):
+                    await self.once()
+            except StorageError as e:
+                log.warning("retention.waits", cause=str(e))
+
+    async def _take(self, tx: Tx) -> bool:
+        seconds = 3 * self._config.retention.purge_seconds
+        return await duties.take(tx, DUTY, self._owner, self._clock.now(), seconds)
+
+    async def once(self) -> dict[str, int]:
+        """One round, everything due; returns what was removed."""
+        r, now = self._config.retention, self._clock.now()
+        rows = r.purge_rows
+        jobs: dict[str, Callable[[Tx], Awaitable[int]]] = {
+            "bodies": lambda tx: mail.purge_bodies(tx, now - r.bodies_days * DAY, rows),
+            "messages": lambda tx: mail.purge_log(tx, now - r.log_days * DAY, rows),
+            "events": lambda tx: events.purge(tx, now - r.log_days * DAY, rows),
+            "refusals": lambda tx: refusals.purge(tx, now - r.refusals_days * DAY, rows),
+            "idempotency": lambda tx: idempotency.purge(
+                tx, now - self._config.http.idempotency_hours * HOUR, rows
+            ),
+        }
+        removed = {"allowances": await self._storage.write(lambda tx: allowances.purge(tx, now - DAY - HOUR))}
+        for name, job in jobs.items():
+            removed[name] = 0
+            while True:
+                n = await self._storage.write(job)
+                removed[name] += n
+                if n < rows:
+                    break
+        return removed
