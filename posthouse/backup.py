@@ -1,0 +1,291 @@
+"""One backup file, of either engine, for either engine.
+
+A file is a compressed tar: `manifest.json`, one `tables/<name>.jsonl` a table, and, where a passphrase was given,
+`master.key.sealed`. All rows come from one snapshot, so a backup may be taken while mail flows. The master key never
+lies in the file in the clear: without a passphrase it stays out, and the operator keeps a copy of it elsewhere,
+because without it sealed DKIM keys don't open and API keys don't match.
+
+Promises: the file appears whole (mode 0600) or not at all; a restore checks every byte before it touches the
+database, writes in one transaction, and only into a database that nobody uses.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import os
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+from relay.base.clock import Clock, iso
+from relay.base.config import Config
+from relay.base.secrets import Vault
+from relay.base.storage import Storage, Tx, archive
+
+FORMAT = 1
+MAX_LINE = 512 * 1024 * 1024
+_SEALED = "master.key.sealed"
+_AAD = b"posthouse master key"
+Progress = Callable[[str, int], None]
+"""Told (table, rows so far) now and then."""
+
+
+class BackupError(Exception):
+    """The backup can't be made or used; the text is one clear line for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What is in a backup, or what was restored."""
+
+    path: Path
+    made_at: str
+    revision: str
+    rows: dict[str, int]
+    with_key: bool
+    bytes: int
+
+
+async def backup(
+    config: Config, path: Path, clock: Clock, *, passphrase: str | None = None, overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Summary:
+    """Write a backup of everything in the database to `path`. Raises BackupError, StorageError, SecretsError."""
+    if not overwrite:
+        _must_be_new(path)
+    vault = Vault.load(config.master_key_path)
+    storage = await Storage.open(config)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(fd, "wb") as out:
+            with tarfile.open(fileobj=out, mode="w:gz", compresslevel=3) as tar:
+                manifest = await _write_tables(storage, tar, path.parent, progress)
+                manifest |= {"format": FORMAT, "made_at": iso(clock.now()), "key_id": _key_id(vault)}
+                if passphrase is not None:
+                    _add(tar, _SEALED, _seal(config.master_key_path.read_bytes(), passphrase))
+                _add(tar, "manifest.json", json.dumps(manifest, indent=1).encode())
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(partial, path)
+        _sync_folder(path.parent)
+    except OSError as e:
+        raise BackupError(f"{path}: {e.strerror or e}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+        await storage.close()
+    return _summary(path, manifest, passphrase is not None)
+
+
+async def _write_tables(
+    storage: Storage, tar: tarfile.TarFile, folder: Path, progress: Progress | None
+) -> dict[str, Any]:
+    tables = []
+    async with storage.read() as tx:
+        snapshot = await archive.begin(tx)
+        for name, columns in snapshot.tables.items():
+            with tempfile.TemporaryFile(dir=folder) as spool:
+                digest, count = hashlib.sha256(), 0
+                async for row in archive.rows(tx, name):
+                    line = _line(row)
+                    digest.update(line)
+                    spool.write(line)
+                    count += 1
+                    if progress is not None and count % 200 == 0:
+                        progress(name, count)
+                info = tarfile.TarInfo(f"tables/{name}.jsonl")
+                info.size, info.mode = spool.tell(), 0o600
+                spool.seek(0)
+                tar.addfile(info, spool)
+            if progress is not None:
+                progress(name, count)
+            tables.append({"name": name, "columns": columns, "rows": count, "sha256": digest.hexdigest()})
+    return {"revision": snapshot.revision, "counters": snapshot.counters, "tables": tables}
+
+
+def _line(row: tuple[Any, ...]) -> bytes:
+    """One row as JSON; octets as {"b64": …}, JSON columns as {"json": …}."""
+    values = [
+        {"b64": base64.b64encode(v).decode()} if isinstance(v, bytes)
+        else {"json": v} if isinstance(v, dict | list) else v
+        for v in row
+    ]
+    return json.dumps(values, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+
+
+def _row(line: bytes) -> tuple[Any, ...]:
+    return tuple(
+        (base64.b64decode(v["b64"]) if "b64" in v else v["json"]) if isinstance(v, dict) else v
+        for v in json.loads(line)
+    )
+
+
+# -- restoring -------------------------------------------------------------------------------------------------
+
+
+async def restore(
+    config: Config, path: Path, *, passphrase: str | None = None, progress: Progress | None = None
+) -> Summary:
+    """Fill the empty database of `config` from `path`, and bring its schema up to date.
+
+    The master key: the one at hand if it is the backup's, else the one in the file, which `passphrase` opens and
+    which is then written to its place. Raises BackupError, StorageError, SecretsError; nothing is changed then.
+    """
+    manifest, sealed = _verify(path)
+    snapshot = archive.Snapshot(
+        manifest["revision"], {t["name"]: t["columns"] for t in manifest["tables"]}, manifest["counters"]
+    )
+    key = _key_for(config, manifest["key_id"], sealed, passphrase)
+    if key is not None:
+        _write_key(config.master_key_path, key, manifest["key_id"])
+    storage = await Storage.open(config)
+    try:
+        async def fill(tx: Tx) -> dict[str, int]:
+            counts = await archive.load(tx, snapshot, _rows(path, snapshot, progress))
+            if counts != {t["name"]: t["rows"] for t in manifest["tables"]}:
+                raise BackupError(f"{path}: the number of rows is not the manifest's")
+            return counts
+
+        await storage.write(fill)
+    except BaseException:
+        if key is not None:
+            config.master_key_path.unlink()
+        raise
+    finally:
+        await storage.close()
+    return _summary(path, manifest, sealed is not None)
+
+
+def _verify(path: Path) -> tuple[dict[str, Any], bytes | None]:
+    """The manifest and the sealed key, after every table has the digest that the manifest says."""
+    digests: dict[str, str] = {}
+    sealed, raw = None, b""
+    try:
+        with tarfile.open(path, mode="r:gz") as tar:
+            for info in tar:
+                f = tar.extractfile(info)
+                if f is None:
+                    continue
+                if info.name == "manifest.json":
+                    raw = f.read(16 * 1024 * 1024)
+                elif info.name == _SEALED:
+                    sealed = f.read(65536)
+                else:
+                    digests[info.name] = hashlib.file_digest(f, "sha256").hexdigest()  # type: ignore[arg-type]
+        manifest = json.loads(raw)
+        if manifest["format"] > FORMAT:
+            raise BackupError(f"{path}: made by a newer Posthouse (format {manifest['format']})")
+        for t in manifest["tables"]:
+            if digests.get(f"tables/{t['name']}.jsonl") != t["sha256"]:
+                raise BackupError(f"{path}: damaged (table {t['name']})")
+        return manifest, sealed
+    except OSError as e:
+        raise BackupError(f"{path}: {e.strerror or 'not a backup file'}") from None
+    except (tarfile.TarError, EOFError, ValueError, KeyError, TypeError):
+        raise BackupError(f"{path}: not a whole backup file") from None
+
+
+def _rows(
+    path: Path, snapshot: archive.Snapshot, progress: Progress | None
+) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    with tarfile.open(path, mode="r:gz") as tar:
+        for name in snapshot.tables:
+            f: IO[bytes] | None = tar.extractfile(f"tables/{name}.jsonl")
+            if f is None:
+                raise BackupError(f"{path}: table {name} is missing")
+            count = 0
+            for count, line in enumerate(iter(lambda f=f: f.readline(MAX_LINE), b""), 1):  # type: ignore[misc]
+                yield name, _row(line)
+                if progress is not None and count % 200 == 0:
+                    progress(name, count)
+            if progress is not None:
+                progress(name, count)
+
+
+# -- the master key --------------------------------------------------------------------------------------------
+
+
+def _key_id(vault: Vault) -> str:
+    """Says which master key it is, and nothing else about it."""
+    return vault.mac("key-id", b"")[:8].hex()
+
+
+def _key_for(config: Config, wanted: str, sealed: bytes | None, passphrase: str | None) -> bytes | None:
+    """None: the right key is in its place. Else the bytes to put there."""
+    path = config.master_key_path
+    if path.exists():
+        if _key_id(Vault.load(path)) == wanted:
+            return None
+        raise BackupError(f"master key {path}: not the one of this backup; put the backup's key there, or move it away")
+    if sealed is None:
+        raise BackupError(f"master key {path}: missing, and the backup holds none; put the key of that time there")
+    if passphrase is None:
+        raise BackupError(f"master key {path}: missing; the backup holds it sealed: give --passphrase-file")
+    return _unseal(sealed, passphrase)
+
+
+def _stretch(passphrase: str, salt: bytes) -> bytes:
+    # RFC 7914 §2: N = 2^15, r = 8, p = 1 take 32 MiB and a tenth of a second.
+    return Scrypt(salt=salt, length=32, n=2**15, r=8, p=1).derive(passphrase.encode())
+
+
+def _seal(key: bytes, passphrase: str) -> bytes:
+    salt, nonce = os.urandom(16), os.urandom(12)
+    return salt + nonce + AESGCM(_stretch(passphrase, salt)).encrypt(nonce, key, _AAD)
+
+
+def _unseal(sealed: bytes, passphrase: str) -> bytes:
+    try:
+        return AESGCM(_stretch(passphrase, sealed[:16])).decrypt(sealed[16:28], sealed[28:], _AAD)
+    except (InvalidTag, ValueError):
+        raise BackupError("the passphrase doesn't open the backup's master key") from None
+
+
+def _write_key(path: Path, key: bytes, wanted: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as f:
+        f.write(key)
+        f.flush()
+        os.fsync(f.fileno())
+    if _key_id(Vault.load(path)) != wanted:
+        path.unlink()
+        raise BackupError("the master key in the backup is not the one its rows were sealed with")
+
+
+# -- files -----------------------------------------------------------------------------------------------------
+
+
+def _must_be_new(path: Path) -> None:
+    if os.path.lexists(path):
+        raise BackupError(f"{path}: is there already (choose another name, or --force)")
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = len(content), 0o600
+    tar.addfile(info, io.BytesIO(content))
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _summary(path: Path, manifest: dict[str, Any], with_key: bool) -> Summary:
+    return Summary(
+        path, manifest["made_at"], manifest["revision"], {t["name"]: t["rows"] for t in manifest["tables"]},
+        with_key, path.stat().st_size,
+    )
