@@ -13,6 +13,7 @@ from relay.base.config import Config
 from relay.base.storage import (
     Storage,
     StorageError,
+    Tx,
     allowances,
     duties,
     events,
