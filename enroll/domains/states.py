@@ -1,0 +1,106 @@
+"""A domain's states and what may follow what. Pure: no clock, no storage, no DNS.
+
+    initializing → pending → verified ⇄ disabled        suspended, blocked: the operator's        deleted
+
+Promises that a look at DNS moves only `pending` and `verified`, that "could not be asked" moves nothing, and that
+the clock alone takes a proved name away only after several failed looks in a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from relay.base import events
+from relay.base.clock import DAY, HOUR
+
+State = Literal["initializing", "pending", "verified", "disabled", "suspended", "blocked", "deleted"]
+By = Literal["owner", "clock"]
+Notice = Literal["verified", "failing", "lost", "taken"]
+
+LOCKED: frozenset[str] = frozenset({"suspended", "blocked"})
+"""States that only the operator lifts."""
+APPROVAL = "waits for the operator's approval"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What one look at DNS makes of a domain. `event` and `notice` are None where nothing is told."""
+
+    state: str
+    failing: int
+    reason: str = ""
+    event: str | None = None
+    notice: Notice | None = None
+
+
+def proved(required: Iterable[bool | None]) -> bool | None:
+    """All required findings in one word: False if one is a fact against it, None if one could not be asked."""
+    answers = list(required)
+    if False in answers:
+        return False
+    if None in answers or not answers:
+        return None
+    return True
+
+
+def next_state(
+    state: str, proof: bool | None, *, by: By, failing: int, reason: str = "", failed_rechecks: int = 3,
+    needs_approval: bool = False, counts: bool = True,
+) -> Move:
+    """The move that a look with the result `proof` makes.
+
+    `failing`: failed looks by the clock so far, in a row; at `failed_rechecks` a verified domain falls back to
+    pending. The owner's own look takes it back at once. `needs_approval`: a proved domain waits for the operator.
+    `counts`: False when the clock's last failed look is so recent that this one is no second look.
+    """
+    if state == "pending" and proof:
+        if needs_approval:
+            return Move("blocked", 0, APPROVAL)
+        told: Notice | None = "verified" if by == "clock" else None
+        return Move("verified", 0, event=events.DOMAIN_VERIFIED, notice=told)
+    if state != "verified" or proof is None:
+        return Move(state, failing, reason)
+    if proof:
+        return Move("verified", 0)
+    if by == "owner":
+        return Move("pending", 0, "a required record is missing or different", events.DOMAIN_LOST)
+    if not counts:
+        return Move("verified", failing, reason)
+    failing += 1
+    if failing >= failed_rechecks:
+        says = f"a required record was missing or different {failing} times in a row"
+        return Move("pending", 0, says, events.DOMAIN_LOST, "lost")
+    if failing == 1:
+        return Move("verified", 1, reason, events.DOMAIN_FAILING, "failing")
+    return Move("verified", failing, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """How often the clock looks, in seconds."""
+
+    pending_first: float = 300.0
+    pending_longest: float = HOUR
+    pending_for: float = 30 * DAY
+    verified: float = DAY
+    unasked: float = HOUR
+
+
+def next_look(
+    state: str, *, by: By, proof: bool | None, now: float, waited: float | None, pending_since: float, rhythm: Rhythm
+) -> float | None:
+    """When the clock looks next (Unix seconds); None: not by itself.
+
+    `waited` is the wait before this look, which doubles while a domain stays pending; an owner's look starts it
+    anew, because somebody is at work there. A verified domain that could not be asked is looked at sooner.
+    """
+    if state == "verified":
+        return now + (min(rhythm.unasked, rhythm.verified) if proof is None else rhythm.verified)
+    if state != "pending":
+        return None
+    wait = rhythm.pending_first
+    if by == "clock" and waited is not None:
+        wait = min(max(2 * waited, rhythm.pending_first), rhythm.pending_longest)
+    return now + wait if now + wait <= pending_since + rhythm.pending_for else None

@@ -1,0 +1,42 @@
+"""A short letter in plain text, as bytes: what the relay itself writes to people. Sending it is left to others."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Mapping
+
+from relay.base.names import Address
+
+
+def letter(
+    sender: str, to: Address, subject: str, text: str, *, headers: Mapping[str, str] | None = None,
+    auto_submitted: bool = True,
+) -> bytes:
+    """The message with CRLF line ends, without Date and Message-ID (the intake adds them).
+
+    sender: an address. subject and the values of `headers` are ours; anything but printable ASCII in them becomes
+    `?`, so that no value can begin a line of its own. text may be any Unicode.
+    """
+    fields = {"From": sender, "To": to.text, "Subject": subject}
+    if auto_submitted:
+        # RFC 3834 §5: nobody's vacation notice answers this.
+        fields["Auto-Submitted"] = "auto-generated"
+    fields |= {
+        **(headers or {}),
+        "MIME-Version": "1.0",
+        "Content-Type": "text/plain; charset=utf-8",
+        "Content-Transfer-Encoding": "quoted-printable",
+    }
+    head = "".join(f"{name}: {_line(value)}\r\n" for name, value in fields.items())
+    # RFC 2045 §6.7: also keeps lines under 76 characters.
+    body = binascii.b2a_qp(_readable(text).encode(), istext=True).replace(b"\n", b"\r\n")
+    return head.encode("utf-8" if to.smtputf8 else "ascii", "replace") + b"\r\n" + body
+
+
+def _line(value: str) -> str:
+    # RFC 5322 §2.1.1: ours are short; a name of 253 octets still fits.
+    return "".join(c if c.isprintable() else "?" for c in value)[:700]
+
+
+def _readable(text: str) -> str:
+    return "".join(c if c == "\n" or c.isprintable() else "?" for c in text.rstrip()) + "\n"

@@ -1,0 +1,133 @@
+"""What a domain's daily counters say: volume, how it moves, rates, reputation. Pure over `daily_stats`.
+
+Reputation is 100 − 8·(bounces in percent of what was sent) − 400·(complaints in percent of what was delivered),
+within 0 and 100, over 30 days: a bounce rate of 12.5 % or a complaint rate of 0.25 % leaves nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from relay.base.storage.stats import Day
+
+WINDOW_DAYS = 30
+DEFAULT_DAYS = 30
+MAX_DAYS = 365
+_BUCKETS = ((90, "excellent"), (70, "good"), (50, "fair"), (0, "poor"))
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """One UTC day, `YYYY-MM-DD`, in recipients. Days without activity are absent from a list of these."""
+
+    period: str
+    sent: int
+    delivered: int
+    bounced: int
+    complaints: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """A domain's figures: `periods` over the days asked for, the rest over fixed windows that end today.
+
+    volume_7d: recipients sent to in 7 days; volume_delta: against the 7 before (`+12%`, `new`, None without
+    volume); rates in percent with one decimal and reputation 0–100 over 30 days, None without volume.
+    """
+
+    days: int
+    periods: list[Period]
+    volume_7d: int
+    volume_delta: str | None
+    delivery_rate: float | None
+    bounce_rate: float | None
+    complaint_rate: float | None
+    reputation: int | None
+    reputation_bucket: str | None
+
+
+def clamp_days(days: int | None) -> int:
+    """1 to 365; 30 when nothing readable was asked for."""
+    return DEFAULT_DAYS if days is None else min(max(days, 1), MAX_DAYS)
+
+
+def first_day(now: float, days: int) -> str:
+    """The UTC day with which a window of `days` that ends today begins."""
+    return (datetime.fromtimestamp(now, UTC) - timedelta(days=days - 1)).strftime("%Y-%m-%d")
+
+
+def needed_since(now: float, days: int) -> str:
+    """The first day whose counters `figures` wants to see."""
+    return first_day(now, max(days, WINDOW_DAYS))
+
+
+def figures(counted: Iterable[Day], now: float, days: int) -> Stats:
+    """All figures from the counters of one domain (or of several, which are added up)."""
+    by_day: dict[str, Period] = {}
+    for d in counted:
+        old = by_day.get(d.day, Period(d.day, 0, 0, 0, 0))
+        by_day[d.day] = Period(
+            d.day, old.sent + d.accepted, old.delivered + d.delivered, old.bounced + d.bounced,
+            old.complaints + d.complaints,
+        )
+    ordered = [by_day[day] for day in sorted(by_day)]
+    month = [p for p in ordered if p.period >= first_day(now, WINDOW_DAYS)]
+    this_week = sum(p.sent for p in ordered if p.period >= first_day(now, 7))
+    last_week = sum(p.sent for p in ordered if first_day(now, 14) <= p.period < first_day(now, 7))
+    sent, delivered = sum(p.sent for p in month), sum(p.delivered for p in month)
+    bounced, complaints = sum(p.bounced for p in month), sum(p.complaints for p in month)
+    score = reputation(sent, delivered, bounced, complaints)
+    return Stats(
+        days=days, periods=[p for p in ordered if p.period >= first_day(now, days) and _active(p)],
+        volume_7d=this_week, volume_delta=volume_delta(this_week, last_week), delivery_rate=_percent(delivered, sent),
+        bounce_rate=_percent(bounced, sent), complaint_rate=_percent(complaints, delivered, 2),
+        reputation=score, reputation_bucket=bucket(score),
+    )
+
+
+def volume_delta(this: int, before: int) -> str | None:
+    """The change in whole percent, always signed; `new` when there was nothing before; None when nothing is now."""
+    if this == 0:
+        return None
+    if before == 0:
+        return "new"
+    return f"{_half_up((this - before) * 100, before):+d}%"
+
+
+def reputation(sent: int, delivered: int, bounced: int, complaints: int) -> int | None:
+    """0 (worst) to 100; None when nothing was sent."""
+    if sent == 0:
+        return None
+    bounce_percent = min(100 * bounced / sent, 100.0)
+    complaint_percent = 100 * complaints / delivered if delivered else (100.0 if complaints else 0.0)
+    return max(0, min(100, round(100 - 8 * bounce_percent - 400 * complaint_percent)))
+
+
+def bucket(score: int | None) -> str | None:
+    """The word for a reputation."""
+    return None if score is None else next(word for least, word in _BUCKETS if score >= least)
+
+
+def daily(counted: Sequence[Day], now: float, days: int) -> list[int]:
+    """Recipients sent to on each of the last `days` days, oldest first, days without any as 0."""
+    sums: dict[str, int] = {}
+    for d in counted:
+        sums[d.day] = sums.get(d.day, 0) + d.accepted
+    start = datetime.fromtimestamp(now, UTC) - timedelta(days=days - 1)
+    return [sums.get((start + timedelta(days=i)).strftime("%Y-%m-%d"), 0) for i in range(days)]
+
+
+def _active(p: Period) -> bool:
+    return bool(p.sent or p.delivered or p.bounced or p.complaints)
+
+
+def _percent(part: int, whole: int, digits: int = 1) -> float | None:
+    return round(100 * part / whole, digits) if whole else None
+
+
+def _half_up(numerator: int, denominator: int) -> int:
+    """Nearest whole number, halves away from zero: no banker's surprise in a figure people compare."""
+    sign = -1 if numerator < 0 else 1
+    return sign * ((2 * abs(numerator) + denominator) // (2 * denominator))
