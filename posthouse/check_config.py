@@ -1,0 +1,283 @@
+"""What the configuration needs of this machine: ports, files, certificates, and no defaults in production.
+
+`mistakes(config)` returns one clear line each, in the order of the file; nothing is changed and nothing is left
+listening. What the file says about itself (unknown keys, types) is `relay.base.config`'s. `serve` asks here before
+it opens anything, so both say the same.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from relay.base import names
+from relay.base.clock import Clock, iso
+from relay.base.config import Config
+from relay.base.storage.place import place
+
+# What examples and compose files tend to hold; in production each of them is an open door.
+DEFAULT_SECRETS = frozenset({
+    "", "admin", "changeme", "change-me", "change_me", "default", "example", "password", "posthouse", "root",
+    "secret", "test",
+})
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One thing to mend: the key it concerns and what to do, in one line."""
+
+    key: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.text}"
+
+
+def mistakes(config: Config, clock: Clock, *, path: Path | None = None, ports: bool = True) -> list[Mistake]:
+    """Everything wrong. `path` is the configuration file itself; `ports=False` leaves the ports alone."""
+    found = [
+        *_server(config), *_database(config), *_master_key(config), *_certificate(config, clock), *_addresses(config),
+        *_signing(config), *_file(config, path),
+    ]
+    if config.server.production:
+        found += _production(config)
+    if ports and not found:
+        found += _ports(config)
+    return found
+
+
+def listeners(config: Config) -> list[tuple[str, str, bool]]:
+    """(config key, HOST:PORT, also UDP) of everything the roles of this process listen on."""
+    roles = set(config.roles)
+    wanted: list[tuple[str, str, bool]] = []
+    if "submission" in roles:
+        wanted += [("submission.listen", a, False) for a in config.submission.listen]
+        wanted += [("submission.listen_tls", a, False) for a in config.submission.listen_tls]
+    if "http" in roles:
+        wanted += [("http.listen", a, False) for a in config.http.listen]
+    if "dns" in roles:
+        wanted += [("dns.listen", a, True) for a in config.dns.listen]
+    if "sandbox" in roles and config.sandbox.enabled:
+        wanted.append(("sandbox.listen", config.sandbox.listen, False))
+    return wanted
+
+
+def split(address: str) -> tuple[str, int]:
+    """HOST:PORT (IPv6 in brackets) as its halves. Raises ValueError with a reason."""
+    host, colon, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"{address!r} is not HOST:PORT")
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        raise ValueError(f"{address!r}: {host!r} is not an IP address") from None
+    return host, int(port)
+
+
+# -- the file's own words --------------------------------------------------------------------------------------
+
+
+def _server(config: Config) -> Iterable[Mistake]:
+    s = config.server
+    try:
+        names.domain(s.hostname)
+    except names.BadName as e:
+        yield Mistake("server.hostname", f"{s.hostname!r} is not a host name ({e.reason})")
+    url = urlsplit(s.public_url)
+    if url.scheme not in ("http", "https") or not url.hostname or s.public_url.endswith("/"):
+        yield Mistake("server.public_url", f"{s.public_url!r} is not http(s)://HOST without a slash at the end")
+    for network in [*s.trusted_proxies, *config.metrics.networks]:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            yield Mistake("server.trusted_proxies, metrics.networks", f"{network!r} is not an address or network")
+    yield from _writable("server.data_dir", s.data_dir)
+
+
+def _writable(key: str, folder: Path) -> Iterable[Mistake]:
+    """A folder that is missing will be made: then its nearest parent that is there must let us."""
+    there = folder.absolute()
+    while not os.path.lexists(there):
+        there = there.parent
+    if not there.is_dir():
+        yield Mistake(key, f"{there} is not a folder")
+    elif not os.access(there, os.W_OK | os.X_OK):
+        yield Mistake(key, f"{there} can't be written by user {os.geteuid()}: chown it to the service's user")
+
+
+def _database(config: Config) -> Iterable[Mistake]:
+    where = place(config)
+    if where.fault:
+        yield Mistake("database.url", where.fault)
+    elif where.file is not None:
+        if where.file.parent != config.server.data_dir:
+            yield from _writable("database.url", where.file.parent)
+        if where.file.exists():
+            if not os.access(where.file, os.R_OK | os.W_OK):
+                yield Mistake("database.url", f"{where.file} can't be written by user {os.geteuid()}")
+            yield from _private("database.url", where.file)
+
+
+def _private(key: str, file: Path) -> Iterable[Mistake]:
+    mode = stat.S_IMODE(file.stat().st_mode)
+    if mode & 0o077:
+        yield Mistake(key, f"{file} is readable by others (mode {mode:04o}): chmod 600 {file}")
+
+
+def _master_key(config: Config) -> Iterable[Mistake]:
+    path = config.master_key_path
+    if path.exists():
+        yield from _private("secrets.master_key_file", path)
+    else:
+        yield from _writable("secrets.master_key_file", path.parent)
+
+
+def _signing(config: Config) -> Iterable[Mistake]:
+    s = config.signing
+    if bool(s.pool_domain) != bool(s.pool_key_file):
+        yield Mistake("signing.pool_domain, signing.pool_key_file", "set both or neither")
+    elif s.pool_key_file:
+        path = Path(s.pool_key_file)
+        if not path.is_file():
+            yield Mistake("signing.pool_key_file", f"{path}: no such file")
+        else:
+            yield from _private("signing.pool_key_file", path)
+
+
+def _file(config: Config, path: Path | None) -> Iterable[Mistake]:
+    """The configuration itself, where it holds a password."""
+    holds = place(config).password or config.delivery.smarthost_password.get_secret_value()
+    if path is not None and holds and path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o007:
+        yield Mistake(str(path), f"holds a password and is readable by everybody: chmod o= {path}")
+
+
+# -- certificates ----------------------------------------------------------------------------------------------
+
+
+def _certificate(config: Config, clock: Clock) -> Iterable[Mistake]:
+    t = config.tls
+    if bool(t.cert_file) != bool(t.key_file):
+        yield Mistake("tls.cert_file, tls.key_file", "set both or neither")
+        return
+    if not t.cert_file:
+        return
+    cert, key = Path(t.cert_file), Path(t.key_file)
+    missing = [Mistake(k, f"{p}: no such file") for k, p in (("tls.cert_file", cert), ("tls.key_file", key))
+               if not p.is_file()]
+    if missing:
+        yield from missing
+        return
+    yield from _private("tls.key_file", key)
+    try:
+        chain = x509.load_pem_x509_certificates(cert.read_bytes())
+    except (OSError, ValueError):
+        yield Mistake("tls.cert_file", f"{cert}: not a readable PEM certificate")
+        return
+    try:
+        private = load_pem_private_key(key.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError):
+        yield Mistake("tls.key_file", f"{key}: not a readable PEM private key without a passphrase")
+        return
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if private.public_key().public_bytes(*form) != chain[0].public_key().public_bytes(*form):
+        yield Mistake("tls.key_file", f"{key} does not belong to the first certificate in {cert}")
+    now = clock.now()
+    if chain[0].not_valid_after_utc.timestamp() <= now:
+        yield Mistake("tls.cert_file", f"{cert} expired at {iso(chain[0].not_valid_after_utc.timestamp())}: renew it")
+    elif chain[0].not_valid_before_utc.timestamp() > now:
+        yield Mistake("tls.cert_file", f"{cert} is not valid before {iso(chain[0].not_valid_before_utc.timestamp())}")
+    if not covers(chain[0], config.server.hostname):
+        yield Mistake("tls.cert_file", f"{cert} is not for {config.server.hostname} (server.hostname)")
+
+
+def covers(certificate: x509.Certificate, host: str) -> bool:
+    """RFC 9525 §6.3: the name itself, or a wildcard for its whole first label."""
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return False
+    allowed = {n.lower() for n in extension.value.get_values_for_type(x509.DNSName)}
+    host = host.lower()
+    return host in allowed or f"*.{host.partition('.')[2]}" in allowed
+
+
+# -- ports -----------------------------------------------------------------------------------------------------
+
+
+def _addresses(config: Config) -> Iterable[Mistake]:
+    seen: set[tuple[str, int]] = set()
+    for key, address, _ in listeners(config):
+        try:
+            place = split(address)
+        except ValueError as e:
+            yield Mistake(key, str(e))
+            continue
+        if place in seen and place[1] != 0:
+            yield Mistake(key, f"{address} is named twice")
+        seen.add(place)
+    if "dns" in config.roles and not config.dns.listen:
+        yield Mistake("dns.listen", "the role dns needs an address")
+
+
+def _ports(config: Config) -> Iterable[Mistake]:
+    for key, address, udp in listeners(config):
+        host, port = split(address)
+        for kind in (socket.SOCK_STREAM, *([socket.SOCK_DGRAM] if udp else [])):
+            fault = _fault(host, port, kind)
+            if fault:
+                yield Mistake(key, fault)
+                break
+
+
+def _fault(host: str, port: int, kind: socket.SocketKind) -> str:
+    """Why this address can't be listened on, or "". Another process of this relay that shares it is no fault."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, kind) as s:
+        if kind == socket.SOCK_STREAM:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            s.bind((host, port))
+        except PermissionError:
+            return f"user {os.geteuid()} may not listen on port {port}: grant CAP_NET_BIND_SERVICE (docs/operations.md)"
+        except OSError as e:
+            why = (e.strerror or "unknown").lower()
+            return f"{host}:{port} can't be listened on ({why}): is another program using it?"
+    return ""
+
+
+# -- production ------------------------------------------------------------------------------------------------
+
+
+def _production(config: Config) -> Iterable[Mistake]:
+    s = config.server
+    if "." not in s.hostname or s.hostname.split(".")[-1] in ("localhost", "localdomain", "local", "test", "example"):
+        yield Mistake("server.hostname", f"{s.hostname!r} is not a public name: set the relay's own")
+    if not s.public_url.startswith("https://"):
+        yield Mistake("server.public_url", f"{s.public_url!r} must begin with https:// in production")
+    if "submission" in config.roles and not config.tls.cert_file:
+        yield Mistake("tls.cert_file", "production needs a certificate")
+    if config.delivery.allow_private_networks:
+        yield Mistake("delivery.allow_private_networks", "must be false in production")
+    password = place(config).password
+    if password is not None and _is_default(password):
+        yield Mistake("database.url", "the password is a default one: set another")
+    d = config.delivery
+    if d.smarthost_user and _is_default(d.smarthost_password.get_secret_value()):
+        yield Mistake("delivery.smarthost_password", "empty or a default one: set the real one")
+
+
+def _is_default(secret: str) -> bool:
+    return secret.lower() in DEFAULT_SECRETS

@@ -1,0 +1,173 @@
+"""check-config: each mistake an operator can make gets one line that says what to do; a good file gets none."""
+
+from __future__ import annotations
+
+import datetime
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from posthouse.check_config import mistakes
+from relay.base.clock import Clock
+from relay.base.config import Config, ConfigError, load
+from tests.kit.clock import HandClock
+from tests.kit.storage import make_config
+
+NOW = 1_780_000_000.0
+
+
+def certificate(folder: Path, *names: str, days: int = 30, mode: int = 0o600) -> dict[str, str]:
+    """A certificate for `names` in two files, as the section [tls]."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")])
+    end = datetime.datetime.fromtimestamp(NOW, datetime.UTC) + datetime.timedelta(days=days)
+    made = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(1).not_valid_before(end - datetime.timedelta(days=90)).not_valid_after(end)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in names]), critical=False)
+        .sign(key, SHA256())
+    )
+    cert, private = folder / f"{names[0]}.crt", folder / f"{names[0]}.key"
+    cert.write_bytes(made.public_bytes(Encoding.PEM))
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    private.chmod(mode)
+    return {"cert_file": str(cert), "key_file": str(private)}
+
+
+def said(folder: Path, **sections: dict) -> list[str]:
+    return [str(m) for m in mistakes(make_config(folder, **sections), HandClock(NOW), ports=False)]
+
+
+def production(folder: Path) -> dict[str, dict]:
+    return {
+        "server": {"hostname": "mail.posthouse.dev", "public_url": "https://mail.posthouse.dev", "production": True},
+        "tls": certificate(folder, "mail.posthouse.dev"),
+    }
+
+
+def test_the_defaults_are_fine_for_trying_out_and_a_full_file_for_production(tmp_path: Path) -> None:
+    assert said(tmp_path) == []
+    assert said(tmp_path, **production(tmp_path)) == []
+
+
+def test_production_refuses_what_is_only_good_for_trying_out(tmp_path: Path) -> None:
+    found = said(tmp_path, server={"production": True}, delivery={"allow_private_networks": True})
+    assert [line.partition(":")[0] for line in found] == [
+        "server.hostname", "server.public_url", "tls.cert_file", "delivery.allow_private_networks"
+    ]
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:changeme@db/posthouse", "postgresql://u:PassWord@db/posthouse"])
+def test_production_refuses_a_default_secret(tmp_path: Path, url: str) -> None:
+    sections = production(tmp_path) | {"database": {"url": url}}
+    assert said(tmp_path, **sections) == ["database.url: the password is a default one: set another"]
+    sections["database"] = {"url": "postgresql://u:0s9df87sdf@db/posthouse"}
+    sections["delivery"] = {"smarthost": "out.example.org:587", "smarthost_user": "relay"}
+    assert said(tmp_path, **sections) == ["delivery.smarthost_password: empty or a default one: set the real one"]
+
+
+def test_certificates(tmp_path: Path) -> None:
+    server = {"hostname": "mail.posthouse.dev"}
+    good = certificate(tmp_path, "mail.posthouse.dev")
+    assert said(tmp_path, server=dict(server), tls=good) == []
+    (tmp_path / "w").mkdir()
+    wild = certificate(tmp_path / "w", "*.posthouse.dev")
+    assert said(tmp_path, server=dict(server), tls=wild) == []
+
+    def one(tls: dict[str, str]) -> str:
+        (line,) = said(tmp_path, server=dict(server), tls=tls)
+        return line
+
+    assert "set both or neither" in one({"cert_file": good["cert_file"]})
+    assert "no such file" in one(good | {"key_file": str(tmp_path / "none.key")})
+    assert "does not belong to" in one(good | {"key_file": wild["key_file"]})
+    assert "is not for mail.posthouse.dev" in one(certificate(tmp_path, "other.posthouse.dev"))
+    (tmp_path / "old").mkdir()
+    expired = one(certificate(tmp_path / "old", "mail.posthouse.dev", days=-1))
+    assert "expired at 2026-05-" in expired
+    assert "renew it" in expired
+    (tmp_path / "soon").mkdir()
+    assert "not valid before" in one(certificate(tmp_path / "soon", "mail.posthouse.dev", days=100))
+    (tmp_path / "open").mkdir()
+    world_readable = one(certificate(tmp_path / "open", "mail.posthouse.dev", mode=0o644))
+    assert "readable by others (mode 0644): chmod 600" in world_readable
+    Path(good["cert_file"]).write_text("nonsense")
+    assert "not a readable PEM certificate" in one(good)
+
+
+def test_keys_that_others_can_read(tmp_path: Path) -> None:
+    (tmp_path / "master.key").write_text("x")
+    (tmp_path / "master.key").chmod(0o640)
+    (line,) = said(tmp_path)
+    assert line.startswith("secrets.master_key_file: ")
+    assert "chmod 600" in line
+
+
+def test_a_file_with_a_password_that_everybody_can_read(tmp_path: Path) -> None:
+    file = tmp_path / "posthouse.toml"
+    file.write_text("")
+    file.chmod(0o644)
+    config = make_config(tmp_path, delivery={"smarthost_password": "s3cret"})
+    (found,) = mistakes(config, Clock(), path=file, ports=False)
+    assert "holds a password" in str(found)
+    file.chmod(0o640)
+    assert mistakes(config, Clock(), path=file, ports=False) == []
+
+
+def test_folders_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    found = said(tmp_path / "file" / "data")
+    assert any("server.data_dir" in line and "is not a folder" in line for line in found)
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        yield s.getsockname()[1]
+
+
+def only_http(folder: Path, *addresses: str) -> Config:
+    return make_config(folder, http={"listen": list(addresses)}, roles=["http"])
+
+
+def test_a_taken_port(tmp_path: Path, taken: int) -> None:
+    (found,) = mistakes(only_http(tmp_path, f"127.0.0.1:{taken}"), Clock())
+    assert str(found) == (
+        f"http.listen: 127.0.0.1:{taken} can't be listened on (address already in use): is another program using it?"
+    )
+    assert mistakes(only_http(tmp_path, "127.0.0.1:0"), Clock()) == []
+
+
+def test_a_port_shared_with_a_process_of_this_relay(tmp_path: Path) -> None:
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        assert mistakes(only_http(tmp_path, f"127.0.0.1:{s.getsockname()[1]}"), Clock()) == []
+
+
+def test_addresses_that_are_none(tmp_path: Path) -> None:
+    found = [str(m) for m in mistakes(only_http(tmp_path, "8080", "localhost:80", "[::1]:8080", "[::1]:8080"), Clock())]
+    assert found == [
+        "http.listen: '8080' is not HOST:PORT",
+        "http.listen: 'localhost:80': 'localhost' is not an IP address",
+        "http.listen: [::1]:8080 is named twice",
+    ]
+
+
+def test_the_file_s_own_mistakes_are_one_line_each(tmp_path: Path) -> None:
+    file = tmp_path / "posthouse.toml"
+    file.write_text('[submision]\nx = 1\n[submission]\nmax_recipients = "many"\nmax_recipient = 3\n')
+    with pytest.raises(ConfigError) as caught:
+        load(file, {})
+    assert len(caught.value.lines) == 3
+    assert "submision: unknown key" in caught.value.lines
+    assert "submission.max_recipient: unknown key" in caught.value.lines
+    assert all("\n" not in line for line in caught.value.lines)
