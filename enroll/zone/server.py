@@ -1,0 +1,169 @@
+"""The sockets of the authoritative server: UDP and TCP on one port, bounded, and deaf to trouble.
+
+Promises that no packet ends it, that work in progress and connections have a ceiling, and that idle connections
+are closed. What is answered is decided in `answer`.
+"""
+
+import asyncio
+import contextlib
+import struct
+from types import TracebackType
+from typing import Any, cast
+
+from enroll.zone.answer import Faults, answer
+from enroll.zone.data import Zones
+
+
+class DnsServer:
+    """`async with DnsServer(zones, host, port) as server:` answers on `server.port` until the block ends.
+
+    port 0 takes a free one, the same for UDP and TCP. open_world and faults: see `answer`. reuse_port lets several
+    processes share the port (not with port 0). Beyond max_pending packets in work new ones are dropped, beyond
+    max_connections new connections are closed. Raises OSError when the port can't be had.
+    """
+
+    def __init__(
+        self,
+        zones: Zones,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        open_world: bool = False,
+        faults: Faults | None = None,
+        reuse_port: bool = False,
+        max_pending: int = 1000,
+        max_connections: int = 100,
+        max_query_octets: int = 4096,
+        idle_timeout_seconds: float = 10.0,
+        answer_timeout_seconds: float = 5.0,
+    ) -> None:
+        self.zones = zones
+        self.host = host
+        self.port = port
+        self.faults = faults
+        self._open_world = open_world
+        self._reuse_port = reuse_port and port != 0
+        self._max_pending = max_pending
+        self._max_connections = max_connections
+        self._max_query_octets = max_query_octets
+        self._idle_timeout_seconds = idle_timeout_seconds
+        self._answer_timeout_seconds = answer_timeout_seconds
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._udp: asyncio.DatagramTransport | None = None
+
+    async def __aenter__(self) -> "DnsServer":
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def start(self, attempts: int = 20) -> None:
+        """Open both sockets. With port 0 a free TCP port may be taken in UDP: then another is tried."""
+        for left in range(attempts - 1, -1, -1):
+            server = await asyncio.start_server(
+                self._on_connection, self.host, self.port, reuse_port=self._reuse_port or None, limit=2**16
+            )
+            port = server.sockets[0].getsockname()[1]
+            try:
+                self._udp, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+                    lambda: _Datagrams(self),
+                    local_addr=(self.host, port),
+                    reuse_port=self._reuse_port or None,
+                )
+            except OSError:
+                server.close()
+                await server.wait_closed()
+                if self.port != 0 or not left:
+                    raise
+                continue
+            self._server, self.port = server, port
+            return
+
+    async def close(self) -> None:
+        """Close the sockets and end what is under way."""
+        if self._udp is not None:
+            self._udp.close()
+        if self._server is not None:
+            self._server.close()
+        tasks = [*self._tasks, *self._connections]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._server is not None:
+            await self._server.wait_closed()
+        self._udp = self._server = None
+
+    async def reply(self, wire: bytes, *, udp: bool) -> bytes | None:
+        """The answer to one packet; None when there is none, or it took too long."""
+        try:
+            async with asyncio.timeout(self._answer_timeout_seconds):
+                return await answer(
+                    self.zones, wire, udp=udp, open_world=self._open_world, faults=self.faults
+                )
+        except TimeoutError:
+            return None
+
+    def on_datagram(self, transport: asyncio.DatagramTransport, data: bytes, addr: Any) -> None:
+        """Answer a UDP packet in a task of its own, while there is room for one more."""
+        if len(self._tasks) >= self._max_pending or len(data) > self._max_query_octets:
+            return
+        task = asyncio.create_task(self._answer_datagram(transport, data, addr))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer_datagram(self, transport: asyncio.DatagramTransport, data: bytes, addr: Any) -> None:
+        packet = await self.reply(data, udp=True)
+        if packet is not None and not transport.is_closing():
+            transport.sendto(packet, addr)
+
+    async def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            if len(self._connections) < self._max_connections:
+                self._connections.add(task)
+                await self._converse(reader, writer)
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            pass
+        except asyncio.CancelledError:
+            # Only close() cancels; the streams machinery would log a cancelled callback as an error.
+            pass
+        finally:
+            self._connections.discard(task)
+            writer.close()
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                await writer.wait_closed()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # RFC 7766 §6.2.1: several questions may come on one connection; §6.2.3: idle ones are closed.
+        while True:
+            async with asyncio.timeout(self._idle_timeout_seconds):
+                (length,) = struct.unpack("!H", await reader.readexactly(2))
+                if length > self._max_query_octets:
+                    return
+                wire = await reader.readexactly(length)
+            packet = await self.reply(wire, udp=False)
+            if packet is None:
+                return
+            async with asyncio.timeout(self._idle_timeout_seconds):
+                writer.write(struct.pack("!H", len(packet)) + packet)
+                await writer.drain()
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    def __init__(self, server: DnsServer) -> None:
+        self._server = server
+        self._transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # asyncio's own datagram transport is none by its base class, so there is nothing to test for.
+        self._transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
+        if self._transport is not None:
+            self._server.on_datagram(self._transport, data, addr)
