@@ -30,18 +30,12 @@ def did_prefix(config: Config) -> str:
     return f"did:web:{host}{port}:m:"
 
 
-def document(config: Config, did: str, handle: str) -> dict[str, Any]:
+def document(config: Config, did: str) -> dict[str, Any]:
     """The DID document (DID Core §5) of a DID given by this relay."""
     return {
         "@context": ["https://www.w3.org/ns/did/v1"],
         "id": did,
-        "service": [
-            {
-                "id": f"{did}#relay",
-                "type": "LinkedDomains",
-                "serviceEndpoint": f"{config.server.public_url}/m/{handle}",
-            }
-        ],
+        "service": [{"id": f"{did}#relay", "type": "MailRelay", "serviceEndpoint": config.server.public_url}],
     }
 
 

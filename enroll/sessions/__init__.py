@@ -1,6 +1,7 @@
 """Sign-ins that last: a token in a cookie (or a Bearer header), its row, and the checks against other sites.
 
-`service` opens, finds and ends them; `browser` is the cookie and the proof that a request comes from our own pages.
+`service` opens, finds and ends them; `browser` is the cookie and the proof that a request comes from our own pages;
+`gate` finds who is asking, by sign-in or by API key, for every route of enrollment.
 Passwords are `enroll.accounts`.
 """
 
@@ -14,12 +15,15 @@ from enroll.sessions.browser import (
     proven,
     set_cookie,
 )
+from enroll.sessions.gate import Actor, Gate
 from enroll.sessions.service import PREFIX, Session, Sessions
 
 __all__ = [
     "CSRF_HEADER",
     "PREFIX",
     "SAFE_METHODS",
+    "Actor",
+    "Gate",
     "Session",
     "Sessions",
     "clear_cookie",

@@ -1,0 +1,52 @@
+"""Enrollment's part of the one HTTP application: its routes, and its refusals as answers.
+
+`routes(services)` go into `relay.base.web.application` together with the relay's; `translate` turns an EnrollError
+into the same JSON shape that every other refusal has.
+"""
+
+from __future__ import annotations
+
+import math
+
+from aiohttp import hdrs, web
+
+from enroll.api import native
+from enroll.api.schema import SECURITY_SCHEMES, Paths
+from enroll.errors import EnrollError
+from enroll.services import Services
+from relay.base.clock import iso
+from relay.base.web import CLOCK, answer
+
+__all__ = ["SECURITY_SCHEMES", "Services", "openapi_paths", "routes", "translate"]
+
+_WAIT_SECONDS = {429: 60, 503: 30}
+
+
+def routes(services: Services) -> list[web.RouteDef]:
+    """Every route of enrollment."""
+    return native.routes(services)
+
+
+def openapi_paths() -> Paths:
+    """Their OpenAPI description, by path."""
+    return native.openapi_paths()
+
+
+def translate(request: web.Request, error: Exception) -> web.Response | None:
+    """The answer for an EnrollError; None for any other exception."""
+    if not isinstance(error, EnrollError):
+        return None
+    detail = error.detail
+    if error.passes_at is not None:
+        detail["passesAt"] = iso(error.passes_at)
+    response = answer({"error": error.text, "code": error.code, "detail": detail}, error.status)
+    if error.status == 401:
+        # RFC 9110 §11.6.1: a 401 names the scheme that would do.
+        response.headers[hdrs.WWW_AUTHENTICATE] = 'Bearer realm="posthouse"'
+    if error.status in _WAIT_SECONDS:
+        # RFC 9110 §10.2.3: whole seconds, never in the past.
+        wait = _WAIT_SECONDS[error.status]
+        if error.passes_at is not None:
+            wait = max(1, math.ceil(error.passes_at - request.app[CLOCK].now()))
+        response.headers[hdrs.RETRY_AFTER] = str(wait)
+    return response

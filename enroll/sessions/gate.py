@@ -1,0 +1,108 @@
+"""Who is asking: an API key in a Bearer header, or a sign-in in a Bearer header or a cookie.
+
+Promises that a request with the cookie changes nothing unless it comes from our own pages and repeats the CSRF
+token, that keys are judged by the same directory, in the same words, as at the other doors, and that an address
+asks no more often than it may. What belongs to whom is left to the services.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from enroll.accounts import Accounts, Member
+from enroll.errors import EnrollError, suspended
+from enroll.sessions.browser import CSRF_HEADER, SAFE_METHODS, cookie_token, cross_site, proven
+from enroll.sessions.service import PREFIX, Session, Sessions
+from relay.base.clock import MINUTE, Clock
+from relay.base.config import Config
+from relay.base.throttle import Throttle
+from relay.base.web import bearer, client_address
+from relay.directory import Directory, Login
+from relay.replies import AUTH_REQUIRED, INVALID_DID, TOO_MANY_REQUESTS, Refused, Verdict
+
+_DID_HEADERS = ("X-Posthouse-DID", "X-Atmos-DID")
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Somebody known: the member, and the sign-in or the API key that says so."""
+
+    member: Member
+    address: str
+    session: Session | None = None
+    login: Login | None = None
+
+    def may_use(self, domain: str) -> bool:
+        """False for a domain (A-label) that the API key is not limited to."""
+        return self.login is None or self.login.domains is None or domain in self.login.domains
+
+
+class Gate:
+    """Finds the actor of a request. One for the whole application: it counts requests."""
+
+    def __init__(
+        self, config: Config, clock: Clock, directory: Directory, accounts: Accounts, sessions: Sessions
+    ) -> None:
+        self._config, self._clock = config, clock
+        self._directory, self._accounts, self._sessions = directory, accounts, sessions
+        self._asked = Throttle(config.http.requests_a_minute, MINUTE)
+
+    async def actor(
+        self, request: web.Request, scope: str, *, session_only: bool = False, even_suspended: bool = False
+    ) -> Actor:
+        """The actor, who may do `scope` (`read` or `manage`; a sign-in may both).
+
+        `session_only` refuses API keys; `even_suspended` lets a suspended member's sign-in change things (it may
+        always read). Raises EnrollError 401, 403; Refused in the words of both doors; StorageError.
+        """
+        address = self.visitor(request)
+        token = bearer(request)
+        if token is not None and not token.startswith(PREFIX):
+            if session_only:
+                raise EnrollError(403, "SESSION_REQUIRED", "This needs a sign-in, not an API key")
+            return await self._by_key(request, token, address, scope)
+        session = await self._sessions.find(cookie_token(request, self._config) if token is None else token)
+        if session is None:
+            if token is None and not cookie_token(request, self._config):
+                raise Refused(AUTH_REQUIRED)
+            raise EnrollError(401, "SESSION_ENDED", "The sign-in has ended: sign in again")
+        # A Bearer header is never sent by a browser on its own account, so another site can't borrow it.
+        if token is None and request.method not in SAFE_METHODS:
+            self.own_page(request)
+            if not proven(session, request.headers.get(CSRF_HEADER, "")):
+                raise EnrollError(403, "CSRF_FAILED", f"Repeat the sign-in's csrf value in the header {CSRF_HEADER}")
+        member = await self._accounts.by_id(session.member_id)
+        if member.status != "active" and scope != "read" and not even_suspended:
+            raise suspended(member.reason)
+        return Actor(member, address, session=session)
+
+    def visitor(self, request: web.Request) -> str:
+        """The address of anybody, counted. Raises Refused TOO_MANY_REQUESTS."""
+        address = client_address(request, self._config.server.trusted_proxies)
+        now = self._clock.monotonic()
+        if wait := self._asked.wait(address, now):
+            raise Refused(Verdict(TOO_MANY_REQUESTS, passes_at=self._clock.now() + wait))
+        self._asked.count(address, now)
+        return address
+
+    def own_page(self, request: web.Request) -> None:
+        """Raises EnrollError 403 when a browser says that another site's page asks."""
+        if cross_site(request, self._config):
+            raise EnrollError(403, "CROSS_SITE", "This request comes from another site's page")
+
+    async def _by_key(self, request: web.Request, token: str, address: str, scope: str) -> Actor:
+        found = self._directory.login(None, token, address, did=_did(request), scope=scope)
+        if isinstance(found, Verdict):
+            raise Refused(found)
+        return Actor(await self._accounts.by_id(found.member_id), address, login=found)
+
+
+def _did(request: web.Request) -> str | None:
+    """The DID that came with a key, from wherever it may stand; None for none."""
+    given = [v for name in _DID_HEADERS for v in request.headers.getall(name, [])]
+    given += request.query.getall("did", [])
+    if len({v.strip().lower() for v in given}) > 1:
+        raise Refused(INVALID_DID)
+    return given[0] if given else None
