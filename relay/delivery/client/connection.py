@@ -1,0 +1,340 @@
+"""One conversation with a mail exchanger, reused for many messages.
+
+Promises: `deliver` answers with one outcome a recipient and never raises for what the other side does; the
+bytes handed in are the bytes sent; an address that could end a command early is refused before the write;
+after anything odd the connection is closed and `usable` is False.
+
+Leaves to others: opening (`opening`), what a reply means (`relay.outcome`), keeping connections (`pool`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+
+from relay.delivery.client.content import has_bare_line_ends, stuffed
+from relay.delivery.client.limits import DEFAULTS, Credentials, Limits
+from relay.delivery.client.opening import Opened, Target, open_wire
+from relay.delivery.client.wire import WireFailed
+from relay.delivery.security import Security
+from relay.outcome import Outcome, Peer, Reply, Scope, Stage, concluded, from_failure, from_reply
+
+# Nothing that ends a path, a parameter or a line (RFC 5321 §4.1.2); controls and separators of Unicode neither.
+_PATH = re.compile(r"[^\x00-\x20<>\x7f-\xa0\u2028\u2029\ud800-\udfff]*")
+# RFC 3461 §4: xtext.
+_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
+_NOTIFY = re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*", re.IGNORECASE)
+_ORCPT = re.compile(r"[A-Za-z0-9-]+;[!-*,-~+]+")
+
+
+class Connection:
+    """An open conversation. One coroutine at a time; make it with `open`."""
+
+    def __init__(self, opened: Opened, target: Target, limits: Limits) -> None:
+        self._wire = opened.wire
+        self._loop = asyncio.get_running_loop()
+        self.offers = opened.offers
+        self.peer: Peer = opened.peer
+        self.target = target
+        self.limits = limits
+        self.deliveries = 0
+        self._needs_reset = False
+        size = opened.offers.get("SIZE", "")
+        # RFC 1870 §4: no number, or 0, is no announced limit.
+        self._size_limit = int(size) if size.isascii() and size.isdigit() and len(size) <= 20 else 0
+        self._pipelining = "PIPELINING" in opened.offers
+        self._8bitmime = "8BITMIME" in opened.offers
+        self._smtputf8 = "SMTPUTF8" in opened.offers
+        self._dsn = "DSN" in opened.offers
+
+    @classmethod
+    async def open(
+        cls, host: str, ip: str, port: int, *, helo: str, security: Security, limits: Limits = DEFAULTS,
+        source_address: str | None = None, credentials: Credentials | None = None, implicit_tls: bool = False,
+    ) -> Connection | Outcome:
+        """Connect to `ip`:`port`, known as `host` (for the certificate), and introduce ourselves as `helo`.
+
+        Returns an outcome, always `later`, when no conversation can be had. Raises ValueError for a bad `helo`."""
+        target = Target(host, ip, port, helo, source_address, implicit_tls, credentials)
+        opened = await open_wire(target, security, limits)
+        return opened if isinstance(opened, Outcome) else cls(opened, target, limits)
+
+    @property
+    def usable(self) -> bool:
+        """True while another delivery may be tried here."""
+        return self._wire.failure is None
+
+    async def deliver(
+        self, mail_from: str, recipients: Sequence[str], chunks: Sequence[bytes], *, size: int | None = None,
+        smtputf8: bool = False, envid: str | None = None, ret: str | None = None,
+        notify: Sequence[str | None] = (), orcpt: Sequence[str | None] = (),
+    ) -> list[Outcome]:
+        """Carry one message, the joined `chunks` with CRLF line ends, to `recipients`: an outcome each, in order.
+
+        `mail_from` may be empty (RFC 5321 §4.5.5). `size` in octets; None: counted. `envid` and `orcpt` are
+        xtext as they came; `envid`, `ret`, `notify`, `orcpt` are passed on where the server offers DSN
+        (RFC 3461 §5.1); `offers` tells whether it does. Raises nothing but cancellation, which closes."""
+        delivery = _Delivery(self, recipients)
+        self._wire.deadline = delivery.begun + self.limits.conversation_seconds
+        try:
+            if size is None:
+                size = sum(map(len, chunks))
+            ascii_only = all(chunk.isascii() for chunk in chunks)
+            if delivery.impossible(mail_from, chunks, size, smtputf8, ascii_only):
+                return delivery.outcomes()
+            mail = b"MAIL FROM:<" + mail_from.encode() + b">"
+            if "SIZE" in self.offers:
+                mail += b" SIZE=%d" % size
+            if not ascii_only and self._8bitmime:
+                mail += b" BODY=8BITMIME"
+            if smtputf8:
+                mail += b" SMTPUTF8"
+            if self._dsn:
+                mail += _word(b" RET=", ret, ("FULL", "HDRS")) + _matching(b" ENVID=", envid, _XTEXT)
+            rcpts = [self._rcpt(delivery, i, notify, orcpt) for i in delivery.named]
+            if not rcpts:
+                return delivery.outcomes()
+            self.deliveries += 1
+            if self._pipelining:
+                await delivery.pipelined(mail, rcpts, chunks)
+            else:
+                await delivery.step_by_step(mail, rcpts, chunks)
+        except WireFailed as failed:
+            delivery.rest(
+                from_failure(
+                    failed.failure, delivery.stage, self.peer, said=self._wire.last_words,
+                    duration_seconds=delivery.seconds(),
+                )
+            )
+            self._wire.abort()
+        except BaseException:
+            # Cancelled in mid-conversation: nobody can tell any more which reply belongs to what.
+            self._wire.abort()
+            raise
+        return delivery.outcomes()
+
+    def _rcpt(
+        self, delivery: _Delivery, i: int, notify: Sequence[str | None], orcpt: Sequence[str | None]
+    ) -> bytes:
+        line = b"RCPT TO:<" + delivery.recipients[i].encode() + b">"
+        if self._dsn:
+            line += _matching(b" NOTIFY=", notify[i] if i < len(notify) else None, _NOTIFY)
+            line += _matching(b" ORCPT=", orcpt[i] if i < len(orcpt) else None, _ORCPT)
+        return line
+
+    async def close(self) -> None:
+        """Say QUIT, wait briefly for the answer, and close. Leaves nothing behind."""
+        if self._wire.failure is None:
+            self._wire.deadline = self._loop.time() + self.limits.quit_seconds
+            try:
+                self._wire.send(b"QUIT\r\n", 1)
+                await self._wire.gather(1, self.limits.quit_seconds)
+            finally:
+                self._wire.abort()
+        else:
+            self._wire.abort()
+        await asyncio.wait([self._wire.closed], timeout=self.limits.quit_seconds)
+
+    def leave(self) -> None:
+        """Say QUIT and close without waiting for an answer."""
+        # RFC 5321 §4.1.1.10 wants the answer awaited; a host that is slow even here is not worth a worker.
+        self._wire.leave(b"QUIT\r\n")
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._wire.abort()
+
+
+class _Delivery:
+    """One transaction: the state between MAIL and the answer to the dot."""
+
+    def __init__(self, connection: Connection, recipients: Sequence[str]) -> None:
+        self.connection = connection
+        self.wire = connection._wire
+        self.limits = connection.limits
+        self.peer = connection.peer
+        self.recipients = recipients
+        self.found: list[Outcome | None] = [None] * len(recipients)
+        self.named = list(range(len(recipients)))
+        self.stage: Stage = "mail"
+        self.begun = connection._loop.time()
+
+    def seconds(self) -> float:
+        return self.connection._loop.time() - self.begun
+
+    def outcomes(self) -> list[Outcome]:
+        """All outcomes; a recipient nobody decided on is tried again."""
+        self.rest(from_failure("internal", self.stage, self.peer) if None in self.found else None)
+        return [found for found in self.found if found is not None]
+
+    def rest(self, outcome: Outcome | None) -> None:
+        """The outcome of every recipient that has none yet."""
+        for i, found in enumerate(self.found):
+            if found is None:
+                self.found[i] = outcome
+
+    def judged(self, reply: Reply) -> Outcome:
+        return from_reply(reply, self.stage, self.peer, duration_seconds=self.seconds())
+
+    def _never(self, enhanced: str, code: int, text: str, stage: Stage, scope: Scope) -> Outcome:
+        return concluded("never", enhanced, text, stage, scope, self.peer, code=code)
+
+    def impossible(
+        self, mail_from: str, chunks: Sequence[bytes], size: int, smtputf8: bool, ascii_only: bool
+    ) -> bool:
+        """True when this message can't go to this server at all; single recipients may drop out too."""
+        connection, limits = self.connection, self.limits
+        if not (_PATH.fullmatch(mail_from) and len(mail_from) <= limits.address_bytes):
+            self.rest(self._never("5.1.7", 553, "the sender address is malformed", "mail", "message"))
+        elif has_bare_line_ends(chunks):
+            # What we would send might be read as two messages (SMTP smuggling).
+            self.rest(self._never("5.6.0", 554, "the message holds a bare CR or LF", "data", "message"))
+        elif (smtputf8 and not connection._smtputf8) or not (smtputf8 or mail_from.isascii()):
+            # RFC 6531 §3.5: not to a server that does not offer it.
+            text = "the message needs SMTPUTF8, which the remote host does not offer"
+            self.rest(self._never("5.6.7", 550, text, "mail", "message"))
+        elif not (ascii_only or connection._8bitmime or limits.send_8bit_anyway):
+            # RFC 6152 §3: no 8-bit content then "under any circumstances"; signed content is never re-encoded.
+            text = "the message holds 8-bit content and the remote host does not offer 8BITMIME"
+            self.rest(self._never("5.6.3", 554, text, "mail", "message"))
+        elif 0 < connection._size_limit < size:
+            # RFC 1870 §6.1: larger than the announced maximum.
+            text = f"the message has {size} octets, the remote host takes {connection._size_limit}"
+            self.rest(self._never("5.3.4", 552, text, "mail", "message"))
+        for i, recipient in enumerate(self.recipients):
+            if self.found[i] is not None:
+                continue
+            if not (_PATH.fullmatch(recipient) and 0 < len(recipient) <= limits.address_bytes):
+                self.found[i] = self._never("5.1.3", 553, "the recipient address is malformed", "rcpt", "recipient")
+            elif not (smtputf8 or recipient.isascii()):
+                text = "the recipient address needs SMTPUTF8"
+                self.found[i] = self._never("5.6.7", 553, text, "rcpt", "recipient")
+        self.named = [i for i, found in enumerate(self.found) if found is None]
+        return not self.named
+
+    async def pipelined(self, mail: bytes, rcpts: list[bytes], chunks: Sequence[bytes]) -> None:
+        """RFC 2920 §3.1: MAIL, RCPT and DATA in one write; then the body."""
+        wire, count = self.wire, len(rcpts) + 2
+        lines = [mail, *rcpts, b"DATA\r\n"]
+        resets = 1 if self.connection._needs_reset else 0
+        if resets:
+            lines.insert(0, b"RSET")
+        self.connection._needs_reset = True
+        wire.send(b"\r\n".join(lines), count + resets)
+        await wire.gather(count + resets, self.limits.command_seconds)
+        if resets:
+            self._in_order(wire.take())
+        accepted = self._mail(wire.take())
+        self.stage = "rcpt"
+        for i in self.named:
+            # After a refused MAIL every later command is refused too; that says nothing about the recipients.
+            self._rcpt(i, wire.take(), counts=accepted)
+        self.stage = "data"
+        reply = wire.take()
+        if reply.code == 354 and None not in self.found:
+            # RFC 2920 §3.1: no recipient was taken, yet the server waits for content: it gets none.
+            wire.send(b".\r\n", 1)
+            self._in_order(await wire.reply(self.limits.dot_seconds))
+            return
+        await self._content(reply, chunks)
+
+    async def step_by_step(self, mail: bytes, rcpts: list[bytes], chunks: Sequence[bytes]) -> None:
+        """One command, one reply, for servers without PIPELINING."""
+        if self.connection._needs_reset:
+            self._in_order(await self._ask(b"RSET"))
+        self.connection._needs_reset = True
+        if not self._mail(await self._ask(mail)):
+            return
+        self.stage = "rcpt"
+        for i, line in zip(self.named, rcpts, strict=True):
+            self._rcpt(i, await self._ask(line), counts=True)
+        if None not in self.found:
+            return
+        self.stage = "data"
+        self.wire.send(b"DATA\r\n", 1)
+        await self._content(await self.wire.reply(self.limits.data_seconds), chunks)
+
+    async def _ask(self, line: bytes) -> Reply:
+        self.wire.send(line + b"\r\n", 1)
+        return await self.wire.reply(self.limits.command_seconds)
+
+    def _in_order(self, reply: Reply) -> None:
+        """A reply whose words don't matter; 421 closes (RFC 5321 §3.8)."""
+        if reply.code == 421:
+            self.wire.last_words = reply
+            self.wire.abort()
+
+    def _mail(self, reply: Reply) -> bool:
+        if reply.code // 100 == 2:
+            return True
+        self.rest(self.judged(reply))
+        self._in_order(reply)
+        if reply.code // 100 not in (4, 5):
+            self.wire.abort()
+        return False
+
+    def _rcpt(self, i: int, reply: Reply, *, counts: bool) -> None:
+        # RFC 5321 §4.1.1.3: 250 or 251 (will forward); 252 (can't verify, will try) too.
+        if counts and reply.code // 100 != 2:
+            self.found[i] = self.judged(reply)
+        self._in_order(reply)
+        if reply.code // 100 not in (2, 4, 5):
+            self.wire.abort()
+
+    async def _content(self, reply: Reply, chunks: Sequence[bytes]) -> None:
+        """After the reply to DATA: send the message and judge the answer to the dot."""
+        wire = self.wire
+        if reply.code != 354:
+            if None in self.found:
+                self.rest(self.judged(reply))
+            self._in_order(reply)
+            if reply.code // 100 not in (4, 5):
+                # A 2xx or an unknown code: it may wait for content or for commands; nobody knows.
+                wire.abort()
+            return
+        self.stage = "dot"
+        if wire.failure is not None or wire.replies_waiting:
+            # An answer to the dot before there was one is no answer.
+            raise WireFailed(wire.failure or "out_of_step")
+        blocks = stuffed(chunks, self.limits.block_bytes)
+        block = next(blocks)
+        wire.owed += 1
+        for following in blocks:
+            wire.send(block, 0)
+            block = following
+            if not await wire.drained(self.limits.block_seconds):
+                self._answered_early()
+                return
+        wire.send(block, 0)
+        answer = await wire.reply(self.limits.dot_seconds)
+        self.rest(self.judged(answer))
+        if answer.code == 421 or answer.code // 100 not in (2, 4, 5):
+            self._in_order(answer)
+            wire.abort()
+            return
+        # RFC 5321 §3.3: the answer to the dot ends the transaction, whatever it says.
+        self.connection._needs_reset = False
+
+    def _answered_early(self) -> None:
+        """The server failed or answered while the message was still under way: it does not have the message."""
+        if not self.wire.replies_waiting:
+            raise WireFailed(self.wire.failure or "out_of_step")
+        reply = self.wire.take()
+        if reply.code // 100 in (4, 5):
+            self.rest(self.judged(reply))
+            self.wire.abort()
+            return
+        self.wire.last_words = reply
+        raise WireFailed("out_of_step")
+
+
+def _word(keyword: bytes, value: str | None, allowed: tuple[str, ...]) -> bytes:
+    return keyword + value.upper().encode("ascii") if value and value.upper() in allowed else b""
+
+
+def _matching(keyword: bytes, value: str | None, pattern: re.Pattern[str]) -> bytes:
+    """A DSN parameter, or nothing: a value that is not what RFC 3461 §4 allows never reaches the wire."""
+    if not value or len(value) > 500 or not pattern.fullmatch(value):
+        return b""
+    return keyword + value.encode("ascii")
