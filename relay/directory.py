@@ -20,12 +20,13 @@ from relay.base import names, secrets
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.secrets import Vault
-from relay.base.storage import Storage, StorageError, versions
+from relay.base.storage import Storage, StorageError, key_use, versions
 from relay.base.storage import directory as rows
 from relay.base.throttle import Throttle
 from relay.replies import Verdict
 
 log = structlog.get_logger()
+_NOTE_USE_SECONDS = 5.0
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -133,6 +134,7 @@ class Directory:
         self._version = -1
         self._fresh_at = float("-inf")
         self._task: asyncio.Task[None] | None = None
+        self._used: dict[int, float] = {}
         s = config.submission
         window = s.auth_failure_window_seconds
         self._from_address = Throttle(s.auth_failures_an_address, window)
@@ -149,6 +151,10 @@ class Directory:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+            try:
+                await self._note_use()
+            except StorageError as e:
+                log.warning("directory.use_not_kept", cause=str(e))
 
     async def refresh(self) -> None:
         """Look now. Raises StorageError; the old snapshot then stays in use."""
@@ -160,12 +166,26 @@ class Directory:
         self._fresh_at = self._clock.monotonic()
 
     async def _follow(self) -> None:
+        noted = self._clock.monotonic()
         while True:
             await asyncio.sleep(self._config.database.snapshot_seconds)
             try:
                 await self.refresh()
+                if self._used and self._clock.monotonic() - noted > _NOTE_USE_SECONDS:
+                    noted = self._clock.monotonic()
+                    await self._note_use()
             except StorageError as e:
                 log.warning("directory.stale", cause=str(e))
+
+    async def _note_use(self) -> None:
+        """When keys were last used is written now and then, not with each login."""
+        used, self._used = self._used, {}
+        if used:
+            await self._storage.write(lambda tx: key_use.used(tx, used))
+
+    def exact(self, version: int) -> bool:
+        """True if the snapshot is what the tables say at this version of the directory."""
+        return version == self._version
 
     # -- logins ------------------------------------------------------------------------------------------------
 
@@ -199,6 +219,7 @@ class Directory:
             return self._suspended(member)
         if scope not in key.scopes:
             return Verdict(replies.SCOPE_MISSING, wanted=scope, member_id=member.id)
+        self._used[key.id] = self._clock.now()
         return Login(
             member.id, member.handle, member.did, key.id, key.public_id, key.scopes, key.domains, key.default_category
         )
@@ -254,6 +275,11 @@ class Directory:
         if login.domains is not None and name not in login.domains:
             return None
         return self._view.domains.get((login.member_id, name))
+
+    def current(self, entry: DomainEntry) -> bool:
+        """Whether this verified domain is still one."""
+        now = self._view.domains.get((entry.member_id, entry.name))
+        return now is not None and now.id == entry.id
 
     def domains_of(self, login: Login) -> list[DomainEntry]:
         """Every verified domain this key may send from."""

@@ -58,6 +58,7 @@ class Handoff:
         self._destinations: Counter[str] = Counter()
         self._recent: Counter[str] = Counter()
         self.open = False
+        self.more = False
         self.wake = asyncio.Event()
 
     @property
@@ -98,6 +99,11 @@ class Handoff:
         """Give reserved room back: these were not written."""
         for destination in destinations:
             self._release(member_id, destination, size)
+
+    def waiting(self) -> None:
+        """Say that something due was written without a lease: ask the tables soon."""
+        self.more = True
+        self.wake.set()
 
     def put(self, ready: Sequence[Ready], reserved_size: int) -> None:
         """Lay committed, leased recipients on the shelf (their room was reserved at `reserved_size` each)."""

@@ -95,6 +95,10 @@ class Suppressions:
             except StorageError as e:
                 log.warning("suppressions.stale", cause=str(e))
 
+    def exact(self, version: int) -> bool:
+        """True if nothing was added since the snapshot that had this version."""
+        return version == self._version
+
     def maybe(self, member_id: int, canonical: str) -> bool:
         """False: certainly not on the list (as of the snapshot). True: ask `find`."""
         wanted = _hash(member_id, canonical)

@@ -44,7 +44,7 @@ class Intake:
         )
         self._suppressions = suppressions
         self._builder = Builder(policy, Keyring(vault, config), unsubscribe, config)
-        self._writer = Writer(config, clock, owner)
+        self._writer = Writer(config, clock, owner, directory, suppressions)
         self._handoff = handoff
         self._threads = ThreadPoolExecutor(config.submission.signing_threads, thread_name_prefix="signing")
         self._open = (0, {})  # type: tuple[int, dict[int, int]]
@@ -122,7 +122,7 @@ class Intake:
             return result
         finally:
             if not reserved:
-                handoff.wake.set()
+                handoff.waiting()
             elif isinstance(result, Accepted):
                 kept = {a for a, _ in result.recipients}
                 left = [r.address.domain for r in s.recipients if r.address not in kept]

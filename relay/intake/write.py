@@ -14,25 +14,31 @@ from relay.base import names
 from relay.base.clock import DAY, Clock, utc_day
 from relay.base.config import Config
 from relay.base.events import ACCEPTED, SUPPRESSED, Event
-from relay.base.storage import Tx, allowances, events, key_use, mail, stats, suppressions
+from relay.base.storage import Tx, allowances, events, mail, stats, suppressions, versions
 from relay.base.storage import directory as rows
 from relay.base.storage.mail import NewMessage, NewRecipient
+from relay.directory import Directory
 from relay.intake.submission import Accepted, Built
 from relay.replies import Verdict
+from relay.suppression import Suppressions
 
 
 class Writer:
     """Applies batches of built messages."""
 
-    def __init__(self, config: Config, clock: Clock, owner: str) -> None:
+    def __init__(
+        self, config: Config, clock: Clock, owner: str, directory: Directory, suppressions: Suppressions
+    ) -> None:
         self._config, self._clock, self._owner = config, clock, owner
+        self._directory, self._suppressions = directory, suppressions
 
     async def apply(self, tx: Tx, batch: list[Built]) -> list[Accepted | Verdict]:
         """Admit and write `batch`; one result each, in order."""
         now = self._clock.now()
         refused: dict[int, Verdict] = {}
-        await self._standing(tx, batch, refused)
-        left = await self._suppressed(tx, batch, refused)
+        seen = await versions.current(tx)
+        await self._standing(tx, batch, refused, seen.get(versions.DIRECTORY, 0))
+        left = await self._suppressed(tx, batch, refused, seen.get(versions.SUPPRESSIONS, 0))
         await self._warming(tx, batch, refused, left, now)
         written: list[tuple[int, NewMessage]] = []
         for i, built in enumerate(batch):
@@ -44,19 +50,28 @@ class Writer:
         await mail.add(tx, [m for _, m in written])
         happened: list[Event] = []
         counted: dict[tuple[int, str, int], dict[str, int]] = {}
-        used: dict[int, float] = {}
         for i, row in written:
             built = batch[i]
             results[i] = accepted = self._accepted(built, row, left[i])
-            self._account(built, accepted, happened, counted, used, now)
+            self._account(built, accepted, happened, counted, now)
             if built.submission.also is not None:
                 await built.submission.also(tx, accepted)
         await stats.count(tx, counted)
-        await key_use.used(tx, used)
         await events.append(tx, happened)
         return results
 
-    async def _standing(self, tx: Tx, batch: Sequence[Built], refused: dict[int, Verdict]) -> None:
+    async def _standing(
+        self, tx: Tx, batch: Sequence[Built], refused: dict[int, Verdict], version: int
+    ) -> None:
+        """The version row says whether the snapshot is exact; if it is not, the tables are asked."""
+        if self._directory.exact(version):
+            for i, b in enumerate(batch):
+                changed = self._directory.recheck(b.submission.login) if b.submission.login else None
+                if changed is not None:
+                    refused[i] = changed
+                elif b.submission.login and b.signer and not self._directory.current(b.signer):
+                    refused[i] = _lost(b)
+            return
         pairs = {(b.member_id, b.signer.id) for b in batch if b.submission.login and b.signer}
         if not pairs:
             return
@@ -72,12 +87,10 @@ class Writer:
             elif login.key_id and login.key_id not in live:
                 refused[i] = Verdict(replies.AUTH_FAILED)
             elif (b.member_id, signer.id) not in good:
-                refused[i] = Verdict(
-                    replies.DOMAIN_MISMATCH, saw=signer.name, wanted="(no longer verified)", member_id=b.member_id
-                )
+                refused[i] = _lost(b)
 
     async def _suppressed(
-        self, tx: Tx, batch: Sequence[Built], refused: dict[int, Verdict]
+        self, tx: Tx, batch: Sequence[Built], refused: dict[int, Verdict], version: int
     ) -> dict[int, dict[int, Verdict]]:
         """Message → positions of suppressed recipients. SMTP said yes at RCPT, so there the whole is refused."""
         wanted = {
@@ -86,6 +99,8 @@ class Writer:
             if b.submission.login is not None
             for r in b.submission.recipients
         }
+        if self._suppressions.exact(version):
+            wanted = {pair for pair in wanted if self._suppressions.maybe(*pair)}
         found = await suppressions.find(tx, wanted) if wanted else {}
         out: dict[int, dict[int, Verdict]] = {i: {} for i in range(len(batch))}
         if not found:
@@ -179,7 +194,7 @@ class Writer:
 
     def _account(
         self, built: Built, accepted: Accepted, happened: list[Event],
-        counted: dict[tuple[int, str, int], dict[str, int]], used: dict[int, float], now: float,
+        counted: dict[tuple[int, str, int], dict[str, int]], now: float,
     ) -> None:
         s = built.submission
         domain_id = built.signer.id if built.signer else None
@@ -197,8 +212,11 @@ class Writer:
         if domain_id is not None:
             fields = counted.setdefault((domain_id, utc_day(now), built.member_id), {})
             fields["accepted"] = fields.get("accepted", 0) + len(accepted.recipients)
-        if s.login is not None and s.login.key_id:
-            used[s.login.key_id] = now
+
+
+def _lost(built: Built) -> Verdict:
+    name = built.signer.name if built.signer else ""
+    return Verdict(replies.DOMAIN_MISMATCH, saw=name, wanted="(no longer verified)", member_id=built.member_id)
 
 
 _NOTHING = Verdict(replies.UNAVAILABLE)

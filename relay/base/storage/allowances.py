@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import delete, select
 
-from relay.base.storage.engine import Tx, upsert
+from relay.base.storage.engine import Tx, locks_rows, upsert
 from relay.base.storage.tables import allowances, domains
 
 
 async def lock(tx: Tx, domain_ids: Sequence[int]) -> None:
     """Hold these domains' allowances until commit (PostgreSQL locks rows; SQLite has one writer anyway)."""
+    if not locks_rows(tx):
+        return
     query = select(domains.c.id).where(domains.c.id.in_(domain_ids)).order_by(domains.c.id)
     await tx.execute(query.with_for_update(key_share=False))
 

@@ -26,12 +26,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.sql.schema import Table
 
 from relay.base.config import Config
+from relay.base.storage import inline
 from relay.base.storage.errors import StorageError, classify
 
 T = TypeVar("T")
 R = TypeVar("R")
 Tx = AsyncConnection
 """An open transaction, handed to storage functions. Rooms pass it on; only storage looks inside."""
+_INLINE_WAIT = 0.05  # how long SQLite itself may hold up the event loop for a foreign lock
+_LOCKED_PAUSE = 0.02
 Apply = Callable[[Tx, list[Any]], Awaitable[Sequence[Any]]]
 
 
@@ -45,9 +48,11 @@ class _Job:
 class Storage:
     """The open database. Make it with `Storage.open`; close it with `close`."""
 
-    def __init__(self, reader: AsyncEngine, writer: AsyncEngine, *, group_max: int, lock_file: Path | None) -> None:
+    def __init__(
+        self, reader: AsyncEngine, writer: AsyncEngine, *, group_max: int, lock_file: Path | None, patience: float
+    ) -> None:
         self._reader, self._writer = reader, writer
-        self._group_max = group_max
+        self._group_max, self._patience = group_max, patience
         self._jobs: deque[_Job] = deque()
         self._wake = asyncio.Event()
         self._closing = False
@@ -65,19 +70,24 @@ class Storage:
             if not path.exists():
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             full = url.set(drivername="sqlite+aiosqlite", database=str(path))
-            args = {"timeout": db.busy_timeout_seconds}
-            writer = create_async_engine(full, pool_size=1, max_overflow=0, connect_args=args)
+
+            async def creator() -> inline.InlineConnection:
+                return await inline.connect(str(path), _INLINE_WAIT)
+
+            writer = create_async_engine(full, pool_size=1, max_overflow=0, async_creator=creator)
+            args = {"timeout": db.busy_timeout_seconds, "isolation_level": None}
             reader = create_async_engine(full, pool_size=db.readers, max_overflow=0, connect_args=args)
             _sqlite_events(writer, write=True)
             _sqlite_events(reader, write=False)
-            return cls(reader, writer, group_max=db.group_max, lock_file=path.with_name(path.name + ".lock"))
+            lock = path.with_name(path.name + ".lock")
+            return cls(reader, writer, group_max=db.group_max, lock_file=lock, patience=db.busy_timeout_seconds)
         full = url.set(drivername="postgresql+asyncpg")
         timeout = {"command_timeout": db.statement_timeout_seconds, "timeout": 10}
         writer = create_async_engine(full, pool_size=2, max_overflow=0, connect_args=timeout, pool_pre_ping=True)
         reader = create_async_engine(
             full, pool_size=db.readers, max_overflow=0, connect_args=timeout, pool_pre_ping=True
         )
-        return cls(reader, writer, group_max=db.group_max, lock_file=None)
+        return cls(reader, writer, group_max=db.group_max, lock_file=None, patience=db.busy_timeout_seconds)
 
     # -- writing -----------------------------------------------------------------------------------------------
 
@@ -115,7 +125,7 @@ class Storage:
 
     async def _run(self, batch: list[_Job]) -> None:
         try:
-            async with self._turn(), self._writer.begin() as tx:
+            async with self._turn(), self._transaction() as tx:
                 results = await _apply(tx, batch)
         except BaseException as e:
             if isinstance(e, asyncio.CancelledError):
@@ -132,6 +142,22 @@ class Storage:
         for job, result in results:
             if not job.future.done():
                 job.future.set_result(result)
+
+    @contextlib.asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Tx]:
+        """A write transaction. A database that somebody else holds is asked again until patience ends."""
+        until = asyncio.get_running_loop().time() + self._patience
+        while True:
+            entered = False
+            try:
+                async with self._writer.begin() as tx:
+                    entered = True
+                    yield tx
+                return
+            except DBAPIError as e:
+                if entered or "locked" not in str(e) or asyncio.get_running_loop().time() > until:
+                    raise
+            await asyncio.sleep(_LOCKED_PAUSE)
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -203,7 +229,6 @@ def _cause(error: BaseException) -> BaseException:
 
 def _sqlite_events(engine: AsyncEngine, *, write: bool) -> None:
     def connect(dbapi: Any, _record: Any) -> None:
-        dbapi.isolation_level = None  # transactions are ours, not the driver's
         cursor = dbapi.cursor()
         for pragma in (
             "journal_mode=WAL",
@@ -239,3 +264,8 @@ async def serialise(tx: Tx, number: int) -> None:
     """Until commit, no other transaction is past this point (a no-op where there is one writer anyway)."""
     if tx.dialect.name == "postgresql":
         await tx.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": number})
+
+
+def locks_rows(tx: Tx) -> bool:
+    """Whether transactions run beside each other here, so that what must hold until commit is locked."""
+    return tx.dialect.name != "sqlite"

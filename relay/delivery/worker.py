@@ -1,0 +1,220 @@
+"""The worker: claim → deliver → settle, for every destination at its own pace.
+
+Recipients wait in one line a destination; a lane is a task that takes from one line, keeps one connection for as
+long as there is work, and settles each try. A slow host has its own few lanes and its own small share of what is
+held; everybody else's mail goes past it. No transaction is open during a conversation. Stopping gives leases back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+import structlog
+
+from relay.base.clock import Clock
+from relay.base.config import Config
+from relay.base.runtime import is_dead
+from relay.base.storage import StorageError
+from relay.delivery.courier import Courier, Lane
+from relay.delivery.pacing import Pacer
+from relay.outcome import Outcome, from_failure
+from relay.queue import Handoff, Queue, Ready
+
+log = structlog.get_logger()
+_CLAIM_AT_MOST = 200
+_SECOND = 1.0
+_CLAIM_PAUSE = 0.05  # between two looks into the tables, however often somebody wakes us
+_DEAD_SECONDS = 30.0
+
+
+class Worker:
+    """Runs until stopped. `on_settled(state)` is told of every settled try (metrics)."""
+
+    def __init__(
+        self, queue: Queue, handoff: Handoff, courier: Courier, pacer: Pacer, config: Config, clock: Clock,
+        on_settled: Callable[[str, float], None] = lambda state, seconds: None,
+    ) -> None:
+        self._queue, self._handoff, self._courier, self._pacer = queue, handoff, courier, pacer
+        self._config, self._clock, self._on_settled = config, clock, on_settled
+        self._lines: dict[str, deque[Ready]] = {}
+        self._lanes: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._held: dict[int, float] = {}
+        self._stopping = False
+        self._claim_at = 0.0
+        self._claimed_at = float("-inf")
+
+    async def run(self) -> None:
+        """Deliver until `stop`. A storage that can't be asked is asked again."""
+        self._handoff.open = True
+        duty = asyncio.create_task(self._every_second(), name="delivery-second")
+        try:
+            while not self._stopping:
+                self._take_in(self._handoff.take())
+                await self._claim()
+                self._open_lanes()
+                await self._wait()
+        finally:
+            self._handoff.open = False
+            duty.cancel()
+            await asyncio.gather(duty, return_exceptions=True)
+
+    async def stop(self, seconds: float) -> None:
+        """No new work; conversations get `seconds` to end; then every lease is given back."""
+        self._stopping = True
+        self._handoff.open = False
+        self._handoff.wake.set()
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=seconds)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._courier.close()
+        try:
+            await self._queue.give_back()
+        except StorageError as e:
+            log.warning("delivery.leases_kept", cause=str(e))
+
+    @property
+    def busy(self) -> int:
+        """Open lanes."""
+        return len(self._tasks)
+
+    # -- taking work in ----------------------------------------------------------------------------------------
+
+    async def _claim(self) -> None:
+        now = self._clock.monotonic()
+        room = min(self._handoff.room, _CLAIM_AT_MOST)
+        if self._handoff.more and self._claim_at > self._claimed_at + _CLAIM_PAUSE:
+            self._claim_at = self._claimed_at + _CLAIM_PAUSE
+        if now < self._claim_at or room < 1:
+            return
+        self._handoff.more = False
+        self._claimed_at = now
+        self._claim_at = now + self._config.delivery.poll_seconds
+        full = self._handoff.full_destinations()
+        try:
+            ready = await self._queue.claim(room, self._handoff.shares, full)
+        except StorageError as e:
+            log.warning("delivery.claim_failed", cause=str(e))
+            return
+        self._handoff.adopt(ready)
+        self._take_in(ready)
+        if len(ready) == room:
+            self._claim_at = now  # there is more
+
+    def _take_in(self, ready: list[Ready]) -> None:
+        now = self._clock.monotonic()
+        for r in ready:
+            self._held[r.due.id] = now
+            self._lines.setdefault(r.due.destination, deque()).append(r)
+
+    async def _wait(self) -> None:
+        """Until something is handed over, a lane ends, or the next poll."""
+        timeout = max(0.0, min(self._claim_at - self._clock.monotonic(), self._config.delivery.poll_seconds))
+        wait = self._pacer_wait()
+        try:
+            async with asyncio.timeout(min(timeout, wait) if wait is not None else timeout):
+                await self._handoff.wake.wait()
+        except TimeoutError:
+            pass
+        self._handoff.wake.clear()
+
+    def _pacer_wait(self) -> float | None:
+        waits = [w for d in self._lines if (w := self._pacer.wait(d)) > 0]
+        return min(waits) if waits else None
+
+    # -- lanes -------------------------------------------------------------------------------------------------
+
+    def _open_lanes(self) -> None:
+        for destination, line in self._lines.items():
+            while len(line) > self._lanes.get(destination, 0) and len(self._tasks) < self._config.delivery.workers:
+                if self._stopping or not self._pacer.start(destination):
+                    break
+                self._lanes[destination] = self._lanes.get(destination, 0) + 1
+                task = asyncio.create_task(self._lane(destination), name=f"lane {destination}")
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _lane(self, destination: str) -> None:
+        """One line's work until it is empty or the destination wants fewer lanes."""
+        lane = self._courier.lane(destination)
+        line = self._lines[destination]
+        settling: asyncio.Task[None] | None = None
+        try:
+            while line and not self._stopping:
+                ready = line.popleft()
+                try:
+                    outcome = await lane.deliver(ready)
+                except Exception:
+                    log.exception("delivery.failed", queue_id=ready.due.queue_id)
+                    outcome = from_failure("internal", "connect")
+                self._pacer.heard(destination, outcome)
+                if settling is not None:
+                    await settling
+                settling = asyncio.create_task(self._settle(ready, outcome), name="settle")
+                if not self._pacer.may_continue(destination):
+                    break
+            if settling is not None:
+                await settling
+        finally:
+            self._end(destination, lane)
+
+    def _end(self, destination: str, lane: Lane) -> None:
+        self._pacer.ended(destination)
+        lane.release()
+        left = self._lanes[destination] = self._lanes[destination] - 1
+        if left <= 0:
+            del self._lanes[destination]
+            if not self._lines.get(destination):
+                self._lines.pop(destination, None)
+        self._handoff.wake.set()
+
+    async def _settle(self, ready: Ready, outcome: Outcome) -> None:
+        """Write it down; a storage that is away for a moment is asked again while the lease holds."""
+        until = self._clock.monotonic() + self._config.delivery.lease_seconds
+        wait = 0.2
+        state = ""
+        while True:
+            try:
+                state = await self._queue.settle(ready.due, outcome)
+                break
+            except StorageError as e:
+                log.error("delivery.settle_failed", queue_id=ready.due.queue_id, cause=str(e))
+                if self._clock.monotonic() + wait > until:
+                    break
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, 10.0)
+        self._held.pop(ready.due.id, None)
+        self._handoff.done(ready)
+        self._on_settled(state or "lost", outcome.duration_seconds)
+        if state == "bounced":
+            log.info(
+                "delivery.bounced", queue_id=ready.due.queue_id, recipient=ready.due.address, code=outcome.code,
+                reply=outcome.text[:200],
+            )
+
+    # -- once a second -----------------------------------------------------------------------------------------
+
+    async def _every_second(self) -> None:
+        """Forget what was recent; keep the leases of slow conversations; free those of dead processes."""
+        dead_at = 0.0
+        while True:
+            self._handoff.second_passed()
+            now = self._clock.monotonic()
+            lease = self._config.delivery.lease_seconds
+            old = [i for i, at in self._held.items() if now - at > lease / 3]
+            try:
+                for i in range(0, len(old), _CLAIM_AT_MOST):
+                    await self._queue.renew(old[i : i + _CLAIM_AT_MOST])
+                self._held.update({i: now for i in old if i in self._held})
+                if now >= dead_at:
+                    dead_at = now + _DEAD_SECONDS
+                    if await self._queue.free_dead(is_dead):
+                        self._claim_at = 0.0
+                        self._handoff.wake.set()
+            except StorageError as e:
+                log.warning("delivery.leases_not_renewed", cause=str(e))
+            await asyncio.sleep(_SECOND)
