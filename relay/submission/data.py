@@ -1,0 +1,103 @@
+"""Reading DATA: blocks up to CRLF.CRLF under bounds of our own, and dot-stuffing taken off in one pass.
+
+Promises that only CRLF.CRLF ends the content, that no more of a message is held than its limit (aiosmtpd would
+collect a line without end), that what is over a limit is read to its end and thrown away so that the connection
+stays usable, and that a client which never ends is cut. Time is the session's, malformed content the gate's matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+END = b"\r\n.\r\n"
+
+
+class Endless(Exception):
+    """The client sends on and on past the limit: the connection is of no more use."""
+
+
+@dataclass(slots=True)
+class Memory:
+    """Bytes of unfinished messages held by all sessions of a process, and how many there may be."""
+
+    limit: int
+    held: int = 0
+
+    @property
+    def full(self) -> bool:
+        """True when no more should be begun."""
+        return self.held >= self.limit
+
+
+class Content:
+    """One message's content on its way in. Use as a context manager: leaving it gives its memory back.
+
+    `received` grows with what has arrived; `too_large` and `no_memory` say why nothing was kept.
+    """
+
+    __slots__ = ("_chunks", "_held", "_limit", "_memory", "_raw", "_reader", "_stuffed", "no_memory", "received",
+                 "too_large")
+
+    def __init__(self, reader: asyncio.StreamReader, memory: Memory, limit: int) -> None:
+        self._reader, self._memory, self._limit = reader, memory, limit
+        self._chunks: list[bytes] = []
+        self._held = self._raw = self._stuffed = self.received = 0
+        self.too_large = self.no_memory = False
+
+    def __enter__(self) -> Content:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._drop()
+
+    async def read(self) -> bytes | None:
+        """The content, its last CRLF included, without dot-stuffing; None when over a limit (read to its end).
+
+        Raises IncompleteReadError when the client hangs up, Endless when it sends twice the limit.
+        """
+        # An empty message is only ".": a CRLF set before the content lets the one search find that end as well.
+        self._reader._buffer[0:0] = b"\r\n"  # type: ignore[attr-defined]
+        while True:
+            try:
+                last = await self._reader.readuntil(END)
+            except asyncio.LimitOverrunError as overrun:
+                self._take(await self._reader.readexactly(overrun.consumed))
+                if self._raw > 2 * self._limit + len(END):
+                    raise Endless from None
+                continue
+            break
+        # Without the "." and its CRLF, which end the content but are not part of it.
+        self._take(last[:-3])
+        if self.too_large or self.no_memory:
+            return None
+        whole = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        # RFC 5321 §4.5.2: a period that begins a line is taken off (alone on its line it would have ended the data).
+        return whole.replace(b"\r\n.", b"\r\n")[2:] if b"\r\n." in whole else whole[2:]
+
+    def _take(self, chunk: bytes) -> None:
+        self._raw += len(chunk)
+        self.received = self._raw
+        if self.too_large or self.no_memory:
+            return
+        # RFC 1870 §5: stuffed dots don't count, so they are looked for only where they could decide.
+        if self._raw - 2 > self._limit:
+            if not self._stuffed:
+                self._stuffed = b"".join([*self._chunks, chunk]).count(b"\r\n.")
+            else:
+                self._stuffed += (self._chunks[-1][-2:] + chunk).count(b"\r\n.")
+            if self._raw - 2 - self._stuffed > self._limit:
+                self.too_large = True
+        if not self.too_large and self._memory.held + len(chunk) > self._memory.limit:
+            self.no_memory = True
+        if self.too_large or self.no_memory:
+            self._drop()
+            return
+        self._chunks.append(chunk)
+        self._held += len(chunk)
+        self._memory.held += len(chunk)
+
+    def _drop(self) -> None:
+        self._chunks.clear()
+        self._memory.held -= self._held
+        self._held = 0
