@@ -137,13 +137,13 @@ class SignIn:
         text = login.strip()
         if len(text) > _MAX_LOGIN:
             return None
+        try:
+            email = names.address(text).text if "@" in text else None
+            handle = names.handle(text) if email is None else ""
+        except names.BadName:
+            return None
         async with self._storage.read() as tx:
-            if "@" in text:
-                return await accounts.by_email(tx, text)
-            try:
-                return await accounts.by_handle(tx, names.handle(text))
-            except names.BadName:
-                return None
+            return await (accounts.by_handle(tx, handle) if email is None else accounts.by_email(tx, email))
 
     async def _signed_in_from(self, member_id: int, address: str) -> bool:
         async with self._storage.read() as tx:

@@ -1,0 +1,409 @@
+"""The life of an account as its owner and the operator see it: passwords, links, invites, sign-ins, keys."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from argon2 import PasswordHasher
+from sqlalchemy import insert, select
+
+from enroll.accounts import Accounts, Member, default_did
+from enroll.credentials import Credentials
+from enroll.errors import EnrollError
+from enroll.passwords import Passwords
+from enroll.sessions import Sessions
+from relay.base.clock import DAY, HOUR
+from relay.base.config import Config
+from relay.base.secrets import Vault
+from relay.base.storage import Storage, Tx, migrate, versions
+from relay.base.storage import events as log_rows
+from relay.base.storage.tables import dkim_keys, domains, invites, members, sessions
+from tests.kit.clock import HandClock
+from tests.kit.storage import make_config
+
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+PASSWORD = "correct horse battery"
+HERE, THERE = "192.0.2.1", "192.0.2.2"
+LOGINS = (
+    "alice", "nobody", "nobody@example.org", "nopass", "not a handle", "\0@example.org", "\ud800", "x" * 9999
+)
+
+
+class House:
+    """The services over one open database."""
+
+    def __init__(self, storage: Storage, config: Config) -> None:
+        self.storage, self.config, self.clock = storage, config, HandClock()
+        self.vault = Vault(b"k" * 32)
+        self.passwords = Passwords(config, CHEAP)
+        self.told = 0
+        self.accounts = self.of(self.passwords)
+        self.sessions = Sessions(storage, config, self.clock, self.vault)
+        self.credentials = Credentials(storage, config, self.clock, self.vault, changed=self.changed)
+
+    def of(self, passwords: Passwords) -> Accounts:
+        return Accounts(
+            self.storage, self.config, self.clock, self.vault, passwords, changed=self.changed
+        )
+
+    async def changed(self) -> None:
+        self.told += 1
+
+    async def member(self, handle: str = "alice", **over: Any) -> Member:
+        given = {"email": f"{handle}@example.org", "password": PASSWORD} | over
+        return await self.accounts.create(handle, by_operator=True, **given)
+
+    async def version(self) -> int:
+        async with self.storage.read() as tx:
+            return (await versions.current(tx)).get(versions.DIRECTORY, 0)
+
+    async def events(self, member_id: int) -> list[str]:
+        async with self.storage.read() as tx:
+            return [e.type for e in await log_rows.after(tx, 0, member_id=member_id)]
+
+
+@pytest.fixture
+async def house(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[House]:
+    config = make_config(tmp_path, enrollment=dict(getattr(request, "param", {})))
+    await migrate(config)
+    storage = await Storage.open(config)
+    house = House(storage, config)
+    yield house
+    house.passwords.close()
+    await storage.close()
+
+
+async def refused(asked: Any) -> EnrollError:
+    with pytest.raises(EnrollError) as caught:
+        await asked
+    return caught.value
+
+
+# -- passwords -----------------------------------------------------------------------------------------------------
+
+
+async def test_the_password_is_kept_as_argon2id_only(tmp_path: Path) -> None:
+    config = make_config(tmp_path)
+    passwords = Passwords(config)
+    async with passwords.turn():
+        stored = await passwords.hash(PASSWORD)
+        assert stored.startswith("$argon2id$v=19$m=65536,")
+        assert await passwords.verify(stored, PASSWORD)
+        assert not await passwords.verify(stored, PASSWORD + "x")
+    passwords.close()
+
+
+async def test_an_accent_typed_on_another_keyboard_is_the_same(house: House) -> None:
+    await house.member(password="caf\u00e9 caf\u00e9 caf\u00e9")
+    await house.accounts.verify_password("alice", "cafe\u0301 cafe\u0301 cafe\u0301", HERE)
+
+
+async def test_an_unknown_account_is_hashed_for_too(house: House) -> None:
+    class Counting(PasswordHasher):
+        checked = 0
+
+        def verify(self, hash: Any, password: Any) -> Any:
+            Counting.checked += 1
+            return super().verify(hash, password)
+
+    passwords = Passwords(house.config, Counting(time_cost=1, memory_cost=8, parallelism=1))
+    accounts = house.of(passwords)
+    await house.member()
+    await house.member("nopass", password=None)
+    for n, login in enumerate(LOGINS, 1):
+        error = await refused(accounts.verify_password(login, "wrong password", HERE))
+        assert (error.status, error.text) == (401, "Sign-in failed: wrong handle or password")
+        assert Counting.checked == n
+    passwords.close()
+
+
+async def test_guesses_at_an_account_or_from_an_address_are_cut_off(house: House) -> None:
+    await house.member()
+    for n in range(10):
+        await refused(house.accounts.verify_password("alice", "wrong password", f"198.51.100.{n}"))
+    error = await refused(house.accounts.verify_password("alice", PASSWORD, THERE))
+    assert (error.status, error.code, error.passes_at) == (429, "TOO_MANY_FAILURES", house.clock.now() + 600)
+    for n in range(10):
+        await refused(house.accounts.verify_password(f"nobody{n}", "wrong password", HERE))
+    await house.member("bob")
+    assert (await refused(house.accounts.verify_password("bob", PASSWORD, HERE))).status == 429
+    assert (await house.accounts.verify_password("bob", PASSWORD, THERE)).handle == "bob"
+    house.clock.move(600)
+    assert (await house.accounts.verify_password("alice", PASSWORD, HERE)).handle == "alice"
+
+
+async def test_strangers_guesses_do_not_lock_the_owner_out_where_it_is_signed_in(house: House) -> None:
+    alice = await house.member()
+    await house.sessions.open(alice.id, HERE, "")
+    for n in range(10):
+        await refused(house.accounts.verify_password("alice", "wrong password", f"198.51.100.{n}"))
+    assert (await house.accounts.verify_password("alice", PASSWORD, HERE)).id == alice.id
+    assert (await refused(house.accounts.verify_password("alice", PASSWORD, THERE))).status == 429
+
+
+async def test_fifty_guesses_at_once_are_still_counted(house: House) -> None:
+    await house.member()
+    tries = await asyncio.gather(
+        *(house.accounts.verify_password("alice", "wrong password", HERE) for _ in range(50)), return_exceptions=True
+    )
+    statuses = [e.status for e in tries if isinstance(e, EnrollError)]
+    assert len(statuses) == 50
+    # One more than the limit may be under way in the second thread.
+    assert statuses.count(401) in (10, 11)
+    assert statuses.count(429) == 50 - statuses.count(401)
+
+
+@pytest.mark.parametrize("house", [{"password_threads": 1, "password_waiting": 1}], indirect=True)
+async def test_more_sign_ins_than_may_wait_are_told_to_come_back(house: House) -> None:
+    async with house.passwords.turn():
+        waiting = asyncio.create_task(house.accounts.verify_password("alice", PASSWORD, HERE))
+        await asyncio.sleep(0)
+        assert (await refused(house.accounts.verify_password("alice", PASSWORD, HERE))).status == 503
+    await refused(waiting)
+
+
+async def test_an_old_hash_is_renewed_at_sign_in(house: House) -> None:
+    await house.member()
+    stronger = Passwords(house.config, PasswordHasher(time_cost=2, memory_cost=8, parallelism=1))
+    await house.of(stronger).verify_password("alice", PASSWORD, HERE)
+    async with house.storage.read() as tx:
+        stored = (await tx.execute(select(members.c.password_hash))).scalar_one()
+    assert "t=2" in stored
+    await house.of(stronger).verify_password("alice", PASSWORD, HERE)
+    stronger.close()
+
+
+# -- links ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_link_sets_the_password_once_and_ends_sign_ins(house: House) -> None:
+    alice = await house.member(password=None)
+    token, _ = await house.sessions.open(alice.id, HERE, "")
+    link = await house.accounts.password_link(alice.id)
+    other = await house.accounts.password_link(alice.id)
+    assert (await house.accounts.read_link(link)).id == alice.id
+    assert (await refused(house.accounts.set_password(link, "short"))).field == "password"
+    await house.accounts.set_password(link, PASSWORD)
+    assert (await house.accounts.verify_password("alice", PASSWORD, HERE)).has_password
+    assert await house.sessions.find(token) is None
+    for used in (link, other):
+        assert (await refused(house.accounts.set_password(used, "another long one"))).status == 410
+
+
+async def test_a_link_that_is_old_or_not_ours_says_nothing(house: House) -> None:
+    alice = await house.member()
+    link = await house.accounts.password_link(alice.id)
+    foreign = House(house.storage, house.config)
+    foreign.vault = Vault(b"x" * 32)
+    foreign.accounts = foreign.of(house.passwords)
+    for bad in (link[:-1], "", "a.b.c", await foreign.accounts.password_link(alice.id)):
+        assert (await refused(house.accounts.read_link(bad))).status == 410
+    foreign.passwords.close()
+    house.clock.move(48 * HOUR)
+    assert (await refused(house.accounts.read_link(link))).status == 410
+
+
+async def test_the_new_password_spares_the_sign_in_that_changed_it(house: House) -> None:
+    alice = await house.member()
+    here, kept = await house.sessions.open(alice.id, HERE, "")
+    there, _ = await house.sessions.open(alice.id, THERE, "")
+    await house.accounts.change_password(alice.id, PASSWORD, "another long one", HERE, keep=kept.id)
+    assert await house.sessions.find(here) is not None
+    assert await house.sessions.find(there) is None
+
+
+# -- invites -------------------------------------------------------------------------------------------------------
+
+
+async def test_an_invite_is_kept_hashed_and_two_cannot_share_it(house: House) -> None:
+    code = await house.accounts.make_invite("for somebody")
+    async with house.storage.read() as tx:
+        row = (await tx.execute(select(invites))).one()
+    assert code not in str(row)
+    made = await asyncio.gather(
+        *(house.accounts.create(h, f"{h}@example.org", PASSWORD, invite=code) for h in ("carol", "dave")),
+        return_exceptions=True,
+    )
+    assert sorted(type(m).__name__ for m in made) == ["EnrollError", "Member"]
+    winner = next(m for m in made if isinstance(m, Member))
+    (invite,) = await house.accounts.list_invites()
+    assert invite.used_by == winner.id
+
+
+async def test_a_taken_handle_leaves_the_invite_unused(house: House) -> None:
+    await house.member()
+    code = await house.accounts.make_invite()
+    assert (await refused(house.accounts.create("alice", "a@b.test", PASSWORD, invite=code))).code == "HANDLE_TAKEN"
+    assert (await house.accounts.create("alice2", "a@b.test", PASSWORD, invite=code)).handle == "alice2"
+
+
+async def test_an_invite_expires_and_can_be_taken_back(house: House) -> None:
+    old, fresh = await house.accounts.make_invite(), await house.accounts.make_invite()
+    newest, _ = await house.accounts.list_invites()
+    await house.accounts.revoke_invite(newest.id)
+    assert (await refused(house.accounts.create("carol", "a@b.test", PASSWORD, invite=fresh))).status == 403
+    house.clock.move(14 * DAY)
+    assert (await refused(house.accounts.create("carol", "a@b.test", PASSWORD, invite=old))).status == 403
+
+
+# -- what becomes of a member --------------------------------------------------------------------------------------
+
+
+async def test_suspending_and_releasing_reach_the_relay_and_the_log(house: House) -> None:
+    alice = await house.member()
+    before, told = await house.version(), house.told
+    suspended = await house.accounts.suspend("ALICE", "complaints")
+    assert (suspended.status, suspended.reason) == ("suspended", "complaints")
+    assert (await refused(house.accounts.suspend("alice", "again"))).status == 409
+    released = await house.accounts.release("alice")
+    assert (released.status, released.reason) == ("active", "")
+    assert (await refused(house.accounts.release("alice"))).status == 409
+    assert await house.version() == before + 2
+    assert house.told == told + 2
+    assert await house.events(alice.id) == ["member.suspended", "member.released"]
+
+
+async def test_deleting_ends_keys_domains_and_sign_ins_and_reserves_the_handle(house: House) -> None:
+    alice = await house.member()
+    await house.accounts.set_did(alice.id, "did:web:alice.example")
+    _, key = await house.credentials.issue(alice.id)
+    token, _ = await house.sessions.open(alice.id, HERE, "")
+
+    async def enroll(tx: Tx) -> None:
+        made = await tx.execute(
+            insert(domains).values(
+                uuid="u", member_id=alice.id, name="a.test", state="verified", ownership_token="t", options={},
+                created_at=1.0,
+            ).returning(domains.c.id)
+        )
+        await tx.execute(
+            insert(dkim_keys).values(
+                domain_id=made.scalar_one(), stem="s", state="live", rsa_private=b"SECRET", rsa_txt="",
+                ed_private=b"SECRET", ed_txt="", created_at=1.0, state_at=1.0,
+            )
+        )
+
+    await house.storage.write(enroll)
+    await house.accounts.delete("alice")
+    gone = await house.accounts.get("alice")
+    assert (gone.status, gone.email, gone.has_password) == ("deleted", "", False)
+    assert (await house.credentials.get(alice.id, key.id)).revoked_at == house.clock.now()
+    assert await house.sessions.find(token) is None
+    async with house.storage.read() as tx:
+        assert (await tx.execute(select(domains.c.state))).scalar_one() == "deleted"
+        assert b"SECRET" not in (await tx.execute(select(dkim_keys.c.rsa_private))).scalars().all()
+    assert await house.events(alice.id) == ["domain.deleted"]
+    assert (await refused(house.member("alice"))).code == "HANDLE_TAKEN"
+    assert (await refused(house.accounts.delete("alice"))).status == 409
+    bob = await house.member("bob")
+    assert (await house.accounts.set_did(bob.id, "did:web:alice.example")).did == "did:web:alice.example"
+
+
+async def test_nothing_can_be_done_for_a_member_that_is_not_there(house: House) -> None:
+    for asked in (
+        house.accounts.get("nobody"), house.accounts.get("@"), house.accounts.suspend("nobody", ""),
+        house.accounts.password_link(99), house.accounts.by_id(99), house.credentials.issue(99),
+    ):
+        assert (await refused(asked)).status == 404
+
+
+async def test_the_relays_own_member_is_made_once_and_is_nobodys(house: House) -> None:
+    first, again = await asyncio.gather(house.accounts.system_member(), house.accounts.system_member())
+    assert first.id == again.id
+    assert first.system
+    assert await house.accounts.list() == []
+    assert (await refused(house.accounts.delete("posthouse"))).status == 409
+    assert (await refused(house.accounts.verify_password("posthouse", "", HERE))).status == 401
+
+
+def test_the_did_names_the_public_host_and_its_port(tmp_path: Path) -> None:
+    def did(url: str) -> str:
+        return default_did(make_config(tmp_path, server={"public_url": url, "hostname": "mx.example"}), "alice")
+
+    assert did("https://relay.example") == "did:web:relay.example:m:alice"
+    assert did("https://Relay.example:8443") == "did:web:relay.example%3A8443:m:alice"
+    assert did("http://127.0.0.1:8080") == "did:web:mx.example%3A8080:m:alice"
+
+
+# -- sign-ins ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_sign_in_lives_on_when_used_but_not_for_ever(house: House) -> None:
+    alice = await house.member()
+    token, made = await house.sessions.open(alice.id, HERE, "browser\nX-Evil: 1")
+    assert made.agent == "browser X-Evil: 1"
+    for _ in range(17):
+        house.clock.move(5 * DAY)
+        found = await house.sessions.find(token)
+        assert found is not None
+        assert found.csrf == made.csrf
+    assert found.expires_at == made.created_at + 90 * DAY
+    house.clock.move(5 * DAY)
+    assert await house.sessions.find(token) is None
+    assert await house.sessions.purge() == 1
+
+
+async def test_an_unused_sign_in_ends(house: House) -> None:
+    alice = await house.member()
+    token, _ = await house.sessions.open(alice.id, HERE, "")
+    house.clock.move(168 * HOUR)
+    assert await house.sessions.find(token) is None
+
+
+async def test_the_token_is_kept_as_a_hash(house: House) -> None:
+    alice = await house.member()
+    token, _ = await house.sessions.open(alice.id, HERE, "")
+    async with house.storage.read() as tx:
+        assert token not in str((await tx.execute(select(sessions))).one())
+    for bad in (token[:-1], token + "A", "", "phs_", "x" * 10_000, "phs_\ud800"):
+        assert await house.sessions.find(bad) is None
+
+
+@pytest.mark.parametrize("house", [{"max_sessions": 2}], indirect=True)
+async def test_the_longest_unused_sign_in_makes_room(house: House) -> None:
+    alice = await house.member()
+    tokens = []
+    for _ in range(3):
+        tokens.append((await house.sessions.open(alice.id, HERE, ""))[0])
+        house.clock.move(1)
+    assert [await house.sessions.find(t) is not None for t in tokens] == [False, True, True]
+
+
+# -- keys ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("house", [{"max_keys": 3}], indirect=True)
+async def test_keys_made_at_once_do_not_pass_the_limit(house: House) -> None:
+    alice = await house.member()
+    made = await asyncio.gather(*(house.credentials.issue(alice.id) for _ in range(8)), return_exceptions=True)
+    assert sum(isinstance(m, tuple) for m in made) == 3
+    assert all(m.status == 409 for m in made if isinstance(m, EnrollError))
+
+
+async def test_an_expired_key_is_not_regenerated_and_frees_its_place(house: House) -> None:
+    alice = await house.member()
+    _, key = await house.credentials.issue(alice.id, expires_at=house.clock.now() + 10)
+    house.clock.move(10)
+    assert key.state(house.clock.now()) == "expired"
+    assert (await refused(house.credentials.regenerate(alice.id, key.id))).status == 409
+
+
+async def test_the_operator_finds_a_key_by_any_part_that_may_be_shown(house: House) -> None:
+    alice = await house.member()
+    text, key = await house.credentials.issue(alice.id, networks=["192.0.2.7", "2001:db8::/32", "192.0.2.7"])
+    assert key.networks == ("192.0.2.7/32", "2001:db8::/32")
+    for given in (text, key.public_id, f"ph_{key.public_id}_"):
+        assert (await house.credentials.find(given)).id == key.id
+    assert (await refused(house.credentials.find("ph_nothing"))).status == 404
+
+
+async def test_a_revoked_key_stays_revoked_since_then(house: House) -> None:
+    alice = await house.member()
+    _, key = await house.credentials.issue(alice.id)
+    first = await house.credentials.revoke(alice.id, key.id)
+    house.clock.move(5)
+    assert (await house.credentials.revoke(alice.id, key.id)).revoked_at == first.revoked_at
