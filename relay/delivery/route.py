@@ -1,0 +1,243 @@
+"""Where mail for a domain goes: hosts with addresses, best first, or an outcome that says why nowhere.
+
+Promises: RFC 5321 §5.1 order with equal preferences shuffled, never to ourselves, never into a private network
+unless allowed, bounded questions and hosts. Only a null MX, a name that does not exist, and addresses that no
+mail may go to are `never`; all other trouble is `later`.
+
+Leaves to others: asking the DNS and following aliases (`relay.base.resolver`), connecting (`client`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import chain, groupby, zip_longest
+from typing import Protocol
+
+from relay.base.resolver import Answer, Later, Nothing, Result
+from relay.delivery.client.limits import Credentials
+from relay.delivery.security import Wanted
+from relay.outcome import Outcome, concluded
+
+_HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*", re.I)
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+class AsksDns(Protocol):
+    """What a route asks of a resolver: aliases followed, names without the trailing dot, null MX as `(0, ".")`."""
+
+    async def mx(self, domain: str) -> Result:
+        """MX records as `(preference, host)`."""
+
+    async def addresses(self, host: str) -> Result:
+        """IPv4 and IPv6 addresses as strings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One exchanger: its name (for TLS), its addresses in the order to be tried, its port."""
+
+    name: str
+    ips: tuple[str, ...]
+    port: int
+    preference: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Smarthost:
+    """A host that takes mail instead of the MX, with the TLS it must speak and the login it wants."""
+
+    host: str
+    port: int = 587
+    wanted: Wanted = Wanted.REQUIRED_VERIFIED
+    implicit_tls: bool = False
+    credentials: Credentials | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where to. `smarthost` is set when its TLS and login rules replace the usual ones."""
+
+    destination: str
+    hosts: tuple[Host, ...]
+    smarthost: Smarthost | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSettings:
+    """Configuration feeds these. `own_names` are lower-case A-labels, `own_addresses` IP strings.
+
+    `smarthosts` by recipient domain; `"*"` is for everything else."""
+
+    port: int = 25
+    max_exchangers: int = 20
+    max_hosts: int = 5
+    max_addresses: int = 4
+    ipv6: bool = True
+    allow_private_networks: bool = False
+    own_names: frozenset[str] = frozenset()
+    own_addresses: frozenset[str] = frozenset()
+    smarthosts: Mapping[str, Smarthost] = field(default_factory=dict)
+
+
+async def route(
+    domain: str, *, resolver: AsksDns, settings: RouteSettings, rng: random.Random
+) -> Route | Outcome:
+    """The hosts for `domain` (A-label, lower case, or an address literal `[…]`), at most `max_hosts` of them.
+
+    Or an Outcome of stage `route` and scope `destination`: `never` 5.1.2 no such domain, 5.1.10 null MX, 5.4.4 only
+    private addresses, 5.4.6 we are the exchanger; else `later`."""
+    smarthost = settings.smarthosts.get(domain) or settings.smarthosts.get("*")
+    if smarthost is not None:
+        return await _to_smarthost(domain, smarthost, resolver, settings)
+    if domain.startswith("["):
+        return _to_literal(domain, settings)
+    found = await resolver.mx(domain)
+    if isinstance(found, Later):
+        return _later("4.4.3", f"the DNS gives no answer about {domain}: {found.reason}")
+    if isinstance(found, Nothing):
+        if found.kind == "nxdomain":
+            return _never("5.1.2", f"the domain {domain} does not exist", 550)
+        # RFC 5321 §5.1: without an MX the domain's own address is its exchanger.
+        exchangers = [(0, domain)]
+    else:
+        exchangers = list(found.exchanges())
+        # RFC 7505 §3, §4: a null MX says that the domain takes no mail; one beside others says nothing.
+        if exchangers and all(name in ("", ".") for _, name in exchangers):
+            return _never("5.1.10", f"the domain {domain} takes no mail (null MX)", 556)
+        exchangers = [(preference, name.rstrip(".").lower()) for preference, name in exchangers]
+    return await _to_exchangers(domain, _in_order(exchangers, rng)[: settings.max_exchangers], resolver, settings)
+
+
+def _in_order(exchangers: list[tuple[int, str]], rng: random.Random) -> list[tuple[int, str]]:
+    """RFC 5321 §5.1: lowest preference first, equal ones in random order. What is no host name drops out."""
+    ordered: dict[str, int] = {}
+    for preference, group in groupby(sorted(exchangers), key=lambda one: one[0]):
+        names = [name for _, name in group if _HOST_NAME.fullmatch(name)]
+        rng.shuffle(names)
+        for name in names:
+            ordered.setdefault(name, preference)
+    return [(preference, name) for name, preference in ordered.items()]
+
+
+async def _to_exchangers(
+    domain: str, exchangers: list[tuple[int, str]], resolver: AsksDns, settings: RouteSettings
+) -> Route | Outcome:
+    """Ask for addresses, a few exchangers at a time, until enough hosts are found."""
+    hosts: list[Host] = []
+    later: Later | None = None
+    private = False
+    # RFC 5321 §5.1: where we are an exchanger ourselves, we and all that is not better than us drop out.
+    ours = min((preference for preference, name in exchangers if name in settings.own_names), default=_NEVER_OURS)
+    while exchangers and len(hosts) < settings.max_hosts:
+        asked = [one for one in exchangers[: settings.max_hosts] if one[0] < ours]
+        exchangers = exchangers[settings.max_hosts :]
+        answers = await asyncio.gather(*(resolver.addresses(name) for _, name in asked))
+        for (preference, name), answer in zip(asked, answers, strict=True):
+            if isinstance(answer, Later):
+                later = answer
+            if not isinstance(answer, Answer):
+                continue
+            if _is_us(answer, settings):
+                ours = min(ours, preference)
+                continue
+            ips = [ip for ip in answer.texts() if settings.allow_private_networks or is_public(ip)]
+            private = private or len(ips) < len(answer.records)
+            ips = _alternating(ips, settings)
+            if ips:
+                hosts.append(Host(name, tuple(ips), settings.port, preference))
+    hosts = [host for host in hosts if host.preference < ours][: settings.max_hosts]
+    if hosts:
+        return Route(domain, tuple(hosts))
+    if later is not None:
+        return _later("4.4.3", f"the DNS gives no address of the exchangers of {domain}: {later.reason}")
+    if ours != _NEVER_OURS:
+        return _never("5.4.6", f"this relay is itself the mail exchanger of {domain}", 550)
+    if private:
+        return _never("5.4.4", f"the exchangers of {domain} have only private addresses", 550)
+    # The exchangers' names lead nowhere today; that is a slip in a zone more often than an end.
+    return _later("4.4.4", f"no exchanger of {domain} has an address")
+
+
+_NEVER_OURS = 1 << 16  # above every preference (RFC 1035 §3.3.9: 16 bits)
+
+
+def _is_us(answer: Answer, settings: RouteSettings) -> bool:
+    for text in answer.texts():
+        if text not in settings.own_addresses:
+            continue
+        # Where private networks are allowed, several servers share loopback; the port tells them apart.
+        if not settings.allow_private_networks or not ipaddress.ip_address(text).is_loopback:
+            return True
+    return False
+
+
+def _alternating(ips: list[str], settings: RouteSettings) -> list[str]:
+    """IPv4 and IPv6 in turn, each in the DNS's order: a family without a way out never takes every try."""
+    four = [ip for ip in ips if ":" not in ip]
+    six = [ip for ip in ips if ":" in ip] if settings.ipv6 else []
+    both = chain.from_iterable(zip_longest(four, six))
+    return [ip for ip in both if ip is not None][: settings.max_addresses]
+
+
+def is_public(text: str) -> bool:
+    """True for an address of the global internet, also looked at through IPv6 wrappings of IPv4."""
+    try:
+        ip = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    inner: ipaddress.IPv4Address | None = None
+    if isinstance(ip, ipaddress.IPv6Address):
+        # RFC 4291 §2.5.5.2, RFC 3056 §2, RFC 6052 §2.1: the IPv4 address inside is where packets end.
+        inner = ip.ipv4_mapped or ip.sixtofour
+        if inner is None and ip in _NAT64:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    if inner is not None:
+        return is_public(str(inner))
+    return ip.is_global and not ip.is_multicast
+
+
+def _to_literal(domain: str, settings: RouteSettings) -> Route | Outcome:
+    """RFC 5321 §4.1.3: an address literal is its own exchanger."""
+    text = domain.strip("[]")
+    text = text[5:] if text[:5].lower() == "ipv6:" else text
+    try:
+        ip = str(ipaddress.ip_address(text))
+    except ValueError:
+        return _never("5.1.2", "the address literal is malformed", 550)
+    if ip in settings.own_addresses and not settings.allow_private_networks:
+        return _never("5.4.6", f"{domain} is this relay itself", 550)
+    if not (settings.allow_private_networks or is_public(ip)):
+        return _never("5.4.4", f"{domain} is a private address", 550)
+    return Route(domain, (Host(f"[{ip}]", (ip,), settings.port),))
+
+
+async def _to_smarthost(
+    domain: str, smarthost: Smarthost, resolver: AsksDns, settings: RouteSettings
+) -> Route | Outcome:
+    """The operator named the host; whatever is wrong with it is theirs to mend, so mail waits."""
+    try:
+        ips = [str(ipaddress.ip_address(smarthost.host.strip("[]")))]
+    except ValueError:
+        answer = await resolver.addresses(smarthost.host)
+        if isinstance(answer, Later):
+            return _later("4.4.3", f"the DNS gives no answer about the smarthost: {answer.reason}")
+        ips = _alternating(list(answer.texts()), settings) if isinstance(answer, Answer) else []
+    if not ips:
+        return _later("4.4.4", "the smarthost has no address")
+    # All mail to one smarthost is one destination, whatever domain it is for.
+    return Route(
+        f"{smarthost.host}:{smarthost.port}", (Host(smarthost.host, tuple(ips), smarthost.port),), smarthost
+    )
+
+
+def _never(enhanced: str, text: str, code: int) -> Outcome:
+    return concluded("never", enhanced, text, "route", "destination", code=code)
+
+
+def _later(enhanced: str, text: str) -> Outcome:
+    return concluded("later", enhanced, text, "route", "destination")
