@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 
 from enroll.api import native
 from enroll.api.schema import SECURITY_SCHEMES, Paths
@@ -22,9 +23,24 @@ __all__ = ["SECURITY_SCHEMES", "Services", "openapi_paths", "routes", "translate
 _WAIT_SECONDS = {429: 60, 503: 30}
 
 
-def routes(services: Services) -> list[web.RouteDef]:
-    """Every route of enrollment."""
-    return native.routes(services)
+def routes(services: Services, *, enroll_form: Handler | None = None) -> list[web.RouteDef]:
+    """Every route of enrollment. `enroll_form` takes what a browser's form posts to /enroll; JSON goes to the API."""
+    found = native.routes(services)
+    if enroll_form is None:
+        return found
+    return [_or_form(route, enroll_form) if route.path == "/enroll" else route for route in found]
+
+
+def _or_form(route: web.RouteDef, form: Handler) -> web.RouteDef:
+    """The route, with forms handed to `form`."""
+
+    async def either(request: web.Request) -> web.StreamResponse:
+        if request.content_type in ("application/x-www-form-urlencoded", "multipart/form-data"):
+            return await form(request)
+        return await by_json(request)
+
+    by_json: Handler = route.handler
+    return web.route(route.method, route.path, either)
 
 
 def openapi_paths() -> Paths:

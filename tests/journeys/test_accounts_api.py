@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientResponse, ClientSession, CookieJar
+from aiohttp import ClientResponse, ClientSession, CookieJar, web
 from argon2 import PasswordHasher
 
 from enroll import app as enrollment
@@ -56,6 +56,11 @@ class Site:
         return self.directory.login(handle, key, address)
 
 
+async def form(request: web.Request) -> web.Response:
+    """Stands where the page's handler does."""
+    return web.Response(text="a page", headers={"X-Handle": (await request.post())["handle"]})
+
+
 @pytest.fixture
 async def site(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Site]:
     sections = getattr(request, "param", {})
@@ -70,7 +75,8 @@ async def site(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[
     )
     await services.accounts.create("alice", "alice@example.org", PASSWORD, by_operator=True)
     await services.accounts.create("bob", "bob@example.org", PASSWORD, by_operator=True)
-    app = application(config, clock, storage, routes=enrollment.routes(services), translate=[enrollment.translate])
+    routes = enrollment.routes(services, enroll_form=form)
+    app = application(config, clock, storage, routes=routes, translate=[enrollment.translate])
     listener = Listener(app, config, ["127.0.0.1:0"])
     await listener.start()
     site = Site(services, f"http://127.0.0.1:{listener.ports[0]}")
@@ -94,6 +100,11 @@ async def test_an_invite_makes_one_account_that_can_sign_in(site: Site) -> None:
     await site.sign_in("carol")
     status, body, _ = await site.ask("POST", "/enroll", new | {"handle": "dave"})
     assert (status, body["code"], body["detail"]["field"]) == (403, "INVITE_INVALID", "invite")
+
+
+async def test_a_browsers_form_goes_to_the_page(site: Site) -> None:
+    async with site.client.post(site.url + "/enroll", data={"handle": "carol"}) as response:
+        assert (await response.text(), response.headers["X-Handle"]) == ("a page", "carol")
 
 
 async def test_without_an_invite_nobody_gets_in(site: Site) -> None:
