@@ -14,3 +14,9 @@ A request walks down this list:
 
 Decides nothing that SMTP would decide differently: the verdicts are policy's and intake's.
 """
+
+from relay.sendapi.door import SendServices
+from relay.sendapi.openapi import openapi_paths
+from relay.sendapi.routes import routes
+
+__all__ = ["SendServices", "openapi_paths", "routes"]

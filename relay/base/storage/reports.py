@@ -1,0 +1,204 @@
+"""What people ask about their mail: lists and details over the relay's tables. SELECT only.
+
+Every question names a member; what belongs to another one is not there. `domains` narrows to those names, for API
+keys that may see only some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+
+from relay.base.storage.engine import Tx
+from relay.base.storage.tables import attempts, daily_stats, domains, messages, recipients
+
+STATES = ("queued", "deferred", "sent", "bounced", "suppressed", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientRow:
+    """One recipient with what a list shows of its message. Times are Unix seconds."""
+
+    id: int
+    message_id: int
+    queue_id: str
+    domain: str | None
+    mail_from: str
+    header_from: str
+    subject: str
+    category: str
+    received_at: float
+    address: str
+    state: str
+    held: bool
+    attempts: int
+    next_at: float
+    settled_at: float | None
+    code: int | None
+    says: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """One try. `kind` is delivered, later or never; `says` the remote reply as it came."""
+
+    recipient_id: int
+    at: float
+    kind: str
+    host: str
+    ip: str
+    tls: str
+    stage: str
+    code: int | None
+    enhanced: str
+    says: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRow:
+    """One message."""
+
+    id: int
+    queue_id: str
+    domain: str | None
+    door: str
+    mail_from: str
+    header_from: str
+    subject: str
+    header_id: str
+    category: str
+    tags: list[str] | None
+    metadata: dict[str, Any] | None
+    size: int
+    received_at: float
+    finished_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DetailRow:
+    """One recipient of a message in full."""
+
+    id: int
+    address: str
+    state: str
+    held: bool
+    attempts: int
+    next_at: float
+    expires_at: float
+    settled_at: float | None
+    code: int | None
+    says: str
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Counters of one UTC day, `YYYY-MM-DD`, over a member's domains."""
+
+    day: str
+    accepted: int
+    delivered: int
+    bounced: int
+    complaints: int
+
+
+def _of_member(query: Any, member_id: int, names: Collection[str] | None) -> Any:
+    """The query joined with messages and domains, narrowed to the member and the domains its key may see."""
+    query = query.outerjoin(domains, domains.c.id == messages.c.domain_id).where(messages.c.member_id == member_id)
+    return query if names is None else query.where(domains.c.name.in_(names))
+
+
+async def recipients_of(
+    tx: Tx,
+    member_id: int,
+    *,
+    names: Collection[str] | None = None,
+    state: str | None = None,
+    address: str | None = None,
+    domain: str | None = None,
+    since: float | None = None,
+    before: int | None = None,
+    limit: int = 50,
+) -> list[RecipientRow]:
+    """Recipients, newest first: ids below `before`, received from `since` on, to exactly `address`."""
+    r, m = recipients.c, messages.c
+    query: Any = select(
+        r.id, r.message_id, m.queue_id, domains.c.name, m.mail_from, m.header_from, m.subject, m.category,
+        m.received_at, r.address, r.state, r.held, r.attempts, r.next_at, r.settled_at, r.code, r.says,
+    ).join_from(recipients, messages, m.id == r.message_id)
+    query = _of_member(query, member_id, names).where(r.member_id == member_id)
+    if state is not None:
+        query = query.where(r.state == state)
+    if address is not None:
+        query = query.where(r.address == address)
+    if domain is not None:
+        query = query.where(domains.c.name == domain)
+    if since is not None:
+        query = query.where(m.received_at >= since)
+    if before is not None:
+        query = query.where(r.id < before)
+    rows = await tx.execute(query.order_by(r.id.desc()).limit(limit))
+    return [RecipientRow(*row) for row in rows]
+
+
+async def message(
+    tx: Tx,
+    member_id: int,
+    *,
+    names: Collection[str] | None = None,
+    queue_id: str | None = None,
+    recipient_id: int | None = None,
+) -> tuple[MessageRow, list[DetailRow], list[AttemptRow]] | None:
+    """A message by its queue id with all recipients, or by one recipient's id with that one; None if not theirs."""
+    m, r, a = messages.c, recipients.c, attempts.c
+    query: Any = select(
+        m.id, m.queue_id, domains.c.name, m.door, m.mail_from, m.header_from, m.subject, m.header_id, m.category,
+        m.tags, m.metadata, m.size, m.received_at, m.finished_at,
+    ).select_from(messages)
+    if recipient_id is not None:
+        query = query.where(m.id == select(r.message_id).where(r.id == recipient_id).scalar_subquery())
+    else:
+        query = query.where(m.queue_id == queue_id)
+    row = (await tx.execute(_of_member(query, member_id, names))).first()
+    if row is None:
+        return None
+    found = MessageRow(*row)
+    people: Any = (
+        select(
+            r.id, r.address, r.state, r.held, r.attempts, r.next_at, r.expires_at, r.settled_at, r.code, r.says
+        )
+        .where(r.message_id == found.id).order_by(r.id)
+    )
+    if recipient_id is not None:
+        people = people.where(r.id == recipient_id)
+    listed = [DetailRow(*p) for p in await tx.execute(people)]
+    tries: Any = (
+        select(
+            a.recipient_id, a.at, a.kind, a.host, a.ip, a.tls, a.stage, a.code, a.enhanced, a.says, a.seconds
+        )
+        .where(a.recipient_id.in_([p.id for p in listed])).order_by(a.id)
+    )
+    return found, listed, [AttemptRow(*t) for t in await tx.execute(tries)]
+
+
+async def daily(
+    tx: Tx, member_id: int, since: str, *, names: Collection[str] | None = None
+) -> list[Totals]:
+    """A member's counters of each UTC day from `since` on; days without any are absent."""
+    t = daily_stats.c
+    query: Any = (
+        select(t.day, *(func.sum(t[f]) for f in ("accepted", "delivered", "bounced", "complaints")))
+        .where(t.member_id == member_id, t.day >= since).group_by(t.day).order_by(t.day)
+    )
+    if names is not None:
+        query = query.join(domains, domains.c.id == t.domain_id).where(domains.c.name.in_(names))
+    return [Totals(row[0], *(int(n) for n in row[1:])) for row in await tx.execute(query)]
+
+
+async def domain_names(tx: Tx, member_id: int) -> dict[int, str]:
+    """The names of a member's domains by id, those that are gone included."""
+    query = select(domains.c.id, domains.c.name).where(domains.c.member_id == member_id)
+    return {row[0]: row[1] for row in await tx.execute(query)}

@@ -1,0 +1,133 @@
+"""POST /v1/send/batch: many messages in one request, a result for each in order; one's fault is not another's.
+
+With an Idempotency-Key the whole batch is one transaction, so that its answer and its messages exist together or not
+at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from relay.base.storage import Tx
+from relay.base.web import dumps, reject
+from relay.intake import Accepted
+from relay.intake.submission import Built
+from relay.replies import Refused, Verdict
+from relay.sendapi.answers import Answer, refused, sent
+from relay.sendapi.door import Caller
+from relay.sendapi.idempotency import Slot, once
+from relay.sendapi.models import BatchRequest, read
+from relay.sendapi.send import Draft, Sender, parsed, uploaded
+
+_AT_ONCE = 8
+
+
+@dataclass(slots=True)
+class _Item:
+    """One message on its way: `answer` once it is known."""
+
+    draft: Draft | None = None
+    built: Built | None = None
+    answer: Answer | None = None
+
+
+def batch_route(sender: Sender) -> web.RouteDef:
+    """POST /v1/send/batch."""
+
+    async def send_batch(request: web.Request) -> web.Response:
+        caller = sender.door.caller(request, "send")
+        async with uploaded(sender.services, request, "application/json") as body:
+
+            async def work(slot: Slot | None) -> Answer:
+                values = _messages(sender, await parsed(sender.services, body))
+                batch = _Batch(sender, caller)
+                return await (batch.apart(values) if slot is None else batch.together(values, slot))
+
+            return (await once(sender.services, request, caller, body, work)).response()
+
+    return web.post("/v1/send/batch", send_batch)
+
+
+def _messages(sender: Sender, value: object) -> list[Any]:
+    """The messages of `{"messages": […]}` or of a bare array."""
+    messages = value if isinstance(value, list) else read(BatchRequest, value).messages
+    limit = sender.services.config.http.max_batch
+    if not 0 < len(messages) <= limit:
+        reject(f"messages: 1 to {limit} are taken at once", field="messages")
+    return messages
+
+
+class _Batch:
+    def __init__(self, sender: Sender, caller: Caller) -> None:
+        self._sender, self._caller = sender, caller
+        self._services = sender.services
+
+    async def apart(self, values: list[Any]) -> Answer:
+        """Each message by itself, some at once; they share commits with everybody else."""
+        turns = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(value: Any) -> Answer:
+            async with turns:
+                try:
+                    return await self._sender.send(self._caller, value)
+                except Refused as e:
+                    return self._refused(e)
+
+        return _results(await asyncio.gather(*(one(value) for value in values)))
+
+    async def together(self, values: list[Any], slot: Slot) -> Answer:
+        """All messages and the kept answer in one transaction."""
+        items = [await self._prepared(value) for value in values]
+
+        async def do(tx: Tx) -> Answer:
+            answers = [item.answer or await self._written(tx, item) for item in items]
+            answer = _results(answers)
+            if any(item.built for item in items):
+                await slot.keep(tx, answer)
+            return answer
+
+        return await self._services.storage.write(do)
+
+    async def _prepared(self, value: Any) -> _Item:
+        item = _Item()
+        try:
+            item.draft = await self._sender.draft(self._caller, value)
+        except Refused as e:
+            item.answer = self._refused(e)
+            return item
+        if not item.draft.submission.recipients:
+            item.answer = sent([], item.draft.rejected, None, self._services.config.server.public_url)
+            return item
+        built = await self._services.intake.prepare(item.draft.submission)
+        if isinstance(built, Verdict):
+            item.answer = await self._not_accepted(item.draft, built)
+        else:
+            item.built = built
+        return item
+
+    async def _written(self, tx: Tx, item: _Item) -> Answer:
+        assert item.draft is not None
+        assert item.built is not None
+        result = await self._services.intake.write(tx, item.built)
+        if isinstance(result, Accepted):
+            return self._sender.accepted(self._caller, item.draft, result)
+        return await self._not_accepted(item.draft, result)
+
+    async def _not_accepted(self, draft: Draft, verdict: Verdict) -> Answer:
+        try:
+            return await self._sender.not_accepted(self._caller, draft, verdict)
+        except Refused as e:
+            return self._refused(e)
+
+    def _refused(self, error: Refused) -> Answer:
+        return refused(error, self._services.config, self._services.clock)
+
+
+def _results(answers: list[Answer]) -> Answer:
+    """One 200 with every answer's status and body."""
+    return Answer(200, dumps({"results": [{"status": a.status, **json.loads(a.text)} for a in answers]}))

@@ -1,0 +1,97 @@
+"""GET /member/status and /member/deliverability: the member's own standing, readable while suspended too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from relay import warming
+from relay.base.clock import DAY, iso, utc_day
+from relay.base.config import Tier
+from relay.base.storage import allowances, reports
+from relay.base.web import answer
+from relay.directory import DomainEntry, MemberEntry
+from relay.replies import NOT_FOUND, Refused
+from relay.sendapi.door import Caller, query
+from relay.sendapi.send import Sender
+
+DAYS = 14
+
+
+class Member:
+    """The handlers."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._services, self._door = sender.services, sender.door
+
+    def routes(self) -> list[web.RouteDef]:
+        """The two routes."""
+        return [web.get("/member/status", self.status), web.get("/member/deliverability", self.deliverability)]
+
+    async def status(self, request: web.Request) -> web.Response:
+        """Handle, DID, status and reason, and of each domain the tier with what is used and left."""
+        query(request)
+        member, domains, _ = self._who(request)
+        now = self._services.clock.now()
+        async with self._services.storage.read() as tx:
+            spent = await allowances.entries(tx, [d.id for d in domains], now - DAY) if domains else {}
+        told = [_window(d, self._tier(d, now), warming.used(spent.get(d.id, []), now)) for d in domains]
+        return answer(
+            {"handle": member.handle, "did": member.did, "status": member.status, "reason": member.reason,
+             "domains": told, "labels": []}
+        )
+
+    async def deliverability(self, request: web.Request) -> web.Response:
+        """Sums of 14 UTC days, today the last one. `sent` counts accepted recipients; bounces are a share of it."""
+        query(request)
+        member, domains, names = self._who(request)
+        now = self._services.clock.now()
+        days = [utc_day(now - back * DAY) for back in reversed(range(DAYS))]
+        async with self._services.storage.read() as tx:
+            found = {t.day: t for t in await reports.daily(tx, member.id, days[0], names=names)}
+        sends = [found[day].accepted if day in found else 0 for day in days]
+        sent, bounced = sum(sends), sum(t.bounced for t in found.values())
+        tiers = [self._tier(d, now) for d in domains]
+        return answer(
+            {
+                "did": member.did, "status": member.status, "sent_14d": sent, "bounced_14d": bounced,
+                "complaints_14d": sum(t.complaints for t in found.values()),
+                "bounce_rate": round(min(1.0, bounced / sent), 4) if sent else 0.0, "daily_sends": sends,
+                # null: at least one domain has no limit.
+                "hourly_limit": _sum([t.per_hour if t else None for t in tiers]),
+                "daily_limit": _sum([t.per_day if t else None for t in tiers]), "labels": [],
+            }
+        )
+
+    def _who(self, request: web.Request) -> tuple[MemberEntry, list[DomainEntry], frozenset[str] | None]:
+        """The member, the verified domains, and the names that the key is limited to."""
+        found = self._door.caller_or_suspended(request, "read")
+        directory = self._services.directory
+        member = directory.member(found.login.member_id if isinstance(found, Caller) else found)
+        if member is None:
+            raise Refused(NOT_FOUND)
+        if isinstance(found, Caller):
+            return member, directory.domains_of(found.login), found.login.domains
+        return member, [], None
+
+    def _tier(self, domain: DomainEntry, now: float) -> Tier | None:
+        return warming.tier_of(domain.tier, domain.first_verified_at, self._services.config.warming.tiers, now)
+
+
+def _window(domain: DomainEntry, tier: Tier | None, used: tuple[int, int]) -> dict[str, Any]:
+    hour, day = used
+    first = domain.first_verified_at
+    return {
+        "domain": domain.name, "tier": tier.name if tier else warming.UNLIMITED,
+        "verifiedAt": iso(first) if first is not None else None,
+        "hour": _used(hour, tier.per_hour if tier else None), "day": _used(day, tier.per_day if tier else None),
+    }
+
+
+def _used(used: int, limit: int | None) -> dict[str, int | None]:
+    return {"limit": limit, "used": used, "left": max(0, limit - used) if limit is not None else None}
+
+
+def _sum(limits: list[int | None]) -> int | None:
+    return None if any(limit is None for limit in limits) else sum(limit or 0 for limit in limits)

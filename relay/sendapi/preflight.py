@@ -1,0 +1,61 @@
+"""POST /v1/preflight: the body of send, every gate's answer, nothing sent.
+
+The gates are asked through the same calls as sending; one that refuses doesn't hide what can be said of the others.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from relay.base.web import answer
+from relay.intake import Gate
+from relay.replies import FROM_MISMATCH, Refused
+from relay.sendapi.door import Caller, Door, SendServices
+from relay.sendapi.send import Sender, parsed, uploaded
+
+
+def preflight_route(services: SendServices) -> web.RouteDef:
+    """POST /v1/preflight."""
+    door = Door(services, records=False)
+    sender = Sender(services, door, asks=True)
+
+    async def preflight(request: web.Request) -> web.Response:
+        caller = door.caller(request, "send")
+        async with uploaded(services, request, "application/json") as body:
+            gates = await _ask(sender, caller, await parsed(services, body))
+        return answer({"ok": all(gate["verdict"] != "refused" for gate in gates), "gates": gates})
+
+    return web.post("/v1/preflight", preflight)
+
+
+async def _ask(sender: Sender, caller: Caller, value: object) -> list[dict[str, Any]]:
+    """Every gate, in the order in which a message meets them. Raises Refused for what has no gates: bad requests."""
+    services, login = sender.services, caller.login
+    public_url = services.config.server.public_url
+    gates = [Gate("login", None, {"handle": login.handle, "did": login.did, "scopes": sorted(login.scopes)})]
+    try:
+        draft = await sender.draft(caller, value)
+    except Refused as e:
+        if e.verdict.reply is not FROM_MISMATCH:
+            raise
+        gates.append(Gate("from", e.verdict))
+        return [_of(gate, public_url) for gate in gates]
+    gates += [Gate("recipient", verdict, {"recipient": text}) for text, verdict in draft.rejected]
+    gates += await services.intake.preflight(draft.submission)
+    return [_of(gate, public_url) for gate in gates]
+
+
+def _of(gate: Gate, public_url: str) -> dict[str, Any]:
+    """`passed`, `advice` or `refused`, what the gate looked at, and the refusal that sending would get."""
+    verdict = gate.verdict
+    told: dict[str, Any] = {
+        "gate": gate.name, "verdict": "refused" if verdict else ("advice" if gate.advice else "passed"),
+        "evidence": gate.evidence,
+    }
+    if gate.advice:
+        told["advice"] = gate.advice
+    if verdict is not None:
+        told |= verdict.json(public_url) | {"status": verdict.reply.http}
+    return told

@@ -1,0 +1,735 @@
+"""The HTTP door as a member meets it: a real server, real policy and intake, a real database."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import email
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from aiohttp import ClientSession
+from yarl import URL
+
+from relay.base.clock import DAY, iso
+from relay.base.storage import mail
+from relay.base.web import Listener, application, openapi_route
+from relay.outcome import Outcome
+from relay.replies import QUEUE_FULL, UNAVAILABLE, Verdict
+from relay.sendapi import SendServices, openapi_paths, routes
+from tests.kit.storage import make_config
+from tests.kit.world import MemberAt, World, letter
+
+
+@dataclass
+class Door:
+    """The running door with one member behind it."""
+
+    world: World
+    http: ClientSession
+    base: str
+    alice: MemberAt
+    services: SendServices
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        key: str | None = None,
+        headers: dict[str, str] | None = None,
+        raw: bytes | None = None,
+    ) -> tuple[int, Any]:
+        status, text, _ = await self.full(method, path, body, key=key, headers=headers, raw=raw)
+        return status, json.loads(text)
+
+    async def full(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        key: str | None = None,
+        headers: dict[str, str] | None = None,
+        raw: bytes | None = None,
+    ) -> tuple[int, str, Any]:
+        sent = {"Authorization": f"Bearer {self.alice.key if key is None else key}"} | (headers or {})
+        if key == "":
+            del sent["Authorization"]
+        if body is not None:
+            raw = json.dumps(body).encode()
+            sent.setdefault("Content-Type", "application/json")
+        async with self.http.request(method, URL(self.base + path, encoded=True), data=raw, headers=sent) as response:
+            return response.status, await response.text(), response.headers
+
+    async def raw_of(self, message_id: int) -> bytes:
+        """The octets that would leave for a recipient."""
+        async with self.world.storage.read() as tx:
+            found = await mail.bytes_of(tx, [(message_id, await self._message(message_id))])
+        return b"".join(found[message_id])
+
+    async def _message(self, recipient_id: int) -> int:
+        ready = await self.world.queue.claim(100, {})
+        for r in ready:
+            await self.world.queue.release(r.due)
+        return next(r.due.message_id for r in ready if r.due.id == recipient_id)
+
+
+@pytest.fixture
+async def door(tmp_path: Path) -> AsyncIterator[Door]:
+    config = make_config(tmp_path, submission={"max_recipients": 10, "max_message_bytes": 300_000})
+    world = await World.make(config)
+    services = SendServices(
+        config=config,
+        clock=world.clock,
+        storage=world.storage,
+        directory=world.directory,
+        policy=world.policy,
+        intake=world.intake,
+        refusals=world.refusals,
+        queue=world.queue,
+        handoff=world.handoff,
+    )
+    document = openapi_route([openapi_paths()], public_url=config.server.public_url, version="1")
+    app = application(config, world.clock, world.storage, routes=[*routes(services), document])
+    listener = Listener(app, config, ["127.0.0.1:0"])
+    await listener.start()
+    alice = await world.member("alice")
+    await world.domain(alice, "example.test")
+    async with ClientSession() as http:
+        yield Door(world, http, f"http://127.0.0.1:{listener.ports[0]}", alice, services)
+    await listener.stop()
+    await world.close()
+
+
+async def later(door: Door, seconds: float) -> None:
+    """Time passes."""
+    door.world.clock.move(seconds)  # type: ignore[attr-defined]
+    await door.world.directory.refresh()
+
+
+def message(**more: Any) -> dict[str, Any]:
+    made = {"from": "News <news@example.test>", "to": "bob@sink.test", "subject": "Hello", "text": "Hi"} | more
+    return {k: v for k, v in made.items() if v is not ...}
+
+
+async def suppress(door: Door, address: str, reason: str = "unsubscribe") -> None:
+    await door.world.suppressions.add(door.alice.id, address, reason)
+
+
+async def test_a_message_is_accepted_signed_and_on_disk(door: Door) -> None:
+    status, got = await door.ask(
+        "POST",
+        "/v1/send",
+        message(
+            to=["Bob <bob@sink.test>", "BOB@sink.test", "bob@SINK.test"], cc="carol@sink.test", bcc=["dan@sink.test"]
+        ),
+    )
+    assert status == 200
+    assert set(got) == {"accepted", "rejected", "id"}
+    assert [a["recipient"] for a in got["accepted"]] == [
+        "bob@sink.test",
+        "BOB@sink.test",
+        "carol@sink.test",
+        "dan@sink.test",
+    ]
+    assert all(isinstance(a["messageId"], int) for a in got["accepted"])
+    assert len({a["messageId"] for a in got["accepted"]}) == 4
+    raw = await door.raw_of(got["accepted"][0]["messageId"])
+    read = email.message_from_bytes(raw)
+    assert raw.count(b"DKIM-Signature:") == 2
+    assert (read["From"], read["Cc"], read["X-Posthouse-Message"]) == (
+        "News <news@example.test>",
+        "carol@sink.test",
+        got["id"],
+    )
+    assert b"dan@" not in raw
+
+
+async def test_the_door_speaks_of_credentials_as_smtp_does(door: Door) -> None:
+    body = message()
+    assert (await door.ask("POST", "/v1/send", body, key=""))[1]["code"] == "AUTH_REQUIRED"
+    status, text, headers = await door.full("POST", "/v1/send", body, key=door.alice.key[:-1] + "x")
+    assert (status, json.loads(text)["code"]) == (401, "AUTH_FAILED")
+    assert "Bearer" in headers["WWW-Authenticate"]
+    for name in ("X-Posthouse-DID", "X-Atmos-DID"):
+        assert (await door.ask("POST", "/v1/send", body, headers={name: "nonsense"}))[1]["code"] == "INVALID_DID"
+        assert (await door.ask("POST", "/v1/send", body, headers={name: "did:web:x.test"}))[0] == 401
+        assert (await door.ask("POST", "/v1/send", body, headers={name: door.alice.did.upper()}))[0] == 200
+    assert (await door.ask("POST", "/v1/send?did=did:plc:short", body))[1]["code"] == "INVALID_DID"
+    both = {"X-Posthouse-DID": door.alice.did, "X-Atmos-DID": "did:web:x.test"}
+    assert (await door.ask("POST", "/v1/send", body, headers=both))[1]["code"] == "INVALID_DID"
+    await door.world.change("api_keys", door.alice.key_id, scopes=["read"])
+    await door.world.directory.refresh()
+    assert (await door.ask("POST", "/v1/send", body))[1]["code"] == "FORBIDDEN"
+
+
+async def test_a_stranger_uploads_nothing(door: Door) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(door.base.rpartition(":")[2]))
+    writer.write(
+        b"POST /v1/send HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 9999999\r\n\r\n"
+    )
+    assert b" 400 " in await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_suspended_member_sends_nothing_but_sees_why(door: Door) -> None:
+    await door.world.change("members", door.alice.id, status="suspended", reason="too many complaints")
+    await door.world.directory.refresh()
+    status, got = await door.ask("POST", "/v1/send", message())
+    assert (status, got["code"]) == (403, "MEMBER_SUSPENDED")
+    assert "too many complaints" in got["error"]
+    assert got["detail"]["url"].endswith("/r/" + got["detail"]["reference"])
+    for path in ("/member/status", "/member/deliverability"):
+        assert (await door.ask("GET", path))[1]["status"] == "suspended"
+
+
+@pytest.mark.parametrize(
+    ("sender", "code"),
+    [
+        ("x@other.test", "DOMAIN_MISMATCH"),
+        ("x@sub.example.test", "DOMAIN_MISMATCH"),
+        ("x@test", "DOMAIN_MISMATCH"),
+        ("a@example.test, b@example.test", "FROM_MISMATCH"),
+        ("nonsense", "FROM_MISMATCH"),
+        ('"x@other.test" <a@example.test>', "FROM_MISMATCH"),
+        ("a@example.test <x@other.test>", "FROM_MISMATCH"),
+        ("List: a@example.test;", "FROM_MISMATCH"),
+        ("", "FROM_MISMATCH"),
+    ],
+)
+async def test_only_ones_own_verified_domains_may_be_named(door: Door, sender: str, code: str) -> None:
+    status, got = await door.ask("POST", "/v1/send", message(**{"from": sender}))
+    assert (status, got["code"]) == (403, code)
+    assert got["detail"]["reference"]
+    assert (await door.ask("POST", "/v1/send", message(**{"from": "A <a@EXAMPLE.test>"})))[0] == 200
+
+
+async def test_without_a_sender_the_only_domain_serves(door: Door) -> None:
+    status, got = await door.ask("POST", "/v1/send", message(**{"from": ...}))
+    assert status == 200
+    _, told = await door.ask("GET", f"/v1/messages/{got['id']}")
+    assert told["from"] == "noreply@example.test"
+    await door.world.domain(door.alice, "second.test")
+    status, got = await door.ask("POST", "/v1/send", message(**{"from": ...}))
+    assert (status, got["code"], got["detail"]["field"]) == (400, "INVALID_REQUEST", "from")
+
+
+async def test_recipients_are_refused_one_by_one(door: Door) -> None:
+    await suppress(door, "gone@sink.test")
+    to = ["bob@sink.test", "gone@sink.test", "nonsense", "a b@sink.test", "x@[127.0.0.1]", "Gone <GONE+tag@Sink.Test>"]
+    status, got = await door.ask("POST", "/v1/send", message(to=to))
+    assert status == 200
+    assert [a["recipient"] for a in got["accepted"]] == ["bob@sink.test"]
+    assert sorted((r["recipient"], r["code"]) for r in got["rejected"]) == [
+        ("GONE+tag@sink.test", "SUPPRESSED"),
+        ("a b@sink.test", "INVALID_RECIPIENT"),
+        ("gone@sink.test", "SUPPRESSED"),
+        ("nonsense", "INVALID_RECIPIENT"),
+        ("x@[127.0.0.1]", "INVALID_RECIPIENT"),
+    ]
+    assert all(r["reason"] for r in got["rejected"])
+    status, got = await door.ask("POST", "/v1/send", message(to="gone@sink.test"))
+    assert (status, got["accepted"], got["id"]) == (200, [], None)
+
+
+async def test_a_login_link_passes_an_unsubscribe_but_no_complaint(door: Door) -> None:
+    await suppress(door, "left@sink.test")
+    await suppress(door, "angry@sink.test", "complaint")
+    to = ["left@sink.test", "angry@sink.test"]
+    _, got = await door.ask("POST", "/v1/send", message(to=to, category="login-link"))
+    assert [a["recipient"] for a in got["accepted"]] == ["left@sink.test"]
+    _, got = await door.ask("POST", "/v1/send", message(to=to, category="transactional"))
+    assert got["accepted"] == []
+
+
+async def test_bulk_gets_unsubscribe_headers_and_transactional_none(door: Door) -> None:
+    for category, there in (("bulk", True), (..., True), ("transactional", False), ("mfa-otp", False)):
+        _, got = await door.ask("POST", "/v1/send", message(category=category))
+        raw = await door.raw_of(got["accepted"][0]["messageId"])
+        assert (b"List-Unsubscribe-Post:" in raw) is there, category
+
+
+async def test_limits_refuse_the_whole_request(door: Door) -> None:
+    many = [f"r{i}@sink.test" for i in range(11)]
+    status, got = await door.ask("POST", "/v1/send", message(to=many[:6], bcc=many[6:]))
+    assert (status, got["code"]) == (422, "TOO_MANY_RECIPIENTS")
+    status, got = await door.ask("POST", "/v1/send", message(text="x" * 400_000))
+    assert (status, got["code"]) == (413, "TOO_LARGE")
+    file = base64.b64encode(b"x" * 280_000).decode()
+    status, got = await door.ask("POST", "/v1/send", message(attachments=[{"filename": "f", "content": file}]))
+    assert (status, got["code"]) == (413, "TOO_LARGE")
+
+
+async def test_warming_is_429_for_the_whole_and_says_when(door: Door) -> None:
+    await door.world.domain(door.alice, "young.test", tier="week 1")
+    body = message(**{"from": "a@young.test", "to": [f"r{i}@sink.test" for i in range(3)]})
+    assert (await door.ask("POST", "/v1/send", body))[0] == 200
+    await later(door, 600)
+    status, text, headers = await door.full("POST", "/v1/send", body)
+    got = json.loads(text)
+    assert (status, got["code"]) == (429, "RATE_LIMITED")
+    assert headers["Retry-After"] == "3000"
+    assert got["detail"]["tier"] == "week 1"
+    _, told = await door.ask("GET", "/member/status")
+    young = next(d for d in told["domains"] if d["domain"] == "young.test")
+    assert young["hour"] == {"limit": 5, "used": 3, "left": 2}
+    # What was refused spent nothing: the two that are left still go.
+    assert (await door.ask("POST", "/v1/send", body | {"to": ["a@sink.test", "b@sink.test"]}))[0] == 200
+    assert (await door.ask("POST", "/v1/send", body | {"to": "c@sink.test"}))[0] == 429
+
+
+@pytest.mark.parametrize(("verdict", "status"), [(Verdict(QUEUE_FULL), 503), (Verdict(UNAVAILABLE), 503)])
+async def test_our_own_troubles_ask_to_come_back(
+    door: Door, verdict: Verdict, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: Any) -> Verdict:
+        return verdict
+
+    with monkeypatch.context() as patched:
+        patched.setattr(door.world.intake, "accept", full)
+        got, text, headers = await door.full("POST", "/v1/send", message(), headers={"Idempotency-Key": "k"})
+        assert (got, json.loads(text)["code"]) == (status, verdict.reply.code)
+        assert int(headers["Retry-After"]) > 0
+    # The key is free: the same request goes through now.
+    assert (await door.ask("POST", "/v1/send", message(), headers={"Idempotency-Key": "k"}))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (b"", 400),
+        (b"[]", 400),
+        (b"null", 400),
+        (b'"x"', 400),
+        (b"{", 400),
+        (b'{"to":"a","to":"b"}', 400),
+        (b"[" * 100_000, 400),
+        (b'{"subject":NaN}', 400),
+        (b'{"subject":"\\ud800"}', 400),
+        (b'{"from":"a@example.test","bogus":1}', 400),
+        (b"\xff", 400),
+    ],
+)
+async def test_a_malformed_body_is_named_and_never_a_crash(door: Door, raw: bytes, status: int) -> None:
+    for path in ("/v1/send", "/v1/send/batch", "/v1/preflight"):
+        got, told = await door.ask("POST", path, raw=raw, headers={"Content-Type": "application/json"})
+        assert (got, told["code"]) == (status, "INVALID_REQUEST")
+
+
+async def test_injection_never_reaches_a_header(door: Door) -> None:
+    evil = "x\r\nBcc: evil@evil.test"
+    for more in (
+        {"subject": evil},
+        {"from": f"{evil} <a@example.test>"},
+        {"to": f"{evil} <b@sink.test>"},
+        {"tags": [evil]},
+        {"metadata": {"k": evil}},
+        {"metadata": {evil: "v"}},
+        {"headers": {"X-A": evil}},
+        {"replyTo": evil},
+        {"to": "bob@sink.test\r\nRCPT TO:<e@evil.test>"},
+    ):
+        status, got = await door.ask("POST", "/v1/send", message(**more))
+        assert (status, got["code"]) == (422, "INVALID_MESSAGE"), more
+
+
+# -- scheduling --------------------------------------------------------------------------------------------------
+
+
+async def test_a_scheduled_message_waits_and_can_be_cancelled(door: Door) -> None:
+    at = door.world.clock.now() + DAY
+    for send_at in (at, iso(at), iso(at).replace("Z", "+00:00")):
+        status, got = await door.ask("POST", "/v1/send", message(sendAt=send_at))
+        assert status == 200
+        _, told = await door.ask("GET", f"/v1/messages/{got['id']}")
+        assert (told["recipients"][0]["status"], told["recipients"][0]["nextAttemptAt"]) == ("queued", iso(at))
+        status, told = await door.ask("POST", f"/v1/messages/{got['id']}/cancel")
+        assert (status, told["recipients"][0]["status"]) == (200, "cancelled")
+        status, told = await door.ask("POST", f"/v1/messages/{got['id']}/cancel")
+        assert (status, told["code"]) == (409, "CONFLICT")
+
+
+@pytest.mark.parametrize(
+    "send_at", ["tomorrow", "2026-13-01T00:00:00Z", "2026-05-01", "2026-05-01T00:00:00", 1e15, "", []]
+)
+async def test_a_time_that_cannot_be_meant_is_refused(door: Door, send_at: Any) -> None:
+    status, got = await door.ask("POST", "/v1/send", message(sendAt=send_at))
+    assert (status, got["detail"]["field"]) == (400, "sendAt")
+
+
+async def test_thirty_days_is_the_furthest_and_the_past_is_now(door: Door) -> None:
+    now = door.world.clock.now()
+    assert (await door.ask("POST", "/v1/send", message(sendAt=now + 31 * DAY)))[0] == 400
+    for past in (0, -1, now - 5, "1999-12-31T23:59:59Z"):
+        _, got = await door.ask("POST", "/v1/send", message(sendAt=past))
+        _, told = await door.ask("GET", f"/v1/messages/{got['id']}")
+        assert told["recipients"][0]["nextAttemptAt"] == iso(now)
+
+
+# -- idempotency -------------------------------------------------------------------------------------------------
+
+
+async def count_recipients(door: Door) -> int:
+    _, got = await door.ask("GET", "/v1/messages?limit=200")
+    return len(got["messages"])
+
+
+async def test_a_repeat_gets_the_first_answer_byte_for_byte(door: Door) -> None:
+    headers = {"Idempotency-Key": "order-1"}
+    first = await door.full("POST", "/v1/send", message(), headers=headers)
+    again = await door.full("POST", "/v1/send", message(), headers=headers)
+    assert first[:2] == again[:2]
+    assert again[2]["Idempotent-Replayed"] == "true"
+    assert await count_recipients(door) == 1
+    status, got = await door.ask("POST", "/v1/send", message(subject="Other"), headers=headers)
+    assert (status, got["code"]) == (409, "IDEMPOTENCY_CONFLICT")
+    refused = [await door.full("POST", "/v1/send", message(bogus=1), headers={"Idempotency-Key": "b"}) for _ in "12"]
+    assert refused[0][:2] == refused[1][:2]
+    assert refused[0][0] == 400
+    await later(door, 25 * 3600)
+    assert (await door.ask("POST", "/v1/send", message(subject="Other"), headers=headers))[0] == 200
+
+
+async def test_twenty_at_once_with_one_key_send_once(door: Door) -> None:
+    answers = await asyncio.gather(
+        *(door.ask("POST", "/v1/send", message(), headers={"Idempotency-Key": "race"}) for _ in range(20))
+    )
+    assert {status for status, _ in answers} <= {200, 409}
+    assert {got["code"] for status, got in answers if status == 409} <= {"REQUEST_IN_PROGRESS"}
+    assert len({got["id"] for status, got in answers if status == 200}) == 1
+    assert await count_recipients(door) == 1
+
+
+async def test_keys_of_two_members_are_apart(door: Door) -> None:
+    bob = await door.world.member("bob")
+    await door.world.domain(bob, "bob.test")
+    headers = {"Idempotency-Key": "same"}
+    assert (await door.ask("POST", "/v1/send", message(), headers=headers))[0] == 200
+    body = message(**{"from": "b@bob.test"})
+    assert (await door.ask("POST", "/v1/send", body, headers=headers, key=bob.key))[0] == 200
+
+
+async def test_a_key_whose_request_died_is_free_after_minutes(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    never = asyncio.Event()
+
+    async def dies(*_: Any) -> Verdict:
+        await never.wait()
+        raise AssertionError
+
+    headers = {"Idempotency-Key": "crash"}
+    with monkeypatch.context() as patched:
+        patched.setattr(door.world.intake, "accept", dies)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(door.ask("POST", "/v1/send", message(), headers=headers), 0.3)
+    status, got = await door.ask("POST", "/v1/send", message(), headers=headers)
+    assert (status, got["code"]) == (409, "REQUEST_IN_PROGRESS")
+    await later(door, 301)
+    status, got = await door.ask("POST", "/v1/send", message(), headers=headers)
+    assert status == 200
+    # The first request wakes up after all, finds its key taken over, and writes nothing.
+    never.set()
+    assert (await door.ask("POST", "/v1/send", message(), headers=headers))[1] == got
+    assert await count_recipients(door) == 1
+
+
+async def test_a_sleeper_whose_key_was_taken_over_writes_nothing(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    reached, wake, real = asyncio.Event(), asyncio.Event(), door.world.intake.accept
+
+    async def slow(submission: Any) -> Any:
+        reached.set()
+        await wake.wait()
+        return await real(submission)
+
+    headers = {"Idempotency-Key": "slow"}
+    with monkeypatch.context() as patched:
+        patched.setattr(door.world.intake, "accept", slow)
+        sleeper = asyncio.create_task(door.ask("POST", "/v1/send", message(), headers=headers))
+        await reached.wait()
+    await later(door, 301)
+    status, got = await door.ask("POST", "/v1/send", message(), headers=headers)
+    assert status == 200
+    wake.set()
+    assert (await sleeper)[0] == 500
+    assert (await door.ask("POST", "/v1/send", message(), headers=headers))[1] == got
+    assert await count_recipients(door) == 1
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256])
+async def test_an_unreadable_key_is_refused(door: Door, key: str) -> None:
+    assert (await door.ask("POST", "/v1/send", message(), headers={"Idempotency-Key": key}))[0] == 400
+
+
+async def test_a_client_that_hangs_up_does_not_undo_its_message(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    reached, go, real = asyncio.Event(), asyncio.Event(), door.world.intake.accept
+    done = asyncio.Event()
+
+    async def slow(submission: Any) -> Any:
+        reached.set()
+        await go.wait()
+        try:
+            return await real(submission)
+        finally:
+            done.set()
+
+    monkeypatch.setattr(door.world.intake, "accept", slow)
+    task = asyncio.create_task(door.ask("POST", "/v1/send", message()))
+    await reached.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    go.set()
+    await done.wait()
+    assert await count_recipients(door) == 1
+
+
+# -- batch, raw, preflight ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "batch"}])
+async def test_a_batch_has_a_result_each(door: Door, headers: dict[str, str]) -> None:
+    await suppress(door, "gone@sink.test")
+    body = {
+        "messages": [
+            message(),
+            message(bogus=1),
+            message(**{"from": "x@other.test"}),
+            message(to="gone@sink.test"),
+            message(subject="Last"),
+            5,
+        ]
+    }
+    first = await door.full("POST", "/v1/send/batch", body, headers=headers)
+    got = json.loads(first[1])["results"] if first[0] == 200 else first
+    assert first[0] == 400 if isinstance(got, tuple) else True
+    body["messages"].pop()
+    headers = {k: v + "2" for k, v in headers.items()}
+    first = await door.full("POST", "/v1/send/batch", body, headers=headers)
+    results = json.loads(first[1])["results"]
+    assert [r["status"] for r in results] == [200, 400, 403, 200, 200]
+    assert [r.get("code") for r in results] == [None, "INVALID_REQUEST", "DOMAIN_MISMATCH", None, None]
+    assert results[3]["rejected"][0]["code"] == "SUPPRESSED"
+    assert await count_recipients(door) == 2
+    if headers:
+        again = await door.full("POST", "/v1/send/batch", body, headers=headers)
+        assert again[:2] == first[:2]
+        assert await count_recipients(door) == 2
+
+
+async def test_a_batch_is_bounded(door: Door) -> None:
+    for body in ({"messages": []}, {"messages": [message()] * 101}, {"messages": message()}, {}):
+        assert (await door.ask("POST", "/v1/send/batch", body))[0] == 400
+    status, got = await door.ask("POST", "/v1/send/batch", [message(), message()])
+    assert (status, len(got["results"])) == (200, 2)
+
+
+RFC822 = {"Content-Type": "message/rfc822"}
+
+
+async def test_a_raw_message_keeps_its_bytes(door: Door) -> None:
+    raw = letter("news@example.test", body="Grüße\r\n".encode())
+    path = "/v1/send/raw?from=bounce@example.test&to=bob@sink.test&to=carol@sink.test&tag=t1"
+    status, got = await door.ask("POST", path, raw=raw, headers=RFC822)
+    assert (status, len(got["accepted"])) == (200, 2)
+    assert (await door.raw_of(got["accepted"][0]["messageId"])).endswith(raw.partition(b"\r\n\r\n")[2])
+    headers = RFC822 | {"X-Envelope-From": "bounce@example.test", "X-Envelope-To": "bob@sink.test, nonsense"}
+    status, got = await door.ask("POST", "/v1/send/raw", raw=raw, headers=headers)
+    assert (status, [r["code"] for r in got["rejected"]]) == (200, ["INVALID_RECIPIENT"])
+
+
+@pytest.mark.parametrize(
+    ("path", "raw", "status", "code"),
+    [
+        ("?from=a@example.test&to=b@sink.test", letter().replace(b"\r\n", b"\n"), 422, "INVALID_MESSAGE"),
+        ("?from=a@example.test&to=b@sink.test", letter() + b"\x00", 422, "INVALID_MESSAGE"),
+        ("?from=a@example.test&to=b@sink.test", letter("x@other.test"), 403, "FROM_MISMATCH"),
+        ("?from=a@example.test&to=b@sink.test", b"From: a@example.test\r\n" + letter(), 403, "FROM_MISMATCH"),
+        ("?from=a@example.test&to=b@sink.test", letter(body=b"x" * 4000), 422, "INVALID_MESSAGE"),
+        ("?from=a@example.test&to=b@sink.test", letter(body=b"x\r\n" * 120_000), 413, "TOO_LARGE"),
+        ("?from=a@other.test&to=b@sink.test", letter(), 403, "DOMAIN_MISMATCH"),
+        ("?from=<>&to=b@sink.test", letter(), 422, "INVALID_REQUEST"),
+        ("?to=b@sink.test", letter(), 400, "INVALID_REQUEST"),
+        ("?from=a@example.test", letter(), 400, "INVALID_REQUEST"),
+        ("?from=a@example.test&to=b@sink.test&bogus=1", letter(), 400, "INVALID_REQUEST"),
+        ("?from=a@example.test&from=a@example.test&to=b@sink.test", letter(), 400, "INVALID_REQUEST"),
+        ("?from=a@example.test&to=b@sink.test&category=spam", letter(), 400, "INVALID_REQUEST"),
+    ],
+)
+async def test_a_raw_message_is_judged_like_one_by_smtp(
+    door: Door, path: str, raw: bytes, status: int, code: str
+) -> None:
+    got, told = await door.ask("POST", f"/v1/send/raw{path}", raw=raw, headers=RFC822)
+    assert (got, told["code"]) == (status, code)
+
+
+async def test_preflight_tells_every_gate_and_sends_nothing(door: Door) -> None:
+    await suppress(door, "gone@sink.test")
+    status, got = await door.ask("POST", "/v1/preflight", message())
+    assert (status, got["ok"]) == (200, True)
+    names = [g["gate"] for g in got["gates"]]
+    assert names[:4] == ["login", "sender", "format", "from"]
+    assert {"recipient", "warming", "signing"} <= set(names)
+    _, got = await door.ask("POST", "/v1/preflight", message(to=["bob@sink.test", "gone@sink.test", "bad"]))
+    refused = {g["evidence"]["recipient"]: g["code"] for g in got["gates"] if g["verdict"] == "refused"}
+    assert (got["ok"], refused) == (False, {"gone@sink.test": "SUPPRESSED", "bad": "INVALID_RECIPIENT"})
+    _, got = await door.ask("POST", "/v1/preflight", message(**{"from": "x@other.test"}))
+    assert {g["gate"]: g["verdict"] for g in got["gates"]}["sender"] == "refused"
+    assert (await door.ask("POST", "/v1/preflight", message(bogus=1)))[0] == 400
+    assert await count_recipients(door) == 0
+
+
+# -- status ------------------------------------------------------------------------------------------------------
+
+
+async def deliver(door: Door, **outcome: Any) -> None:
+    """What the network said, to everything that is waiting."""
+    rest = {"enhanced": "2.0.0", "ip": "192.0.2.1", "tls": None, "tls_verified": False, "stage": "data", "scope": None}
+    for ready in await door.world.queue.claim(100, {}):
+        await door.world.queue.settle(ready.due, Outcome(**rest | outcome))
+
+
+async def test_a_message_tells_its_attempts_word_for_word(door: Door) -> None:
+    _, sent = await door.ask(
+        "POST", "/v1/send", message(to=["bob@sink.test", "carol@sink.test"], tags=["t"], metadata={"n": 1})
+    )
+    said = "451 4.7.1 Greylisted, come back"
+    await deliver(
+        door, kind="later", code=451, enhanced="4.7.1", text=said, host="mx.sink.test", ip="192.0.2.1", stage="rcpt"
+    )
+    for name in (sent["id"], str(sent["accepted"][0]["messageId"])):
+        status, got = await door.ask("GET", f"/v1/messages/{name}")
+        assert status == 200
+        first = got["recipients"][0]
+        assert (first["status"], first["reply"], first["attempts"][0]["reply"]) == ("deferred", said, said)
+        assert (first["attempts"][0]["host"], first["attempts"][0]["result"]) == ("mx.sink.test", "later")
+        assert first["nextAttemptAt"] > iso(door.world.clock.now())
+        assert (got["tags"], got["metadata"]) == (["t"], {"n": 1})
+        assert len(got["recipients"]) == (2 if name == sent["id"] else 1)
+    status, got = await door.ask("POST", f"/v1/messages/{sent['accepted'][0]['messageId']}/retry")
+    assert (status, got["recipients"][0]["nextAttemptAt"]) == (200, iso(door.world.clock.now()))
+    assert got["messageIds"] == [sent["accepted"][0]["messageId"]]
+
+
+async def test_the_list_filters_and_pages(door: Door) -> None:
+    for i in range(5):
+        await door.ask("POST", "/v1/send", message(to=f"r{i}@sink.test", subject=f"S{i}"))
+    await deliver(door, kind="delivered", code=250, text="250 ok", host="mx.sink.test")
+    await door.ask("POST", "/v1/send", message(to="R0@sink.test"))
+    seen, cursor = [], ""
+    while True:
+        _, got = await door.ask("GET", f"/v1/messages?limit=2{cursor}")
+        seen += [m["recipient"] for m in got["messages"]]
+        if got["cursor"] is None:
+            break
+        cursor = f"&cursor={got['cursor']}"
+    assert seen == ["R0@sink.test", "r4@sink.test", "r3@sink.test", "r2@sink.test", "r1@sink.test", "r0@sink.test"]
+    for query, expected in (
+        ("status=queued", 1),
+        ("status=sent", 5),
+        ("recipient=r1@SINK.test", 1),
+        ("domain=EXAMPLE.test", 6),
+        ("domain=x.test", 0),
+        (f"since={door.world.clock.now() - 1}", 6),
+        (f"since={iso(door.world.clock.now() + 60)}", 0),
+    ):
+        status, got = await door.ask("GET", f"/v1/messages?{query}")
+        assert (status, len(got["messages"])) == (200, expected), query
+    for query in (
+        "status=x",
+        "recipient=x",
+        "domain=-",
+        "since=x",
+        "cursor=x",
+        "limit=0",
+        "bogus=1",
+        "since=nan",
+        "limit=1&limit=2",
+    ):
+        assert (await door.ask("GET", f"/v1/messages?{query}"))[0] == 400, query
+
+
+async def test_nobody_reads_anothers_mail(door: Door) -> None:
+    _, sent = await door.ask("POST", "/v1/send", message())
+    bob = await door.world.member("bob")
+    names = (sent["id"], sent["accepted"][0]["messageId"])
+    for name in (*names, "0", "99999999999999999999", "nope", "x" * 20, "..%2f", "%00"):
+        for method, path in (("GET", ""), ("POST", "/cancel"), ("POST", "/retry")):
+            status, got = await door.ask(method, f"/v1/messages/{name}{path}", key=bob.key)
+            assert (status, got["code"]) == (404, "NOT_FOUND")
+    assert (await door.ask("GET", "/v1/messages", key=bob.key))[1]["messages"] == []
+    assert (await door.ask("GET", "/v1/events", key=bob.key))[1]["events"] == []
+    assert (await door.ask("GET", f"/v1/messages/{names[0]}"))[0] == 200
+
+
+async def test_a_key_for_one_domain_sees_only_that_ones_mail(door: Door) -> None:
+    await door.world.domain(door.alice, "second.test")
+    _, first = await door.ask("POST", "/v1/send", message())
+    _, second = await door.ask("POST", "/v1/send", message(**{"from": "a@second.test"}))
+    await door.world.change("api_keys", door.alice.key_id, domains=["second.test"])
+    await door.world.directory.refresh()
+    assert [m["id"] for m in (await door.ask("GET", "/v1/messages"))[1]["messages"]] == [second["id"]]
+    assert (await door.ask("GET", f"/v1/messages/{first['id']}"))[0] == 404
+    assert {e["domain"] for e in (await door.ask("GET", "/v1/events"))[1]["events"]} == {"second.test"}
+    assert [d["domain"] for d in (await door.ask("GET", "/member/status"))[1]["domains"]] == ["second.test"]
+
+
+async def test_events_come_in_order_by_cursor(door: Door) -> None:
+    await door.ask("POST", "/v1/send", message(to=["a@sink.test", "b@sink.test", "c@sink.test"]))
+    await deliver(door, kind="delivered", code=250, text="250 ok", host="mx.sink.test")
+    types, cursor = [], "0"
+    while True:
+        _, got = await door.ask("GET", f"/v1/events?after={cursor}&limit=2")
+        types += [e["type"] for e in got["events"]]
+        cursor = got["cursor"]
+        if not got["more"]:
+            break
+    assert types == ["accepted"] * 3 + ["sent"] * 3
+    assert (await door.ask("GET", f"/v1/events?after={cursor}"))[1] == {"events": [], "cursor": cursor, "more": False}
+    assert len((await door.ask("GET", "/v1/events?type=sent"))[1]["events"]) == 3
+    for query in ("after=x", "after=-1", "type=nonsense"):
+        assert (await door.ask("GET", f"/v1/events?{query}"))[0] == 400
+
+
+async def test_deliverability_sums_fourteen_days(door: Door) -> None:
+    await door.ask("POST", "/v1/send", message(to=["a@sink.test", "b@sink.test"]))
+    await deliver(door, kind="never", code=550, enhanced="5.1.1", text="550 no", host="mx.sink.test")
+    await later(door, DAY)
+    await door.ask("POST", "/v1/send", message(to=["c@sink.test", "d@sink.test"]))
+    for written in (door.alice.did, quote(door.alice.did), quote(door.alice.did, safe="")):
+        status, got = await door.ask("GET", f"/member/deliverability?did={written}")
+        assert status == 200, written
+    assert got == {
+        "did": door.alice.did,
+        "status": "active",
+        "sent_14d": 4,
+        "bounced_14d": 2,
+        "complaints_14d": 0,
+        "bounce_rate": 0.5,
+        "daily_sends": [0] * 12 + [2, 2],
+        "hourly_limit": None,
+        "daily_limit": None,
+        "labels": [],
+    }
+    await door.world.change("domains", 1, tier=None)
+    await door.world.directory.refresh()
+    _, got = await door.ask("GET", "/member/deliverability")
+    assert (got["hourly_limit"], got["daily_limit"]) == (5, 20)
+
+
+async def test_the_schema_names_every_route(door: Door) -> None:
+    status, got = await door.ask("GET", "/openapi.json", key="")
+    assert (status, got["openapi"]) == (200, "3.1.0")
+    made = {(r.method, r.path) for r in routes(door.services)}
+    told = {(method.upper(), path) for path, methods in got["paths"].items() for method in methods}
+    assert made == told
+    fields = got["components"]["schemas"]["SendRequest"]["properties"]
+    assert {"from", "to", "cc", "bcc", "replyTo", "sendAt", "attachments", "headers", "category"} <= set(fields)
+    text = json.dumps(got)
+    for name in set(text.split("#/components/schemas/")[1:]):
+        assert name.split('"')[0] in got["components"]["schemas"]
