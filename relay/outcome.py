@@ -104,8 +104,10 @@ class Outcome:
 
     @property
     def try_next_host(self) -> bool:
-        """True when another mail exchanger of the same destination may do better now (RFC 5321 §5.1)."""
-        return self.kind == "later" and self.scope == "host"
+        """True when another mail exchanger of the same destination may do better now (RFC 5321 §5.1).
+
+        Not when a host fell silent after the final dot: it may well have the message (RFC 1047)."""
+        return self.kind == "later" and self.scope == "host" and not (self.stage == "dot" and self.code is None)
 
 
 def printable(text: bytes, limit: int = TEXT_LIMIT) -> str:

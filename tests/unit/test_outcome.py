@@ -68,6 +68,12 @@ def test_every_failure_is_temporary_and_names_the_host() -> None:
     assert outcome.enhanced.startswith("4.")
 
 
+def test_silence_after_the_dot_is_not_taken_to_the_next_host() -> None:
+    assert not from_failure("closed", "dot").try_next_host
+    assert from_failure("closed", "data").try_next_host
+    assert from_reply(reply("421 4.3.2 closing"), "dot").try_next_host
+
+
 def test_conclusion_keeps_what_it_is_told() -> None:
     outcome = concluded("never", "5.1.10", "takes no mail", "route", "destination", code=556)
     assert (outcome.kind, outcome.enhanced, outcome.code, outcome.try_next_host) == ("never", "5.1.10", 556, False)

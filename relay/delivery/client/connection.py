@@ -65,6 +65,11 @@ class Connection:
         """True while another delivery may be tried here."""
         return self._wire.failure is None
 
+    @property
+    def closed(self) -> asyncio.Future[None]:
+        """Done when the socket is closed."""
+        return self._wire.closed
+
     async def deliver(
         self, mail_from: str, recipients: Sequence[str], chunks: Sequence[bytes], *, size: int | None = None,
         smtputf8: bool = False, envid: str | None = None, ret: str | None = None,

@@ -1,0 +1,298 @@
+"""Open conversations, kept for the next message, and the walk along a route.
+
+Promises: no more connections to an address than allowed, none idle for longer than allowed, a connection that died
+while idle costs nobody a deferral, and `close` leaves no socket. The walk tries exchangers in order until every
+recipient has an answer that the next exchanger would not change.
+
+Leaves to others: the route (`route`), one conversation (`client`), how many walks run at once (`pacing`, `worker`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import zlib
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from relay.delivery.client.connection import Connection
+from relay.delivery.client.limits import DEFAULTS, Limits
+from relay.delivery.route import Host, Route, Smarthost
+from relay.delivery.security import Contexts, Security, Wanted
+from relay.outcome import Outcome, Peer, from_failure
+
+_Address = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """Bounds; configuration feeds them."""
+
+    helo: str
+    wanted: Wanted = Wanted.OPPORTUNISTIC
+    source_addresses: tuple[str, ...] = ()
+    connections_an_address: int = 20
+    messages_a_connection: int = 500
+    idle_seconds: float = 15.0
+    max_idle: int = 200
+    # How long a delivery waits for a connection when all allowed ones are in use.
+    busy_seconds: float = 60.0
+    # Addresses tried in one walk.
+    max_tries: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """Connections are alike when all of this is."""
+
+    host: str
+    ip: str
+    port: int
+    smarthost: Smarthost | None
+
+
+class Pool:
+    """All of a process's connections to mail exchangers."""
+
+    def __init__(
+        self, settings: PoolSettings, contexts: Contexts, *, monotonic: Callable[[], float], limits: Limits = DEFAULTS
+    ) -> None:
+        self._settings = settings
+        self._limits = limits
+        self._monotonic = monotonic
+        self._securities = {wanted: Security(wanted, contexts, monotonic=monotonic) for wanted in Wanted}
+        self._idle: OrderedDict[Connection, float] = OrderedDict()
+        self._idle_by_key: dict[_Key, list[Connection]] = {}
+        self._keys: dict[Connection, _Key] = {}
+        self._open: dict[_Address, int] = {}
+        self._waiting: dict[_Address, deque[asyncio.Future[None]]] = {}
+        self._leaving: set[Connection] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    @property
+    def idle(self) -> int:
+        """Connections waiting for a message."""
+        return len(self._idle)
+
+    @property
+    def open(self) -> int:
+        """Connections open or being opened, idle ones included."""
+        return sum(self._open.values())
+
+    # -- the walk ----------------------------------------------------------------------------------------------
+
+    async def deliver(
+        self, route: Route, mail_from: str, recipients: Sequence[str], chunks: Sequence[bytes], **options: Any
+    ) -> list[Outcome]:
+        """Carry one message along `route`: an outcome a recipient, in order. `options` as in Connection.deliver.
+
+        RFC 5321 §5.1: what one exchanger can't do now, the next is asked; within `max_tries` addresses and, for a
+        new try, `conversation_seconds` of the limits."""
+        begun = self._monotonic()
+        found: list[Outcome] = [from_failure("unreachable", "connect")] * len(recipients)
+        pending = list(range(len(recipients)))
+        tries = [(host, ip) for host in route.hosts for ip in host.ips][: self._settings.max_tries]
+        for number, (host, ip) in enumerate(tries):
+            if number and self._monotonic() - begun > self._limits.conversation_seconds:
+                break
+            outcomes = await self._once(route, host, ip, pending, mail_from, recipients, chunks, options)
+            for i, outcome in zip(pending, outcomes, strict=True):
+                # What a host said tells more than that another one was silent.
+                if number == 0 or outcome.code is not None or not outcome.try_next_host or found[i].code is None:
+                    found[i] = outcome
+            pending = [i for i, outcome in zip(pending, outcomes, strict=True) if outcome.try_next_host]
+            if not pending:
+                break
+        return found
+
+    async def _once(
+        self, route: Route, host: Host, ip: str, pending: list[int], mail_from: str, recipients: Sequence[str],
+        chunks: Sequence[bytes], options: dict[str, Any],
+    ) -> list[Outcome]:
+        """One address; once more on a new connection when a kept one turns out to be dead."""
+        for key in ("notify", "orcpt"):
+            if options.get(key):
+                options = options | {key: [options[key][i] if i < len(options[key]) else None for i in pending]}
+        named = [recipients[i] for i in pending]
+        while True:
+            connection = await self.acquire(host, ip, smarthost=route.smarthost)
+            if isinstance(connection, Outcome):
+                return [connection] * len(named)
+            reused = connection.deliveries > 0
+            try:
+                outcomes = await connection.deliver(mail_from, named, chunks, **options)
+            finally:
+                self.release(connection)
+            if not (reused and all(o.stage == "mail" and o.try_next_host for o in outcomes)):
+                return outcomes
+
+    # -- connections -------------------------------------------------------------------------------------------
+
+    async def acquire(
+        self, host: Host, ip: str, *, smarthost: Smarthost | None = None, fresh: bool = False
+    ) -> Connection | Outcome:
+        """A conversation with `ip` of `host`, kept or new, or why there is none. Give it back with `release`.
+
+        `fresh`: not a kept one."""
+        key = _Key(host.name, ip, host.port, smarthost)
+        address = (ip, host.port)
+        late_at = self._monotonic() + self._settings.busy_seconds
+        first = True
+        while True:
+            kept = None if fresh else self._take(key)
+            if kept is not None:
+                return kept
+            if self._open.get(address, 0) < self._settings.connections_an_address or self._make_room(address):
+                break
+            if not await self._woken(address, late_at, first):
+                return from_failure("busy", "connect", Peer(host.name, ip))
+            first = False
+        self._open[address] = self._open.get(address, 0) + 1
+        try:
+            opened = await Connection.open(
+                host.name, ip, host.port, helo=self._settings.helo,
+                security=self._securities[smarthost.wanted if smarthost else self._settings.wanted],
+                limits=self._limits, source_address=self._source(host.name, ip),
+                credentials=smarthost.credentials if smarthost else None,
+                implicit_tls=smarthost.implicit_tls if smarthost else False,
+            )
+        except BaseException:
+            self._gone(address)
+            raise
+        if isinstance(opened, Outcome):
+            self._gone(address)
+            return opened
+        self._keys[opened] = key
+        return opened
+
+    def release(self, connection: Connection) -> None:
+        """Give a connection back: kept while it may carry more, else closed."""
+        key = self._keys[connection]
+        if (
+            self._closed or not connection.usable
+            or connection.deliveries >= self._settings.messages_a_connection or self._settings.max_idle < 1
+        ):
+            self._drop(connection)
+            return
+        now = self._monotonic()
+        self._idle[connection] = now
+        self._idle_by_key.setdefault(key, []).append(connection)
+        while len(self._idle) > self._settings.max_idle:
+            self._drop(next(iter(self._idle)))
+        self._wake((key.ip, key.port))
+        if self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(self._settings.idle_seconds, self._swept)
+
+    async def close(self) -> None:
+        """Close all idle connections and wait for them; those in use close when released."""
+        self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        idle = list(self._idle)
+        for connection in idle:
+            self._forget(connection)
+        await asyncio.gather(*(connection.close() for connection in idle))
+        leaving = list(self._leaving)
+        if leaving:
+            await asyncio.wait([connection.closed for connection in leaving], timeout=self._limits.quit_seconds)
+            for connection in leaving:
+                connection.abort()
+            await asyncio.sleep(0)
+
+    def _take(self, key: _Key) -> Connection | None:
+        kept = self._idle_by_key.get(key)
+        while kept:
+            # The one used last is the least likely to have been closed by the other side.
+            connection = kept[-1]
+            if connection.usable:
+                kept.pop()
+                if not kept:
+                    del self._idle_by_key[key]
+                del self._idle[connection]
+                return connection
+            self._drop(connection)
+            kept = self._idle_by_key.get(key)
+        return None
+
+    async def _woken(self, address: _Address, late_at: float, first: bool) -> bool:
+        """Stand in line until a connection to `address` comes back or goes; False when it is too late."""
+        seconds = late_at - self._monotonic()
+        if seconds <= 0:
+            return False
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        line = self._waiting.setdefault(address, deque())
+        # Who was called and found nothing keeps the place.
+        line.append(waiter) if first else line.appendleft(waiter)
+        try:
+            await asyncio.wait([waiter], timeout=seconds)
+        except BaseException:
+            line.remove(waiter)
+            if waiter.done():
+                self._wake(address)  # the call was for us; somebody else may have it
+            raise
+        else:
+            line.remove(waiter)
+        finally:
+            if not line and self._waiting.get(address) is line:
+                del self._waiting[address]
+        return True
+
+    def _make_room(self, address: _Address) -> bool:
+        """Close an idle connection to `address` that carries other mail; False when there is none."""
+        for connection in self._idle:
+            key = self._keys[connection]
+            if (key.ip, key.port) == address:
+                self._drop(connection)
+                return True
+        return False
+
+    def _wake(self, address: _Address) -> None:
+        for waiter in self._waiting.get(address, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    def _gone(self, address: _Address) -> None:
+        left = self._open[address] - 1
+        if left:
+            self._open[address] = left
+        else:
+            del self._open[address]
+        self._wake(address)
+
+    def _forget(self, connection: Connection) -> None:
+        key = self._keys.pop(connection)
+        if self._idle.pop(connection, None) is not None:
+            kept = self._idle_by_key[key]
+            kept.remove(connection)
+            if not kept:
+                del self._idle_by_key[key]
+        self._gone((key.ip, key.port))
+
+    def _drop(self, connection: Connection) -> None:
+        self._forget(connection)
+        if not connection.closed.done():
+            self._leaving.add(connection)
+            connection.closed.add_done_callback(lambda _: self._leaving.discard(connection))
+        connection.leave()
+
+    def _swept(self) -> None:
+        """Close what was idle for too long or died; look again when the next one is due."""
+        self._sweep = None
+        now = self._monotonic()
+        for connection, since in list(self._idle.items()):
+            if now - since >= self._settings.idle_seconds or not connection.usable:
+                self._drop(connection)
+        if self._idle:
+            due = next(iter(self._idle.values())) + self._settings.idle_seconds - now
+            self._sweep = asyncio.get_running_loop().call_later(max(0.01, due), self._swept)
+
+    def _source(self, host: str, ip: str) -> str | None:
+        """A source address of the same family, the same one for the same host: reputation is per address."""
+        version = ipaddress.ip_address(ip).version
+        ours = [a for a in self._settings.source_addresses if ipaddress.ip_address(a).version == version]
+        return ours[zlib.crc32(host.encode()) % len(ours)] if ours else None

@@ -1,0 +1,177 @@
+"""Connections are kept, bounded and replaced; a route is walked to its end."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from relay.delivery.client import Connection, Limits
+from relay.delivery.pool import Pool, PoolSettings
+from relay.delivery.route import Host, Route
+from relay.delivery.security import Contexts, Wanted
+from relay.outcome import Outcome
+from tests.kit.sink import DROP, Sink
+
+BODY = (b"From: a@a.test\r\n\r\nhello\r\n",)
+LIMITS = Limits(command_seconds=0.5, dot_seconds=0.5, greeting_seconds=0.5, quit_seconds=0.2)
+
+
+@pytest.fixture(scope="module")
+def contexts() -> Contexts:
+    return Contexts()
+
+
+class Pools:
+    """Makes pools and closes them."""
+
+    def __init__(self, contexts: Contexts) -> None:
+        self._contexts, self._made = contexts, list[Pool]()
+
+    def __call__(self, **settings: Any) -> Pool:
+        chosen = PoolSettings(**({"helo": "relay.test", "wanted": Wanted.NONE} | settings))
+        self._made.append(Pool(chosen, self._contexts, monotonic=time.monotonic, limits=LIMITS))
+        return self._made[-1]
+
+    async def close(self) -> None:
+        for pool in self._made:
+            await pool.close()
+            assert pool.open == 0
+
+
+@pytest.fixture
+async def pools(contexts: Contexts) -> AsyncIterator[Pools]:
+    pools = Pools(contexts)
+    yield pools
+    await pools.close()
+
+
+@pytest.fixture
+async def sink() -> AsyncIterator[Sink]:
+    async with Sink() as sink:
+        yield sink
+
+
+def to(*sinks: Sink) -> Route:
+    return Route("b.test", tuple(Host(f"mx{i}.test", (s.host,), s.port, i) for i, s in enumerate(sinks)))
+
+
+async def send(pool: Pool, route: Route, *recipients: str, **more: Any) -> list[Outcome]:
+    return await pool.deliver(route, "a@a.test", recipients or ("x@b.test",), BODY, **more)
+
+
+async def test_one_connection_for_many_messages(sink: Sink, pools: Pools) -> None:
+    pool = pools()
+    for _ in range(5):
+        assert (await send(pool, to(sink)))[0].kind == "delivered"
+    assert (sink.connections, pool.idle, pool.open) == (1, 1, 1)
+
+
+async def test_a_connection_is_not_used_for_ever(sink: Sink, pools: Pools) -> None:
+    pool = pools(messages_a_connection=2)
+    for _ in range(5):
+        await send(pool, to(sink))
+    assert sink.connections == 3
+
+
+async def test_idle_connections_are_closed(sink: Sink, pools: Pools) -> None:
+    pool = pools(idle_seconds=0.05)
+    await send(pool, to(sink))
+    await sink.wait_closed()
+    assert (pool.idle, sink.verbs()[-1]) == (0, "QUIT")
+
+
+async def test_idle_connections_are_few(pools: Pools) -> None:
+    async with Sink() as one, Sink() as two:
+        pool = pools(max_idle=1)
+        await send(pool, to(one))
+        await send(pool, to(two))
+        await one.wait_closed()
+        assert pool.idle == 1
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["421", "silently"])
+async def test_a_connection_that_died_costs_no_deferral(sink: Sink, pools: Pools, told: bool) -> None:
+    pool = pools()
+    if told:
+        sink.on("DOT", b"250 2.0.0 ok\r\n421 4.4.2 too long idle\r\n", "250 2.0.0 ok")
+    else:
+        sink.on("MAIL", "250 2.1.0 ok", DROP, "250 2.1.0 ok")
+    for _ in range(2):
+        assert (await send(pool, to(sink)))[0].kind == "delivered"
+    assert sink.connections == 2
+
+
+async def test_no_more_connections_than_allowed(sink: Sink, pools: Pools) -> None:
+    pool = pools(connections_an_address=3)
+    found = await asyncio.gather(*(send(pool, to(sink), f"{i}@b.test") for i in range(30)))
+    assert {outcomes[0].kind for outcomes in found} == {"delivered"}
+    assert len(sink.messages) == 30
+    assert sink.connections <= 3
+
+
+async def test_waiting_for_a_connection_ends(sink: Sink, pools: Pools) -> None:
+    pool = pools(connections_an_address=1, busy_seconds=0.05)
+    held = await pool.acquire(to(sink).hosts[0], sink.host)
+    assert isinstance(held, Connection)
+    [outcome] = await send(pool, to(sink))
+    assert (outcome.kind, outcome.scope, outcome.enhanced) == ("later", "host", "4.4.5")
+    pool.release(held)
+    assert (await send(pool, to(sink)))[0].kind == "delivered"
+
+
+async def test_a_cancelled_wait_takes_nobodys_place(sink: Sink, pools: Pools) -> None:
+    pool = pools(connections_an_address=1)
+    held = await pool.acquire(to(sink).hosts[0], sink.host)
+    assert isinstance(held, Connection)
+    first, second = (asyncio.create_task(send(pool, to(sink))) for _ in range(2))
+    await asyncio.sleep(0)
+    pool.release(held)
+    first.cancel()
+    async with asyncio.timeout(2):
+        assert (await second)[0].kind == "delivered"
+    await asyncio.gather(first, return_exceptions=True)
+
+
+async def test_the_next_exchanger_takes_over(pools: Pools) -> None:
+    async with Sink() as gone:
+        pass
+    async with Sink() as closing, Sink() as well:
+        closing.on("MAIL", "421 4.3.2 closing")
+        [outcome] = await send(pools(), to(gone, closing, well))
+        assert (outcome.kind, outcome.host) == ("delivered", "mx2.test")
+
+
+async def test_only_open_recipients_go_to_the_next_exchanger(pools: Pools) -> None:
+    async with Sink() as first, Sink() as second:
+        first.on("RCPT", "550 5.1.1 nobody", "421 4.3.2 closing")
+        outcomes = await send(
+            pools(), to(first, second), "x@b.test", "y@b.test", notify=["NEVER", "SUCCESS"]
+        )
+        assert [outcome.kind for outcome in outcomes] == ["never", "delivered"]
+        assert second.messages[0].rcpts == [b"RCPT TO:<y@b.test> NOTIFY=SUCCESS"]
+
+
+async def test_refusals_and_lost_answers_stay_with_their_host(pools: Pools) -> None:
+    for stage, answer, kind in (("RCPT", "550 5.1.1 nobody", "never"), ("DOT", DROP, "later")):
+        async with Sink() as first, Sink() as second:
+            first.on(stage, answer)
+            [outcome] = await send(pools(), to(first, second))
+            assert (outcome.kind, outcome.host) == (kind, "mx0.test")
+            assert second.connections == 0
+
+
+async def test_the_words_of_a_host_are_shown_rather_than_silence(pools: Pools) -> None:
+    async with Sink() as gone:
+        pass
+    async with Sink() as closing:
+        closing.on("CONNECT", "554 5.7.1 blocked, see https://mx.test/why")
+        [outcome] = await send(pools(), to(closing, gone))
+        assert outcome.text == "554 5.7.1 blocked, see https://mx.test/why"
+        assert outcome.kind == "later"
+
+
+async def test_source_address_of_the_same_family(sink: Sink, pools: Pools) -> None:
+    pool = pools(source_addresses=("::1", "127.0.0.1"))
+    assert (await send(pool, to(sink)))[0].kind == "delivered"
