@@ -1,7 +1,7 @@
 """What people ask about their mail: lists and details over the relay's tables. SELECT only.
 
-Every question names a member; what belongs to another one is not there. `domains` narrows to those names, for API
-keys that may see only some.
+Every question but the operator's own (`waiting`, `answers`) names a member; what belongs to another one is not there.
+`names` narrows to those domains, for API keys that may see only some.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from relay.base.storage.engine import Tx
-from relay.base.storage.tables import attempts, daily_stats, domains, messages, recipients
+from relay.base.storage.tables import OPEN, attempts, daily_stats, domains, messages, recipients
 
 STATES = ("queued", "deferred", "sent", "bounced", "suppressed", "cancelled")
 
@@ -202,3 +202,21 @@ async def domain_names(tx: Tx, member_id: int) -> dict[int, str]:
     """The names of a member's domains by id, those that are gone included."""
     query = select(domains.c.id, domains.c.name).where(domains.c.member_id == member_id)
     return {row[0]: row[1] for row in await tx.execute(query)}
+
+
+async def waiting(tx: Tx, now: float) -> tuple[dict[str, int], float]:
+    """What waits in the queue: recipients by state (`queued`, `deferred`, and `held` of both), and for how many
+    seconds the oldest due one has been due."""
+    r = recipients.c
+    is_open = text(OPEN)
+    rows = await tx.execute(select(r.state, r.held, func.count()).where(is_open).group_by(r.state, r.held))
+    counts = {"queued": 0, "deferred": 0, "held": 0}
+    for state, held, count in rows:
+        counts["held" if held else state] += count
+    oldest = await tx.scalar(select(func.min(r.next_at)).where(is_open, r.held.is_(False)))
+    return counts, max(0.0, now - oldest) if oldest is not None else 0.0
+
+
+async def answers(tx: Tx) -> None:
+    """The smallest question: does the database answer with our schema?"""
+    await tx.execute(select(messages.c.id).limit(1))
