@@ -1,0 +1,256 @@
+"""Asking DNS about a domain and acting on it: the same function for the owner's button and for the clock.
+
+1. read the domain; a look younger than the cache time answers again   2. ask DNS, no transaction open
+3. compare, and let `states` say what follows                          4. prepare the mail about it
+5. one transaction writes findings, state, keys, event and mail, if nothing changed meanwhile; else the look is dropped
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+
+from enroll.domains.hosting import Hosting
+from enroll.domains.loading import load_one
+from enroll.domains.looking import Look, hosts_of, look
+from enroll.domains.model import Domain, Options
+from enroll.domains.rotation import Rotation
+from enroll.domains.states import APPROVAL, By, Move, Rhythm, next_look, next_state
+from enroll.errors import not_found
+from enroll.notices import Join, Notices
+from relay.base import events, names
+from relay.base.clock import DAY, HOUR, Clock
+from relay.base.config import Config
+from relay.base.events import Event
+from relay.base.resolver import Resolver
+from relay.base.secrets import random_id
+from relay.base.storage import Storage, Tx, versions
+from relay.base.storage import domains as rows
+from relay.base.storage import events as event_log
+from relay.base.storage.domains import KeyRow, Row
+
+log = structlog.get_logger("domains")
+TOKEN_BYTES = 20  # 160 random bits
+TAKEN = "another member has proved this domain"
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is about to be written, and what it rests on."""
+
+    seen: tuple[Any, ...]
+    looked: Look
+    move: Move
+    now: float
+    values: dict[str, Any]
+    losers: dict[int, tuple[Row, Join]]
+    joins: list[Join]
+
+
+class Checking:
+    """Looks, one at a time for each domain."""
+
+    def __init__(
+        self, storage: Storage, config: Config, clock: Clock, resolver: Resolver, notices: Notices,
+        rotation: Rotation, hosting: Hosting,
+    ) -> None:
+        self._storage, self._config, self._clock, self._resolver = storage, config, clock, resolver
+        self._notices, self._rotation, self._hosting = notices, rotation, hosting
+        self._hosts = hosts_of(config)
+        self._turns: weakref.WeakValueDictionary[int, asyncio.Lock] = weakref.WeakValueDictionary()
+        e = config.enrollment
+        self._rhythm = Rhythm(
+            pending_first=e.recheck_pending_seconds, pending_longest=max(HOUR, e.recheck_pending_seconds),
+            pending_for=e.recheck_pending_days * DAY, verified=e.recheck_verified_hours * HOUR,
+        )
+
+    async def check(self, domain_id: int, *, by: By) -> Domain:
+        """Look at one domain, or answer from a look younger than `verify_cache_seconds`.
+
+        Raises EnrollError: 404 for no such domain, 503 when mail that belongs to the change can't be taken now;
+        StorageError.
+        """
+        turn = self._turns.setdefault(domain_id, asyncio.Lock())
+        async with turn:
+            row, keys, domain = await self._read(domain_id)
+            now = self._clock.now()
+            age = now - domain.checked_at if domain.checked_at is not None else None
+            if domain.state == "initializing":
+                return domain
+            if age is not None and 0 <= age < self._config.enrollment.verify_cache_seconds:
+                return domain
+            looked, provider = await asyncio.gather(
+                look(self._resolver, domain, self._hosts), self._hosting.refreshed(row)
+            )
+            plan = await self._plan(row, keys, domain, looked, by)
+            plan.values.update(provider)
+            written = await self._storage.write(lambda tx: self._write(tx, row, plan))
+            if not written:
+                log.info("domain.look_dropped", domain=row.name, domain_id=row.id)
+            elif plan.move.state != row.state:
+                log.info("domain.state", domain=row.name, domain_id=row.id, was=row.state, now=plan.move.state, by=by)
+            return (await self._read(domain_id))[2]
+
+    async def _read(self, domain_id: int) -> tuple[Row, list[KeyRow], Domain]:
+        async with self._storage.read() as tx:
+            row = await rows.get(tx, domain_id)
+            if row is None:
+                raise not_found("No such domain")
+            keys = (await rows.pairs(tx, [row.id])).get(row.id, [])
+            return row, keys, await load_one(tx, row)
+
+    async def _plan(self, row: Row, keys: list[KeyRow], domain: Domain, looked: Look, by: By) -> _Plan:
+        """Decide what the look means and prepare the mail about it. Nothing is written."""
+        now, e, options = self._clock.now(), self._config.enrollment, domain.options
+        recent = bool(domain.failing) and now - options.failed_at < self._rhythm.verified / 2
+        move = next_state(
+            domain.state, looked.proof, by=by, failing=domain.failing, reason=domain.reason,
+            failed_rechecks=e.failed_rechecks, counts=not recent,
+            needs_approval=e.manual_approval and domain.first_verified_at is None and not options.approved,
+        )
+        options = self._marked(options, domain, move, now)
+        values: dict[str, Any] = {
+            "state": move.state, "reason": move.reason, "failing": move.failing, "findings": looked.findings,
+            "checked_at": now, "options": options.stored(), "return_path_ok": _return_path_ok(domain, looked),
+            "next_check_at": self._next_look(domain, looked, move, options, by, now),
+        }
+        if move.state == "verified" and domain.first_verified_at is None:
+            values["first_verified_at"] = now
+        losers: dict[int, tuple[Row, Join]] = {}
+        joins: list[Join] = []
+        if move.state == "verified" and domain.state == "pending":
+            losers = await self._losers(row)
+        if move.notice is not None:
+            joins.append(await self._tell(row, move, looked))
+        if move.state == "blocked" and domain.state == "pending" and self._config.server.operator_email:
+            joins.append(await self._tell_operator(row))
+        return _Plan(_state_of(row, keys), looked, move, now, values, losers, joins)
+
+    def _marked(self, options: Options, domain: Domain, move: Move, now: float) -> Options:
+        if move.state == "pending" and domain.state != "pending":
+            options = replace(options, pending_since=now)
+        if move.failing > domain.failing:
+            options = replace(options, failed_at=now)
+        return options
+
+    def _next_look(
+        self, domain: Domain, looked: Look, move: Move, options: Options, by: By, now: float
+    ) -> float | None:
+        waited = None
+        # Waits grow within one wait for records; a domain that has just fallen back begins with the shortest.
+        waiting = domain.state == move.state == "pending" or domain.next_pair is not None
+        if waiting and domain.next_check_at is not None and domain.checked_at is not None:
+            waited = domain.next_check_at - domain.checked_at
+        at = next_look(
+            move.state, by=by, proof=looked.proof, now=now, waited=waited, pending_since=options.pending_since,
+            rhythm=self._rhythm,
+        )
+        if move.state == "verified" and domain.next_pair is not None and not looked.next_pair:
+            # A new pair waits for its records as a new domain does.
+            soon = next_look(
+                "pending", by=by, proof=None, now=now, waited=waited, rhythm=self._rhythm,
+                pending_since=domain.next_pair.created_at,
+            )
+            at = min(t for t in (at, soon) if t is not None)
+        return at
+
+    async def _losers(self, row: Row) -> dict[int, tuple[Row, Join]]:
+        """Who holds the name until now, each with the mail that says that it is over."""
+        async with self._storage.read() as tx:
+            held = [r for r in await rows.holders(tx, [row.name]) if r.id != row.id]
+            owners = {r.id: await rows.owner(tx, r.member_id) for r in held}
+        found = {}
+        for r in held:
+            owner = owners[r.id]
+            join = await self._notices.prepare(
+                "taken", to=owner.email if owner else "", handle=owner.handle if owner else "", domain=r.name
+            )
+            found[r.id] = (r, join)
+        return found
+
+    async def _tell(self, row: Row, move: Move, looked: Look) -> Join:
+        async with self._storage.read() as tx:
+            owner = await rows.owner(tx, row.member_id)
+        assert move.notice is not None
+        return await self._notices.prepare(
+            move.notice, to=owner.email if owner else "", handle=owner.handle if owner else "", domain=row.name,
+            findings=looked.findings,
+        )
+
+    async def _tell_operator(self, row: Row) -> Join:
+        shown = names.to_unicode(row.name)
+        text = f"{shown} is proved and waits for your approval.\n\nposthouse domain approve {row.name}\n"
+        return await self._notices.mail(
+            self._config.server.operator_email, f"{row.name} waits for approval", text, about=row.name
+        )
+
+    async def _write(self, tx: Tx, row: Row, plan: _Plan) -> bool:
+        """Write it all, or nothing when the ground has moved. Returns whether it was written."""
+        # Everybody's rows of the name are locked, in the order of their ids: proofs of one name take turns.
+        fresh = {r.id: r for r in await rows.named(tx, row.name, lock=True)}
+        keys = (await rows.pairs(tx, [row.id])).get(row.id, [])
+        if row.id not in fresh or _state_of(fresh[row.id], keys) != plan.seen:
+            return False
+        verified = plan.move.state == "verified"
+        if verified and row.state == "pending":
+            holders = {i for i, r in fresh.items() if r.state in rows.HELD and i != row.id}
+            if holders != plan.losers.keys():
+                return False
+        happened: list[Event] = []
+        promoted = await self._promote(tx, keys, plan) if verified else False
+        await rows.change(tx, row.id, **plan.values)
+        for loser, join in plan.losers.values():
+            await self._take(tx, loser, plan.now)
+            data = {"domain": loser.name, "reason": TAKEN}
+            happened.append(Event(events.DOMAIN_LOST, loser.member_id, plan.now, loser.id, data=data))
+            await join(tx)
+        if plan.move.event is not None:
+            data = {"domain": row.name} | ({"reason": plan.move.reason} if plan.move.reason else {})
+            happened.append(Event(plan.move.event, row.member_id, plan.now, row.id, data=data))
+        for join in plan.joins:
+            await join(tx)
+        # Findings and times are nobody's business but enroll's: the relay's snapshots need not be read again.
+        if promoted or plan.move.state != row.state or plan.values["return_path_ok"] != row.return_path_ok:
+            await versions.bump(tx, versions.DIRECTORY)
+        await event_log.append(tx, happened)
+        return True
+
+    async def _promote(self, tx: Tx, keys: list[KeyRow], plan: _Plan) -> bool:
+        """Make the pair live whose records have been seen: the first one, or a rotation's new one."""
+        pending = [k for k in keys if k.state == "pending"]
+        rotating = any(k.state == "live" for k in keys)
+        if not pending or not (plan.looked.next_pair if rotating else plan.looked.proof):
+            return False
+        await self._rotation.promote(tx, keys, pending[-1].id, plan.now)
+        return True
+
+    async def _take(self, tx: Tx, loser: Row, now: float) -> None:
+        """Back to pending, under a new token: what is still in DNS for the old owner proves nothing any more, so
+        the clock can't swing the name back and forth."""
+        options = replace(Options.read(loser.options), pending_since=now)
+        await rows.change(
+            tx, loser.id, state="pending", reason=TAKEN, failing=0, findings=None, checked_at=None,
+            return_path_ok=False, ownership_token=random_id(TOKEN_BYTES), options=options.stored(),
+            next_check_at=now + self._config.enrollment.recheck_pending_seconds,
+        )
+
+
+def _state_of(row: Row, keys: list[KeyRow]) -> tuple[Any, ...]:
+    """What a look rests on; if any of it changed meanwhile, the look says nothing about the domain as it is now."""
+    return (
+        row.state, row.ownership_token, row.options, row.checked_at, row.failing, row.tier,
+        tuple((k.id, k.state) for k in keys),
+    )
+
+
+def _return_path_ok(domain: Domain, looked: Look) -> bool:
+    if not domain.options.return_path:
+        return False
+    return domain.return_path_ok if looked.return_path is None else looked.return_path
+
+
+__all__ = ["APPROVAL", "TAKEN", "TOKEN_BYTES", "Checking"]

@@ -1,0 +1,110 @@
+"""Where a domain's replies and bounce reports go: a mailbox that has said yes by repeating a code sent to it.
+
+Without that step a member could point other people's mailboxes at a stream of reports. The code is an HMAC over
+domain and address, so nothing secret is stored; tries and codes sent are counted.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from collections.abc import Callable
+from dataclasses import replace
+
+from enroll.domains.loading import load_one
+from enroll.domains.model import Domain, Options
+from enroll.errors import EnrollError, invalid, not_found
+from enroll.notices import Notices
+from relay.base import names
+from relay.base.clock import HOUR, Clock
+from relay.base.config import Config
+from relay.base.secrets import Vault
+from relay.base.storage import Storage, Tx, versions
+from relay.base.storage import domains as rows
+from relay.base.storage.domains import Row
+from relay.base.throttle import Throttle
+
+Change = Callable[[Options], Options]
+_CODE_LETTERS = 10  # 50 bits, with tries counted
+_TRIES_AN_HOUR = 20
+
+
+class Forwarding:
+    """Sets and clears a domain's forward-to mailbox."""
+
+    def __init__(self, storage: Storage, config: Config, clock: Clock, vault: Vault, notices: Notices) -> None:
+        self._storage, self._config, self._clock = storage, config, clock
+        self._vault, self._notices = vault, notices
+        self._sent = Throttle(config.enrollment.forward_codes_an_hour, HOUR)
+        self._tried = Throttle(_TRIES_AN_HOUR, HOUR)
+
+    async def set(self, member_id: int, name: str, address: str, code: str | None = None) -> Domain:
+        """Ask for a mailbox (a code goes to it), confirm it with the code, or clear it with an empty address.
+
+        The mailbox in use stays until another one is confirmed. Raises EnrollError: 404, 422 for a bad address or
+        code, 429 when too many codes were sent or tried, 503.
+        """
+        if not address.strip():
+            return await self._write(member_id, name, lambda o: replace(o, forward_to="", forward_wanted=""))
+        try:
+            wanted = names.address(address.strip()).text
+        except names.BadName as e:
+            raise invalid("forward_to", e.reason) from None
+        async with self._storage.read() as tx:
+            row = await self._row(tx, member_id, name)
+        if Options.read(row.options).forward_to == wanted:
+            return await self._write(member_id, name, lambda o: replace(o, forward_wanted=""))
+        if code is not None:
+            self._limited(self._tried, row.id)
+            if not hmac.compare_digest(self._code(row, wanted).encode(), code.strip().upper().encode()):
+                raise invalid("code", "This is not the code that was sent to that mailbox.")
+            return await self._write(
+                member_id, name, lambda o: replace(o, forward_to=wanted, forward_wanted="")
+            )
+        self._limited(self._sent, member_id)
+        shown = names.to_unicode(row.name)
+        join = await self._notices.mail(
+            wanted, f"Confirm mail for {row.name}",
+            f"Somebody asked that replies and bounce reports for {shown} go to this mailbox.\n\n"
+            f"If you agree, enter this code at {self._config.server.public_url}/account:\n\n"
+            f"    {self._code(row, wanted)}\n\nIf you don't, do nothing.\n",
+            about=row.name,
+        )
+
+        async def write(tx: Tx) -> Domain:
+            domain = await self._apply(tx, member_id, name, lambda o: replace(o, forward_wanted=wanted))
+            await join(tx)
+            return domain
+
+        return await self._storage.write(write)
+
+    def _limited(self, throttle: Throttle, key: int) -> None:
+        now = self._clock.monotonic()
+        if wait := throttle.wait(key, now):
+            raise EnrollError(
+                429, "TOO_MANY_REQUESTS", "Too many tries, try again later", passes_at=self._clock.now() + wait
+            )
+        throttle.count(key, now)
+
+    def _code(self, row: Row, address: str) -> str:
+        digest = self._vault.mac("forward-to", f"{row.uuid}\0{row.ownership_token}\0{address}".encode())
+        return base64.b32encode(digest).decode()[:_CODE_LETTERS]
+
+    async def _write(self, member_id: int, name: str, change: Change) -> Domain:
+        return await self._storage.write(lambda tx: self._apply(tx, member_id, name, change))
+
+    async def _apply(self, tx: Tx, member_id: int, name: str, change: Change) -> Domain:
+        row = await self._row(tx, member_id, name, lock=True)
+        await rows.change(tx, row.id, options=change(Options.read(row.options)).stored())
+        await versions.bump(tx, versions.DIRECTORY)
+        return await load_one(tx, await rows.get(tx, row.id))
+
+    @staticmethod
+    async def _row(tx: Tx, member_id: int, name: str, *, lock: bool = False) -> Row:
+        try:
+            row = await rows.of_member(tx, member_id, names.domain(name.strip()), lock=lock)
+        except names.BadName:
+            row = None
+        if row is None or row.state == "deleted":
+            raise not_found("No such domain")
+        return row

@@ -1,0 +1,89 @@
+"""One look at a domain's DNS: the records it should have, asked and compared. Writes nothing, decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from enroll.checks import Finding, compare
+from enroll.domains.model import Domain, KeyState
+from enroll.domains.states import proved
+from enroll.observe import observe
+from enroll.records import DomainView, Record, RelayHosts, required
+from relay.base.config import Config
+from relay.base.resolver import Resolver
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was found. `proof`: all required records at once; `next_pair`: those of a rotation's new pair;
+    `return_path`: its own record. Each True, False, or None where it could not be asked (or there is none)."""
+
+    findings: list[dict[str, Any]]
+    proof: bool | None
+    next_pair: bool | None
+    return_path: bool | None
+
+
+def hosts_of(config: Config) -> RelayHosts:
+    """The relay's own names, as records point at them."""
+    return RelayHosts(
+        spf_host=config.spf_host, bounce_host=config.bounce_host, tracking_host=config.tracking_host,
+        mx_host=config.mx_host, dmarc_rua=config.dns.dmarc_report_to or None,
+    )
+
+
+def records_of(domain: Domain, hosts: RelayHosts) -> list[Record]:
+    """What the owner must or should publish, those that the state depends on first.
+
+    Of two pairs only the live one's records are required; a rotation's new one and a retiring one are listed too.
+    """
+    own = required(_view(domain, domain.keys), hosts)
+    agreed = [
+        replace(record, why=f"{parent} belongs to another member: its owner agrees by publishing this.")
+        for parent in domain.consent
+        for record in required(_view(domain, (), name=parent), hosts)
+        if record.purpose == "ownership"
+    ]
+    return [*own[:1], *agreed, *own[1:]]
+
+
+async def look(resolver: Resolver, domain: Domain, hosts: RelayHosts) -> Look:
+    """Ask for every record of `domain` and compare. Trouble with DNS is in the findings, never an exception."""
+    wanted = [r for r in records_of(domain, hosts) if not _of_pair(r, domain, "retiring")]
+    findings = compare(wanted, await observe(resolver, wanted))
+    before = {(f["purpose"], f["name"]): f for f in domain.findings}
+    kept = [_kept(finding, record, before) for finding, record in zip(findings, wanted, strict=True)]
+    new = domain.next_pair
+    of_next = [f["ok"] for f in kept if new is not None and _names_pair(f["name"], new)]
+    path = [f["ok"] for f in kept if f["purpose"] == "return_path"]
+    return Look(
+        kept, proved(f["ok"] for f in kept if f["required"]), proved(of_next) if of_next else None,
+        path[0] if path else None,
+    )
+
+
+def _kept(finding: Finding, record: Record, before: dict[tuple[str, str], dict[str, Any]]) -> dict[str, Any]:
+    """A finding as a row keeps it: `required`, and `known`, the last answer that was one."""
+    last = before.get((record.purpose, record.name), {}).get("known")
+    known = finding.ok if finding.ok is not None else last
+    return {**asdict(finding), "required": record.required, "known": known}
+
+
+def _view(domain: Domain, pairs: Sequence[KeyState], name: str | None = None) -> DomainView:
+    o = domain.options
+    return DomainView(
+        name=name or domain.name, ownership_token=domain.ownership_token,
+        keys=tuple((k.stem, k.rsa_txt, k.ed_txt, k.state) for k in pairs),
+        return_path=o.return_path, custom_subdomain=o.custom_subdomain, tracking=o.tracking,
+        track_prefix=o.track_prefix, replies=o.replies,
+    )
+
+
+def _of_pair(record: Record, domain: Domain, state: str) -> bool:
+    return any(_names_pair(record.name, pair) for pair in domain.keys if pair.state == state)
+
+
+def _names_pair(name: str, pair: KeyState) -> bool:
+    return name.partition(".")[0] in (f"{pair.stem}r", f"{pair.stem}e")

@@ -1,0 +1,171 @@
+"""What a domain is to those who ask: values, free of rows and seals, and the switches its owner may set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from enroll.errors import invalid
+from relay.base import names
+from relay.base.storage.domains import KeyRow, Row
+
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
+_MARKS = ("approved", "pending_since", "failed_at", "forward_wanted")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """A domain's switches. Those named in `DNS_AFFECTING` decide which records must be published.
+
+    The last four are not the owner's to set: `approved` is the operator's word, `pending_since` and `failed_at`
+    (Unix seconds) say when the state last became pending and when a look last counted as failed, `forward_wanted`
+    is a mailbox that has not said yes yet.
+    """
+
+    return_path: bool = False
+    custom_subdomain: str = "sl"
+    tracking: bool = False
+    track_prefix: str = "track"
+    replies: bool = False
+    report_to: str = "forward_to"
+    forward_to: str = ""
+    approved: bool = False
+    pending_since: float = 0.0
+    failed_at: float = 0.0
+    forward_wanted: str = ""
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> Options:
+        """The options of a row; what an older or newer program wrote besides is left alone."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{name: value for name, value in stored.items() if name in known})
+
+    def public(self) -> dict[str, Any]:
+        """The owner's own switches by name."""
+        return {name: value for name, value in asdict(self).items() if name not in _MARKS}
+
+    def stored(self) -> dict[str, Any]:
+        """As a row keeps it."""
+        return asdict(self)
+
+
+DNS_AFFECTING = ("return_path", "custom_subdomain", "tracking", "track_prefix", "replies")
+SETTABLE = (*DNS_AFFECTING, "report_to")
+
+
+def changed(options: Options, changes: Mapping[str, Any]) -> Options:
+    """`options` with `changes` (by name) applied. Raises EnrollError 422 naming the field that can't be used."""
+    checked: dict[str, Any] = {}
+    for name, value in changes.items():
+        if name not in SETTABLE:
+            raise invalid(name, "There is no such option.")
+        checked[name] = _checked(name, value)
+    return replace(options, **checked)
+
+
+def affects_dns(before: Options, after: Options) -> bool:
+    """True when the two need different records: a name that is switched off on both sides makes no difference."""
+    return _published(before) != _published(after)
+
+
+def _published(o: Options) -> tuple[object, ...]:
+    return (
+        o.custom_subdomain if o.return_path or o.tracking else "", o.return_path,
+        o.track_prefix if o.tracking else "", o.tracking, o.replies,
+    )
+
+
+def _checked(name: str, value: Any) -> Any:
+    if name in ("return_path", "tracking", "replies"):
+        if not isinstance(value, bool):
+            raise invalid(name, "This switch is either true or false.")
+        return value
+    if not isinstance(value, str):
+        raise invalid(name, "This option is text.")
+    if name == "report_to":
+        if value not in ("forward_to", "mail_from"):
+            raise invalid(name, "Reports go to forward_to or to mail_from.")
+        return value
+    label = value.lower()
+    # RFC 1123 §2.1; 32 octets leave room for `<prefix>-<subdomain>` within one label of 63 (RFC 1035 §2.3.4).
+    if not _LABEL.fullmatch(label):
+        raise invalid(name, "Use 1 to 32 letters, digits and hyphens, with no hyphen at either end.")
+    return label
+
+
+@dataclass(frozen=True, slots=True)
+class KeyState:
+    """A DKIM pair as its owner sees it. Selectors are `<stem>r` and `<stem>e`; times in Unix seconds."""
+
+    stem: str
+    state: str
+    rsa_txt: str
+    ed_txt: str
+    created_at: float
+    state_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """One enrolled domain; times in Unix seconds.
+
+    findings: those of the last look, one for each record. consent: parents, held by other members, at which this
+    domain's ownership record must stand too.
+    """
+
+    id: int
+    uuid: str
+    member_id: int
+    name: str
+    state: str
+    reason: str
+    options: Options
+    tier: str | None
+    created_at: float
+    first_verified_at: float | None
+    checked_at: float | None
+    next_check_at: float | None
+    failing: int
+    findings: list[dict[str, Any]]
+    keys: list[KeyState]
+    return_path_ok: bool
+    provider: str
+    consent: tuple[str, ...]
+    ownership_token: str = field(repr=False)
+
+    @property
+    def signing_pair(self) -> KeyState | None:
+        """The pair whose records the domain's state depends on: the live one, before the first proof the pending."""
+        by_state = {k.state: k for k in self.keys}
+        return by_state.get("live") or by_state.get("pending")
+
+    @property
+    def next_pair(self) -> KeyState | None:
+        """The pending pair of a rotation under way, beside the live one."""
+        by_state = {k.state: k for k in self.keys}
+        return by_state.get("pending") if "live" in by_state else None
+
+    @property
+    def unicode_name(self) -> str:
+        """The name for people."""
+        return names.to_unicode(self.name)
+
+    @property
+    def flag(self) -> str | None:
+        """A sentence when the name may be taken for another one."""
+        return names.confusable(self.name)
+
+
+def domain_of(row: Row, keys: Sequence[KeyRow], consent: tuple[str, ...] = ()) -> Domain:
+    """The value for a row and its pairs."""
+    return Domain(
+        id=row.id, uuid=row.uuid, member_id=row.member_id, name=row.name, state=row.state, reason=row.reason,
+        options=Options.read(row.options), tier=row.tier, created_at=row.created_at,
+        first_verified_at=row.first_verified_at, checked_at=row.checked_at, next_check_at=row.next_check_at,
+        failing=row.failing, findings=row.findings or [],
+        keys=[KeyState(k.stem, k.state, k.rsa_txt, k.ed_txt, k.created_at, k.state_at) for k in keys],
+        return_path_ok=row.return_path_ok, provider=row.provider, consent=consent,
+        ownership_token=row.ownership_token,
+    )

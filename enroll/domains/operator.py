@@ -1,0 +1,121 @@
+"""What only the operator does with a domain: pin its tier, approve, suspend, release. By name, as people type it."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from enroll.domains.loading import load, load_one
+from enroll.domains.model import Domain, Options
+from enroll.domains.service import Domains
+from enroll.domains.states import LOCKED
+from enroll.errors import conflict, invalid, not_found
+from relay.base import events, names
+from relay.base.clock import Clock
+from relay.base.config import Config
+from relay.base.events import Event
+from relay.base.storage import Storage, Tx, versions
+from relay.base.storage import domains as rows
+from relay.base.storage import events as event_log
+from relay.base.storage.domains import Row
+from relay.warming import UNLIMITED
+
+
+class Operator:
+    """The operator's hand on domains. Where several members have enrolled one name, `member_id` says whose is meant;
+    without it the one who holds the name is."""
+
+    def __init__(self, storage: Storage, config: Config, clock: Clock, domains: Domains) -> None:
+        self._storage, self._config, self._clock, self._domains = storage, config, clock, domains
+
+    async def list(self, member_id: int | None = None, *, after: int = 0, limit: int = 200) -> builtins.list[Domain]:
+        """Domains of one member or of all, with ids above `after`."""
+        async with self._storage.read() as tx:
+            return await load(tx, await rows.page(tx, member_id, after=after, limit=limit))
+
+    async def find(self, name: str, member_id: int | None = None) -> Domain:
+        """The domain of this name. Raises EnrollError 404, or 409 when it isn't clear whose is meant."""
+        async with self._storage.read() as tx:
+            return await load_one(tx, await self._pick(tx, name, member_id))
+
+    async def set_tier(self, name: str, tier: str | None, member_id: int | None = None) -> Domain:
+        """Pin a domain to a warming tier by name, set it `unlimited`, or (None) let its age decide again."""
+        known = [t.name for t in self._config.warming.tiers]
+        if tier is not None and tier != UNLIMITED and tier not in known:
+            raise invalid("tier", f"There is no such tier: {', '.join(known)}, {UNLIMITED}.")
+        return await self._change(name, member_id, lambda row: {"tier": tier})
+
+    async def approve(self, name: str, member_id: int | None = None) -> Domain:
+        """Say yes to a domain that waits for it. Approval is no proof: DNS is asked again at once."""
+
+        def change(row: Row) -> dict[str, Any]:
+            options = replace(Options.read(row.options), approved=True)
+            if row.state != "blocked":
+                return {"options": options.stored()}
+            return self._to_pending(options)
+
+        domain = await self._change(name, member_id, change)
+        return await self._domains.check(domain.id) if domain.state == "pending" else domain
+
+    async def suspend(self, name: str, reason: str, member_id: int | None = None) -> Domain:
+        """Stop a domain until `release`; its owner can't lift that and sees `reason`."""
+        lost = {"event": events.DOMAIN_LOST, "reason": reason}
+        return await self._change(
+            name, member_id,
+            lambda row: {"state": "suspended", "reason": reason, "next_check_at": None}, **lost,
+        )
+
+    async def release(self, name: str, member_id: int | None = None) -> Domain:
+        """Lift a suspension or a block: the domain must prove itself again, which is asked at once."""
+
+        def change(row: Row) -> dict[str, Any]:
+            if row.state not in LOCKED:
+                raise conflict(f"The domain is {row.state}, neither suspended nor blocked.")
+            return self._to_pending(replace(Options.read(row.options), approved=True))
+
+        domain = await self._change(name, member_id, change)
+        return await self._domains.check(domain.id)
+
+    def _to_pending(self, options: Options) -> dict[str, Any]:
+        now = self._clock.now()
+        options = replace(options, pending_since=now)
+        # checked_at None: what was found before the change answers no question any more.
+        return {
+            "state": "pending", "reason": "", "checked_at": None, "next_check_at": now, "options": options.stored(),
+        }
+
+    async def _change(
+        self, name: str, member_id: int | None, change: Callable[[Row], dict[str, Any]], *, event: str = "",
+        reason: str = "",
+    ) -> Domain:
+        async def write(tx: Tx) -> Domain:
+            row = await self._pick(tx, name, member_id, lock=True)
+            now = self._clock.now()
+            await rows.change(tx, row.id, **change(row))
+            await versions.bump(tx, versions.DIRECTORY)
+            if event and row.state in rows.HELD:
+                data = {"domain": row.name, "reason": reason}
+                await event_log.append(tx, [Event(event, row.member_id, now, row.id, data=data)])
+            return await load_one(tx, await rows.get(tx, row.id))
+
+        return await self._domains.commit(write)
+
+    @staticmethod
+    async def _pick(tx: Tx, name: str, member_id: int | None, *, lock: bool = False) -> Row:
+        try:
+            name = names.domain(name)
+        except names.BadName as e:
+            raise invalid("name", e.reason) from None
+        found = [r for r in await rows.named(tx, name, lock=lock) if member_id in (None, r.member_id)]
+        held = [r for r in found if r.state in rows.HELD]
+        if len(held) == 1:
+            return held[0]
+        if not found:
+            raise not_found("No such domain")
+        if len(found) > 1:
+            raise conflict("Several members have enrolled this name: say which member is meant.")
+        return found[0]
+
+

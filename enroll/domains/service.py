@@ -1,0 +1,315 @@
+"""`Domains`: everything that can be done with a domain, for pages, APIs, the command line and the clock alike."""
+
+from __future__ import annotations
+
+import builtins
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import structlog
+
+from enroll import stats as figures
+from enroll.domains.checking import TOKEN_BYTES, Checking
+from enroll.domains.hosting import Hosting
+from enroll.domains.loading import load, load_one
+from enroll.domains.looking import hosts_of, records_of
+from enroll.domains.model import Domain, Options, affects_dns, changed
+from enroll.domains.rotation import Rotation
+from enroll.domains.states import LOCKED, By
+from enroll.domains.trial import send_test
+from enroll.errors import EnrollError, conflict, invalid, not_found, suspended
+from enroll.notices import Notices
+from enroll.records import Record, zone_file
+from relay.base import events, names
+from relay.base.clock import Clock
+from relay.base.config import Config
+from relay.base.events import Event
+from relay.base.resolver import Resolver
+from relay.base.secrets import Vault, random_id
+from relay.base.storage import Storage, StorageError, Tx, versions
+from relay.base.storage import domains as rows
+from relay.base.storage import events as event_log
+from relay.base.storage import stats as counters
+from relay.base.storage.domains import Row
+from relay.directory import Directory
+from relay.intake import Accepted, Intake
+
+log = structlog.get_logger("domains")
+_FINISH_SECONDS = 60.0  # the clock finishes an enrollment whose process died
+_MAX_ID_DIGITS = 18
+Result = TypeVar("Result")
+
+
+class Domains:
+    """A member's domains. Every call names the member; another member's domain is 404, as if it weren't there."""
+
+    def __init__(
+        self, storage: Storage, config: Config, clock: Clock, vault: Vault, *, resolver: Resolver, intake: Intake,
+        directory: Directory, notices: Notices,
+    ) -> None:
+        self._storage, self._config, self._clock = storage, config, clock
+        self._intake, self._directory = intake, directory
+        self._hosts = hosts_of(config)
+        self._hosting = Hosting(resolver, clock, cache_seconds=config.enrollment.dns_host_cache_seconds)
+        self.rotation = Rotation(storage, config, clock, vault)
+        self._checking = Checking(storage, config, clock, resolver, notices, self.rotation, self._hosting)
+
+    # -- coming in -----------------------------------------------------------------------------------------------
+
+    async def enroll(self, member_id: int, name: str, options: Mapping[str, Any] | None = None) -> Domain:
+        """Enroll `name` (any spelling) for a member; returns it with its keys made, as `pending`.
+
+        Enrolling again keeps id, keys and token and goes back to `pending`; `suspended` and `blocked` stay. A
+        deleted one comes back under its id with new keys and token. Raises EnrollError: 422 with the reason for a
+        name or an option that can't be used, 403 LIMIT_REACHED.
+        """
+        try:
+            name = names.enrollable(name)
+        except names.BadName as e:
+            raise invalid("name", f"This name can't be enrolled: {e.reason}.") from None
+        wanted = changed(Options(), options or {})
+        domain_id = await self.commit(lambda tx: self._enter(tx, member_id, name, wanted, options or {}))
+        return await self.finish(domain_id)
+
+    async def _enter(
+        self, tx: Tx, member_id: int, name: str, wanted: Options, given: Mapping[str, Any]
+    ) -> int:
+        await rows.hold_enrolling(tx, member_id)
+        owner = await rows.owner(tx, member_id)
+        if owner is None or owner.status == "deleted":
+            raise not_found("No such member")
+        if owner.status != "active":
+            raise suspended("a suspended member can't enroll domains")
+        row = await rows.of_member(tx, member_id, name, lock=True)
+        if row is None or row.state == "deleted":
+            limit = self._config.enrollment.max_domains
+            if await rows.count(tx, member_id) >= limit:
+                raise EnrollError(403, "LIMIT_REACHED", f"At most {limit} domains can be enrolled.")
+        now = self._clock.now()
+        created = Event(events.DOMAIN_CREATED, member_id, now, data={"domain": name})
+        if row is None:
+            domain_id = await rows.add(
+                tx, uuid=str(uuid.uuid4()), member_id=member_id, name=name, token=random_id(TOKEN_BYTES),
+                options=wanted.stored(), now=now, next_check_at=now + _FINISH_SECONDS,
+            )
+            await event_log.append(tx, [replace(created, domain_id=domain_id)])
+            return domain_id
+        if row.state == "deleted":
+            # A new life under the old id: nothing of the first one but the operator's tier outlives it.
+            await rows.change(
+                tx, row.id, state="initializing", reason="", ownership_token=random_id(TOKEN_BYTES),
+                options=wanted.stored(), created_at=now, first_verified_at=None, checked_at=None, failing=0,
+                findings=None, return_path_ok=False, deleted_at=None, next_check_at=now + _FINISH_SECONDS,
+            )
+            await event_log.append(tx, [replace(created, domain_id=row.id)])
+            return row.id
+        if row.state != "initializing":
+            await self._again(tx, row, changed(Options.read(row.options), given), "enrolled again")
+        return row.id
+
+    async def finish(self, domain_id: int) -> Domain:
+        """Make the first keys of an `initializing` domain and move it to `pending`; any other is only read."""
+        async with self._storage.read() as tx:
+            row = await rows.get(tx, domain_id)
+            if row is None or row.state != "initializing":
+                return await load_one(tx, row)
+        pair = await self.rotation.make(row.member_id, row.name)
+
+        async def write(tx: Tx) -> Domain:
+            fresh = await rows.get(tx, domain_id, lock=True)
+            if fresh is None or fresh.state != "initializing":
+                return await load_one(tx, fresh)
+            now = self._clock.now()
+            await rows.add_pair(tx, domain_id, pair, now)
+            options = replace(Options.read(fresh.options), pending_since=now)
+            await rows.change(
+                tx, domain_id, state="pending", options=options.stored(),
+                next_check_at=now + self._config.enrollment.recheck_pending_seconds,
+            )
+            await versions.bump(tx, versions.DIRECTORY)
+            return await load_one(tx, await rows.get(tx, domain_id))
+
+        return await self.commit(write)
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    async def list(self, member_id: int, *, after: int = 0, limit: int = 50) -> builtins.list[Domain]:
+        """A member's domains with ids above `after`, by id."""
+        async with self._storage.read() as tx:
+            return await load(tx, await rows.page(tx, member_id, after=after, limit=limit))
+
+    async def get(self, member_id: int, key: int | str) -> Domain:
+        """A member's domain by id, uuid or name. Raises EnrollError 404."""
+        async with self._storage.read() as tx:
+            return await load_one(tx, await self._row(tx, member_id, key))
+
+    def records(self, domain: Domain) -> builtins.list[Record]:
+        """What the owner must or should publish."""
+        return records_of(domain, self._hosts)
+
+    def zone(self, domain: Domain) -> str:
+        """The records as lines of a zone file (RFC 1035 §5)."""
+        return zone_file(self.records(domain))
+
+    async def dns_host(self, domain: Domain) -> tuple[str, builtins.list[str]]:
+        """(label of the DNS provider or `unknown`, name servers); never an error."""
+        return await self._hosting.of(domain.name)
+
+    async def stats(self, member_id: int, key: int | str, days: int | None = None) -> figures.Stats:
+        """Figures of one domain over `days` (clamped to 1–365; None: 30)."""
+        days = figures.clamp_days(days)
+        now = self._clock.now()
+        async with self._storage.read() as tx:
+            domain = await load_one(tx, await self._row(tx, member_id, key))
+            counted = await counters.days(tx, figures.needed_since(now, days), domain_id=domain.id)
+        return figures.figures(counted, now, days)
+
+    # -- checking ------------------------------------------------------------------------------------------------
+
+    async def check(self, domain_id: int, *, by: By = "owner") -> Domain:
+        """Look at the domain's DNS and act on it (see `checking`); returns it with fresh findings."""
+        domain = await self._checking.check((await self.finish(domain_id)).id, by=by)
+        await self._tell()
+        return domain
+
+    async def check_all(self, member_id: int) -> tuple[builtins.list[Domain], bool]:
+        """Check a member's pending domains, at most `verify_batch`, the longest unchecked first.
+
+        Returns those that were checked and whether others remain. Domains checked within the cache time are left.
+        """
+        e = self._config.enrollment
+        async with self._storage.read() as tx:
+            before = self._clock.now() - e.verify_cache_seconds
+            ids = await rows.unchecked(tx, member_id, before, e.verify_batch + 1)
+        checked = [await self.check(domain_id) for domain_id in ids[: e.verify_batch]]
+        return checked, len(ids) > e.verify_batch
+
+    # -- the owner's changes -------------------------------------------------------------------------------------
+
+    async def update(self, member_id: int, key: int | str, changes: Mapping[str, Any]) -> Domain:
+        """Change options. If other records follow from it, the domain goes back to `pending` (never out of
+        `suspended` or `blocked`); keys and token stay. Raises EnrollError 422, 404."""
+
+        async def write(tx: Tx) -> Domain:
+            row = await self._owned(tx, member_id, key)
+            before = Options.read(row.options)
+            after = changed(before, changes)
+            if affects_dns(before, after):
+                await self._again(tx, row, after, "records changed")
+            elif after != before:
+                await rows.change(tx, row.id, options=after.stored())
+                await versions.bump(tx, versions.DIRECTORY)
+            return await load_one(tx, await rows.get(tx, row.id))
+
+        return await self.commit(write)
+
+    async def _again(self, tx: Tx, row: Row, options: Options, why: str) -> None:
+        """Start over with new options: old findings are void, a state that isn't the operator's becomes pending."""
+        now = self._clock.now()
+        values: dict[str, Any] = {
+            "options": options.stored(), "findings": None, "checked_at": None, "failing": 0, "return_path_ok": False,
+        }
+        happened = []
+        if row.state not in (*LOCKED, "initializing"):
+            values |= {
+                "state": "pending", "reason": "",
+                "options": replace(options, pending_since=now).stored(),
+                "next_check_at": now + self._config.enrollment.recheck_pending_seconds,
+            }
+            if row.state in rows.HELD:
+                data = {"domain": row.name, "reason": why}
+                happened.append(Event(events.DOMAIN_LOST, row.member_id, now, row.id, data=data))
+        await rows.change(tx, row.id, **values)
+        await versions.bump(tx, versions.DIRECTORY)
+        await event_log.append(tx, happened)
+
+    async def pause(self, member_id: int, key: int | str) -> Domain:
+        """Stop mail from a verified domain (`disabled`); records and history stay. Raises EnrollError 409, 404."""
+        return await self._flip(member_id, key, "verified", "disabled", events.DOMAIN_DISABLED)
+
+    async def resume(self, member_id: int, key: int | str) -> Domain:
+        """Let a paused domain send again, without asking DNS. Raises EnrollError 409, 404."""
+        return await self._flip(member_id, key, "disabled", "verified", events.DOMAIN_ENABLED)
+
+    async def _flip(self, member_id: int, key: int | str, was: str, to: str, event: str) -> Domain:
+        async def write(tx: Tx) -> Domain:
+            row = await self._owned(tx, member_id, key)
+            if row.state not in (was, to):
+                raise conflict(f"The domain is {row.state}: only a {was} one can be changed to {to}.")
+            if row.state == was:
+                now = self._clock.now()
+                await rows.change(tx, row.id, state=to, next_check_at=now if to == "verified" else None)
+                await versions.bump(tx, versions.DIRECTORY)
+                await event_log.append(tx, [Event(event, member_id, now, row.id, data={"domain": row.name})])
+            return await load_one(tx, await rows.get(tx, row.id))
+
+        return await self.commit(write)
+
+    async def delete(self, member_id: int, key: int | str) -> None:
+        """Delete softly: gone from every list, keys destroyed. Raises EnrollError 404; 409 while the operator's
+        `suspended` or `blocked` stands."""
+
+        async def write(tx: Tx) -> None:
+            row = await self._owned(tx, member_id, key)
+            if row.state in LOCKED:
+                raise conflict(f"The domain is {row.state}; only the operator can lift that.")
+            now = self._clock.now()
+            pairs = (await rows.pairs(tx, [row.id])).get(row.id, [])
+            await rows.destroy_pairs(tx, [p.id for p in pairs], now)
+            await rows.change(
+                tx, row.id, state="deleted", deleted_at=now, next_check_at=None, findings=None, return_path_ok=False
+            )
+            await versions.bump(tx, versions.DIRECTORY)
+            data = {"domain": row.name}
+            await event_log.append(tx, [Event(events.DOMAIN_DELETED, member_id, now, row.id, data=data)])
+
+        await self.commit(write)
+
+    async def rotate(self, member_id: int, key: int | str) -> Domain:
+        """Make a new DKIM pair beside the live one; it takes over once its records are seen. Raises 409, 404."""
+        async with self._storage.read() as tx:
+            row = await self._row(tx, member_id, key)
+            await load_one(tx, row)
+        assert row is not None
+        await self.rotation.begin(row)
+        await self._tell()
+        return await self.get(member_id, row.id)
+
+    async def send_test(self, member_id: int, key: int | str, to: str, subject: str | None = None) -> Accepted:
+        """Queue a test message in the domain's name (see `trial`)."""
+        domain = await self.get(member_id, key)
+        return await send_test(self._intake, self._directory, self._config, domain, to, subject)
+
+    # -- transactions and rows -----------------------------------------------------------------------------------
+
+    async def commit(self, do: Callable[[Tx], Awaitable[Result]]) -> Result:
+        """`do` in a transaction; after its commit, this process's relay sees the change at once."""
+        result = await self._storage.write(do)
+        await self._tell()
+        return result
+
+    async def _tell(self) -> None:
+        try:
+            await self._directory.refresh()
+        except StorageError as e:
+            # The change is committed; the directory looks by itself within the second.
+            log.warning("directory.not_told", cause=str(e))
+
+    async def _row(self, tx: Tx, member_id: int, key: int | str, *, lock: bool = False) -> Row | None:
+        if isinstance(key, str):
+            if key.isascii() and key.isdigit():
+                key = int(key) if len(key) <= _MAX_ID_DIGITS else 0
+            elif "." in key:
+                try:
+                    key = names.domain(key)
+                except names.BadName:
+                    return None
+        return await rows.of_member(tx, member_id, key, lock=lock)
+
+    async def _owned(self, tx: Tx, member_id: int, key: int | str) -> Row:
+        row = await self._row(tx, member_id, key, lock=True)
+        if row is None or row.state == "deleted":
+            raise not_found("No such domain")
+        return row
