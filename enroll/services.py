@@ -1,22 +1,36 @@
 """What enrollment is made of, gathered once: handed to every route, page and command.
 
-`build` puts together what needs nothing but the relay's ground floor and its directory. Who may use what is the
-gate's and the services' own business.
+`build` puts together what needs nothing but the relay's ground floor and its directory; `with_domains` adds what
+asks DNS and sends mail. Who may use what is the gate's and the services' own business.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from enroll.accounts import Accounts
 from enroll.credentials import Credentials
+from enroll.domains import Domains, Forwarding, Operator
+from enroll.notices import Notices
 from enroll.passwords import Passwords
 from enroll.sessions import Gate, Sessions
 from relay.base.clock import Clock
 from relay.base.config import Config
+from relay.base.resolver import Resolver
 from relay.base.secrets import Vault
 from relay.base.storage import Storage
 from relay.directory import Directory
+from relay.intake import Intake
+
+
+@dataclass(frozen=True, slots=True)
+class DomainServices:
+    """A domain's life, and the mail about it."""
+
+    notices: Notices
+    domains: Domains
+    forwarding: Forwarding
+    operator: Operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +47,7 @@ class Services:
     credentials: Credentials
     sessions: Sessions
     gate: Gate
+    for_domains: DomainServices | None = None
 
     @classmethod
     def build(
@@ -53,6 +68,18 @@ class Services:
         gate = Gate(config, clock, directory, accounts, sessions)
         return cls(
             config, clock, storage, vault, directory, passwords, accounts, credentials, sessions, gate
+        )
+
+    def with_domains(self, resolver: Resolver, intake: Intake) -> Services:
+        """These services and those about domains, which ask `resolver` and send through `intake`."""
+        ground = (self.storage, self.config, self.clock)
+        notices = Notices(intake, self.config)
+        domains = Domains(
+            *ground, self.vault, resolver=resolver, intake=intake, directory=self.directory, notices=notices
+        )
+        forwarding = Forwarding(*ground, self.vault, notices)
+        return replace(
+            self, for_domains=DomainServices(notices, domains, forwarding, Operator(*ground, domains))
         )
 
     def close(self) -> None:

@@ -5,18 +5,23 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from enroll.api.native import identity, keys, sessions
+from enroll.api.native import domains, identity, keys, member, sessions
 from enroll.api.schema import Paths
 from enroll.services import Services
 
 _MODULES = (identity, sessions, keys)
+_DOMAIN_MODULES = (domains, member)
 
 
 def routes(services: Services) -> list[web.RouteDef]:
-    """Every route of the native API."""
-    return [route for module in _MODULES for route in module.routes(services)]
+    """Every route of the native API; those about domains where the services for them are there."""
+    found = [route for module in _MODULES for route in module.routes(services)]
+    if services.for_domains is not None:
+        for of_domains in _DOMAIN_MODULES:
+            found += of_domains.routes(services, services.for_domains)
+    return found
 
 
 def openapi_paths() -> Paths:
     """The description of every one of them."""
-    return {path: found for module in _MODULES for path, found in module.openapi_paths().items()}
+    return {path: found for module in (*_MODULES, *_DOMAIN_MODULES) for path, found in module.openapi_paths().items()}

@@ -1,0 +1,254 @@
+"""Bodies of `/v1/domains`: what comes in, what goes out, and how a domain becomes the latter."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Literal
+
+from pydantic import Field
+
+from enroll.api.models import Strict, View, shown_at
+from enroll.domains import Domain
+from enroll.records import Record, dig_command
+from enroll.stats import Stats
+
+State = Literal["initializing", "pending", "verified", "disabled", "suspended", "blocked"]
+Purpose = str
+
+
+class OptionsIn(Strict):
+    """The switches; one left out keeps its value. Those about records send the domain back to `pending`."""
+
+    return_path: bool | None = Field(None, description="A return path under the domain itself.")
+    custom_subdomain: str | None = Field(None, max_length=64, description="First label of the return path.")
+    tracking: bool | None = Field(None, description="A tracking host under the domain itself.")
+    track_prefix: str | None = Field(None, max_length=64, description="Prefix of the tracking host.")
+    replies: bool | None = Field(None, description="Mail to the domain is forwarded; needs the MX record.")
+    report_to: Literal["forward_to", "mail_from"] | None = Field(None, description="Where bounce reports go.")
+
+
+class NewDomain(OptionsIn):
+    """What POST /v1/domains takes."""
+
+    name: str = Field(min_length=1, max_length=1024, description="The domain, in Unicode or as A-labels.")
+
+
+class DomainPatch(OptionsIn):
+    """What PATCH /v1/domains/{id} takes: at least one field."""
+
+    enabled: bool | None = Field(None, description="False pauses a verified domain, true lets it send again.")
+
+
+class TestRequest(Strict):
+    """What POST …/test takes."""
+
+    __test__ = False
+
+    to: str = Field(min_length=3, max_length=320)
+    subject: str | None = Field(None, max_length=200)
+
+
+class OptionsView(View):
+    """The switches of a domain."""
+
+    return_path: bool
+    custom_subdomain: str
+    tracking: bool
+    track_prefix: str
+    replies: bool
+    report_to: str
+    forward_to: str
+
+
+class KeyView(View):
+    """A DKIM pair. `removed`: its records may be taken down."""
+
+    stem: str
+    selectors: list[str]
+    state: Literal["pending", "live", "retiring", "removed"]
+    created_at: str
+    state_at: str
+
+
+class DomainView(View):
+    """A domain as its owner sees it."""
+
+    id: int
+    uuid: str
+    name: str
+    unicode_name: str
+    flag: str | None
+    state: State
+    reason: str
+    options: OptionsView
+    tier: str | None
+    provider: str
+    return_path_ok: bool
+    failing: int
+    keys: list[KeyView]
+    created_at: str
+    first_verified_at: str | None
+    checked_at: str | None
+    next_check_at: str | None
+
+
+class DomainList(View):
+    """A page of domains; `next` is the `after` of the next page, null at the end."""
+
+    domains: list[DomainView]
+    next: int | None
+
+
+class RecordView(View):
+    """A record to publish, and what the last look found. `ok`: true, false, or null when it could not be asked or
+    has not been looked at (then `says` is empty)."""
+
+    purpose: Purpose
+    name: str
+    short: str
+    type: str
+    value: str
+    required: bool
+    why: str
+    dig: str
+    ok: bool | None
+    found: list[str]
+    mistake: str | None
+    says: str
+    fix: str
+    retry_after_seconds: int | None
+    servers: list[dict[str, Any]]
+
+
+class RecordsView(View):
+    """All records of a domain."""
+
+    name: str
+    checked_at: str | None
+    records: list[RecordView]
+
+
+class VerifiedView(View):
+    """A domain with its records."""
+
+    domain: DomainView
+    records: list[RecordView]
+
+
+class BatchView(View):
+    """The outcome of checking all pending domains; `truncated`: call again for the rest."""
+
+    checked: int
+    verified: int
+    failed: int
+    truncated: bool
+    domains: list[DomainView]
+
+
+class DnsHostView(View):
+    """Who runs a domain's DNS, `unknown` where it isn't recognised."""
+
+    name: str
+    provider: str
+    nameservers: list[str]
+
+
+class TestView(View):
+    """The queued test message."""
+
+    __test__ = False
+
+    id: str
+    recipient: str
+    message_id: int
+    note: str
+
+
+class PeriodView(View):
+    """One UTC day."""
+
+    period: str
+    sent: int
+    delivered: int
+    bounced: int
+    complaints: int
+
+
+class StatsView(View):
+    """A domain's figures (see `enroll.stats`)."""
+
+    name: str
+    days: int
+    stats: list[PeriodView]
+    volume_7d: int = Field(alias="volume7d")
+    volume_delta: str | None
+    delivery_rate: float | None
+    bounce_rate: float | None
+    complaint_rate: float | None
+    reputation: int | None
+    reputation_bucket: str | None
+
+
+def option_changes(asked: OptionsIn) -> dict[str, Any]:
+    """The options named in a request, by their names in the service."""
+    return {
+        name: getattr(asked, name) for name in OptionsIn.model_fields if getattr(asked, name) is not None
+    }
+
+
+def domain_view(domain: Domain) -> DomainView:
+    """A domain as it is shown."""
+    return DomainView(
+        id=domain.id, uuid=domain.uuid, name=domain.name, unicode_name=domain.unicode_name, flag=domain.flag,
+        state=domain.state,  # type: ignore[arg-type]  # the model checks it
+        reason=domain.reason, options=OptionsView(**domain.options.public()), tier=domain.tier,
+        provider=domain.provider, return_path_ok=domain.return_path_ok, failing=domain.failing,
+        keys=[
+            KeyView(
+                stem=k.stem, selectors=[f"{k.stem}r", f"{k.stem}e"],
+                state=k.state,  # type: ignore[arg-type]
+                created_at=shown_at(k.created_at) or "", state_at=shown_at(k.state_at) or "",
+            )
+            for k in domain.keys
+        ],
+        created_at=shown_at(domain.created_at) or "", first_verified_at=shown_at(domain.first_verified_at),
+        checked_at=shown_at(domain.checked_at), next_check_at=shown_at(domain.next_check_at),
+    )
+
+
+def records_view(domain: Domain, records: list[Record]) -> RecordsView:
+    """The records with the findings of the last look beside them."""
+    found = {(f["purpose"], f["name"]): f for f in domain.findings}
+    return RecordsView(
+        name=domain.name, checked_at=shown_at(domain.checked_at),
+        records=[_record(r, found.get((r.purpose, r.name), {})) for r in records],
+    )
+
+
+def _record(record: Record, finding: dict[str, Any]) -> RecordView:
+    return RecordView(
+        purpose=record.purpose, name=record.name, short=record.short, type=record.type, value=record.value,
+        required=record.required, why=record.why, dig=dig_command(record), ok=finding.get("ok"),
+        found=list(finding.get("found") or ()), mistake=finding.get("mistake"), says=finding.get("says") or "",
+        fix=finding.get("fix") or "", retry_after_seconds=finding.get("retry_after_seconds"),
+        servers=list(finding.get("servers") or ()),
+    )
+
+
+def batch_view(checked: list[Domain], truncated: bool) -> BatchView:
+    """The outcome of one call for all."""
+    verified = sum(d.state == "verified" for d in checked)
+    return BatchView(
+        checked=len(checked), verified=verified, failed=len(checked) - verified, truncated=truncated,
+        domains=[domain_view(d) for d in checked],
+    )
+
+
+def stats_view(domain: Domain, stats: Stats) -> StatsView:
+    """The figures as they are shown."""
+    return StatsView(
+        name=domain.name, days=stats.days, stats=[PeriodView(**asdict(p)) for p in stats.periods],
+        volume7d=stats.volume_7d, volume_delta=stats.volume_delta, delivery_rate=stats.delivery_rate,
+        bounce_rate=stats.bounce_rate, complaint_rate=stats.complaint_rate, reputation=stats.reputation,
+        reputation_bucket=stats.reputation_bucket,
+    )
