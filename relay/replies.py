@@ -347,3 +347,30 @@ def line(reply: Reply, saw: str = "") -> str:
     """A dialogue reply as one line without CRLF."""
     prefix = f"{reply.enhanced} " if reply.enhanced else ""
     return f"{reply.smtp} {prefix}{printable(reply.text.replace('{saw}', saw))}"
+
+
+def document() -> str:
+    """docs/replies.md: the whole table, for people."""
+    out = [
+        "# Replies",
+        "",
+        "Made from `relay/replies.py`; do not edit. `python -m relay.replies > docs/replies.md` writes it again.",
+        "",
+        "## Refusals",
+        "",
+        "| SMTP | stage | HTTP | JSON code | text | meaning | what to do |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    refusals = [r for r in TABLE if r.meaning]
+    for r in refusals:
+        smtp = f"`{r.smtp} {r.enhanced}`" if r.smtp else "–"
+        http = f"{r.http} `{r.code}`" if r.http else "–"
+        cells = (smtp, r.stages or "–", http.partition(" ")[0], http.partition(" ")[2] or "–", r.text, r.meaning, r.fix)
+        out.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
+    out += ["", "## The SMTP dialogue", "", "| reply | stage | text |", "|---|---|---|"]
+    out += [f"| `{f'{r.smtp} {r.enhanced}'.strip()}` | {r.stages} | {r.text} |" for r in TABLE if not r.meaning]
+    return "\n".join(out) + "\n"
+
+
+if __name__ == "__main__":
+    print(document(), end="")

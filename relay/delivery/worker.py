@@ -1,7 +1,7 @@
 """The worker: claim → deliver → settle, for every destination at its own pace.
 
-Recipients wait in one line a destination; a lane is a task that takes from one line, keeps one connection for as
-long as there is work, and settles each try. A slow host has its own few lanes and its own small share of what is
+Recipients wait in one line a destination; a lane is a task that takes from one line and settles
+each try. A slow host has its own few lanes and its own small share of what is
 held; everybody else's mail goes past it. No transaction is open during a conversation. Stopping gives leases back.
 """
 
@@ -17,7 +17,7 @@ from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.runtime import is_dead
 from relay.base.storage import StorageError
-from relay.delivery.courier import Courier, Lane
+from relay.delivery.courier import Courier
 from relay.delivery.pacing import Pacer
 from relay.outcome import Outcome, from_failure
 from relay.queue import Handoff, Queue, Ready
@@ -140,14 +140,13 @@ class Worker:
 
     async def _lane(self, destination: str) -> None:
         """One line's work until it is empty or the destination wants fewer lanes."""
-        lane = self._courier.lane(destination)
         line = self._lines[destination]
         settling: asyncio.Task[None] | None = None
         try:
             while line and not self._stopping:
                 ready = line.popleft()
                 try:
-                    outcome = await lane.deliver(ready)
+                    outcome = await self._courier.deliver(ready)
                 except Exception:
                     log.exception("delivery.failed", queue_id=ready.due.queue_id)
                     outcome = from_failure("internal", "connect")
@@ -160,11 +159,10 @@ class Worker:
             if settling is not None:
                 await settling
         finally:
-            self._end(destination, lane)
+            self._end(destination)
 
-    def _end(self, destination: str, lane: Lane) -> None:
+    def _end(self, destination: str) -> None:
         self._pacer.ended(destination)
-        lane.release()
         left = self._lanes[destination] = self._lanes[destination] - 1
         if left <= 0:
             del self._lanes[destination]

@@ -1,0 +1,107 @@
+"""Carrying one recipient's copy: the route, the return path, the conversation. Nothing here touches storage.
+
+VERP: every recipient has a return path of its own, so each goes in a transaction of its own. DSN wishes
+(RFC 3461) are honoured in our own reports and not passed on: what comes back comes to our return path.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from relay.base.config import Config
+from relay.base.secrets import Vault
+from relay.bounces import address as return_paths
+from relay.delivery.client import Credentials, Limits
+from relay.delivery.pool import Pool, PoolSettings
+from relay.delivery.route import AsksDns, Route, RouteSettings, Smarthost, route
+from relay.delivery.security import Contexts, Security, Wanted
+from relay.outcome import Outcome
+from relay.queue import Ready
+
+_ROUTE_SECONDS = 1.0
+_ROUTES = 1000
+
+
+class Courier:
+    """Routes and conversations for all lanes of a process."""
+
+    def __init__(
+        self, *, resolver: AsksDns, vault: Vault, config: Config, monotonic: Callable[[], float], rng: random.Random
+    ) -> None:
+        self._resolver, self._vault, self._monotonic, self._rng = resolver, vault, monotonic, rng
+        self._settings = route_settings(config)
+        d = config.delivery
+        limits = Limits(
+            connect_seconds=d.connect_timeout_seconds, greeting_seconds=d.command_timeout_seconds,
+            command_seconds=d.command_timeout_seconds, conversation_seconds=d.conversation_seconds,
+        )
+        settings = PoolSettings(
+            helo=d.helo or config.server.hostname, source_addresses=tuple(d.source_addresses),
+            connections_an_address=d.connections_a_destination, messages_a_connection=d.messages_a_connection,
+            idle_seconds=d.idle_seconds,
+        )
+        self._pool = Pool(settings, monotonic=monotonic, limits=limits)
+        contexts = Contexts()
+        self._security = {wanted: Security(wanted, contexts, monotonic=monotonic) for wanted in Wanted}
+        self._routes: dict[str, tuple[float, Route]] = {}
+
+    async def deliver(self, ready: Ready) -> Outcome:
+        """One recipient's copy to its destination. Raises nothing for what the other side does."""
+        due = ready.due
+        where = await self._route(due.destination)
+        if isinstance(where, Outcome):
+            return where
+        sender = ""
+        if due.return_path:
+            sender = f"{return_paths.local_part(self._vault, due.id)}@{due.return_path}"
+        # RFC 7435: towards an MX, TLS if it can be had.
+        wanted = where.smarthost.wanted if where.smarthost else Wanted.OPPORTUNISTIC
+        [outcome] = await self._pool.deliver(
+            where, sender, [due.address], (ready.head, ready.body), security=self._security[wanted],
+            size=ready.size, smtputf8=due.smtputf8,
+        )
+        return outcome
+
+    async def _route(self, destination: str) -> Route | Outcome:
+        """The route, kept for a second: a line of messages to one destination asks once."""
+        now = self._monotonic()
+        known = self._routes.get(destination)
+        if known is not None and now - known[0] < _ROUTE_SECONDS:
+            return known[1]
+        found = await route(destination, resolver=self._resolver, settings=self._settings, rng=self._rng)
+        if isinstance(found, Route):
+            if len(self._routes) >= _ROUTES:
+                self._routes.clear()
+            self._routes[destination] = (now, found)
+        return found
+
+    async def close(self) -> None:
+        """Close idle connections."""
+        await self._pool.close()
+
+
+def route_settings(config: Config) -> RouteSettings:
+    """The configuration's part in routing."""
+    d = config.delivery
+    smarthosts = {domain: _smarthost(text, config) for domain, text in d.smarthost_domains.items()}
+    if d.smarthost:
+        smarthosts["*"] = _smarthost(d.smarthost, config)
+    return RouteSettings(
+        port=d.port, max_hosts=d.max_hosts, allow_private_networks=d.allow_private_networks,
+        own_names=frozenset({config.server.hostname, config.mx_host, config.bounce_host}), smarthosts=smarthosts,
+    )
+
+
+def _smarthost(text: str, config: Config) -> Smarthost:
+    host, _, port = text.rpartition(":")
+    d = config.delivery
+    wanted = {
+        "none": Wanted.NONE, "opportunistic": Wanted.OPPORTUNISTIC, "required": Wanted.REQUIRED,
+        "verified": Wanted.REQUIRED_VERIFIED,
+    }[d.smarthost_tls]
+    password = d.smarthost_password.get_secret_value()
+    credentials = None
+    if d.smarthost_user:
+        credentials = Credentials(d.smarthost_user, password, without_tls=wanted is Wanted.NONE)
+    return Smarthost(host.strip("[]"), int(port), wanted, implicit_tls=int(port) == 465, credentials=credentials)

@@ -1,0 +1,1 @@
+"""The floors, checked by machine."""

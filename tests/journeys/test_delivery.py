@@ -1,0 +1,207 @@
+"""The way out, whole: real storage, real DNS packets, real conversations with a mail exchanger on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import email
+import email.policy
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from relay.base.clock import Clock
+from relay.base.config import Config
+from relay.base.storage import events, mail
+from relay.base.storage.tables import attempts, recipients
+from relay.bounces import address as return_paths
+from relay.delivery.courier import Courier
+from relay.delivery.pacing import Pacer
+from relay.delivery.reports import Reports
+from relay.delivery.worker import Worker
+from tests.kit.dns import make_zone
+from tests.kit.dns import world as dns_world
+from tests.kit.sink import SILENCE, Sink
+from tests.kit.storage import make_config
+from tests.kit.world import World
+
+
+class Line:
+    """A world with a worker, a sink and a DNS."""
+
+    def __init__(self, world: World, sink: Sink, courier: Courier, dns: Any) -> None:
+        self.world, self.sink, self.courier, self.dns = world, sink, courier, dns
+        self.settled: asyncio.Queue[str] = asyncio.Queue()
+        self.worker = Worker(
+            world.queue, world.handoff, courier, Pacer(world.clock.monotonic), world.config, world.clock,
+            on_settled=lambda state, seconds: self.settled.put_nowait(state),
+        )
+        self.task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self.task = asyncio.create_task(self.worker.run())
+
+    async def stop(self) -> None:
+        if self.task is not None:
+            await self.worker.stop(2.0)
+            await self.task
+
+    async def settle(self, n: int) -> list[str]:
+        return [await asyncio.wait_for(self.settled.get(), 10) for _ in range(n)]
+
+
+@asynccontextmanager
+async def line(config: Config, **delivery: Any) -> AsyncIterator[Line]:
+    async with Sink() as sink:
+        zones = [
+            make_zone(name, [("@", "MX", f"10 mx.{name}."), (f"mx.{name}", "A", "127.0.0.1")])
+            for name in ("sink.test", "slow.test", "example.test")
+        ]
+        zones.append(make_zone("null.test", [("@", "MX", "0 .")]))
+        async with dns_world(zones) as dns:
+            sections = {"port": sink.port, "allow_private_networks": True, "poll_seconds": 0.05, **delivery}
+            config = make_config(config.server.data_dir, config.database.url, delivery=sections)
+            world = await World.make(config, Clock())
+            courier = Courier(
+                resolver=dns.resolver, vault=world.vault, config=config, monotonic=world.clock.monotonic,
+                rng=random.Random(1),
+            )
+            made = Line(world, sink, courier, dns)
+            try:
+                yield made
+            finally:
+                await made.stop()
+                await courier.close()
+                await world.close()
+
+
+async def states(world: World) -> dict[str, str]:
+    async with world.storage.read() as tx:
+        return {r.address: r.state for r in await tx.execute(select(recipients.c.address, recipients.c.state))}
+
+
+async def test_three_recipients_three_answers_an_event_each(config: Config) -> None:
+    def by_name(command: bytes) -> str:
+        return {b"b": "450 4.2.1 busy", b"c": "550 5.1.1 no such user"}.get(command[9:10], "250 2.1.5 ok")
+
+    async with line(config) as way:
+        way.sink.on("RCPT", by_name)
+        alice = await way.world.member()
+        await way.world.domain(alice)
+        way.start()
+        got = await way.world.submit(alice, "a@sink.test", "b@sink.test", "c@sink.test")
+        assert sorted(await way.settle(3)) == ["bounced", "deferred", "sent"]
+        assert await states(way.world) == {"a@sink.test": "sent", "b@sink.test": "deferred", "c@sink.test": "bounced"}
+        [taken] = await way.sink.wait_for(1)
+        ids = {a.text: i for a, i in got.recipients}
+        assert taken.mail_from.endswith("@bounce.localhost")
+        assert return_paths.read(way.world.vault, taken.mail_from.split("@")[0]) == ids["a@sink.test"]
+        async with way.world.storage.read() as tx:
+            told = sorted(e.type for e in await events.of_message(tx, got.message_id))
+            said = {r.recipient_id: r.says for r in await tx.execute(select(attempts))}
+        assert told == ["accepted"] * 3 + ["bounced", "deferred", "sent"]
+        assert "no such user" in said[ids["c@sink.test"]]
+
+
+async def test_what_was_waiting_is_claimed_and_arrives_as_it_was_kept(config: Config) -> None:
+    async with line(config) as way:
+        alice = await way.world.member()
+        await way.world.domain(alice)
+        got = await way.world.submit(alice, "a@sink.test", "b@sink.test")
+        async with way.world.storage.read() as tx:
+            kept = await mail.bytes_of(tx, [(i, got.message_id) for _, i in got.recipients])
+        way.start()
+        assert await way.settle(2) == ["sent", "sent"]
+        taken = await way.sink.wait_for(2)
+        assert {t.raw for t in taken} == {b"".join(kept[i]) for _, i in got.recipients}
+
+
+async def test_a_null_mx_and_an_unknown_domain_bounce_at_once_and_trouble_defers(config: Config) -> None:
+    async with line(config) as way:
+        alice = await way.world.member()
+        await way.world.domain(alice)
+        way.dns.faults.set("trouble.test", "servfail")
+        way.start()
+        await way.world.submit(alice, "a@null.test", "a@nowhere.test", "a@trouble.test")
+        await way.settle(3)
+        assert await states(way.world) == {
+            "a@null.test": "bounced", "a@nowhere.test": "bounced", "a@trouble.test": "deferred"
+        }
+
+
+async def test_a_silent_host_does_not_hold_up_others(config: Config) -> None:
+    async with line(config, workers=30) as way:
+        way.sink.on("RCPT", lambda command: SILENCE if b"@slow.test" in command else "250 2.1.5 ok")
+        alice = await way.world.member()
+        await way.world.domain(alice)
+        way.start()
+        for i in range(60):
+            await way.world.submit(alice, f"s{i}@slow.test")
+        for i in range(30):
+            await way.world.submit(alice, f"f{i}@sink.test")
+        assert await way.settle(30) == ["sent"] * 30
+        assert all(s == "sent" for a, s in (await states(way.world)).items() if a.endswith("@sink.test"))
+
+
+async def test_a_failure_is_reported_to_the_sender_once_and_never_about_a_report(config: Config) -> None:
+    async with line(config) as way:
+        way.sink.on("RCPT", lambda command: "550 5.1.1 who?" if b"gone" in command else "250 2.1.5 ok")
+        alice = await way.world.member()
+        await way.world.member("posthouse", system=True)
+        await way.world.domain(alice)
+        reports = Reports(way.world.storage, way.world.intake, way.world.config, way.world.clock)
+        way.start()
+        await way.world.submit(alice, "gone@sink.test", envid="abc+2B1")
+        assert await way.settle(1) == ["bounced"]
+        await asyncio.gather(reports.post_due(), reports.post_due())
+        [taken] = await way.sink.wait_for(1)
+        assert await way.settle(1) == ["sent"]
+        assert (taken.mail_from, taken.rcpt_tos) == ("", ["postmaster@example.test"])
+        report = email.message_from_bytes(taken.raw, policy=email.policy.default)
+        assert report.get_content_type() == "multipart/report"
+        people, status, original = report.iter_parts()
+        assert "could not be delivered to gone@sink.test" in people.get_content()
+        text = status.as_string()
+        for expected in (
+            "Reporting-MTA: dns; localhost", "Original-Envelope-Id: abc+1", "Final-Recipient: rfc822; gone@sink.test",
+            "Action: failed", "Status: 5.1.1", "Diagnostic-Code: smtp; 550 5.1.1 who?",
+        ):
+            assert expected in text, text
+        assert "Message-ID:" in original.get_content()
+        assert await reports.post_due() == 0
+
+
+async def test_stopping_gives_leases_back(config: Config) -> None:
+    async with line(config) as way:
+        way.sink.on("RCPT", SILENCE)
+        alice = await way.world.member()
+        await way.world.domain(alice)
+        way.start()
+        for i in range(3):
+            await way.world.submit(alice, f"a{i}@sink.test")
+        while way.worker.busy < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert way.task is not None
+        await way.worker.stop(0.1)
+        await way.task
+        way.task = None
+        async with way.world.storage.read() as tx:
+            assert await mail.owners(tx) == []
+        assert set((await states(way.world)).values()) == {"queued"}
+
+
+@pytest.mark.parametrize("config", ["sqlite"], indirect=True)
+async def test_five_hundred_messages_each_once_over_few_connections(config: Config) -> None:
+    async with line(config, connections_a_destination=3) as way:
+        alice = await way.world.member()
+        await way.world.domain(alice)
+        way.start()
+        got = await asyncio.gather(*(way.world.submit(alice, f"u{i}@sink.test") for i in range(500)))
+        assert all(not hasattr(g, "reply") for g in got)
+        assert await way.settle(500) == ["sent"] * 500
+        taken = await way.sink.wait_for(500)
+        assert sorted(t.rcpt_tos[0] for t in taken) == sorted(f"u{i}@sink.test" for i in range(500))
+        assert way.sink.verbs.count("EHLO") <= 20
