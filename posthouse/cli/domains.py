@@ -1,0 +1,232 @@
+"""domain: enroll, show, records, check, tier, approve, rotate, delete."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from posthouse.cli.members import Yes, sure
+from posthouse.cli.shell import FAILED, OK, USAGE, Failure, Run, Shell, command
+
+if TYPE_CHECKING:
+    from enroll.domains.model import Domain
+    from enroll.records import Record
+    from posthouse.rooms import Rooms
+
+Name = Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain's name, any spelling.")]
+Whose = Annotated[
+    str | None, typer.Option("--member", help="Whose domain is meant, where several members enrolled the name.")
+]
+PAGE = 200
+
+
+def register(app: typer.Typer) -> None:
+    """Put the commands in."""
+    group = typer.Typer(no_args_is_help=True, help="Sending domains.")
+    app.add_typer(group, name="domain")
+    commands: dict[str, Run] = {
+        "add": add, "list": list_, "show": show, "records": records, "check": check, "tier": tier,
+        "approve": approve, "suspend": suspend, "release": release, "rotate": rotate, "delete": delete,
+    }
+    for name, function in commands.items():
+        command(group, name)(function)
+
+
+async def _member_id(rooms: Rooms, handle: str | None) -> int | None:
+    return None if handle is None else (await rooms.enroll.accounts.get(handle)).id
+
+
+async def _find(rooms: Rooms, name: str, member: str | None) -> Domain:
+    return await rooms.operator.find(name, await _member_id(rooms, member))
+
+
+async def add(
+    shell: Shell,
+    handle: Annotated[str, typer.Argument(help="The member's handle.")],
+    name: Name,
+    return_path: Annotated[bool, typer.Option(help="A return path of the domain's own, which aligns SPF.")] = False,
+) -> int:
+    """Enroll a domain for a member; shows the records to publish."""
+    async with shell.rooms() as rooms:
+        member = await rooms.enroll.accounts.get(handle)
+        options = {"return_path": True} if return_path else None
+        domain = await rooms.domains.enroll(member.id, name, options)
+        wanted = rooms.domains.records(domain)
+    shell.answer(
+        domain_facts(domain) | {"records": [record_facts(r) for r in wanted]},
+        lambda: _records_table(shell, domain, wanted),
+    )
+    return OK
+
+
+async def list_(
+    shell: Shell, handle: Annotated[str | None, typer.Argument(help="Only this member's.")] = None
+) -> int:
+    """Domains of one member or of all."""
+    found: list[Domain] = []
+    async with shell.rooms() as rooms:
+        member_id = await _member_id(rooms, handle)
+        while True:
+            page = await rooms.operator.list(member_id, after=found[-1].id if found else 0, limit=PAGE)
+            found += page
+            if len(page) < PAGE:
+                break
+        handles = {d.member_id: _handle(rooms, d.member_id) for d in found}
+    rows = [(d.unicode_name, handles[d.member_id], d.state, d.tier or "by age", d.reason) for d in found]
+    shell.answer(
+        [domain_facts(d) | {"member": handles[d.member_id]} for d in found],
+        lambda: shell.table(["DOMAIN", "MEMBER", "STATE", "TIER", "REASON"], rows, "No domains yet."),
+    )
+    return OK
+
+
+def _handle(rooms: Rooms, member_id: int) -> str:
+    member = rooms.directory.member(member_id)
+    return member.handle if member else str(member_id)
+
+
+async def show(shell: Shell, name: Name, member: Whose = None) -> int:
+    """One domain: state, keys, and what the last look at DNS found."""
+    async with shell.rooms() as rooms:
+        domain = await _find(rooms, name, member)
+        handle = _handle(rooms, domain.member_id)
+    shell.answer(domain_facts(domain) | {"member": handle}, lambda: _people(shell, domain, handle))
+    return OK
+
+
+async def records(
+    shell: Shell,
+    name: Name,
+    form: Annotated[str, typer.Option("--format", help="table, zone or json.")] = "table",
+    member: Whose = None,
+) -> int:
+    """The DNS records to publish."""
+    if form not in ("table", "zone", "json"):
+        raise Failure(USAGE, f"--format {form}: table, zone or json")
+    shell.as_json = shell.as_json or form == "json"
+    async with shell.rooms() as rooms:
+        domain = await _find(rooms, name, member)
+        wanted = rooms.domains.records(domain)
+        zone = rooms.domains.zone(domain)
+    if form == "zone" and not shell.as_json:
+        sys.stdout.write(zone)
+        return OK
+    shell.answer([record_facts(r) for r in wanted], lambda: _records_table(shell, domain, wanted))
+    return OK
+
+
+def _records_table(shell: Shell, domain: Domain, wanted: list[Record]) -> None:
+    shell.say(f"{domain.unicode_name} is {domain.state}. Publish these records,")
+    shell.say(f"then: posthouse domain check {domain.name}\n")
+    for r in wanted:
+        shell.say(f"{'required' if r.required else 'optional'}  {r.why}\n  {r.name}  {r.type}\n  {r.value}\n")
+
+
+async def check(shell: Shell, name: Name, member: Whose = None) -> int:
+    """Ask DNS now, and act on the answer; exit 1 unless the domain may send."""
+    async with shell.rooms() as rooms:
+        found = await _find(rooms, name, member)
+        domain = await rooms.domains.check(found.id, by="owner")
+        handle = _handle(rooms, domain.member_id)
+    shell.answer(domain_facts(domain), lambda: _people(shell, domain, handle))
+    return OK if domain.state == "verified" else FAILED
+
+
+async def tier(
+    shell: Shell,
+    name: Name,
+    to: Annotated[str, typer.Argument(metavar="TIER", help="A tier's name, unlimited, or age.")],
+    member: Whose = None,
+) -> int:
+    """Pin a domain to a warming tier, lift the cap (unlimited), or let its age decide again (age)."""
+    async with shell.rooms() as rooms:
+        pinned = None if to == "age" else to
+        domain = await rooms.operator.set_tier(name, pinned, await _member_id(rooms, member))
+    shell.answer(domain_facts(domain), f"{domain.name}: {domain.tier or 'by age'}")
+    return OK
+
+
+async def approve(shell: Shell, name: Name, member: Whose = None) -> int:
+    """Let a domain in that waits for it (enrollment.manual_approval)."""
+    async with shell.rooms() as rooms:
+        domain = await rooms.operator.approve(name, await _member_id(rooms, member))
+    shell.answer(domain_facts(domain), f"{domain.name} is approved and now {domain.state}.")
+    return OK
+
+
+async def suspend(
+    shell: Shell, name: Name,
+    reason: Annotated[str, typer.Option(help="What the owner is told.")] = "suspended by the operator",
+    member: Whose = None,
+) -> int:
+    """Stop a domain from sending; its owner can't lift that."""
+    async with shell.rooms() as rooms:
+        domain = await rooms.operator.suspend(name, reason, await _member_id(rooms, member))
+    shell.answer(domain_facts(domain), f"{domain.name} is suspended: {reason}")
+    return OK
+
+
+async def release(shell: Shell, name: Name, member: Whose = None) -> int:
+    """Lift a suspension; the domain proves itself in DNS again at once."""
+    async with shell.rooms() as rooms:
+        domain = await rooms.operator.release(name, await _member_id(rooms, member))
+    shell.answer(domain_facts(domain), f"{domain.name} is released and now {domain.state}.")
+    return OK
+
+
+async def rotate(shell: Shell, name: Name, member: Whose = None) -> int:
+    """Make new DKIM keys; they take over once their records are seen."""
+    async with shell.rooms() as rooms:
+        found = await _find(rooms, name, member)
+        domain = await rooms.domains.rotate(found.member_id, found.id)
+        wanted = rooms.domains.records(domain)
+    shell.answer(
+        domain_facts(domain) | {"records": [record_facts(r) for r in wanted]},
+        lambda: _records_table(shell, domain, wanted),
+    )
+    return OK
+
+
+async def delete(shell: Shell, name: Name, member: Whose = None, yes: Yes = False) -> int:
+    """Delete a domain; its keys are destroyed."""
+    sure(shell, yes, f"Delete {name} and destroy its keys?")
+    async with shell.rooms() as rooms:
+        found = await _find(rooms, name, member)
+        await rooms.domains.delete(found.member_id, found.id)
+    shell.answer({"name": found.name, "state": "deleted"}, f"{found.name} is deleted.")
+    return OK
+
+
+def _people(shell: Shell, domain: Domain, handle: str) -> None:
+    shown = {"domain": domain.unicode_name, "member": handle, "state": domain.state, "reason": domain.reason}
+    shell.pairs({k: v for k, v in shown.items() if v} | {"tier": domain.tier or "by age"})
+    if domain.flag:
+        shell.say(f"Careful: {domain.flag}")
+    marks = {True: "ok  ", False: "FAIL", None: "?   "}
+    for f in domain.findings:
+        shell.say(f"{marks[f.get('ok')]} {f.get('name', '')}: {f.get('says', '')}")
+        if f.get("ok") is not True and f.get("fix"):
+            shell.say(f"     {f['fix']}")
+
+
+def domain_facts(d: Domain) -> dict[str, Any]:
+    """A domain for programs."""
+    from relay.base.clock import iso
+
+    return {
+        "id": d.id, "uuid": d.uuid, "name": d.name, "state": d.state, "reason": d.reason, "tier": d.tier,
+        "options": d.options.public(), "created_at": iso(d.created_at),
+        "first_verified_at": iso(d.first_verified_at) if d.first_verified_at else None,
+        "checked_at": iso(d.checked_at) if d.checked_at else None,
+        "keys": [{"stem": k.stem, "state": k.state} for k in d.keys], "findings": d.findings,
+    }
+
+
+def record_facts(r: Record) -> dict[str, Any]:
+    """A record for programs."""
+    return {
+        "purpose": r.purpose, "name": r.name, "short": r.short, "type": r.type, "value": r.value,
+        "required": r.required, "why": r.why,
+    }

@@ -1,0 +1,173 @@
+"""explain: everything about one message, in plain words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from posthouse.cli.shell import NOT_FOUND, OK, Failure, Shell, command
+
+if TYPE_CHECKING:
+    from posthouse.rooms import Rooms
+    from relay.base.storage.operate import Admission
+    from relay.base.storage.reports import AttemptRow, DetailRow, MessageRow
+
+DOORS = {"smtp": "over SMTP", "http": "over the HTTP API", "own": "written by the relay itself"}
+CONCLUSIONS = {
+    "delivered": "delivered: the server took responsibility",
+    "later": "temporary: it will be tried again",
+    "never": "permanent: it will not be tried again",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Put the command in."""
+    command(app, "explain")(explain)
+
+
+async def explain(
+    shell: Shell,
+    message: Annotated[str, typer.Argument(help="Queue id, recipient number, or Message-ID.")],
+) -> int:
+    """Say everything about a message: who sent it, what let it in, what became of it, what happens next."""
+    from relay.base.storage import events, reports
+
+    async with shell.rooms() as rooms:
+        async with rooms.storage.read() as tx:
+            found = await _admission(tx, message)
+            if found is None:
+                raise Failure(NOT_FOUND, f"{message}: no such message (the log keeps "
+                              f"{rooms.config.retention.log_days:g} days)")
+            detail = await reports.message(tx, found.member_id, queue_id=found.queue_id)
+            happened = await events.of_message(tx, found.message_id)
+        if detail is None:
+            raise Failure(NOT_FOUND, f"{message}: no such message")
+        row, recipients, tries = detail
+        admitted = await _admitted(rooms, found, row)
+        now = rooms.clock.now()
+        d = rooms.config.delivery
+
+    told = [_recipient(r, [t for t in tries if t.recipient_id == r.id], now) for r in recipients]
+    data = _facts(row) | {
+        "admitted": admitted, "recipients": told,
+        "events": [{"at": _at(e.at), "type": e.type, **e.data} for e in happened],
+    }
+
+    def people() -> None:
+        shell.say("\n".join(_story(row, admitted)))
+        for r in told:
+            shell.say("")
+            shell.say("\n".join(_told(r)))
+        if any(r["state"] in ("queued", "deferred") for r in told):
+            shell.say(f"\nRetries: after {', '.join(f'{s:g} s' for s in d.schedule_seconds)}, then every "
+                      f"{d.schedule_seconds[-1]:g} s, until {d.max_age_seconds / 86400:g} days have passed.")
+
+    shell.answer(data, people)
+    return OK
+
+
+async def _admission(tx: Any, message: str) -> Admission | None:
+    from relay.base.storage import operate
+
+    if "@" in message:
+        wanted = message.strip()
+        bare = wanted.removeprefix("<").removesuffix(">")
+        return await operate.admission(tx, header_id=f"<{bare}>") or await operate.admission(tx, header_id=bare)
+    if message.isascii() and message.isdigit() and len(message) < 16:
+        return await operate.admission(tx, recipient_id=int(message))
+    return await operate.admission(tx, queue_id=message.lower())
+
+
+async def _admitted(rooms: Rooms, found: Admission, row: MessageRow) -> dict[str, Any]:
+    from enroll.errors import EnrollError
+
+    member = rooms.directory.member(found.member_id)
+    key = None
+    if found.key_id is not None:
+        try:
+            key = f"ph_{(await rooms.enroll.credentials.get(found.member_id, found.key_id)).public_id}_…"
+        except EnrollError:
+            key = f"key {found.key_id}"
+    return {
+        "member": member.handle if member else f"member {found.member_id}", "key": key, "domain": row.domain,
+        "door": row.door, "category": row.category, "return_path": found.return_path,
+    }
+
+
+def _at(at: float) -> str:
+    from relay.base.clock import iso
+
+    return iso(at)
+
+
+def _facts(m: MessageRow) -> dict[str, Any]:
+    return {
+        "message": m.queue_id, "message_id": m.header_id, "from": m.header_from, "envelope_from": m.mail_from,
+        "subject": m.subject, "size": m.size, "received_at": _at(m.received_at),
+        "finished_at": _at(m.finished_at) if m.finished_at else None, "tags": m.tags, "metadata": m.metadata,
+    }
+
+
+def _recipient(r: DetailRow, tries: list[AttemptRow], now: float) -> dict[str, Any]:
+    return {
+        "number": r.id, "to": r.address, "state": r.state, "held": r.held, "next": _next(r, now),
+        "next_at": _at(r.next_at) if r.state in ("queued", "deferred") else None,
+        "gives_up_at": _at(r.expires_at) if r.state in ("queued", "deferred") else None,
+        "settled_at": _at(r.settled_at) if r.settled_at else None,
+        "attempts": [
+            {
+                "at": _at(t.at), "host": t.host, "ip": t.ip, "tls": t.tls, "stage": t.stage, "code": t.code,
+                "enhanced": t.enhanced, "reply": t.says, "seconds": round(t.seconds, 3), "kind": t.kind,
+                "conclusion": CONCLUSIONS.get(t.kind, t.kind),
+            }
+            for t in tries
+        ],
+    }
+
+
+def _next(r: DetailRow, now: float) -> str:
+    if r.state == "sent":
+        return "Nothing: the recipient's server has it. If it isn't in the mailbox, the answer lies there."
+    if r.state == "bounced":
+        return "Nothing more is tried. A report to the sender followed, unless NOTIFY forbade it."
+    if r.state == "suppressed":
+        return "Nothing: the address is on the member's suppression list."
+    if r.state == "cancelled":
+        return f"Nothing: {r.says or 'cancelled'}."
+    if r.held:
+        return "Nothing until it is released: posthouse queue release " + str(r.id)
+    when = "as soon as a worker is free" if r.next_at <= now else f"at {_at(r.next_at)}"
+    return f"It will be tried {when}; given up at {_at(r.expires_at)}."
+
+
+def _story(m: MessageRow, admitted: dict[str, Any]) -> list[str]:
+    lines = [
+        f"Message {m.queue_id}  {m.header_id}",
+        f"  “{m.subject}”, {m.size} octets, from {m.header_from or '(no sender)'}",
+        f"Who sent it: {admitted['member']}, {DOORS.get(m.door, m.door)}, at {_at(m.received_at)}"
+        + (f", with key {admitted['key']}" if admitted["key"] else ""),
+    ]
+    if m.door == "own":
+        lines.append("What let it in: the relay's own mail is outside warming and needs no key.")
+    else:
+        lines.append(
+            f"What let it in: {admitted['domain'] or 'its domain'} was a verified domain of this member, the From "
+            f"address lies in it, the warming allowance had room, and no recipient was suppressed "
+            f"(category {m.category})."
+        )
+    path = admitted["return_path"] or "<>"
+    return [*lines, f"Envelope sender: {m.mail_from or '<> (null sender)'}; return path at {path}"]
+
+
+def _told(r: dict[str, Any]) -> list[str]:
+    lines = [f"To {r['to']} (number {r['number']}): {r['state']}{', held' if r['held'] else ''}"]
+    for n, t in enumerate(r["attempts"], 1):
+        where = f"{t['host']} [{t['ip']}]" if t["ip"] else t["host"] or "no host"
+        lines.append(f"  {n}. {t['at']}  {where}, {t['tls'] or 'no TLS'}, stage {t['stage']}, {t['seconds']} s")
+        lines.append(f"     said: {t['reply'] or '(nothing)'}")
+        lines.append(f"     we concluded: {t['conclusion']}")
+    if not r["attempts"]:
+        lines.append("  not tried yet")
+    lines.append(f"  next: {r['next']}")
+    return lines

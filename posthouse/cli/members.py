@@ -1,0 +1,241 @@
+"""member, invite, key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from posthouse.cli.shell import OK, REFUSED, Failure, Run, Shell, command
+
+if TYPE_CHECKING:
+    from enroll.accounts import Member
+    from enroll.credentials import Key
+
+Handle = Annotated[str, typer.Argument(help="The member's handle.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+PAGE = 200
+
+
+def register(app: typer.Typer) -> None:
+    """Put the commands in."""
+    member = typer.Typer(no_args_is_help=True, help="The people who may send.")
+    app.add_typer(member, name="member")
+    commands: dict[str, Run] = {
+        "add": add, "list": list_, "show": show, "suspend": suspend, "release": release, "delete": delete,
+        "password-link": password_link,
+    }
+    for name, function in commands.items():
+        command(member, name)(function)
+    command(app, "invite")(invite)
+    key = typer.Typer(no_args_is_help=True, help="API keys: the password of SMTP and HTTP.")
+    app.add_typer(key, name="key")
+    for name, function in {"new": key_new, "list": key_list, "revoke": key_revoke}.items():
+        command(key, name)(function)
+
+
+async def add(
+    shell: Shell,
+    handle: Handle,
+    email: Annotated[str, typer.Option(help="Where notices about the member's domains go.")] = "",
+    key: Annotated[bool, typer.Option(help="Also issue an API key.")] = True,
+) -> int:
+    """Make a member; its API key is shown this once."""
+    async with shell.rooms() as rooms:
+        made = await rooms.enroll.accounts.create(handle, email, None, by_operator=True)
+        text = ""
+        if key:
+            text, _ = await rooms.enroll.credentials.issue(made.id, description="first key")
+        link = await rooms.enroll.accounts.password_link(made.id)
+        url = _link(rooms.config.server.public_url, link)
+    data = {"handle": made.handle, "did": made.did, "api_key": text or None, "password_link": url}
+
+    def people() -> None:
+        shell.pairs(data)
+        shell.say("\nThe API key is not shown again. The link lets its owner set a password for /account.")
+
+    shell.answer(data, people)
+    return OK
+
+
+def _link(public_url: str, token: str) -> str:
+    return f"{public_url}/account/password?token={token}"
+
+
+async def list_(
+    shell: Shell,
+    status: Annotated[str | None, typer.Option(help="active, suspended or deleted.")] = None,
+) -> int:
+    """All members."""
+    found: list[Member] = []
+    async with shell.rooms() as rooms:
+        while True:
+            page = await rooms.enroll.accounts.list(status=status, after=found[-1].id if found else 0, limit=PAGE)
+            found += page
+            if len(page) < PAGE:
+                break
+    rows = [(m.handle, m.status, m.email, m.did, m.reason) for m in found]
+    shell.answer(
+        [_member(m) for m in found],
+        lambda: shell.table(["HANDLE", "STATUS", "EMAIL", "DID", "REASON"], rows, "No members yet."),
+    )
+    return OK
+
+
+async def show(shell: Shell, handle: Handle) -> int:
+    """One member with keys and domains."""
+    async with shell.rooms() as rooms:
+        member = await rooms.enroll.accounts.get(handle)
+        keys = await rooms.enroll.credentials.list(member.id)
+        domains = await rooms.operator.list(member.id)
+        now = rooms.clock.now()
+    data = _member(member) | {
+        "keys": [_key(k, now) for k in keys],
+        "domains": [{"name": d.name, "state": d.state, "tier": d.tier} for d in domains],
+    }
+
+    def people() -> None:
+        shell.pairs(_member(member))
+        shell.say("\nKeys")
+        rows = [(f"ph_{k.public_id}_…", k.state(now), k.description) for k in keys]
+        shell.table(["KEY", "STATE", "DESCRIPTION"], rows)
+        shell.say("\nDomains")
+        shell.table(["NAME", "STATE", "TIER"], [(d.name, d.state, d.tier or "by age") for d in domains])
+
+    shell.answer(data, people)
+    return OK
+
+
+async def suspend(
+    shell: Shell, handle: Handle,
+    reason: Annotated[str, typer.Option(help="What the member is told.")] = "suspended by the operator",
+) -> int:
+    """Stop a member from sending, at once."""
+    async with shell.rooms() as rooms:
+        member = await rooms.enroll.accounts.suspend(handle, reason)
+    shell.answer(_member(member), f"{member.handle} is suspended: {member.reason}")
+    return OK
+
+
+async def release(shell: Shell, handle: Handle) -> int:
+    """End a suspension."""
+    async with shell.rooms() as rooms:
+        member = await rooms.enroll.accounts.release(handle)
+    shell.answer(_member(member), f"{member.handle} may send again.")
+    return OK
+
+
+async def delete(shell: Shell, handle: Handle, yes: Yes = False) -> int:
+    """End an account with its keys and domains; the handle stays reserved."""
+    sure(shell, yes, f"Delete {handle} with all its keys and domains?")
+    async with shell.rooms() as rooms:
+        await rooms.enroll.accounts.delete(handle)
+    shell.answer({"handle": handle, "status": "deleted"}, f"{handle} is deleted.")
+    return OK
+
+
+async def password_link(shell: Shell, handle: Handle) -> int:
+    """A new link with which the member sets a password."""
+    async with shell.rooms() as rooms:
+        member = await rooms.enroll.accounts.get(handle)
+        token = await rooms.enroll.accounts.password_link(member.id)
+        url = _link(rooms.config.server.public_url, token)
+        hours = rooms.config.enrollment.password_link_hours
+    shell.answer({"handle": member.handle, "password_link": url}, f"{url}\nGood for {hours} hours, once.")
+    return OK
+
+
+async def invite(shell: Shell, note: Annotated[str, typer.Option(help="Whom it is for; only you see it.")] = "") -> int:
+    """A code with which one account can be made at /enroll; shown this once."""
+    async with shell.rooms() as rooms:
+        code = await rooms.enroll.accounts.make_invite(note)
+        url = f"{rooms.config.server.public_url}/enroll?invite={code}"
+        days = rooms.config.enrollment.invite_days
+    shell.answer({"code": code, "url": url}, f"{code}\n{url}\nGood for {days} days, once.")
+    return OK
+
+
+async def key_new(
+    shell: Shell,
+    handle: Handle,
+    domain: Annotated[list[str] | None, typer.Option(help="Only for this domain (repeatable).")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="send, read, manage (repeatable); else all.")] = None,
+    network: Annotated[list[str] | None, typer.Option(help="Only from this network (repeatable).")] = None,
+    description: Annotated[str, typer.Option(help="What it is for.")] = "",
+    category: Annotated[str, typer.Option(help="Category of mail that names none.")] = "bulk",
+    days: Annotated[int | None, typer.Option(min=1, help="Ends after so many days.")] = None,
+) -> int:
+    """Issue an API key; it is shown this once."""
+    async with shell.rooms() as rooms:
+        member = await rooms.enroll.accounts.get(handle)
+        expires_at = rooms.clock.now() + days * 86400 if days else None
+        text, key = await rooms.enroll.credentials.issue(
+            member.id, description=description, scopes=scope or None, domains=domain or None,
+            networks=network or None, default_category=category, expires_at=expires_at,
+        )
+        now = rooms.clock.now()
+    shell.answer(_key(key, now) | {"api_key": text}, f"{text}\nIt is not shown again.")
+    return OK
+
+
+async def key_list(shell: Shell, handle: Handle) -> int:
+    """A member's keys."""
+    from relay.base.clock import iso
+
+    async with shell.rooms() as rooms:
+        member = await rooms.enroll.accounts.get(handle)
+        keys = await rooms.enroll.credentials.list(member.id)
+        now = rooms.clock.now()
+    rows = [
+        (
+            f"ph_{k.public_id}_…", k.state(now), ",".join(k.scopes), ",".join(k.domains or ("all",)),
+            ",".join(k.networks or ("anywhere",)), iso(k.last_used_at) if k.last_used_at else "never", k.description,
+        )
+        for k in keys
+    ]
+    columns = ["KEY", "STATE", "SCOPES", "DOMAINS", "NETWORKS", "LAST USED", "DESCRIPTION"]
+    shell.answer([_key(k, now) for k in keys], lambda: shell.table(columns, rows, "No keys."))
+    return OK
+
+
+async def key_revoke(
+    shell: Shell, key: Annotated[str, typer.Argument(help="ph_<public id>_… as key list shows it.")]
+) -> int:
+    """End a key at once, in open sessions too."""
+    async with shell.rooms() as rooms:
+        found = await rooms.enroll.credentials.find(key.removesuffix("…"))
+        done = await rooms.enroll.credentials.revoke(found.member_id, found.id)
+        now = rooms.clock.now()
+    shell.answer(_key(done, now), f"ph_{done.public_id}_… is revoked.")
+    return OK
+
+
+def sure(shell: Shell, yes: bool, question: str) -> None:
+    """Ask a person; a program must say --yes."""
+    if yes:
+        return
+    if shell.as_json:
+        raise Failure(REFUSED, "say --yes to do it")
+    if not typer.confirm(question):
+        raise Failure(REFUSED, "nothing was changed")
+
+
+def _member(m: Member) -> dict[str, Any]:
+    from relay.base.clock import iso
+
+    return {
+        "handle": m.handle, "did": m.did, "email": m.email, "status": m.status, "reason": m.reason,
+        "created_at": iso(m.created_at), "has_password": m.has_password,
+    }
+
+
+def _key(k: Key, now: float) -> dict[str, Any]:
+    from relay.base.clock import iso
+
+    return {
+        "key": k.public_id, "state": k.state(now), "description": k.description, "scopes": list(k.scopes),
+        "domains": list(k.domains) if k.domains else None, "networks": list(k.networks) if k.networks else None,
+        "default_category": k.default_category, "created_at": iso(k.created_at),
+        "expires_at": iso(k.expires_at) if k.expires_at else None,
+        "last_used_at": iso(k.last_used_at) if k.last_used_at else None,
+    }

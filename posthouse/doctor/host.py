@@ -1,0 +1,113 @@
+"""The machine: programs with known faults, files, disk, clock."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import ssl
+import stat
+import sys
+from importlib.metadata import version
+
+from posthouse.doctor.finding import FAIL, OK, WARN, Finding, Patient
+from relay.base.clock import iso
+from relay.base.storage import StorageError, operate
+from relay.base.storage.place import place
+
+# Two fixes of the email package (encoded words that end a header line) are in these; Posthouse doesn't meet the fault.
+PYTHON_WANTED = {11: (3, 11, 10), 12: (3, 12, 5)}
+# aiosmtplib before this lets line ends through into commands.
+AIOSMTPLIB_WANTED = (5, 1, 3)
+AIOSMTPD_KNOWN = "1.4.6"
+_TIME_ERROR = 5
+_TIMEX_BYTES = 256
+
+
+async def versions(patient: Patient) -> list[Finding]:
+    """Python, OpenSSL and the libraries whose faults are known."""
+    found = []
+    wanted = PYTHON_WANTED.get(sys.version_info[1])
+    running = ".".join(map(str, sys.version_info[:3]))
+    if wanted and sys.version_info[:3] < wanted:
+        fix = f"upgrade to Python {'.'.join(map(str, wanted))} or later at the next occasion"
+        found.append(Finding("python", WARN, f"Python {running} has CVE-2024-6923 in its email package", fix))
+    else:
+        found.append(Finding("python", OK, f"Python {running}, {ssl.OPENSSL_VERSION}"))
+    aiosmtpd, aiosmtplib = version("aiosmtpd"), version("aiosmtplib")
+    if aiosmtpd != AIOSMTPD_KNOWN:
+        saw = f"aiosmtpd {aiosmtpd}; the fences around it were built for {AIOSMTPD_KNOWN}"
+        found.append(Finding("aiosmtpd", FAIL, saw, f"pip install aiosmtpd=={AIOSMTPD_KNOWN}"))
+    if tuple(int(n) for n in aiosmtplib.split(".")[:3] if n.isdigit()) < AIOSMTPLIB_WANTED:
+        found.append(Finding("aiosmtplib", FAIL, f"aiosmtplib {aiosmtplib} lets commands be injected",
+                             "pip install -U aiosmtplib"))
+    return found
+
+
+async def secrets(patient: Patient) -> list[Finding]:
+    """The files that must be nobody else's."""
+    config = patient.config
+    key = config.master_key_path
+    if not key.exists():
+        return [Finding("master key", WARN, f"{key} is not there yet", "posthouse serve makes it at the first start")]
+    found = []
+    database = place(config).file
+    for name, path in (("master key", key), ("database file", database), ("tls key", config.tls.key_file or None)):
+        mode = _mode(path) if path is not None else 0
+        if mode & 0o077:
+            found.append(Finding(name, FAIL, f"{path} is readable by others (mode {mode:04o})", f"chmod 600 {path}"))
+    return found or [Finding("secrets", OK, "keys and database are this user's alone")]
+
+
+def _mode(path: str | os.PathLike[str]) -> int:
+    try:
+        return stat.S_IMODE(os.stat(path).st_mode)
+    except OSError:
+        return 0
+
+
+async def disk(patient: Patient) -> list[Finding]:
+    """Room for the database and for what is being accepted."""
+    where = place(patient.config).file
+    folder = where.parent if where is not None else patient.config.server.data_dir
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    usage = shutil.disk_usage(folder)
+    saw = f"{usage.free / 1024**3:.1f} GiB free at {folder}"
+    limits = patient.limits
+    fix = f"make room at {folder}, or shorten retention.log_days and retention.bodies_days"
+    if usage.free < limits.free_bytes_fail:
+        return [Finding("disk", FAIL, saw, fix)]
+    if usage.free < limits.free_bytes_warn and usage.free < usage.total * limits.free_share_warn:
+        return [Finding("disk", WARN, saw, fix)]
+    return [Finding("disk", OK, saw)]
+
+
+async def clock(patient: Patient) -> list[Finding]:
+    """Signatures, certificates and retries all live by it."""
+    found = []
+    now = patient.clock.now()
+    newest = None
+    if patient.storage is not None:
+        try:
+            async with patient.storage.read() as tx:
+                newest = (await operate.health(tx, now)).newest_at
+        except StorageError:
+            newest = None
+    if newest is not None and newest > now + patient.limits.future_seconds:
+        saw = f"it is {iso(now)}, but the newest message is from {iso(newest)}"
+        found.append(Finding("clock", FAIL, saw, "set the clock right: timedatectl set-ntp true"))
+    synchronised = _synchronised()
+    if synchronised is False:
+        found.append(Finding("clock", WARN, "the kernel's clock is not synchronised", "timedatectl set-ntp true"))
+    return found or [Finding("clock", OK, f"{iso(now)}{', synchronised' if synchronised else ''}")]
+
+
+def _synchronised() -> bool | None:
+    """What the kernel says of its clock (adjtimex(2)); None where it can't be asked."""
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        state = libc.adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
+    except (OSError, AttributeError):
+        return None
+    return None if state < 0 else bool(state != _TIME_ERROR)

@@ -1,0 +1,192 @@
+"""DNS as the relay sees it, its own names as the world sees them, and the way out on port 25."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+
+from posthouse.doctor.finding import FAIL, OK, WARN, Finding, Patient
+from relay.base.resolver import Answer, Later, Nothing
+from relay.base.secrets import random_id
+
+_MAX_INCLUDES = 10
+_NOT_PUBLIC = "not looked for: server.hostname is not a public name"
+
+
+async def resolver(patient: Patient) -> list[Finding]:
+    """Does it answer, does it say no where nothing is, and how long would it remember a no?"""
+    ask = patient.resolver
+    # RFC 6761 §6.4: nothing ever stands under .invalid.
+    nothing = await ask.addresses(f"{random_id(8)}.invalid", fresh=True)
+    if isinstance(nothing, Later):
+        return [Finding("resolver", FAIL, f"no answer ({nothing.reason})", "set dns.resolvers to one that works")]
+    if isinstance(nothing, Answer):
+        saw = f"it lies: a name that can't exist has the address {nothing.records[0]}"
+        return [Finding("resolver", FAIL, saw, "set dns.resolvers to one of your own (unbound, knot-resolver)")]
+    if patient.public:
+        missing = await ask.txt(f"_{random_id(8)}.{patient.config.server.hostname}", fresh=True)
+        ttl = missing.negative_ttl if isinstance(missing, Nothing) else None
+        if ttl is not None and ttl > patient.limits.negative_ttl_warn:
+            saw = f"a missing record is remembered for {ttl:g} s"
+            return [Finding("resolver", WARN, saw, "lower the last number of its SOA, or cap it in the resolver")]
+    return [Finding("resolver", OK, "answers, and says no where nothing is")]
+
+
+async def own_names(patient: Patient) -> list[Finding]:
+    """The host name, and the names that members' records point at."""
+    if not patient.public:
+        return [Finding("names", OK, _NOT_PUBLIC)]
+    config = patient.config
+    found = []
+    for name, what in (
+        (config.server.hostname, "the relay's own name (also in EHLO)"), (config.bounce_host, "return paths"),
+        (config.tracking_host, "tracking CNAMEs"), (config.mx_host, "reply forwarding"),
+    ):
+        result = await patient.resolver.addresses(name)
+        if isinstance(result, Answer):
+            found.append(Finding(f"name {name}", OK, f"{', '.join(map(str, result.records))} ({what})"))
+        elif isinstance(result, Later):
+            found.append(Finding(f"name {name}", WARN, f"could not be asked ({result.reason})"))
+        else:
+            status = FAIL if name == config.server.hostname else WARN
+            saw = f"has no address ({what})"
+            found.append(Finding(f"name {name}", status, saw, f"{name}. A <this relay's address>"))
+    helo = config.delivery.helo
+    if helo and helo != config.server.hostname and not isinstance(await patient.resolver.addresses(helo), Answer):
+        # RFC 5321 §2.3.5: the name in EHLO resolves.
+        found.append(Finding("helo", FAIL, f"delivery.helo {helo} has no address", "leave delivery.helo empty"))
+    return found
+
+
+async def _our_addresses(patient: Patient) -> list[str]:
+    if patient.config.delivery.source_addresses:
+        return patient.config.delivery.source_addresses
+    result = await patient.resolver.addresses(patient.config.delivery.helo or patient.config.server.hostname)
+    return [str(r) for r in result.records] if isinstance(result, Answer) else []
+
+
+async def reverse_names(patient: Patient) -> list[Finding]:
+    """PTR, and whether its name leads back: many hosts refuse mail without."""
+    if not patient.public:
+        return [Finding("ptr", OK, _NOT_PUBLIC)]
+    found = []
+    host = patient.config.delivery.helo or patient.config.server.hostname
+    for address in await _our_addresses(patient):
+        result = await patient.resolver.ptr(address)
+        if isinstance(result, Later):
+            found.append(Finding("ptr", WARN, f"{address}: could not be asked ({result.reason})"))
+            continue
+        names = [str(r).rstrip(".").lower() for r in result.records] if isinstance(result, Answer) else []
+        fix = f"have the owner of the network set the reverse name of {address} to {host}"
+        if host.lower() in names:
+            found.append(Finding("ptr", OK, f"{address} is {host}, and back"))
+        elif names:
+            found.append(Finding("ptr", WARN, f"{address} is {names[0]}, not {host}", fix))
+        else:
+            found.append(Finding("ptr", FAIL, f"{address} has no reverse name", fix))
+    return found or [Finding("ptr", WARN, "no address of this relay is known", "see the finding about its name")]
+
+
+async def spf(patient: Patient) -> list[Finding]:
+    """Members include our SPF name; if it forgets one of our addresses, all their mail fails SPF."""
+    if not patient.public:
+        return [Finding("spf", OK, _NOT_PUBLIC)]
+    config = patient.config
+    addresses = await _our_addresses(patient)
+    listed = " ".join(f"ip{ipaddress.ip_address(a).version}:{a}" for a in addresses) or "ip4:<this relay's address>"
+    found = []
+    for name, record in (
+        (config.spf_host, f"v=spf1 {listed} -all"), (config.bounce_host, f"v=spf1 include:{config.spf_host} -all"),
+        (config.server.hostname, f"v=spf1 include:{config.spf_host} -all"),
+    ):
+        missing: list[str] = []
+        for address in addresses:
+            allowed = await _allows(patient, name, ipaddress.ip_address(address), _MAX_INCLUDES)
+            if allowed is None:
+                missing = []
+                found.append(Finding(f"spf {name}", WARN, "could not be asked"))
+                break
+            if not allowed:
+                missing.append(address)
+        else:
+            fix = f'{name}. TXT "{record}"'
+            if missing:
+                found.append(Finding(f"spf {name}", FAIL, f"does not allow {', '.join(missing)}", fix))
+            elif addresses:
+                found.append(Finding(f"spf {name}", OK, f"allows {', '.join(addresses)}"))
+    return found or [Finding("spf", WARN, "no address of this relay is known", "see the finding about its name")]
+
+
+async def _allows(
+    patient: Patient, name: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address, left: int
+) -> bool | None:
+    """RFC 7208 §5 for the mechanisms that relays use (ip4, ip6, a, mx, include); None when DNS can't be asked."""
+    result = await patient.resolver.txt(name)
+    if isinstance(result, Later):
+        return None
+    texts = [t for t in result.texts() if t.lower().split(" ")[0] == "v=spf1"] if isinstance(result, Answer) else []
+    if len(texts) != 1:
+        return False
+    for term in texts[0].split()[1:]:
+        if term[0] in "-~?":
+            continue
+        mechanism, _, value = term.lstrip("+").partition(":")
+        mechanism = mechanism.lower()
+        if mechanism in ("ip4", "ip6"):
+            if _inside(address, value):
+                return True
+        elif mechanism in ("a", "mx"):
+            if address in await _hosts(patient, mechanism, value or name):
+                return True
+        elif mechanism == "include" and left > 0:
+            allowed = await _allows(patient, value, address, left - 1)
+            if allowed is not False:
+                return allowed
+        elif mechanism == "all":
+            return True
+    return False
+
+
+def _inside(address: ipaddress.IPv4Address | ipaddress.IPv6Address, network: str) -> bool:
+    try:
+        return address in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False
+
+
+async def _hosts(patient: Patient, mechanism: str, name: str) -> set[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    hosts = [name]
+    if mechanism == "mx":
+        result = await patient.resolver.mx(name)
+        hosts = [h for _, h in result.exchanges()] if isinstance(result, Answer) else []
+    found = set()
+    for host in hosts[:_MAX_INCLUDES]:
+        result = await patient.resolver.addresses(host)
+        if isinstance(result, Answer):
+            found |= {ipaddress.ip_address(str(r)) for r in result.records}
+    return found
+
+
+async def port_25(patient: Patient) -> list[Finding]:
+    """Many networks let nothing out on port 25; mail then waits for ever."""
+    d = patient.config.delivery
+    target = d.smarthost or f"{patient.limits.port_25_probe}:{d.port}"
+    if not d.smarthost and (d.port != 25 or not patient.public):
+        return [Finding("port 25 out", OK, "not tried: this relay is only tried out")]
+    host, _, port = target.rpartition(":")
+    result = await patient.resolver.addresses(host)
+    if not isinstance(result, Answer):
+        return [Finding("port 25 out", WARN, f"{host} has no address just now", "see the finding about the resolver")]
+    address = str(result.records[0])
+    try:
+        async with asyncio.timeout(patient.limits.connect_seconds):
+            reader, writer = await asyncio.open_connection(address, int(port))
+            greeting = await reader.readline()
+    except (OSError, TimeoutError, ValueError):
+        fix = "ask the provider to open port 25 outwards, or set delivery.smarthost"
+        return [Finding("port 25 out", FAIL, f"no connection to {host} [{address}]:{port}", fix)]
+    writer.close()
+    if not greeting.startswith(b"220"):
+        said = greeting[:80].decode("ascii", "replace").strip()
+        return [Finding("port 25 out", WARN, f"{host} said: {said or '(nothing)'}", "does something stand between?")]
+    return [Finding("port 25 out", OK, f"{host} [{address}]:{port} greets")]

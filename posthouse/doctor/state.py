@@ -1,0 +1,76 @@
+"""Database, queue, workers."""
+
+from __future__ import annotations
+
+from posthouse.doctor.finding import FAIL, OK, WARN, Finding, Patient
+from relay.base.clock import iso
+from relay.base.storage import StorageError, archive, operate
+from relay.base.storage.migrate import revision
+
+_DUTIES = {"recheck": "recheck", "retention": "delivery"}
+
+
+async def database(patient: Patient) -> list[Finding]:
+    """Whether it opens, has our schema, and is whole."""
+    if patient.storage is None:
+        return [Finding("database", FAIL, f"can't be opened: {patient.trouble}", "posthouse migrate; see database.url")]
+    try:
+        async with patient.storage.read() as tx:
+            have, want = await revision(tx)
+        broken = await archive.check(patient.storage) if have else []
+    except StorageError as e:
+        saw = f"can't be read: {str(e).partition(chr(10))[0][:200]}"
+        return [Finding("database", FAIL, saw, "is the server up, the disk well, the user right?")]
+    if broken:
+        return [Finding("database", FAIL, "; ".join(broken[:3]), "stop the relay, then: posthouse restore FILE")]
+    if have != want:
+        return [Finding("database", WARN, f"schema {have or 'none'}, this program wants {want}", "posthouse migrate")]
+    return [Finding("database", OK, f"whole, schema {want}")]
+
+
+async def queue(patient: Patient) -> list[Finding]:
+    """How old the oldest overdue recipient is."""
+    health = await _health(patient)
+    if health is None:
+        return []
+    saw = f"{health.open} waiting, {health.held} held, {health.overdue} due now"
+    if health.oldest_due_at is None:
+        return [Finding("queue", OK, saw)]
+    late = patient.clock.now() - health.oldest_due_at
+    saw += f", the oldest since {iso(health.oldest_due_at)}"
+    fix = "posthouse serve --role delivery; then posthouse queue list"
+    if late > patient.limits.overdue_fail:
+        return [Finding("queue", FAIL, saw, fix)]
+    if late > patient.limits.overdue_warn:
+        return [Finding("queue", WARN, saw, fix)]
+    return [Finding("queue", OK, saw)]
+
+
+async def workers(patient: Patient) -> list[Finding]:
+    """The running process's tasks; for others, whether the duties are taken."""
+    if patient.tasks:
+        dead = {name: why for name, why in patient.tasks.items() if why}
+        if dead:
+            saw = "; ".join(f"{name}: {why}" for name, why in dead.items())
+            return [Finding("workers", FAIL, saw, "see the log; the task is started again by itself")]
+        return [Finding("workers", OK, f"running: {', '.join(sorted(patient.tasks))}")]
+    health = await _health(patient)
+    if health is None:
+        return []
+    now = patient.clock.now()
+    taken = {name for name, (_, until) in health.duties.items() if until > now}
+    missing = [f"{duty} (role {role})" for duty, role in _DUTIES.items() if duty not in taken]
+    if missing:
+        saw = f"no process does: {', '.join(missing)}"
+        return [Finding("workers", WARN, saw, "posthouse serve, with these roles in one of its processes")]
+    return [Finding("workers", OK, f"done by some process: {', '.join(sorted(taken))}")]
+
+
+async def _health(patient: Patient) -> operate.Health | None:
+    if patient.storage is None:
+        return None
+    try:
+        async with patient.storage.read() as tx:
+            return await operate.health(tx, patient.clock.now())
+    except StorageError:
+        return None

@@ -1,0 +1,138 @@
+"""What the operator asks about everybody's mail: any member's messages, the open queue, how the database is doing.
+
+SELECT only. What a member may ask about its own mail is `reports`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import and_, func, or_, select
+
+from relay.base.storage.engine import Tx
+from relay.base.storage.tables import domains, duties, messages, recipients
+
+_IS_OPEN = recipients.c.state.in_(("queued", "deferred"))
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """One recipient as the operator's list shows it. Times are Unix seconds."""
+
+    id: int
+    message_id: int
+    queue_id: str
+    member_id: int
+    domain: str | None
+    mail_from: str
+    address: str
+    destination: str
+    state: str
+    held: bool
+    attempts: int
+    received_at: float
+    next_at: float
+    expires_at: float
+    code: int | None
+    says: str
+    leased_until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Who a message came from and what let it in: ids of the tables that enroll writes."""
+
+    message_id: int
+    queue_id: str
+    member_id: int
+    domain_id: int | None
+    key_id: int | None
+    return_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The queue and the database at a glance. Times are Unix seconds, None where there is nothing."""
+
+    open: int
+    held: int
+    overdue: int
+    oldest_due_at: float | None
+    leased: int
+    reports_due: int
+    newest_at: float | None
+    duties: dict[str, tuple[str, float]]
+
+
+async def find(
+    tx: Tx, *, ids: Sequence[int] = (), queue_ids: Sequence[str] = (), member_id: int | None = None,
+    domain: str | None = None, to: str | None = None, error: str | None = None, state: str | None = None,
+    held: bool | None = None, only_open: bool = True, after: int = 0, limit: int = 100,
+) -> list[Queued]:
+    """Recipients by id or message, narrowed by what is given: `domain` is the sender's, `to` an address or a
+    destination domain, `error` a part of the last reply (any letter case). In order of their ids above `after`."""
+    r, m = recipients.c, messages.c
+    query: Any = (
+        select(
+            r.id, r.message_id, m.queue_id, r.member_id, domains.c.name, m.mail_from, r.address, r.destination,
+            r.state, r.held, r.attempts, m.received_at, r.next_at, r.expires_at, r.code, r.says, r.lease_until,
+        )
+        .join_from(recipients, messages, m.id == r.message_id)
+        .outerjoin(domains, domains.c.id == r.domain_id)
+        .where(r.id > after)
+    )
+    wanted: list[Any] = [_IS_OPEN] if only_open else []
+    if ids or queue_ids:
+        wanted.append(or_(r.id.in_(ids), m.queue_id.in_(queue_ids)))
+    if member_id is not None:
+        wanted.append(r.member_id == member_id)
+    if domain is not None:
+        wanted.append(domains.c.name == domain)
+    if to is not None:
+        wanted.append(or_(r.address == to, r.destination == to.lower()))
+    if error is not None:
+        wanted.append(func.lower(r.says).contains(error.lower(), autoescape=True))
+    if state is not None:
+        wanted.append(r.state == state)
+    if held is not None:
+        wanted.append(r.held.is_(held))
+    rows = await tx.execute(query.where(and_(*wanted)).order_by(r.id).limit(limit))
+    return [Queued(*row) for row in rows]
+
+
+async def admission(
+    tx: Tx, *, queue_id: str | None = None, recipient_id: int | None = None, header_id: str | None = None
+) -> Admission | None:
+    """The newest message with this queue id, this recipient, or this Message-ID."""
+    m = messages.c
+    query: Any = select(m.id, m.queue_id, m.member_id, m.domain_id, m.key_id, m.return_path)
+    if recipient_id is not None:
+        of_recipient = select(recipients.c.message_id).where(recipients.c.id == recipient_id).scalar_subquery()
+        query = query.where(m.id == of_recipient)
+    elif header_id is not None:
+        query = query.where(m.header_id == header_id)
+    else:
+        query = query.where(m.queue_id == queue_id)
+    row = (await tx.execute(query.order_by(m.id.desc()).limit(1))).first()
+    return Admission(*row) if row else None
+
+
+async def health(tx: Tx, now: float) -> Health:
+    """How the queue is doing at `now`."""
+    r = recipients.c
+    free = and_(_IS_OPEN, r.held.is_(False), or_(r.lease_until.is_(None), r.lease_until <= now))
+    count = select(func.count()).select_from(recipients)
+    due = (await tx.execute(select(func.count(), func.min(r.next_at)).where(free, r.next_at <= now))).one()
+    named = await tx.execute(select(duties.c.name, duties.c.owner, duties.c.until))
+    return Health(
+        open=await tx.scalar(count.where(_IS_OPEN)) or 0,
+        held=await tx.scalar(count.where(_IS_OPEN, r.held.is_(True))) or 0,
+        overdue=due[0],
+        oldest_due_at=due[1],
+        leased=await tx.scalar(count.where(_IS_OPEN, r.lease_until > now)) or 0,
+        reports_due=await tx.scalar(count.where(r.report_due.is_not(None))) or 0,
+        newest_at=await tx.scalar(select(func.max(messages.c.received_at))),
+        duties={row.name: (row.owner, row.until) for row in named},
+    )

@@ -1,0 +1,227 @@
+"""The command line as an operator and a script meet it: what is printed, and the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from typer.testing import CliRunner, Result
+
+from posthouse.cli import app
+from posthouse.cli.shell import CONFIG, FAILED, NOT_FOUND, OK, REFUSED, USAGE
+from relay.base.clock import Clock
+from relay.base.config import example
+from relay.intake import Accepted
+from tests.kit.storage import make_config
+from tests.kit.world import World
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`run("member", "list")`: the command on a database of its own."""
+    file = tmp_path / "posthouse.toml"
+    file.write_text(f'[server]\ndata_dir = "{tmp_path}/data"\n')
+    for name in list(os.environ):
+        if name.startswith("POSTHOUSE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("POSTHOUSE_CONFIG", str(file))
+
+    def call(*words: str, code: int = OK, **more: Any) -> Result:
+        result = CliRunner().invoke(app, list(words), **more)
+        structlog.reset_defaults()
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        assert result.exit_code == code, result.output
+        return result
+
+    return call
+
+
+def told(result: Result) -> Any:
+    return json.loads(result.stdout)
+
+
+def test_help_names_every_command_and_the_exit_codes(run: Run) -> None:
+    text = run("--help").stdout
+    for name in (
+        "demo", "serve", "check-config", "migrate", "doctor", "backup", "restore", "member", "invite", "key",
+        "domain", "queue", "explain", "suppression", "events", "send", "Exit codes",
+    ):
+        assert name in text
+    assert "posthouse" in run("--version").stdout
+    assert run("nonsense", code=USAGE).stderr
+
+
+def test_a_member_is_made_with_everything_it_needs(run: Run) -> None:
+    made = told(run("member", "add", "alice", "--email", "alice@home.test", "--json"))
+    assert made["handle"] == "alice"
+    assert made["did"].startswith("did:web:")
+    assert made["api_key"].startswith("ph_")
+    assert made["password_link"].startswith("http://127.0.0.1:8080/account/password?token=")
+    shown = told(run("--json", "member", "show", "alice"))
+    assert shown["email"] == "alice@home.test"
+    (key,) = shown["keys"]
+    assert key["key"] in made["api_key"]
+    assert made["api_key"] not in run("member", "show", "alice").stdout
+    assert "alice" in run("member", "list").stdout
+
+
+def test_refusals_have_one_line_and_a_code_of_their_own(run: Run) -> None:
+    run("member", "add", "alice")
+    again = run("member", "add", "alice", code=REFUSED)
+    assert again.stderr == "posthouse: The handle alice is taken (handle)\n"
+    assert told(run("member", "add", "alice", "--json", code=REFUSED))["code"] == "HANDLE_TAKEN"
+    assert run("member", "show", "nobody", code=NOT_FOUND).stderr.count("\n") == 1
+    assert told(run("domain", "show", "none.test", "--json", code=NOT_FOUND))["code"] == "NOT_FOUND"
+    run("member", "delete", "alice", "--json", code=REFUSED)
+    run("member", "delete", "alice", code=REFUSED, input="n\n")
+    run("member", "delete", "alice", "--yes")
+    run("queue", "drop", "--yes", code=USAGE)
+    run("explain", "nosuchmessage", code=NOT_FOUND)
+
+
+def test_a_life_of_a_member(run: Run) -> None:
+    run("member", "add", "alice", "--no-key")
+    assert "no longer" not in run("member", "suspend", "alice", "--reason", "too many bounces").stdout
+    assert told(run("member", "list", "--status", "suspended", "--json"))[0]["reason"] == "too many bounces"
+    run("member", "release", "alice")
+    key = told(run("key", "new", "alice", "--scope", "send", "--network", "192.0.2.0/24", "--json"))
+    assert key["scopes"] == ["send"]
+    run("key", "new", "alice", "--network", "nonsense", code=REFUSED)
+    assert key["key"] in run("key", "list", "alice").stdout
+    assert told(run("key", "revoke", f"ph_{key['key']}_…", "--json"))["state"] == "revoked"
+    assert told(run("invite", "--note", "for Bob", "--json"))["code"].startswith("phi_")
+
+
+def test_domains_and_their_records(run: Run) -> None:
+    run("member", "add", "alice", "--no-key")
+    added = told(run("domain", "add", "alice", "Shop.Example", "--json"))
+    assert (added["name"], added["state"]) == ("shop.example", "pending")
+    assert {r["purpose"] for r in added["records"]} >= {"ownership", "dkim_rsa", "dkim_ed25519"}
+    assert told(run("domain", "records", "shop.example", "--format", "json")) == added["records"]
+    zone = run("domain", "records", "shop.example", "--format", "zone").stdout
+    assert "_posthouse-challenge.shop.example. " in zone
+    assert "ownership" in run("domain", "records", "shop.example").stdout.lower() or "_posthouse-challenge" in zone
+    run("domain", "records", "shop.example", "--format", "xml", code=USAGE)
+    assert run("domain", "add", "alice", "co.uk", code=REFUSED).stderr
+    assert told(run("domain", "tier", "shop.example", "unlimited", "--json"))["tier"] == "unlimited"
+    assert told(run("domain", "tier", "shop.example", "age", "--json"))["tier"] is None
+    run("domain", "tier", "shop.example", "golden", code=REFUSED)
+    assert "shop.example" in run("domain", "list", "alice").stdout
+    run("domain", "delete", "shop.example", "--yes")
+    assert told(run("domain", "list", "--json")) == []
+
+
+def test_suppressions(run: Run, tmp_path: Path) -> None:
+    run("member", "add", "alice", "--no-key")
+    run("suppression", "add", "alice", "Bob@Sink.test")
+    file = tmp_path / "in.csv"
+    file.write_text("address,why\ncarol@sink.test,x\nnot an address\n=cmd@sink.test\n")
+    imported = told(run("suppression", "import", "alice", str(file), "--json", code=FAILED))
+    assert imported["added"] == 2
+    assert [b["line"] for b in imported["bad"]] == [3]
+    lines = run("suppression", "export", "alice").stdout.splitlines()
+    assert lines[0] == "address,reason,since,detail"
+    assert lines[1].startswith("Bob@Sink.test,manual,")
+    # A spreadsheet must not run what somebody put into an address.
+    assert lines[3].startswith("'=cmd@sink.test,import,")
+    run("suppression", "remove", "alice", "bob@sink.test")
+    run("suppression", "remove", "alice", "bob@sink.test", code=NOT_FOUND)
+    assert len(told(run("suppression", "list", "alice", "--json"))) == 2
+
+
+def queued(tmp_path: Path) -> list[str]:
+    """Two messages in the queue, one with a reply that tries to steer a terminal; their queue ids."""
+
+    async def make() -> list[str]:
+        world = await World.make(make_config(tmp_path / "data"), Clock())
+        try:
+            member = await world.member()
+            await world.domain(member)
+            taken = [await world.submit(member, to) for to in ("one@sink.test", "two@other.test")]
+            assert all(isinstance(t, Accepted) for t in taken)
+            return [t.queue_id for t in taken]
+        finally:
+            await world.close()
+
+    return asyncio.run(make())
+
+
+def test_the_queue_and_what_explain_says(run: Run, tmp_path: Path) -> None:
+    first, second = queued(tmp_path)
+    assert [q["message"] for q in told(run("queue", "list", "--json"))] == [first, second]
+    (only,) = told(run("queue", "list", "--to", "other.test", "--member", "alice", "--json"))
+    assert only["to"] == "two@other.test"
+    assert told(run("queue", "list", "--error", "greylisted", "--json")) == []
+
+    assert told(run("queue", "hold", first, "--json"))["recipients"]
+    assert "when released" in run("queue", "list").stdout
+    story = run("explain", first).stdout
+    for words in ("Who sent it: alice, over SMTP", "example.test was a verified domain", "To one@sink.test", "held",
+                  "posthouse queue release"):
+        assert words in story
+    run("queue", "release", "--domain", "example.test")
+    run("queue", "retry", first)
+    facts = told(run("explain", second, "--json"))
+    assert facts["recipients"][0]["attempts"] == []
+    assert facts["events"][0]["type"] == "accepted"
+    assert told(run("explain", facts["message_id"], "--json"))["message"] == second
+    assert told(run("explain", str(facts["recipients"][0]["number"]), "--json"))["message"] == second
+
+    assert told(run("queue", "drop", second, "--yes", "--json"))["recipients"] == [only["number"]]
+    assert told(run("queue", "show", second, "--json"))[0]["state"] == "cancelled"
+    assert "dropped by the operator" in run("explain", second).stdout
+    run("queue", "retry", second, code=NOT_FOUND)
+    types = [json.loads(line)["type"] for line in run("events", "--member", "alice", "--json").stdout.splitlines()]
+    assert types == ["accepted", "accepted", "cancelled"]
+
+
+def test_the_configuration(run: Run, tmp_path: Path) -> None:
+    assert run("check-config", "--no-ports").stdout == "The configuration is fine.\n"
+    bad = tmp_path / "bad.toml"
+    bad.write_text('[server]\nhostnam = "x"\n[submission]\nmax_recipients = "many"\n')
+    result = run("check-config", "--config", str(bad), code=CONFIG)
+    assert len(result.stderr.splitlines()) == 2
+    assert "posthouse: server.hostnam: unknown key" in result.stderr
+    assert told(run("--config", str(bad), "--json", "member", "list", code=CONFIG))["code"] == "CONFIG"
+    assert "no such file" in run("migrate", "-c", str(tmp_path / "none.toml"), code=CONFIG).stderr
+    full = tmp_path / "example.toml"
+    full.write_text(example())
+    run("check-config", "--no-ports", "-c", str(full))
+
+
+def test_migrate_backup_restore(run: Run, tmp_path: Path) -> None:
+    assert told(run("migrate", "--json")) == {"changed": True}
+    assert told(run("migrate", "--json")) == {"changed": False}
+    run("member", "add", "alice", "--no-key")
+    words = tmp_path / "words"
+    words.write_text("short\n")
+    run("backup", str(tmp_path / "b"), "--passphrase-file", str(words), code=FAILED)
+    words.write_text("long enough a passphrase\n")
+    made = told(run("backup", str(tmp_path / "b"), "--passphrase-file", str(words), "--json"))
+    assert made["with_master_key"]
+    assert made["rows"]["members"] == 2
+    assert "Keep a copy of" in run("backup", str(tmp_path / "c")).stdout
+    run("backup", str(tmp_path / "c"), code=FAILED)
+    run("restore", str(tmp_path / "none"), code=USAGE)
+    other = tmp_path / "other.toml"
+    other.write_text(f'[server]\ndata_dir = "{tmp_path}/other"\n')
+    run("restore", str(tmp_path / "b"), "--passphrase-file", str(words), "-c", str(other))
+    assert [m["handle"] for m in told(run("member", "list", "--json", "-c", str(other)))] == ["alice"]
+
+
+def test_a_database_of_a_newer_program_is_left_alone(run: Run, tmp_path: Path) -> None:
+    import sqlite3
+
+    run("migrate")
+    with sqlite3.connect(tmp_path / "data" / "posthouse.db") as db:
+        db.execute("UPDATE alembic_version SET version_num = 'r9999'")
+    db.close()
+    assert "upgrade Posthouse" in run("member", "list", code=CONFIG).stderr
