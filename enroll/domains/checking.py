@@ -19,7 +19,7 @@ from enroll.domains.loading import load_one
 from enroll.domains.looking import Look, hosts_of, look
 from enroll.domains.model import Domain, Options
 from enroll.domains.rotation import Rotation
-from enroll.domains.states import APPROVAL, By, Move, Rhythm, next_look, next_state
+from enroll.domains.states import By, Move, Rhythm, next_look, next_state
 from enroll.errors import not_found
 from enroll.notices import Join, Notices
 from relay.base import events, names
@@ -251,6 +251,3 @@ def _return_path_ok(domain: Domain, looked: Look) -> bool:
     if not domain.options.return_path:
         return False
     return domain.return_path_ok if looked.return_path is None else looked.return_path
-
-
-__all__ = ["APPROVAL", "TAKEN", "TOKEN_BYTES", "Checking"]
