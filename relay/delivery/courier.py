@@ -15,7 +15,7 @@ from relay.bounces import address as return_paths
 from relay.delivery.client import Credentials, Limits
 from relay.delivery.pool import Pool, PoolSettings
 from relay.delivery.route import AsksDns, Route, RouteSettings, Smarthost, route
-from relay.delivery.security import Contexts, Security, Wanted
+from relay.delivery.security import Contexts, Wanted
 from relay.outcome import Outcome
 from relay.queue import Ready
 
@@ -41,9 +41,7 @@ class Courier:
             connections_an_address=d.connections_a_destination, messages_a_connection=d.messages_a_connection,
             idle_seconds=d.idle_seconds,
         )
-        self._pool = Pool(settings, monotonic=monotonic, limits=limits)
-        contexts = Contexts()
-        self._security = {wanted: Security(wanted, contexts, monotonic=monotonic) for wanted in Wanted}
+        self._pool = Pool(settings, Contexts(), monotonic=monotonic, limits=limits)
         self._routes: dict[str, tuple[float, Route]] = {}
 
     async def deliver(self, ready: Ready) -> Outcome:
@@ -55,11 +53,8 @@ class Courier:
         sender = ""
         if due.return_path:
             sender = f"{return_paths.local_part(self._vault, due.id)}@{due.return_path}"
-        # RFC 7435: towards an MX, TLS if it can be had.
-        wanted = where.smarthost.wanted if where.smarthost else Wanted.OPPORTUNISTIC
         [outcome] = await self._pool.deliver(
-            where, sender, [due.address], (ready.head, ready.body), security=self._security[wanted],
-            size=ready.size, smtputf8=due.smtputf8,
+            where, sender, [due.address], (ready.head, ready.body), size=ready.size, smtputf8=due.smtputf8
         )
         return outcome
 

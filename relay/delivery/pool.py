@@ -14,7 +14,7 @@ import ipaddress
 import zlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from relay.delivery.client.connection import Connection
@@ -52,6 +52,10 @@ class _Key:
     port: int
     smarthost: Smarthost | None
 
+    @property
+    def address(self) -> _Address:
+        return self.ip, self.port
+
 
 class Pool:
     """All of a process's connections to mail exchangers."""
@@ -68,7 +72,6 @@ class Pool:
         self._keys: dict[Connection, _Key] = {}
         self._open: dict[_Address, int] = {}
         self._waiting: dict[_Address, deque[asyncio.Future[None]]] = {}
-        self._leaving: set[Connection] = set()
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -98,7 +101,9 @@ class Pool:
         for number, (host, ip) in enumerate(tries):
             if number and self._monotonic() - begun > self._limits.conversation_seconds:
                 break
-            outcomes = await self._once(route, host, ip, pending, mail_from, recipients, chunks, options)
+            outcomes = await self._once(
+                route, replace(host, ips=(ip,)), pending, mail_from, recipients, chunks, options
+            )
             for i, outcome in zip(pending, outcomes, strict=True):
                 # What a host said tells more than that another one was silent.
                 if number == 0 or outcome.code is not None or not outcome.try_next_host or found[i].code is None:
@@ -109,7 +114,7 @@ class Pool:
         return found
 
     async def _once(
-        self, route: Route, host: Host, ip: str, pending: list[int], mail_from: str, recipients: Sequence[str],
+        self, route: Route, host: Host, pending: list[int], mail_from: str, recipients: Sequence[str],
         chunks: Sequence[bytes], options: dict[str, Any],
     ) -> list[Outcome]:
         """One address; once more on a new connection when a kept one turns out to be dead."""
@@ -118,44 +123,52 @@ class Pool:
                 options = options | {key: [options[key][i] if i < len(options[key]) else None for i in pending]}
         named = [recipients[i] for i in pending]
         while True:
-            connection = await self.acquire(host, ip, smarthost=route.smarthost)
+            connection = await self.take(host, smarthost=route.smarthost)
             if isinstance(connection, Outcome):
                 return [connection] * len(named)
             reused = connection.deliveries > 0
             try:
                 outcomes = await connection.deliver(mail_from, named, chunks, **options)
             finally:
-                self.release(connection)
+                self.give(connection)
             if not (reused and all(o.stage == "mail" and o.try_next_host for o in outcomes)):
                 return outcomes
 
     # -- connections -------------------------------------------------------------------------------------------
 
-    async def acquire(
-        self, host: Host, ip: str, *, smarthost: Smarthost | None = None, fresh: bool = False
-    ) -> Connection | Outcome:
-        """A conversation with `ip` of `host`, kept or new, or why there is none. Give it back with `release`.
+    async def take(self, host: Host, *, smarthost: Smarthost | None = None) -> Connection | Outcome:
+        """A conversation with `host`, kept or new: its addresses are tried in order. Or why there is none.
 
-        `fresh`: not a kept one."""
-        key = _Key(host.name, ip, host.port, smarthost)
-        address = (ip, host.port)
+        `smarthost`: its TLS policy and login instead of the usual ones. Give it back with `give`; closing it instead is noticed too."""
+        outcome = from_failure("unreachable", "connect", Peer(host.name))
+        for ip in host.ips:
+            got = await self._one(_Key(host.name, ip, host.port, smarthost))
+            if isinstance(got, Connection):
+                return got
+            outcome = got
+        return outcome
+
+    async def _one(self, key: _Key) -> Connection | Outcome:
+        address = key.address
         late_at = self._monotonic() + self._settings.busy_seconds
         first = True
         while True:
-            kept = None if fresh else self._take(key)
+            kept = self._kept(key)
             if kept is not None:
                 return kept
-            if self._open.get(address, 0) < self._settings.connections_an_address or self._make_room(address):
+            if self._open.get(address, 0) < self._settings.connections_an_address:
                 break
+            self._make_room(address)
             if not await self._woken(address, late_at, first):
-                return from_failure("busy", "connect", Peer(host.name, ip))
+                return from_failure("busy", "connect", Peer(key.host, key.ip))
             first = False
         self._open[address] = self._open.get(address, 0) + 1
         try:
+            smarthost = key.smarthost
             opened = await Connection.open(
-                host.name, ip, host.port, helo=self._settings.helo,
+                key.host, key.ip, key.port, helo=self._settings.helo,
                 security=self._securities[smarthost.wanted if smarthost else self._settings.wanted],
-                limits=self._limits, source_address=self._source(host.name, ip),
+                limits=self._limits, source_address=self._source(key.host, key.ip),
                 credentials=smarthost.credentials if smarthost else None,
                 implicit_tls=smarthost.implicit_tls if smarthost else False,
             )
@@ -166,23 +179,24 @@ class Pool:
             self._gone(address)
             return opened
         self._keys[opened] = key
+        opened.closed.add_done_callback(lambda _: self._forget(opened))
         return opened
 
-    def release(self, connection: Connection) -> None:
+    def give(self, connection: Connection) -> None:
         """Give a connection back: kept while it may carry more, else closed."""
-        key = self._keys[connection]
+        key = self._keys.get(connection)
         if (
-            self._closed or not connection.usable
+            key is None or self._closed or not connection.usable
             or connection.deliveries >= self._settings.messages_a_connection or self._settings.max_idle < 1
         ):
-            self._drop(connection)
+            connection.leave()
             return
         now = self._monotonic()
         self._idle[connection] = now
         self._idle_by_key.setdefault(key, []).append(connection)
         while len(self._idle) > self._settings.max_idle:
             self._drop(next(iter(self._idle)))
-        self._wake((key.ip, key.port))
+        self._wake(key.address)
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(self._settings.idle_seconds, self._swept)
 
@@ -194,28 +208,23 @@ class Pool:
             self._sweep = None
         idle = list(self._idle)
         for connection in idle:
-            self._forget(connection)
+            self._unpark(connection)
         await asyncio.gather(*(connection.close() for connection in idle))
-        leaving = list(self._leaving)
+        leaving = [connection for connection in self._keys if not connection.usable]
         if leaving:
             await asyncio.wait([connection.closed for connection in leaving], timeout=self._limits.quit_seconds)
             for connection in leaving:
                 connection.abort()
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
 
-    def _take(self, key: _Key) -> Connection | None:
-        kept = self._idle_by_key.get(key)
-        while kept:
+    def _kept(self, key: _Key) -> Connection | None:
+        while kept := self._idle_by_key.get(key):
             # The one used last is the least likely to have been closed by the other side.
             connection = kept[-1]
+            self._unpark(connection)
             if connection.usable:
-                kept.pop()
-                if not kept:
-                    del self._idle_by_key[key]
-                del self._idle[connection]
                 return connection
-            self._drop(connection)
-            kept = self._idle_by_key.get(key)
+            connection.leave()
         return None
 
     async def _woken(self, address: _Address, late_at: float, first: bool) -> bool:
@@ -241,14 +250,12 @@ class Pool:
                 del self._waiting[address]
         return True
 
-    def _make_room(self, address: _Address) -> bool:
-        """Close an idle connection to `address` that carries other mail; False when there is none."""
+    def _make_room(self, address: _Address) -> None:
+        """Begin to close an idle connection to `address` that carries other mail, if there is one."""
         for connection in self._idle:
-            key = self._keys[connection]
-            if (key.ip, key.port) == address:
+            if self._keys[connection].address == address:
                 self._drop(connection)
-                return True
-        return False
+                return
 
     def _wake(self, address: _Address) -> None:
         for waiter in self._waiting.get(address, ()):
@@ -264,21 +271,23 @@ class Pool:
             del self._open[address]
         self._wake(address)
 
-    def _forget(self, connection: Connection) -> None:
-        key = self._keys.pop(connection)
-        if self._idle.pop(connection, None) is not None:
-            kept = self._idle_by_key[key]
-            kept.remove(connection)
-            if not kept:
-                del self._idle_by_key[key]
-        self._gone((key.ip, key.port))
+    def _unpark(self, connection: Connection) -> None:
+        if self._idle.pop(connection, None) is None:
+            return
+        key = self._keys[connection]
+        kept = self._idle_by_key[key]
+        kept.remove(connection)
+        if not kept:
+            del self._idle_by_key[key]
 
     def _drop(self, connection: Connection) -> None:
-        self._forget(connection)
-        if not connection.closed.done():
-            self._leaving.add(connection)
-            connection.closed.add_done_callback(lambda _: self._leaving.discard(connection))
+        self._unpark(connection)
         connection.leave()
+
+    def _forget(self, connection: Connection) -> None:
+        """Its socket is closed, by whomever."""
+        self._unpark(connection)
+        self._gone(self._keys.pop(connection).address)
 
     def _swept(self) -> None:
         """Close what was idle for too long or died; look again when the next one is due."""

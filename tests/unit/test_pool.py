@@ -18,20 +18,18 @@ BODY = (b"From: a@a.test\r\n\r\nhello\r\n",)
 LIMITS = Limits(command_seconds=0.5, dot_seconds=0.5, greeting_seconds=0.5, quit_seconds=0.2)
 
 
-@pytest.fixture(scope="module")
-def contexts() -> Contexts:
-    return Contexts()
+CONTEXTS = Contexts()
 
 
 class Pools:
     """Makes pools and closes them."""
 
-    def __init__(self, contexts: Contexts) -> None:
-        self._contexts, self._made = contexts, list[Pool]()
+    def __init__(self) -> None:
+        self._made: list[Pool] = []
 
     def __call__(self, **settings: Any) -> Pool:
         chosen = PoolSettings(**({"helo": "relay.test", "wanted": Wanted.NONE} | settings))
-        self._made.append(Pool(chosen, self._contexts, monotonic=time.monotonic, limits=LIMITS))
+        self._made.append(Pool(chosen, CONTEXTS, monotonic=time.monotonic, limits=LIMITS))
         return self._made[-1]
 
     async def close(self) -> None:
@@ -41,8 +39,8 @@ class Pools:
 
 
 @pytest.fixture
-async def pools(contexts: Contexts) -> AsyncIterator[Pools]:
-    pools = Pools(contexts)
+async def pools() -> AsyncIterator[Pools]:
+    pools = Pools()
     yield pools
     await pools.close()
 
@@ -113,21 +111,21 @@ async def test_no_more_connections_than_allowed(sink: Sink, pools: Pools) -> Non
 
 async def test_waiting_for_a_connection_ends(sink: Sink, pools: Pools) -> None:
     pool = pools(connections_an_address=1, busy_seconds=0.05)
-    held = await pool.acquire(to(sink).hosts[0], sink.host)
+    held = await pool.take(to(sink).hosts[0])
     assert isinstance(held, Connection)
     [outcome] = await send(pool, to(sink))
     assert (outcome.kind, outcome.scope, outcome.enhanced) == ("later", "host", "4.4.5")
-    pool.release(held)
+    pool.give(held)
     assert (await send(pool, to(sink)))[0].kind == "delivered"
 
 
 async def test_a_cancelled_wait_takes_nobodys_place(sink: Sink, pools: Pools) -> None:
     pool = pools(connections_an_address=1)
-    held = await pool.acquire(to(sink).hosts[0], sink.host)
+    held = await pool.take(to(sink).hosts[0])
     assert isinstance(held, Connection)
     first, second = (asyncio.create_task(send(pool, to(sink))) for _ in range(2))
     await asyncio.sleep(0)
-    pool.release(held)
+    pool.give(held)
     first.cancel()
     async with asyncio.timeout(2):
         assert (await second)[0].kind == "delivered"
@@ -170,6 +168,24 @@ async def test_the_words_of_a_host_are_shown_rather_than_silence(pools: Pools) -
         [outcome] = await send(pools(), to(closing, gone))
         assert outcome.text == "554 5.7.1 blocked, see https://mx.test/why"
         assert outcome.kind == "later"
+
+
+async def test_a_connection_closed_by_its_user_frees_its_place(sink: Sink, pools: Pools) -> None:
+    pool = pools(connections_an_address=1)
+    held = await pool.take(to(sink).hosts[0])
+    assert isinstance(held, Connection)
+    held.leave()
+    assert (await send(pool, to(sink)))[0].kind == "delivered"
+    pool.give(held)
+    assert pool.idle == 1
+
+
+async def test_other_mail_to_the_same_address_gets_a_place(sink: Sink, pools: Pools) -> None:
+    pool = pools(connections_an_address=1)
+    assert (await send(pool, to(sink)))[0].kind == "delivered"
+    other = Route("c.test", (Host("other.test", (sink.host,), sink.port),))
+    assert (await send(pool, other))[0].host == "other.test"
+    assert sink.connections == 2
 
 
 async def test_source_address_of_the_same_family(sink: Sink, pools: Pools) -> None:
