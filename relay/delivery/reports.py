@@ -55,12 +55,14 @@ class Reports:
             log.error("report.impossible", recipient_id=recipient_id, cause=built.text())
             return
 
-        async def post(tx: Tx) -> None:
-            if await mail.report_done(tx, recipient_id, kind):
+        async def post(tx: Tx) -> bool:
+            mine = await mail.report_done(tx, recipient_id, kind)
+            if mine:
                 await self._intake.write(tx, built)
+            return mine
 
-        await self._storage.write(post)
-        log.info("report.posted", queue_id=facts.queue_id, kind=kind)
+        if await self._storage.write(post):
+            log.info("report.posted", queue_id=facts.queue_id, kind=kind)
 
     def _address(self, facts: ReportFacts, domain: tuple[str, dict[str, object]] | None) -> names.Address | None:
         name, options = domain or ("", {})
