@@ -139,7 +139,8 @@ class Pool:
     async def take(self, host: Host, *, smarthost: Smarthost | None = None) -> Connection | Outcome:
         """A conversation with `host`, kept or new: its addresses are tried in order. Or why there is none.
 
-        `smarthost`: its TLS policy and login instead of the usual ones. Give it back with `give`; closing it instead is noticed too."""
+        `smarthost`: its TLS policy and login instead of the usual ones. Give the connection back with `give`;
+        closing it instead is noticed too."""
         outcome = from_failure("unreachable", "connect", Peer(host.name))
         for ip in host.ips:
             got = await self._one(_Key(host.name, ip, host.port, smarthost))
