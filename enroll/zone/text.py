@@ -1,56 +1,28 @@
-"""Zone-file lines (RFC 1035 §5.1) for records, for pasting into another server.
+"""Zone-file lines (RFC 1035 §5.1) for what a zone serves, for pasting into another server.
 
-Promises lines that BIND reads back to the same records. Pure; used for exports and shown to owners.
+Promises lines that BIND reads back to the same records. Pure.
 """
 
 from collections.abc import Iterable
-from typing import Protocol
 
-from relay.base.keys import zone_strings
-
-
-class Line(Protocol):
-    """What a line needs: a full name without trailing dot, a type, and a value (TXT as plain text)."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def type(self) -> str: ...
-    @property
-    def value(self) -> str: ...
+from enroll.records import quoted
+from enroll.zone.data import Zone, ZoneRecord
 
 
-def zone_text(records: Iterable[Line], *, ttl: int = 3600) -> str:
-    """One line a record, names absolute; a record's own `ttl` goes before the one given. Ends with a line end.
-
-    TXT values are ASCII (UnicodeEncodeError) and split into strings of 255 octets.
-    """
-    return "".join(
-        f"{_absolute(record.name)} {getattr(record, 'ttl', ttl)} IN {record.type} {_value(record)}\n"
-        for record in records
-    )
+def zone_text(records: Zone | Iterable[ZoneRecord]) -> str:
+    """One line a record, names absolute, TXT (ASCII, else UnicodeEncodeError) in strings of 255 octets."""
+    listed = records.records() if isinstance(records, Zone) else records
+    return "".join(f"{_dot(one.name)} {one.ttl} IN {one.type} {_value(one)}\n" for one in listed)
 
 
-def quoted(text: str) -> str:
-    """A TXT value as quoted strings of at most 255 octets each."""
-    return " ".join(f'"{_escaped(part)}"' for part in zone_strings(text))
-
-
-def _value(record: Line) -> str:
+def _value(record: ZoneRecord) -> str:
     if record.type == "TXT":
         return quoted(record.value)
     if record.type == "MX":
         preference, _, host = record.value.partition(" ")
-        return f"{preference} {_absolute(host.strip())}"
-    return _absolute(record.value) if record.type in ("CNAME", "NS", "PTR") else record.value
+        return f"{preference} {_dot(host.strip())}"
+    return _dot(record.value) if record.type in ("CNAME", "NS", "PTR") else record.value
 
 
-def _absolute(name: str) -> str:
+def _dot(name: str) -> str:
     return name if name.endswith(".") else name + "."
-
-
-def _escaped(text: str) -> str:
-    # RFC 1035 §5.1: a quote and a backslash are escaped, what does not print is \DDD.
-    return "".join(
-        "\\" + char if char in '"\\' else char if " " <= char <= "~" else f"\\{ord(char):03d}" for char in text
-    )

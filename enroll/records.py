@@ -1,0 +1,237 @@
+"""Which DNS records the owner of a domain must publish, and why each.
+
+Pure: a domain, its keys and the relay's names go in, records come out, with their zone file, `dig` commands and
+the SPF line merged into the one that stands there. Promises values that `checks` accepts. Whether they are
+published is asked in `observe` and judged in `checks`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from relay.base import names
+from relay.base.keys import zone_strings
+
+Purpose = Literal["ownership", "dkim_rsa", "dkim_ed25519", "spf", "dmarc", "return_path", "tracking", "mx"]
+
+OWNERSHIP_LABEL = "_posthouse-challenge"
+OWNERSHIP_PREFIX = "posthouse-domain-verification="
+# How many labels of a record's name stand before the domain.
+_OWN_LABELS: dict[Purpose, int] = {
+    "ownership": 1, "dkim_rsa": 2, "dkim_ed25519": 2, "spf": 0, "dmarc": 1, "return_path": 1, "tracking": 1, "mx": 0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record to publish.
+
+    name: full name in A-labels, no trailing dot. short: the same relative to the registrable domain ("@" for that
+    itself), as many providers ask for it. value: TXT as plain text; host names end in a dot. why: one sentence.
+    """
+
+    purpose: Purpose
+    name: str
+    short: str
+    type: str
+    value: str
+    required: bool
+    why: str
+
+    @property
+    def domain(self) -> str:
+        """The domain that the record is for: its name without the labels that its purpose puts before."""
+        return self.name.split(".", _OWN_LABELS[self.purpose])[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class DomainView:
+    """What records depend on. name: A-labels. keys: (stem, RSA TXT, Ed25519 TXT, state) of each pair to publish."""
+
+    name: str
+    ownership_token: str
+    keys: tuple[tuple[str, str, str, str], ...] = ()
+    return_path: bool = False
+    custom_subdomain: str = "sl"
+    tracking: bool = False
+    track_prefix: str = "track"
+    replies: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RelayHosts:
+    """The relay's own names, as records point at them; dmarc_rua: a mailbox for aggregate reports, or None."""
+
+    spf_host: str
+    bounce_host: str
+    tracking_host: str
+    mx_host: str
+    dmarc_rua: str | None = None
+
+
+def required(domain: DomainView, hosts: RelayHosts) -> list[Record]:
+    """All records of a domain, those that its state depends on (`required`) first.
+
+    Of two key pairs only the live one is required; a retiring one is listed, a removed one is not.
+    """
+    d = domain
+    out = [
+        _record(
+            "ownership", f"{OWNERSHIP_LABEL}.{d.name}", "TXT", f"{OWNERSHIP_PREFIX}{d.ownership_token}", True,
+            "Proves that the domain is yours.",
+        )
+    ]  # fmt: skip
+    out += _dkim(d)
+    if d.return_path:
+        out.append(_record(
+            "return_path", f"{d.custom_subdomain}.{d.name}", "CNAME", _dot(hosts.bounce_host), True,
+            "Brings bounces back to the relay under your own name, so that SPF counts for your domain.",
+        ))  # fmt: skip
+    if d.tracking:
+        out.append(_record(
+            "tracking", f"{d.track_prefix}-{d.custom_subdomain}.{d.name}", "CNAME", _dot(hosts.tracking_host), True,
+            "Lets tracked links carry your own name.",
+        ))  # fmt: skip
+    if d.replies:
+        out.append(_record(
+            "mx", d.name, "MX", f"10 {_dot(hosts.mx_host)}", True,
+            "Brings mail for the domain to the relay, which forwards it to your mailbox.",
+        ))  # fmt: skip
+    # RFC 7208 §3: the policy of a domain; RFC 7489 §6.3: p=none asks for nothing but reports.
+    rua = f"; rua=mailto:{hosts.dmarc_rua}" if hosts.dmarc_rua else ""
+    out += [
+        _record(
+            "spf", d.name, "TXT", merge_spf(None, hosts.spf_host)[0], False,
+            "Names the relay as a permitted sender, for receivers that look at SPF.",
+        ),
+        _record(
+            "dmarc", f"_dmarc.{d.name}", "TXT", f"v=DMARC1; p=none{rua}", False,
+            "Tells receivers that your mail is signed; large providers ask for it.",
+        ),
+    ]  # fmt: skip
+    return sorted(out, key=lambda record: not record.required)
+
+
+def _dkim(d: DomainView) -> list[Record]:
+    out = []
+    live = any(state == "live" for *_, state in d.keys)
+    for stem, rsa_txt, ed_txt, state in d.keys:
+        if state not in ("pending", "live", "retiring"):
+            continue
+        needed = state == "live" or (state == "pending" and not live)
+        why = "Lets receivers check the {} signature on your mail."
+        if state == "retiring":
+            why = "The {} key before this one: keep it while mail signed with it is under way."
+        # RFC 6376 §3.6.2.1: keys stand at <selector>._domainkey.<domain>.
+        out += [
+            _record("dkim_rsa", f"{stem}r._domainkey.{d.name}", "TXT", rsa_txt, needed, why.format("RSA")),
+            _record("dkim_ed25519", f"{stem}e._domainkey.{d.name}", "TXT", ed_txt, needed, why.format("Ed25519")),
+        ]
+    return out
+
+
+def hosted(record: Record, uuid: str, zone: str) -> Record | None:
+    """The CNAME that may be published instead of a TXT record, to a name unique to member and domain in `zone`.
+
+    None where an alias can't stand: at the domain itself (RFC 1034 §3.6.2), and for records that aren't TXT.
+    """
+    own = _OWN_LABELS[record.purpose]
+    if record.type != "TXT" or own == 0:
+        return None
+    label = ".".join(record.name.split(".")[:own])
+    target = f"{label}.{uuid}.{_dot(zone)}"
+    return Record(record.purpose, record.name, record.short, "CNAME", target, record.required, record.why)
+
+
+def zone_file(records: Iterable[Record], *, ttl: int = 3600) -> str:
+    """The records as lines of a zone file (RFC 1035 §5.1), names absolute, TXT cut at 255 octets and quoted."""
+    return "".join(f"{record.name}. {ttl} IN {record.type} {line_value(record)}\n" for record in records)
+
+
+def line_value(record: Record) -> str:
+    """The value as it stands in a zone file."""
+    return quoted(record.value) if record.type == "TXT" else record.value
+
+
+def quoted(text: str) -> str:
+    """A TXT value as quoted strings of at most 255 octets each; UnicodeEncodeError when it is not ASCII."""
+    return " ".join(f'"{_escaped(part)}"' for part in zone_strings(text))
+
+
+def dig_command(record: Record) -> str:
+    """A command that shows what stands at the record's name now."""
+    return f"dig +short {record.name} {record.type}"
+
+
+def merge_spf(existing: str | None, include: str) -> tuple[str, str]:
+    """The SPF line that lets `include` send, made from the one already there; and the difference, as `-` and `+` lines.
+
+    Nothing to change gives `existing` and "". A line that ends in `+all` permits everybody: it becomes `~all`.
+    """
+    wanted = f"include:{include}"
+    if existing is None:
+        line = f"v=spf1 {wanted} ~all"
+        return line, f"+ {line}"
+    if spf_includes(existing, include) and not spf_permits_all(existing):
+        return existing, ""
+    # RFC 7208 §4.6.1: terms are evaluated from left to right, and nothing counts after `all`.
+    terms = [term for term in existing.split()[1:] if _bare(term) != wanted.lower()]
+    before = next((at for at, term in enumerate(terms) if _is_end(term)), len(terms))
+    ends = ["~all" if _permits(term) else term for term in terms[before:]]
+    line = " ".join(["v=spf1", *terms[:before], wanted, *ends])
+    return line, f"- {existing}\n+ {line}"
+
+
+def spf_includes(line: str, include: str) -> bool:
+    """True when an SPF line passes what `include` passes, before anything else ends it."""
+    for term in line.lower().split()[1:]:
+        if _bare(term) == f"include:{include.lower()}" and term[0] in "+i":
+            return True
+        if _bare(term) == "all":
+            return False
+    # RFC 7208 §6.1: without `all`, the whole policy may be another name's.
+    return f"redirect={include.lower()}" in line.lower().rstrip(".").split()
+
+
+def spf_permits_all(line: str) -> bool:
+    """True when an SPF line lets everybody send."""
+    return any(_permits(term) for term in line.split()[1:])
+
+
+def _permits(term: str) -> bool:
+    # RFC 7208 §4.6.2: without a qualifier a mechanism means pass.
+    return term.lower() in ("all", "+all")
+
+
+def _is_end(term: str) -> bool:
+    return _bare(term) == "all" or term.lower().startswith("redirect=")
+
+
+def _bare(term: str) -> str:
+    return re.sub(r"^[+?~-]", "", term.lower()).rstrip(".")
+
+
+def _record(purpose: Purpose, name: str, type: str, value: str, needed: bool, why: str) -> Record:
+    return Record(purpose, name, short_name(name), type, value, needed, why)
+
+
+def short_name(name: str) -> str:
+    """A full name relative to its registrable domain; "@" for that itself."""
+    top = names.registrable(name)
+    if top is None:
+        return name
+    return "@" if name == top else name.removesuffix(f".{top}")
+
+
+def _dot(host: str) -> str:
+    return host if host.endswith(".") else f"{host}."
+
+
+def _escaped(text: str) -> str:
+    # RFC 1035 §5.1: a quote and a backslash are escaped, what does not print is \DDD.
+    return "".join(
+        "\\" + char if char in '"\\' else char if " " <= char <= "~" else f"\\{ord(char):03d}" for char in text
+    )
