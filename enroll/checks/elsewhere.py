@@ -1,0 +1,95 @@
+"""Where a missing record may have been put instead, and what that says about the mistake.
+
+`probes` lists the names to ask besides; `explain` reads what was found there. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from enroll.checks.judging import MISSING, Mistake, judge, line, shown
+from enroll.records import Record
+from relay.base import names
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What stands at another name or type than the record's own; only names where something stands."""
+
+    name: str
+    type: str
+    values: tuple[str, ...]
+
+
+def probes(record: Record) -> list[tuple[str, str]]:
+    """The (name, type) pairs worth asking when `record` is missing; at most ten."""
+    asked = [(name, record.type) for name in (*_doubled(record), *_levels(record))]
+    if record.type == "CNAME":
+        asked += [(record.name, "A"), (record.name, "AAAA"), (record.name, "TXT")]
+    return [pair for pair in dict.fromkeys(asked) if len(pair[0]) <= 253 and pair != (record.name, record.type)]
+
+
+def explain(record: Record, seen: Iterable[Seen], dead_alias: str = "") -> Mistake:
+    """The mistake behind a missing record. dead_alias: the end of an alias at its name that leads nowhere."""
+    found = {(one.name, one.type): one.values for one in seen}
+    for name in _doubled(record):
+        if judge(record, found.get((name, record.type), ())) is None:
+            return Mistake(
+                "doubled_name",
+                f"The record stands at {name}: your provider has put the domain behind the name once more.",
+                f"Enter only “{name_to_enter(record, name)}” as the name.",
+            )  # fmt: skip
+    for name in _levels(record):
+        if _holds(record, found.get((name, record.type), ())):
+            return Mistake(
+                "wrong_level", f"The record stands at {name} instead of {record.name}.", line(record)
+            )  # fmt: skip
+    if record.type == "CNAME":
+        texts = found.get((record.name, "TXT"), ())
+        if any(text.strip('" ').rstrip(".").lower() == record.value.rstrip(".").lower() for text in texts):
+            says = "The target stands there as a TXT record; an alias (CNAME) is needed."
+            return Mistake("txt_instead_of_cname", says, line(record))
+        addresses = [*found.get((record.name, "A"), ()), *found.get((record.name, "AAAA"), ())]
+        if addresses:
+            return Mistake(
+                "proxied",
+                f"Addresses ({shown(addresses)}) stand there instead of an alias, as when a provider's proxy is on.",
+                f"Switch the proxy off for this record (“DNS only”) or enter: {line(record)}",
+            )  # fmt: skip
+    if dead_alias:
+        says = f"An alias leads to {dead_alias}, and there is no {record.type} record."
+        return Mistake("dead_alias", says, line(record))
+    return Mistake(MISSING, f"There is no such {record.type} record.", line(record))
+
+
+def name_to_enter(record: Record, doubled: str) -> str:
+    """What the owner should have typed, when the provider adds the zone that it doubled."""
+    zone = doubled.removeprefix(f"{record.name}.")
+    return "@" if record.name == zone else record.name.removesuffix(f".{zone}")
+
+
+def _holds(record: Record, values: tuple[str, ...]) -> bool:
+    # Other records may stand at that name; the one meant must be among them.
+    return any(judge(record, (value,)) is None for value in values)
+
+
+def _doubled(record: Record) -> list[str]:
+    zones = dict.fromkeys((record.domain, names.registrable(record.domain) or record.domain))
+    return [f"{record.name}.{zone}" for zone in zones]
+
+
+def _levels(record: Record) -> list[str]:
+    domain = record.domain
+    label = record.name.partition(".")[0]
+    top = names.registrable(domain) or domain
+    if record.purpose in ("spf", "mx"):
+        return [f"@.{domain}", f"www.{domain}"]
+    if record.type == "CNAME":
+        return [f"{label}.{top}"] if top != domain else []
+    places = [domain]
+    if record.purpose in ("dkim_rsa", "dkim_ed25519"):
+        places += [f"{label}.{domain}", f"_domainkey.{domain}", f"{label}._domainkey.{top}"]
+    else:
+        places += [f"{label.removeprefix('_')}.{domain}", f"{label}.{top}"]
+    return [place for place in dict.fromkeys(places) if place != record.name]

@@ -1,0 +1,358 @@
+"""Findings: what is said about records that are right, wrong, elsewhere, missing, or could not be asked.
+
+Every case is published in a real zone, asked over loopback and compared, as an owner's Verify does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+import pytest
+
+from enroll.checks import Finding, Observation, compare, probes
+from enroll.observe import observe
+from enroll.records import DomainView, Record, RelayHosts, required
+from enroll.zone import DnsServer, Zones
+from relay.base import keys
+from relay.base.resolver import Nothing, ServerAnswer
+from tests.kit.dns import DnsWorld, make_zone, world
+
+D = "member.example"
+ED = keys.dkim_txt("ed25519-sha256", b"e" * 32)
+RSA = keys.dkim_txt("rsa-sha256", b"r" * 294)
+OTHER_KEY = keys.dkim_txt("rsa-sha256", b"x" * 294)
+HOSTS = RelayHosts("spf.relay.test", "bounce.relay.test", "track.relay.test", "mx.relay.test")
+VIEW = DomainView(D, "t0ken", (("s", RSA, ED, "live"),), return_path=True, tracking=True, replies=True)
+RECORDS = required(VIEW, HOSTS)
+BY = {record.purpose: record for record in RECORDS}
+TOKEN = BY["ownership"].value
+
+
+def publish(w: DnsWorld, *purposes: str) -> None:
+    for record in RECORDS:
+        if not purposes or record.purpose in purposes:
+            w.zones.add(record.name, record.type, record.value)
+
+
+async def find(w: DnsWorld, records: list[Record] | None = None) -> dict[str, Finding]:
+    wanted = RECORDS if records is None else records
+    return {f.purpose: f for f in compare(wanted, await observe(w.resolver, wanted))}
+
+
+async def find_one(purpose: str, *published: tuple[str, str, str], domain: str = D) -> Finding:
+    """The finding for one record when `published` stand in the zone."""
+    view = dataclasses.replace(VIEW, name=domain)
+    wanted = [record for record in required(view, HOSTS) if record.purpose == purpose]
+    async with world({D: published}) as w:
+        return compare(wanted, await observe(w.resolver, wanted))[0]
+
+
+async def test_everything_published_is_found() -> None:
+    async with world({D: []}) as w:
+        publish(w)
+        found = await find(w)
+    assert len(found) == 8
+    assert all(one.ok is True and one.mistake is None for one in found.values()), found
+
+
+async def test_nothing_published_is_missing_with_the_line_to_enter() -> None:
+    async with world({D: []}) as w:
+        found = await find(w)
+    for record in RECORDS:
+        one = found[record.purpose]
+        assert (one.ok, one.mistake) == (False, "missing")
+        assert one.fix.startswith(f"{record.name}. IN {record.type} ")
+        assert one.retry_after_seconds == 60, "a no may be repeated by resolvers for the SOA's time"
+    assert found["dkim_rsa"].says.startswith("DKIM not yet verified")
+    assert found["ownership"].says.startswith("Domain ownership verification failed")
+
+
+# -- trouble is never a no -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["servfail", "refused", "drop"])
+async def test_servers_in_trouble_leave_every_record_unknown(fault: str) -> None:
+    async with world({D: []}) as w:
+        for record in RECORDS:
+            w.faults.set(record.name, fault, record.type)  # type: ignore[arg-type]
+        found = await find(w)
+    assert {one.ok for one in found.values()} == {None}
+    assert all("could not be asked" in one.says and one.retry_after_seconds for one in found.values())
+
+
+async def test_a_dead_resolver_leaves_every_record_unknown_within_the_deadline() -> None:
+    async with world({D: []}, timeout_seconds=30, lifetime_seconds=60, authoritative_lifetime_seconds=60) as w:
+        w.faults.set("*", "drop")
+        async with asyncio.timeout(25):
+            found = compare(RECORDS, await observe(w.resolver, RECORDS, deadline_seconds=0.2))
+    assert {one.ok for one in found} == {None}
+
+
+async def test_one_server_down_does_not_stand_in_the_way() -> None:
+    servers = ["ns1.member.example", "ns2.member.example"]
+    hosts = [("ns1.member.example", "A", "127.0.0.1"), ("ns2.member.example", "A", "127.0.0.7")]
+    async with world([make_zone(D, hosts, ns=servers)]) as w:
+        publish(w, "ownership")
+        one = (await find(w, [BY["ownership"]]))["ownership"]
+    assert one.ok is True
+    assert [answer.state for answer in one.servers] == ["present", "unreachable"]
+
+
+async def test_servers_that_disagree_are_propagating_and_not_yet_proof() -> None:
+    servers = ["ns1.member.example", "ns2.member.example"]
+    hosts = [("ns1.member.example", "A", "127.0.0.1"), ("ns2.member.example", "A", "127.0.0.2")]
+    old = Zones(make_zone(D, hosts, ns=servers))
+    async with world([make_zone(D, hosts, ns=servers)]) as w, DnsServer(old, "127.0.0.2", w.server.port):
+        publish(w, "ownership")
+        one = (await find(w, [BY["ownership"]]))["ownership"]
+    assert (one.ok, one.mistake) == (False, "propagating")
+    assert "ns2.member.example" in one.says
+    assert one.retry_after_seconds
+
+
+def test_only_what_resolvers_remember_proves_nothing_and_a_found_record_tells_how_long_others_wait() -> None:
+    record = BY["ownership"]
+    failed = ServerAnswer("ns", "192.0.2.1", "unreachable", reason="timeout")
+    present = ServerAnswer("ns", "192.0.2.1", "present", (TOKEN,))
+    unknown, proved = compare(
+        [record, record], [Observation((failed,)), Observation((present,), Nothing("nxdomain", 300))]
+    )
+    assert unknown.ok is None
+    assert (proved.ok, proved.retry_after_seconds) == (True, 300)
+
+
+async def test_an_alias_that_goes_round_is_unknown_and_named() -> None:
+    one = await find_one(
+        "ownership", (BY["ownership"].name, "CNAME", f"x.{D}."), (f"x.{D}", "CNAME", f"{BY['ownership'].name}.")
+    )
+    assert one.ok is None
+
+
+# -- forms that are accepted -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("purpose", "value"),
+    [
+        ("dkim_rsa", RSA.replace("; ", " ;\t")),
+        ("dkim_rsa", RSA[:100] + " " + RSA[100:]),
+        ("dkim_rsa", RSA[:100] + '" "' + RSA[100:]),
+        ("dkim_rsa", RSA + ";"),
+        ("dkim_rsa", RSA.replace("k=rsa; ", "")),
+        ("dkim_rsa", RSA.replace("v=DKIM1; ", "")),
+        ("dkim_rsa", RSA + "; t=s; s=email; h=sha256"),
+        ("spf", "v=spf1 mx include:spf.relay.test -all"),
+        ("spf", "V=SPF1 +include:SPF.relay.test ?all"),
+        ("spf", "v=spf1 include:spf.relay.test"),
+        ("dmarc", "v=DMARC1; p=reject; rua=mailto:x@example.test"),
+        ("dmarc", "v=DMARC1;p=quarantine;pct=10"),
+    ],
+)
+async def test_other_ways_to_write_the_same_are_accepted(purpose: str, value: str) -> None:
+    assert (await find_one(purpose, (BY[purpose].name, "TXT", value))).ok is True
+
+
+async def test_a_key_behind_an_alias_in_another_zone_is_fine() -> None:
+    async with world({D: [], "hosted.test": [("k.hosted.test", "TXT", RSA)]}) as w:
+        w.zones.add(BY["dkim_rsa"].name, "CNAME", "k.hosted.test.")
+        one = (await find(w, [BY["dkim_rsa"]]))["dkim_rsa"]
+    assert one.ok is True
+    assert one.servers[0].cname == ("k.hosted.test",)
+
+
+async def test_other_texts_beside_are_no_harm_where_several_may_stand() -> None:
+    spf = BY["spf"]
+    assert (await find_one("spf", (D, "TXT", "google-site=x"), (D, "TXT", spf.value))).ok is True
+    name = BY["ownership"].name
+    other = "posthouse-domain-verification=another-members"
+    assert (await find_one("ownership", (name, "TXT", other), (name, "TXT", TOKEN))).ok is True
+
+
+async def test_alias_targets_are_compared_as_names() -> None:
+    assert (await find_one("return_path", (f"sl.{D}", "CNAME", "BOUNCE.Relay.test."))).ok is True
+
+
+async def test_a_worse_exchange_beside_ours_is_accepted() -> None:
+    assert (await find_one("mx", (D, "MX", "5 mx.relay.test."), (D, "MX", "20 other.test."))).ok is True
+
+
+# -- mistakes at the name itself -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("purpose", "values", "mistake"),
+    [
+        ("ownership", [f'"{TOKEN}"'], "quoted"),
+        ("ownership", ["posthouse-domain-verification=somebody-elses"], "other_domain"),
+        ("ownership", [TOKEN[:-1]], "cut_at_255"),
+        ("ownership", [TOKEN + " "], "white_space"),
+        ("ownership", [RSA], "swapped"),
+        ("dkim_rsa", [f'"{RSA[:200]}" "{RSA[200:]}"'], "quoted"),
+        ("dkim_rsa", [RSA[:255]], "cut_at_255"),
+        ("dkim_rsa", [RSA.replace(";", "\\;")], "escaped"),
+        ("dkim_rsa", [RSA, OTHER_KEY], "second_record"),
+        ("dkim_rsa", ["v=DKIM1; k=rsa; p="], "revoked"),
+        ("dkim_rsa", [OTHER_KEY], "other_domain"),
+        ("dkim_rsa", [RSA.replace("k=rsa", "k=ed25519")], "different"),
+        ("dkim_rsa", [RSA + "; h=sha1"], "different"),
+        ("dkim_rsa", ["hello"], "different"),
+        ("spf", ["v=spf1 include:spf.relay.test ~all", "v=spf1 mx -all"], "second_record"),
+        ("spf", ["v=spf1 include:spf.relay.test +all"], "permits_all"),
+        ("spf", ["v=spf1 include:spf.relay.test all"], "permits_all"),
+        ("spf", ["v=spf1 mx -all"], "not_included"),
+        ("spf", ["v=spf1 -all include:spf.relay.test"], "not_included"),
+        ("spf", ["v=spf1 ~include:spf.relay.test ~all"], "not_included"),
+        ("spf", ['"v=spf1 include:spf.relay.test ~all"'], "quoted"),
+        ("spf", ["v=spf1 include:spf.relay.test " + " ".join(f"a:h{n}.test" for n in range(10))], "too_many_lookups"),
+        ("dmarc", ["v=DMARC1; p=none", "v=DMARC1; p=reject"], "second_record"),
+        ("dmarc", ["v=DMARC1; rua=mailto:x@example.test"], "different"),
+        ("dmarc", ['"v=DMARC1; p=none"'], "quoted"),
+    ],
+)
+async def test_a_wrong_value_is_named_with_the_corrected_line(purpose: str, values: list[str], mistake: str) -> None:
+    both = [(BY[purpose].name, "TXT", value) for value in values]
+    async with world({D: both}) as w:
+        one = (await find(w))[purpose]
+    assert (one.ok, one.mistake) == (False, mistake), one.says
+    assert one.says.endswith(".")
+    assert one.fix
+
+
+async def test_two_spf_records_come_with_the_one_to_leave() -> None:
+    one = await find_one("spf", (D, "TXT", "v=spf1 mx -all"), (D, "TXT", "v=spf1 a:x.test ~all"))
+    line = one.fix.partition("IN TXT ")[2]
+    assert "mx" in line
+    assert "a:x.test" in line
+    assert "include:spf.relay.test ~all" in line
+
+
+async def test_keys_at_each_others_names_are_told() -> None:
+    one, other = BY["dkim_rsa"], BY["dkim_ed25519"]
+    async with world({D: [(one.name, "TXT", ED), (other.name, "TXT", RSA)]}) as w:
+        found = await find(w)
+    assert (found["dkim_rsa"].mistake, found["dkim_ed25519"].mistake) == ("swapped", "swapped")
+    assert other.name in found["dkim_rsa"].says
+
+
+@pytest.mark.parametrize(
+    ("target", "mistake"),
+    [(f"bounce.relay.test.{D}.", "dot_eaten"), (f"bounce.relay.test.sl.{D}.", "dot_eaten"), ("x.test.", "different")],
+)
+async def test_an_alias_to_elsewhere_is_named(target: str, mistake: str) -> None:
+    one = await find_one("return_path", (f"sl.{D}", "CNAME", target))
+    assert (one.ok, one.mistake) == (False, mistake)
+    assert f"sl.{D}. IN CNAME bounce.relay.test." in one.fix
+
+
+@pytest.mark.parametrize(
+    ("records", "mistake"),
+    [(["10 mail.test."], "different"), (["0 ."], "different"), (["5 mail.test.", "10 mx.relay.test."], "other_first"),
+     (["10 mail.test.", "10 mx.relay.test."], "other_first")],
+)  # fmt: skip
+async def test_mail_that_goes_elsewhere_first_is_named(records: list[str], mistake: str) -> None:
+    one = await find_one("mx", *[(D, "MX", value) for value in records])
+    assert (one.ok, one.mistake) == (False, mistake)
+
+
+# -- records put elsewhere -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("purpose", ["ownership", "dkim_rsa", "spf", "dmarc", "return_path", "mx"])
+async def test_a_doubled_name_is_found_and_told(purpose: str) -> None:
+    record = BY[purpose]  # type: ignore[index]
+    one = await find_one(purpose, (f"{record.name}.{D}", record.type, record.value))
+    assert (one.ok, one.mistake) == (False, "doubled_name")
+    assert f"“{record.short}”" in one.fix
+
+
+async def test_a_name_doubled_with_the_registrable_domain_is_found_too() -> None:
+    sub = f"news.{D}"
+    name = f"_posthouse-challenge.{sub}.{D}"
+    one = await find_one("ownership", (name, "TXT", TOKEN), domain=sub)
+    assert one.mistake == "doubled_name"
+    assert "“_posthouse-challenge.news”" in one.fix
+
+
+@pytest.mark.parametrize(
+    ("purpose", "at"),
+    [
+        ("ownership", D), ("ownership", f"posthouse-challenge.{D}"), ("dkim_rsa", D), ("dkim_rsa", f"sr.{D}"),
+        ("dkim_rsa", f"_domainkey.{D}"), ("dmarc", D), ("dmarc", f"dmarc.{D}"), ("spf", f"www.{D}"),
+    ],
+)  # fmt: skip
+async def test_a_record_at_the_wrong_level_is_found_and_told(purpose: str, at: str) -> None:
+    record = BY[purpose]  # type: ignore[index]
+    one = await find_one(purpose, (at, "TXT", record.value), (at, "TXT", "beside it"))
+    assert (one.ok, one.mistake) == (False, "wrong_level")
+    assert at in one.says
+    assert record.name in one.fix
+
+
+async def test_a_subdomains_record_put_at_the_parent_is_told() -> None:
+    one = await find_one("dkim_rsa", (f"sr._domainkey.{D}", "TXT", RSA), domain=f"news.{D}")
+    assert one.mistake == "wrong_level"
+
+
+@pytest.mark.parametrize(
+    ("type", "value", "mistake"),
+    [
+        ("TXT", "bounce.relay.test", "txt_instead_of_cname"),
+        ("TXT", '"bounce.relay.test."', "txt_instead_of_cname"),
+        ("A", "104.16.0.1", "proxied"),
+        ("AAAA", "2606:4700::1", "proxied"),
+    ],
+)
+async def test_something_else_than_an_alias_is_told(type: str, value: str, mistake: str) -> None:
+    one = await find_one("return_path", (f"sl.{D}", type, value))
+    assert (one.ok, one.mistake) == (False, mistake)
+
+
+async def test_an_alias_that_leads_nowhere_is_told() -> None:
+    async with world({D: [(BY["dkim_rsa"].name, "CNAME", "k.hosted.test.")], "hosted.test": []}) as w:
+        one = (await find(w, [BY["dkim_rsa"]]))["dkim_rsa"]
+    assert (one.ok, one.mistake) == (False, "dead_alias")
+    assert "k.hosted.test" in one.says
+
+
+# -- bounds ----------------------------------------------------------------------------------------------------
+
+
+def test_probes_are_few_and_fit_into_dns() -> None:
+    long = dataclasses.replace(VIEW, name=".".join(["a" * 60] * 3) + ".example.test")
+    for record in [*RECORDS, *required(long, HOSTS)]:
+        asked = probes(record)
+        assert len(asked) <= 10
+        assert all(len(name) <= 253 for name, _ in asked)
+        assert (record.name, record.type) not in asked
+
+
+async def test_a_hostile_value_is_shortened_and_its_control_characters_go() -> None:
+    one = await find_one("ownership", (BY["ownership"].name, "TXT", "\x1b[31m\r\n" + "z" * 9000))
+    for text in (one.says, *one.found, *one.servers[0].values):
+        assert text.isprintable()
+        assert len(text) < 700
+
+
+async def test_equal_questions_are_asked_once_and_never_more_than_allowed_at_a_time() -> None:
+    class Counting:
+        now = most = 0
+
+        def __init__(self) -> None:
+            self.asked: list[tuple[str, str]] = []
+
+        async def authoritative(self, name: str, rdtype: str) -> list[ServerAnswer]:
+            self.asked.append((name, rdtype))
+            self.now += 1
+            self.most = max(self.most, self.now)
+            await asyncio.sleep(0)
+            self.now -= 1
+            return [ServerAnswer("ns", "", "later")]
+
+        async def records(self, name: str, rdtype: str, *, fresh: bool = False) -> Nothing:
+            return Nothing("nodata", 0)
+
+    counting = Counting()
+    await observe(counting, RECORDS * 3, concurrent=2)
+    assert len(counting.asked) == len(set(counting.asked)) == 8
+    assert counting.most <= 2
