@@ -16,7 +16,7 @@ from enroll.records import DomainView, Record, RelayHosts, required
 from enroll.zone import DnsServer, Zones
 from relay.base import keys
 from relay.base.resolver import Nothing, ServerAnswer
-from tests.kit.dns import DnsWorld, make_zone, world
+from tests.kit.dns import IMPATIENT, DnsWorld, make_zone, world
 
 D = "member.example"
 ED = keys.dkim_txt("ed25519-sha256", b"e" * 32)
@@ -73,7 +73,7 @@ async def test_nothing_published_is_missing_with_the_line_to_enter() -> None:
 
 @pytest.mark.parametrize("fault", ["servfail", "refused", "drop"])
 async def test_servers_in_trouble_leave_every_record_unknown(fault: str) -> None:
-    async with world({D: []}) as w:
+    async with world({D: []}, **IMPATIENT) as w:
         for record in RECORDS:
             w.faults.set(record.name, fault, record.type)  # type: ignore[arg-type]
         found = await find(w)

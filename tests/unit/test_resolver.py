@@ -10,7 +10,7 @@ import pytest
 from enroll.zone import DnsServer, ZoneRecord, Zones
 from relay.base.resolver import Answer, Later, Nothing, Resolver, ServerAnswer
 from tests.kit.clock import HandClock
-from tests.kit.dns import make_resolver, make_zone, world
+from tests.kit.dns import IMPATIENT, make_resolver, make_zone, world
 
 MAIL = [
     ("@", "MX", "20 b.mail.test."), ("@", "MX", "10 A.mail.test."), ("@", "TXT", "one"),
@@ -88,7 +88,7 @@ async def test_alias_loops_and_endless_chains_end_as_later() -> None:
 
 @pytest.mark.parametrize("fault", ["servfail", "refused", "drop", "wrong_id", "junk"])
 async def test_a_failing_or_lying_server_is_later_and_never_a_no(fault: str) -> None:
-    async with world({"mail.test": MAIL}) as w:
+    async with world({"mail.test": MAIL}, **IMPATIENT) as w:
         w.faults.set("*", fault)  # type: ignore[arg-type]
         assert isinstance(await w.resolver.mx("mail.test"), Later)
         w.faults.set("*", None)
@@ -276,7 +276,7 @@ async def test_aliases_that_go_round_between_zones_end_as_later() -> None:
 
 @pytest.mark.parametrize(("fault", "state"), [("servfail", "later"), ("refused", "later"), ("drop", "unreachable")])
 async def test_an_authoritative_server_in_trouble_says_nothing_about_the_record(fault: str, state: str) -> None:
-    async with world({"mail.test": MAIL}) as w:
+    async with world({"mail.test": MAIL}, **IMPATIENT) as w:
         w.faults.set("mail.test", fault, "TXT")  # type: ignore[arg-type]
         found = await w.resolver.authoritative_txt("mail.test")
     assert [one.state for one in found] == [state]
