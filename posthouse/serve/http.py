@@ -1,0 +1,78 @@
+"""The one HTTP application: each room's routes inside one frame, and the doctor handed to the monitor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from enroll import app as enrollment
+from posthouse.rooms import Rooms
+from posthouse.serve.sandbox import Mailbox, sandbox_routes
+from relay import sendapi
+from relay.base.web import application, openapi_route
+from relay.monitor import Monitor, MonitorServices
+from relay.sendapi import SendServices
+
+_DOCTOR_SECONDS = 30.0
+
+
+def http_application(
+    rooms: Rooms, *, registry: CollectorRegistry, checks: Mapping[str, Callable[[], bool]],
+    tasks: Callable[[], Mapping[str, str]], mailbox: Mailbox | None,
+) -> web.Application:
+    """The application of this process. `mailbox` is the sandbox's, where it runs here."""
+    config = rooms.config
+    monitor = Monitor(
+        MonitorServices(config, rooms.clock, rooms.storage, registry, checks, Doctor(rooms, tasks).findings)
+    )
+    send = SendServices(
+        config=config, clock=rooms.clock, storage=rooms.storage, directory=rooms.directory, policy=rooms.policy,
+        intake=rooms.intake, refusals=rooms.refusals, queue=rooms.queue, handoff=rooms.handoff,
+    )
+    fragments = [sendapi.openapi_paths(), {
+        "paths": enrollment.openapi_paths(), "components": {"securitySchemes": enrollment.SECURITY_SCHEMES},
+    }]
+    routes = [
+        *sendapi.routes(send),
+        *rooms.unsubscribe.routes(),
+        *monitor.routes(),
+        *enrollment.routes(rooms.enroll),
+        openapi_route(fragments, public_url=config.server.public_url, version=version("posthouse")),
+    ]
+    if mailbox is not None:
+        routes += sandbox_routes(mailbox, config)
+    return application(
+        config, rooms.clock, rooms.storage, routes=routes, middlewares=[monitor.middleware],
+        translate=[enrollment.translate],
+    )
+
+
+class Doctor:
+    """The doctor's findings for /healthz?full; asked often, it examines once in half a minute."""
+
+    def __init__(self, rooms: Rooms, tasks: Callable[[], Mapping[str, str]]) -> None:
+        self._rooms, self._tasks = rooms, tasks
+        self._turn = asyncio.Lock()
+        self._found: dict[str, Any] = {}
+        self._at = float("-inf")
+
+    async def findings(self) -> dict[str, Any]:
+        """`{"ok", "findings": [{"name", "status", "saw", "fix"}]}`."""
+        from posthouse.doctor import FAIL, examine
+
+        async with self._turn:
+            now = self._rooms.clock.monotonic()
+            if now - self._at > _DOCTOR_SECONDS:
+                found = await examine(
+                    self._rooms.config, clock=self._rooms.clock, storage=self._rooms.storage,
+                    resolver=self._rooms.resolver, tasks=self._tasks(),
+                )
+                ok = all(f.status != FAIL for f in found)
+                self._found, self._at = {"ok": ok, "findings": [asdict(f) for f in found]}, now
+            return self._found

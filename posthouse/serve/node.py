@@ -1,0 +1,253 @@
+"""`Node`: the parts of the wanted roles, put together in order and taken down in the opposite one.
+
+Start: rooms (storage, keys, directory), then work in the background, then the doors; a start that fails leaves
+nothing listening. Stop: doors take nothing new and say so (421 4.3.2), what is under way may finish, leases go back,
+rooms close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from enroll.recheck import Recheck
+from enroll.zone import DnsServer, Zones
+from posthouse.check_config import split
+from posthouse.rooms import Rooms
+from posthouse.serve.duties import post_reports
+from posthouse.serve.http import http_application
+from posthouse.serve.sandbox import Mailbox
+from posthouse.serve.tasks import Patience, Tasks
+from relay.base.clock import Clock
+from relay.base.config import Config
+from relay.base.secrets import SecretsError
+from relay.base.storage import StorageError
+from relay.base.tls import Certificate, TlsError
+from relay.base.web import Listener
+from relay.delivery.courier import Courier
+from relay.delivery.pacing import Pacer
+from relay.delivery.reports import Reports
+from relay.delivery.worker import Worker
+from relay.retention import Retention
+from relay.submission.server import SubmissionServer
+
+log = structlog.get_logger("node")
+
+
+class StartError(Exception):
+    """The node can't start; `lines` says why, one clear line each. Nothing is left listening."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self.lines = list(lines)
+        super().__init__("; ".join(lines))
+
+
+class Node:
+    """One running process. Make it with `Node.start`."""
+
+    def __init__(self, config: Config, clock: Clock, patience: Patience | None) -> None:
+        self.config, self.clock = config, clock
+        self.tasks = Tasks(clock, patience)
+        self.registry = CollectorRegistry()
+        self.submission: SubmissionServer | None = None
+        self.http: Listener | None = None
+        self.worker: Worker | None = None
+        self.mailbox: Mailbox | None = None
+        self.sandbox: Any = None
+        self.dns: list[DnsServer] = []
+        self.stopping = False
+        self._stack = contextlib.AsyncExitStack()
+        self._rooms: Rooms | None = None
+
+    @property
+    def rooms(self) -> Rooms:
+        """The open rooms."""
+        assert self._rooms is not None
+        return self._rooms
+
+    @property
+    def failed(self) -> asyncio.Future[str]:
+        """Done, with a name, when a part of the work was given up: the process should end."""
+        return self.tasks.failed
+
+    @classmethod
+    async def start(
+        cls, config: Config, *, clock: Clock | None = None, zones: Zones | None = None,
+        patience: Patience | None = None, dns_open_world: bool = False,
+    ) -> Node:
+        """Everything that `config.roles` asks for, listening and working. `zones` are what the role dns answers.
+
+        Raises StartError.
+        """
+        node = cls(config, clock or Clock(), patience)
+        try:
+            await node._start(zones or Zones(), dns_open_world)
+        except BaseException as e:
+            await node._take_down(0.0)
+            lines = _lines(e)
+            if lines is None:
+                raise
+            raise StartError(lines) from e
+        return node
+
+    async def _start(self, zones: Zones, dns_open_world: bool) -> None:
+        roles = set(self.config.roles)
+        self.config.server.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Before the rooms: a relay that asks its own DNS server (the demo) needs it from the start.
+        if "dns" in roles:
+            for address in self.config.dns.listen:
+                await self._start_dns(address, zones, dns_open_world)
+        self._rooms = await Rooms.open(self.config, self.clock, delivers="delivery" in roles)
+        self._watch_rooms()
+        if "sandbox" in roles and self.config.sandbox.enabled:
+            await self._start_sandbox()
+        if "delivery" in roles:
+            self._start_delivery()
+        if "recheck" in roles:
+            rooms = self.rooms
+            recheck = Recheck(rooms.storage, self.config, self.clock, rooms.domains, owner=rooms.owner)
+            self.tasks.keep("recheck", recheck.run)
+        if "http" in roles:
+            await self._start_http()
+        if "submission" in roles:
+            await self._start_submission()
+        log.info(
+            "node.started", roles=sorted(roles), owner=self.rooms.owner, http=self.http.ports if self.http else [],
+            submission=self.submission.ports if self.submission else [],
+            submission_tls=self.submission.tls_ports if self.submission else [],
+        )
+
+    def _watch_rooms(self) -> None:
+        """The rooms' own tasks can't be started again from here, but must not die unseen."""
+        rooms = self.rooms
+        self.tasks.watch("directory", rooms.directory._task)
+        self.tasks.watch("suppressions", rooms.suppressions._task)
+        self.tasks.watch("storage", rooms.storage._task)
+
+    async def _start_dns(self, address: str, zones: Zones, open_world: bool) -> None:
+        host, port = split(address)
+        server = DnsServer(zones, host, port, reuse_port=True, open_world=open_world)
+        await _listening(address, server.start())
+        self.dns.append(server)
+
+    async def _start_sandbox(self) -> None:
+        raise NotImplementedError
+
+    def _start_delivery(self) -> None:
+        rooms, config = self.rooms, self.config
+        assert rooms.handoff is not None
+        tries = Counter("posthouse_deliveries", "Settled tries.", ["state"], registry=self.registry)
+        seconds = Histogram("posthouse_delivery_seconds", "Duration of a try.", registry=self.registry)
+
+        def settled(state: str, took: float) -> None:
+            tries.labels(state).inc()
+            seconds.observe(took)
+
+        courier = Courier(
+            resolver=rooms.resolver, vault=rooms.vault, config=config, monotonic=self.clock.monotonic,
+            rng=random.Random(),
+        )
+        self.worker = Worker(
+            rooms.queue, rooms.handoff, courier, Pacer(self.clock.monotonic), config, self.clock, settled
+        )
+        self.tasks.keep("delivery", self.worker.run)
+        reports = Reports(rooms.storage, rooms.intake, config, self.clock)
+        self.tasks.keep("reports", lambda: post_reports(reports, config.delivery.poll_seconds))
+        retention = Retention(rooms.storage, config, self.clock, rooms.owner)
+        self.tasks.keep("retention", retention.run)
+
+    async def _start_http(self) -> None:
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        app = http_application(
+            self.rooms, registry=self.registry, tasks=self.tasks.troubles, mailbox=self.mailbox,
+            checks={"accepting": lambda: not self.stopping, "tasks": lambda: self.tasks.well},
+        )
+        self.http = Listener(app, self.config)
+        await _listening(", ".join(self.config.http.listen), self.http.start())
+
+    async def _start_submission(self) -> None:
+        rooms = self.rooms
+        server = SubmissionServer(
+            config=self.config, directory=rooms.directory, policy=rooms.policy, intake=rooms.intake,
+            refusals=rooms.refusals, certificate=Certificate.of(self.config, self.clock),
+        )
+        listen = [*self.config.submission.listen, *self.config.submission.listen_tls]
+        await _listening(", ".join(listen), server.start())
+        self.submission = server
+
+    # -- the end -----------------------------------------------------------------------------------------------
+
+    async def stop(self, seconds: float | None = None) -> None:
+        """Take nothing new, let what is under way finish within `seconds`, give the rest back, close."""
+        seconds = self.config.server.shutdown_seconds if seconds is None else seconds
+        log.info("node.stopping", seconds=seconds)
+        await self._take_down(seconds)
+        log.info("node.stopped")
+
+    async def _take_down(self, seconds: float) -> None:
+        self.stopping = True
+        until = self.clock.monotonic() + seconds
+
+        def left() -> float:
+            return max(0.0, until - self.clock.monotonic())
+
+        # Doors and worker finish side by side, each within what is left; then nobody needs the rest any more.
+        ends: list[Any] = []
+        if self.submission is not None:
+            ends.append(self.submission.stop(seconds * 0.8))
+        if self.http is not None:
+            ends.append(self.http.stop())
+        if self.worker is not None:
+            self.tasks.let_end("delivery")
+            ends.append(self.worker.stop(seconds * 0.8))
+        await _all(ends)
+        await self.tasks.stop()
+        if self.sandbox is not None:
+            await _all([self.sandbox.stop()])
+        if self._rooms is not None:
+            rooms, self._rooms = self._rooms, None
+            await _all([asyncio.wait_for(rooms.close(), left() + 5.0)])
+        await _all([server.close() for server in self.dns])
+        self.submission = self.http = self.worker = self.sandbox = None
+        self.dns = []
+
+
+async def _listening(address: str, start: Any) -> None:
+    try:
+        await start
+    except OSError as e:
+        why = os.strerror(e.errno).lower() if e.errno else str(e)
+        raise StartError([f"{address} can't be listened on ({why}): is another program using it?"]) from None
+
+
+async def _all(ends: Sequence[Any]) -> None:
+    """Wait for every one of them; one that fails doesn't keep the others from ending."""
+    for result in await asyncio.gather(*ends, return_exceptions=True):
+        if isinstance(result, Exception):
+            log.error("node.stop_failed", exc_info=result)
+
+
+def _lines(error: BaseException) -> list[str] | None:
+    """The lines for what an operator can mend; None for anything else."""
+    match error:
+        case StartError() | TlsError():
+            return error.lines
+        case SecretsError():
+            return [str(error)]
+        case StorageError():
+            return [f"database: {str(error).partition(chr(10))[0][:300]}"]
+        case OSError():
+            return [f"{error.filename or 'system'}: {(error.strerror or str(error)).lower()}"]
+    return None
+
+

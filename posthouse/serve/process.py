@@ -1,0 +1,105 @@
+"""The program around a node: configuration, log, signals, exit code.
+
+0: stopped as asked (SIGTERM, SIGINT). 1: a part of the work was given up; the service manager starts anew. 3: the
+configuration or the machine doesn't allow a start; the lines on standard error say why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import structlog
+
+from posthouse.check_config import mistakes
+from posthouse.serve.node import Node, StartError
+from relay.base.clock import Clock
+from relay.base.config import Config, ConfigError, load
+from relay.base.config.model import Role
+from relay.base.log import configure, one_line
+
+log = structlog.get_logger("process")
+OK, FAILED, CONFIG = 0, 1, 3
+
+
+def run(path: Path | None, roles: Sequence[str] | None = None) -> int:
+    """Serve until told to stop; returns the exit code."""
+    try:
+        config = load(path)
+        if roles:
+            config = Config.model_validate(config.model_dump() | {"roles": list(roles)})
+    except (ConfigError, ValueError) as e:
+        return _say(e.lines if isinstance(e, ConfigError) else [f"--role: one of {', '.join(_roles())}"])
+    found = mistakes(config, Clock(), path=path)
+    if found:
+        return _say([str(m) for m in found])
+    configure(config)
+    # Files that hold mail and keys: nobody else's, whatever the shell's umask.
+    os.umask(0o077)
+    return asyncio.run(_serve(config))
+
+
+def _roles() -> tuple[str, ...]:
+    return get_args(Role)
+
+
+def _say(lines: Sequence[str]) -> int:
+    for line in lines:
+        sys.stderr.write(f"posthouse: {one_line(line)}\n")
+    return CONFIG
+
+
+async def _serve(config: Config) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        node = await Node.start(config)
+    except StartError as e:
+        return _say(e.lines)
+    if node.submission is not None:
+        loop.add_signal_handler(signal.SIGHUP, node.submission.certificate.refresh)
+    _notify("READY=1")
+    pulse = asyncio.create_task(_pulse(), name="watchdog")
+    asked = asyncio.create_task(stop.wait())
+    try:
+        ends: set[asyncio.Future[Any]] = {asked, node.failed}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        failed = node.failed.result() if node.failed.done() else ""
+    finally:
+        _notify("STOPPING=1")
+        for task in (pulse, asked):
+            task.cancel()
+        await asyncio.gather(pulse, asked, return_exceptions=True)
+    await node.stop()
+    if failed:
+        log.error("process.failed", task=failed)
+        return FAILED
+    return OK
+
+
+async def _pulse() -> None:
+    """systemd's watchdog (sd_notify(3)): fed by the event loop, so a loop that hangs is noticed."""
+    microseconds = os.environ.get("WATCHDOG_USEC", "")
+    if not microseconds.isdigit():
+        return
+    while True:
+        _notify("WATCHDOG=1")
+        await asyncio.sleep(int(microseconds) / 1e6 / 2)
+
+
+def _notify(state: str) -> None:
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.connect("\0" + address[1:] if address.startswith("@") else address)
+        s.sendall(state.encode())
