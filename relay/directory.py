@@ -253,7 +253,8 @@ class Directory:
     def recheck(self, login: Login) -> Verdict | None:
         """What has changed since this login: a revoked key or a suspension. Asked at each MAIL."""
         member = self._view.members.get(login.member_id)
-        if member is None or member.status == "deleted" or login.key_id not in self._view.key_ids:
+        revoked = login.key_id != 0 and login.key_id not in self._view.key_ids  # 0: a signed-in owner, no key
+        if member is None or member.status == "deleted" or revoked:
             return Verdict(replies.AUTH_FAILED)
         if member.status != "active":
             return self._suspended(member)

@@ -8,7 +8,7 @@ held; everybody else's mail goes past it. No transaction is open during a conver
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 import structlog
@@ -39,7 +39,8 @@ class Worker:
         self._queue, self._handoff, self._courier, self._pacer = queue, handoff, courier, pacer
         self._config, self._clock, self._on_settled = config, clock, on_settled
         self._lines: dict[str, deque[Ready]] = {}
-        self._lanes: dict[str, int] = {}
+        self._lanes: Counter[str] = Counter()
+        self._beginning: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._held: dict[int, float] = {}
         self._stopping = False
@@ -130,10 +131,12 @@ class Worker:
 
     def _open_lanes(self) -> None:
         for destination, line in self._lines.items():
-            while len(line) > self._lanes.get(destination, 0) and len(self._tasks) < self._config.delivery.workers:
+            # Lanes that have begun are busy with what they took; those about to begin will take one each.
+            while len(line) > self._beginning[destination] and len(self._tasks) < self._config.delivery.workers:
                 if self._stopping or not self._pacer.start(destination):
                     break
-                self._lanes[destination] = self._lanes.get(destination, 0) + 1
+                self._lanes[destination] += 1
+                self._beginning[destination] += 1
                 task = asyncio.create_task(self._lane(destination), name=f"lane {destination}")
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
@@ -142,6 +145,7 @@ class Worker:
         """One line's work until it is empty or the destination wants fewer lanes."""
         line = self._lines[destination]
         settling: asyncio.Task[None] | None = None
+        self._beginning[destination] -= 1
         try:
             while line and not self._stopping:
                 ready = line.popleft()
@@ -163,11 +167,10 @@ class Worker:
 
     def _end(self, destination: str) -> None:
         self._pacer.ended(destination)
-        left = self._lanes[destination] = self._lanes[destination] - 1
-        if left <= 0:
-            del self._lanes[destination]
-            if not self._lines.get(destination):
-                self._lines.pop(destination, None)
+        self._lanes[destination] -= 1
+        if self._lanes[destination] <= 0 and not self._lines.get(destination):
+            del self._lanes[destination], self._beginning[destination]
+            self._lines.pop(destination, None)
         self._handoff.wake.set()
 
     async def _settle(self, ready: Ready, outcome: Outcome) -> None:
