@@ -282,7 +282,6 @@ async def test_a_member_without_an_address_loses_nothing_but_the_mail(relay: Enr
     assert (await relay.domains.get(alice.id, domain.id)).state == "verified"
 
 
-@pytest.mark.xfail(strict=False, reason="the directory's snapshot refuses a login that has no key")
 async def test_the_test_message_is_an_ordinary_one(relay: Enrolling) -> None:
     alice = await relay.member()
     domain = await relay.domains.enroll(alice.id, "example.test")
