@@ -1,0 +1,84 @@
+"""What a sandbox address asks for, and how far that has come. Pure; the clock is handed in.
+
+    bounce+5.1.1@…   550 5.1.1 at RCPT         greylist+90s@…   450 until 90 s after it was first seen
+    defer+3@…        451 three times           slow+5s@…        the answer to the message takes 5 s
+    tlsfail@…        TLS breaks                complain@… ok@…  accepted, like every other address
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["ok", "bounce", "defer", "greylist", "slow", "tlsfail", "complain"]
+
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+_MOST_DEFERRALS = 100
+_MOST_SECONDS = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """`status` an enhanced code (bounce), `count` deferrals, `seconds` of greylisting or slowness."""
+
+    kind: Kind
+    status: str = ""
+    count: int = 0
+    seconds: float = 0.0
+
+
+def wish(address: str) -> Wish:
+    """Read an address. A wish that makes no sense is `ok`: the sandbox takes everything."""
+    name, _, detail = address.rpartition("@")[0].lower().partition("+")
+    if name in ("tlsfail", "complain"):
+        return Wish("tlsfail" if name == "tlsfail" else "complain")
+    if name == "bounce":
+        status = detail or "5.1.1"
+        # RFC 3463 §2: class, subject, detail.
+        return Wish("bounce", status=status) if re.fullmatch(r"[45]\.\d{1,3}\.\d{1,3}", status) else Wish("ok")
+    if name == "defer" and re.fullmatch(r"\d{0,3}", detail):
+        return Wish("defer", count=min(int(detail or 1), _MOST_DEFERRALS))
+    timed = re.fullmatch(r"(\d{1,5})([smh]?)", detail or "5s")
+    if name in ("greylist", "slow") and timed:
+        seconds = min(int(timed[1]) * _SECONDS[timed[2]], _MOST_SECONDS)
+        return Wish("greylist" if name == "greylist" else "slow", seconds=float(seconds))
+    return Wish("ok")
+
+
+class Memory:
+    """How often a pair of sender and recipient was deferred, and when it was first seen. Bounded: oldest go."""
+
+    def __init__(self, monotonic: Callable[[], float], most: int) -> None:
+        self._monotonic = monotonic
+        self._most = most
+        self._seen: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def answer(self, asked: Wish, sender: str, recipient: str) -> str | None:
+        """The refusal to give at RCPT, or None to accept. Senders with a return path per message start anew."""
+        if asked.kind == "bounce":
+            # RFC 5248 §2.4: the codes that usually go with a status.
+            code = {"5.2.2": 552, "5.3.4": 552, "5.1.10": 556}.get(asked.status, 550 if asked.status[0] == "5" else 451)
+            return f"{code} {asked.status} The sandbox refuses this recipient, as its address asks"
+        if asked.kind not in ("defer", "greylist"):
+            return None
+        key = (sender, recipient.lower())
+        first, times = self._seen.pop(key, (self._monotonic(), 0))
+        if asked.kind == "defer":
+            refusal = f"451 4.2.0 The sandbox defers this recipient, {times + 1} of {asked.count} times"
+            done = times >= asked.count
+        else:
+            left = first + asked.seconds - self._monotonic()
+            refusal = f"450 4.2.0 Greylisted by the sandbox, {max(left, 0.0):.0f} seconds to go"
+            done = left <= 0
+        if done:
+            return None
+        self._seen[key] = (first, times + 1)
+        while len(self._seen) > self._most:
+            self._seen.popitem(last=False)
+        return refusal

@@ -1,0 +1,269 @@
+"""The sandbox answers as the address says, tried with our own client over real sockets."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import trustme
+
+from relay.base.clock import Clock
+from relay.delivery.client import Connection, Limits
+from relay.delivery.security import Contexts, Security, Wanted
+from relay.outcome import Outcome
+from relay.sandbox import Received, Sandbox, SandboxSettings, Shelf, Wish, wish
+
+BODY = b"From: a@a.test\r\nSubject: x\r\n\r\n.dots\r\n..\r\nend\r\n"
+
+
+class Hands(Clock):
+    """A clock whose hands the test moves."""
+
+    at = 1000.0
+
+    def now(self) -> float:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at
+
+
+class Place:
+    """A sandbox, its shelf, and a way to send there."""
+
+    def __init__(self, **options: Any) -> None:
+        self.shelf, self.clock = Shelf(), Hands()
+        settings = SandboxSettings(**options.pop("settings", {}))
+        self.sandbox = Sandbox(self.shelf.keep, clock=self.clock, settings=settings, **options)
+        self.port = 0
+
+    async def send(
+        self, *to: str, sender: str = "b-1@a.test", body: bytes = BODY, wanted: Wanted = Wanted.OPPORTUNISTIC
+    ) -> list[Outcome]:
+        policy = Security(wanted, CONTEXTS, monotonic=time.monotonic)
+        connection = await Connection.open(
+            "mx.test", "127.0.0.1", self.port, helo="relay.test", security=policy, limits=Limits(quit_seconds=0.5)
+        )
+        if isinstance(connection, Outcome):
+            return [connection] * len(to)
+        try:
+            return await connection.deliver(sender, to, (body,))
+        finally:
+            await connection.close()
+
+
+CONTEXTS = Contexts()
+
+
+@pytest.fixture
+async def place() -> AsyncIterator[Place]:
+    place = Place()
+    place.port = await place.sandbox.start()
+    yield place
+    await place.sandbox.close()
+
+
+@pytest.fixture
+async def with_tls() -> AsyncIterator[Place]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("mx.test").configure_cert(context)
+    place = Place(tls=context)
+    place.port = await place.sandbox.start()
+    yield place
+    await place.sandbox.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("ok@s.test", Wish("ok")),
+        ("anybody@s.test", Wish("ok")),
+        ("bounce+5.1.1@s.test", Wish("bounce", "5.1.1")),
+        ("BOUNCE@s.test", Wish("bounce", "5.1.1")),
+        ("bounce+nonsense@s.test", Wish("ok")),
+        ("bounce+2.0.0@s.test", Wish("ok")),
+        ("defer+3@s.test", Wish("defer", count=3)),
+        ("defer@s.test", Wish("defer", count=1)),
+        ("defer+999@s.test", Wish("defer", count=100)),
+        ("greylist+90s@s.test", Wish("greylist", seconds=90.0)),
+        ("greylist+2m@s.test", Wish("greylist", seconds=120.0)),
+        ("slow+5s@s.test", Wish("slow", seconds=5.0)),
+        ("slow+99999h@s.test", Wish("slow", seconds=86400.0)),
+        ("tlsfail@s.test", Wish("tlsfail")),
+        ("complain@s.test", Wish("complain")),
+    ],
+)
+def test_addresses_say_what_they_want(address: str, expected: Wish) -> None:
+    assert wish(address) == expected
+
+
+async def test_everything_is_taken_and_kept_as_sent(place: Place) -> None:
+    outcomes = await place.send("ok@s.test", "complain@anywhere.test", "someone@else.test")
+    assert {outcome.kind for outcome in outcomes} == {"delivered"}
+    [(_, kept)] = place.shelf.newest()
+    assert kept == Received(
+        "b-1@a.test", ("ok@s.test", "complain@anywhere.test", "someone@else.test"), BODY, "127.0.0.1", "relay.test",
+        None, 1000.0,
+    )
+
+
+@pytest.mark.parametrize("body", [b"", b".", b".\r\n", b"\r\n", b".\r\n.\r\n", b"x" * 200_000 + b"\r\n"])
+async def test_any_content_comes_through(place: Place, body: bytes) -> None:
+    assert (await place.send("ok@s.test", body=body))[0].kind == "delivered"
+    assert place.shelf.newest()[0][1].raw == (body if not body or body.endswith(b"\r\n") else body + b"\r\n")
+
+
+async def test_bounces_with_the_status_asked_for(place: Place) -> None:
+    outcomes = await place.send("bounce+5.1.1@s.test", "bounce+5.2.2@s.test", "bounce+4.2.2@s.test", "ok@s.test")
+    assert [(o.kind, o.code, o.enhanced) for o in outcomes] == [
+        ("never", 550, "5.1.1"), ("never", 552, "5.2.2"), ("later", 451, "4.2.2"), ("delivered", 250, "2.0.0"),
+    ]
+
+
+async def test_defers_as_often_as_asked_then_takes(place: Place) -> None:
+    found = [(await place.send("defer+3@s.test"))[0].kind for _ in range(5)]
+    assert found == ["later", "later", "later", "delivered", "later"]  # the fifth is a new message
+    assert (await place.send("defer+3@s.test", sender="b-2@a.test"))[0].kind == "later"
+
+
+async def test_greylists_until_the_time_is_up(place: Place) -> None:
+    [first] = await place.send("greylist+90s@s.test")
+    assert (first.kind, first.code) == ("later", 450)
+    place.clock.at += 89
+    assert (await place.send("greylist+90s@s.test"))[0].kind == "later"
+    place.clock.at += 1
+    assert (await place.send("greylist+90s@s.test"))[0].kind == "delivered"
+
+
+async def test_slow_recipients_are_slow_but_bounded(place: Place) -> None:
+    begun = time.monotonic()
+    assert (await place.send("slow+0s@s.test"))[0].kind == "delivered"
+    place.sandbox.settings = SandboxSettings(max_slow_seconds=0.2)
+    task = asyncio.create_task(place.send("slow+9h@s.test"))
+    assert (await task)[0].kind == "delivered"
+    assert time.monotonic() - begun >= 0.2
+
+
+async def test_tls_is_offered_and_recorded(with_tls: Place) -> None:
+    [outcome] = await with_tls.send("ok@s.test")
+    assert (outcome.tls, outcome.tls_verified) == ("TLSv1.3", False)
+    assert with_tls.shelf.newest()[0][1].tls == "TLSv1.3"
+
+
+async def test_tlsfail_breaks_the_next_handshake(with_tls: Place) -> None:
+    [outcome] = await with_tls.send("tlsfail@s.test")
+    assert (outcome.kind, outcome.enhanced) == ("later", "4.7.5")
+    # Who insists on TLS never gets through; who does not falls back, and the host is well again.
+    [outcome] = await with_tls.send("tlsfail@s.test", wanted=Wanted.REQUIRED)
+    assert (outcome.kind, outcome.stage) == ("later", "starttls")
+    [outcome] = await with_tls.send("tlsfail@s.test")
+    assert (outcome.kind, outcome.tls) == ("delivered", None)
+    [outcome] = await with_tls.send("ok@s.test")
+    assert (outcome.kind, outcome.tls) == ("delivered", "TLSv1.3")
+
+
+async def test_broken_tls_mends_itself(with_tls: Place) -> None:
+    await with_tls.send("tlsfail@s.test")
+    with_tls.clock.at += 1000
+    assert (await with_tls.send("ok@s.test"))[0].tls == "TLSv1.3"
+
+
+async def raw(place: Place, *sent: bytes) -> bytes:
+    """Send bytes as they are; everything that comes back until the server closes or QUIT is answered."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", place.port)
+    for data in sent:
+        writer.write(data)
+    async with asyncio.timeout(5):
+        got = await reader.read(-1)
+    writer.close()
+    return got
+
+
+async def test_a_message_too_large_is_refused_and_not_kept() -> None:
+    place = Place(settings={"max_message_bytes": 1000})
+    place.port = await place.sandbox.start()
+    [outcome] = await place.send("ok@s.test", body=b"x" * 2000 + b"\r\n")
+    assert (outcome.kind, outcome.enhanced) == ("never", "5.3.4")
+    got = await raw(place, b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.c>\r\nDATA\r\n", b"y" * 5000)
+    assert b"552 5.3.4" in got
+    assert (len(place.shelf), place.sandbox.bytes_in_flight) == (0, 0)
+    await place.sandbox.close()
+
+
+async def test_memory_for_messages_under_way_is_shared() -> None:
+    place = Place(settings={"max_bytes_in_flight": 3000})
+    place.port = await place.sandbox.start()
+    got = await raw(place, b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.c>\r\nDATA\r\n", b"y" * 5000)
+    assert b"452 4.3.1" in got
+    assert (await place.send("ok@s.test"))[0].kind == "delivered"
+    await place.sandbox.close()
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (b"MAIL FROM:<a@b.c>\r\nQUIT\r\n", b"503"),
+        (b"EHLO x\r\nRCPT TO:<a@b.c>\r\nQUIT\r\n", b"503"),
+        (b"EHLO x\r\nMAIL FROM:a@b.c\r\nQUIT\r\n", b"501"),
+        (b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<no one>\r\nQUIT\r\n", b"501 5.1.3"),
+        (b"EHLO x\r\nMAIL FROM:<>\r\nDATA\r\nQUIT\r\n", b"503"),
+        (b"GET / HTTP/1.1\r\nQUIT\r\n", b"502"),
+        (b"x" * 100_000, b"500 5.5.2"),
+        (b"STARTTLS\r\nQUIT\r\n", b"502"),
+    ],
+)
+async def test_nonsense_gets_an_answer(place: Place, sent: bytes, said: bytes) -> None:
+    assert said in await raw(place, sent)
+
+
+async def test_nothing_may_follow_starttls(with_tls: Place) -> None:
+    got = await raw(with_tls, b"EHLO x\r\nSTARTTLS\r\nMAIL FROM:<evil@x.test>\r\n")
+    assert got.splitlines()[-1].startswith(b"503")
+
+
+async def test_idle_clients_and_crowds_are_sent_away() -> None:
+    place = Place(settings={"idle_seconds": 0.05, "max_connections": 1})
+    place.port = await place.sandbox.start()
+    idle = asyncio.create_task(raw(place))
+    got = [await idle]
+    assert b"421 4.4.2" in got[0]
+    reader, writer = await asyncio.open_connection("127.0.0.1", place.port)
+    await reader.readline()
+    assert (await raw(place)).startswith(b"421 4.7.0")
+    writer.close()
+    await place.sandbox.close()
+
+
+async def test_a_keeper_that_fails_says_nothing_of_why() -> None:
+    def broken(received: Received) -> None:
+        raise RuntimeError("secret")
+
+    sandbox = Sandbox(broken, clock=Hands())
+    place = Place()
+    place.port = await sandbox.start()
+    [outcome] = await place.send("ok@s.test")
+    assert (outcome.kind, outcome.code) == ("later", 421)
+    assert "secret" not in outcome.text
+    await sandbox.close()
+
+
+def test_the_shelf_holds_the_last_ones() -> None:
+    shelf = Shelf(messages=3, octets=100)
+    for i in range(5):
+        shelf.keep(Received(f"{i}@a.test", (), b"x" * 10, "", "", None, 0.0))
+    assert [(n, r.mail_from) for n, r in shelf.newest()] == [(5, "4@a.test"), (4, "3@a.test"), (3, "2@a.test")]
+    shelf.keep(Received("big@a.test", (), b"x" * 95, "", "", None, 0.0))
+    assert [r.mail_from for _, r in shelf.newest()] == ["big@a.test"]
+    shelf.keep(Received("huge@a.test", (), b"x" * 101, "", "", None, 0.0))
+    assert len(shelf) == 1
+    assert shelf.find(6) is not None
+    assert shelf.find(1) is None
+
+
+async def test_deferrals_remembered_are_bounded() -> None:
+    place = Place(settings={"remembered": 10})
+    for i in range(50):
+        place.sandbox.memory.answer(wish("defer+3@s.test"), f"{i}@a.test", "defer+3@s.test")
+    assert len(place.sandbox.memory) == 10
