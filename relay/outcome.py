@@ -143,7 +143,7 @@ def _judge(code: int, enhanced: str | None, stage: Stage) -> tuple[Kind, Scope]:
         # A 2xx to DATA, a 354 to MAIL, a code nobody defined: client and server are out of step.
         return "later", "host"
     # RFC 5321 §3.8: 421 may come at any stage, the server is closing.
-    # RFC 5321 §3.1, §4.2.2, RFC 7504 §3: a 554 or 521 greeting speaks of this host now; so do refusals of
+    # RFC 5321 §3.1, RFC 7504 §3: a 554 or 521 greeting speaks of this host now; so do refusals of
     # EHLO, STARTTLS and AUTH: the next exchanger may answer otherwise.
     # 503 speaks of the order of commands, never of the mail.
     if code in (421, 503) or stage in ("connect", "greeting", "ehlo", "starttls", "auth", "route"):

@@ -62,7 +62,7 @@ class Memory:
     def answer(self, asked: Wish, sender: str, recipient: str) -> str | None:
         """The refusal to give at RCPT, or None to accept. Senders with a return path per message start anew."""
         if asked.kind == "bounce":
-            # RFC 5248 §2.4: the codes that usually go with a status.
+            # RFC 5248, RFC 7505 §4: the codes that usually go with a status.
             code = {"5.2.2": 552, "5.3.4": 552, "5.1.10": 556}.get(asked.status, 550 if asked.status[0] == "5" else 451)
             return f"{code} {asked.status} The sandbox refuses this recipient, as its address asks"
         if asked.kind not in ("defer", "greylist"):

@@ -196,7 +196,7 @@ class _Delivery:
             # What we would send might be read as two messages (SMTP smuggling).
             self.rest(self._never("5.6.0", 554, "the message holds a bare CR or LF", "data", "message"))
         elif (smtputf8 and not connection._smtputf8) or not (smtputf8 or mail_from.isascii()):
-            # RFC 6531 §3.5: not to a server that does not offer it.
+            # RFC 6531 §3.2: not to a server that does not offer it.
             text = "the message needs SMTPUTF8, which the remote host does not offer"
             self.rest(self._never("5.6.7", 550, text, "mail", "message"))
         elif not (ascii_only or connection._8bitmime or limits.send_8bit_anyway):
@@ -204,7 +204,7 @@ class _Delivery:
             text = "the message holds 8-bit content and the remote host does not offer 8BITMIME"
             self.rest(self._never("5.6.3", 554, text, "mail", "message"))
         elif 0 < connection._size_limit < size:
-            # RFC 1870 §6.1: larger than the announced maximum.
+            # RFC 1870 §4: larger than the announced maximum.
             text = f"the message has {size} octets, the remote host takes {connection._size_limit}"
             self.rest(self._never("5.3.4", 552, text, "mail", "message"))
         for i, recipient in enumerate(self.recipients):

@@ -190,7 +190,7 @@ class _Attempt:
 
     async def _handshake(self) -> None:
         if self.wire.failure == "out_of_step" and self.stage == "starttls":
-            # RFC 3207 §6: bytes after the 220 were there before the handshake: somebody else's.
+            # RFC 3207 §4.2: bytes after the 220 came before the handshake; they may be anybody's.
             raise _Step(from_failure("injected", "starttls", self.peer))
         context = self.security.contexts.of("verified" if self.mode == "verified" else "unverified")
         try:
@@ -205,7 +205,7 @@ class _Attempt:
         self.stage = "auth"
         mechanisms = offers.get("AUTH", "").upper().split()
         user, password = login.user.encode(), login.password.encode()
-        # RFC 4954 §4, RFC 4616 §4: cleartext mechanisms only where nobody listens.
+        # RFC 4954 §4: cleartext mechanisms only where nobody listens.
         if self.peer.tls is None and not login.without_tls:
             mechanisms = []
         if "PLAIN" in mechanisms:
