@@ -38,6 +38,7 @@ from relay.delivery.pacing import Pacer
 from relay.delivery.reports import Reports
 from relay.delivery.worker import Worker
 from relay.retention import Retention
+from relay.sandbox import Sandbox, SandboxSettings
 from relay.submission.server import SubmissionServer
 
 log = structlog.get_logger("node")
@@ -62,7 +63,7 @@ class Node:
         self.http: Listener | None = None
         self.worker: Worker | None = None
         self.mailbox: Mailbox | None = None
-        self.sandbox: Any = None
+        self.sandbox: Sandbox | None = None
         self.dns: list[DnsServer] = []
         self.stopping = False
         self._stack = contextlib.AsyncExitStack()
@@ -140,7 +141,16 @@ class Node:
         self.dns.append(server)
 
     async def _start_sandbox(self) -> None:
-        raise NotImplementedError
+        config = self.config
+        s = config.sandbox
+        self.mailbox = Mailbox(self.rooms.resolver, most=s.keep_messages, most_bytes=s.keep_bytes)
+        certificate = Certificate.of(config, self.clock)
+        settings = SandboxSettings(
+            hostname=f"sandbox.{config.server.hostname}", max_message_bytes=config.submission.max_message_bytes
+        )
+        self.sandbox = Sandbox(self.mailbox.keep, clock=self.clock, tls=certificate.context, settings=settings)
+        host, port = split(s.listen)
+        await _listening(s.listen, self.sandbox.start(host, port))
 
     def _start_delivery(self) -> None:
         rooms, config = self.rooms, self.config
@@ -213,7 +223,7 @@ class Node:
         await _all(ends)
         await self.tasks.stop()
         if self.sandbox is not None:
-            await _all([self.sandbox.stop()])
+            await _all([self.sandbox.close()])
         if self._rooms is not None:
             rooms, self._rooms = self._rooms, None
             await _all([asyncio.wait_for(rooms.close(), left() + 5.0)])

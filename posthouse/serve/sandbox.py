@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import html
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.header import decode_header, make_header
-from typing import Protocol
 
 from aiohttp import web
 
@@ -21,29 +19,11 @@ from relay.base.config import Config
 from relay.base.log import one_line
 from relay.base.web import client_address, in_networks
 from relay.replies import NOT_FOUND, Refused
+from relay.sandbox import Received, Shelf
 from relay.verify import AsksTxt, Signature, signatures
 
 _SHOWN_BYTES = 200_000
 _LISTED = 200
-
-
-class Received(Protocol):
-    """A message as the sandbox hands it over."""
-
-    @property
-    def mail_from(self) -> str: ...
-    @property
-    def rcpt_to(self) -> str: ...
-    @property
-    def raw(self) -> bytes: ...
-    @property
-    def peer(self) -> str: ...
-    @property
-    def helo(self) -> str: ...
-    @property
-    def tls(self) -> str | None: ...
-    @property
-    def at(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,39 +48,33 @@ class Kept:
 
 
 class Mailbox:
-    """The newest messages, at most `most` of them and `most_bytes` in all. `resolver` asks for their DKIM keys."""
+    """The sandbox's shelf with somebody waiting at it. `resolver` asks for the messages' DKIM keys."""
 
     def __init__(self, resolver: AsksTxt, *, most: int, most_bytes: int) -> None:
-        self._resolver, self._most, self._most_bytes = resolver, most, most_bytes
-        self._kept: OrderedDict[int, Kept] = OrderedDict()
-        self._bytes = 0
-        self._last = 0
+        self._resolver = resolver
+        self._shelf = Shelf(most, most_bytes)
         self._came = asyncio.Event()
 
     def keep(self, received: Received) -> None:
         """Take a message in; the oldest go."""
-        self._last += 1
-        self._kept[self._last] = Kept(self._last, received)
-        self._bytes += len(received.raw)
-        while self._kept and (len(self._kept) > self._most or self._bytes > self._most_bytes):
-            _, old = self._kept.popitem(last=False)
-            self._bytes -= len(old.received.raw)
+        self._shelf.keep(received)
         self._came.set()
         self._came = asyncio.Event()
 
     def newest(self, limit: int = _LISTED) -> Sequence[Kept]:
         """The newest first."""
-        return list(reversed(self._kept.values()))[:limit]
+        return [Kept(number, received) for number, received in self._shelf.newest()[:limit]]
 
     def get(self, number: int) -> Kept | None:
         """The message with this number, while it is kept."""
-        return self._kept.get(number)
+        received = self._shelf.find(number)
+        return None if received is None else Kept(number, received)
 
     async def wait_for(self, wanted: Callable[[Kept], bool]) -> Kept:
         """The first message that is `wanted`, also one that is here already."""
         while True:
             came = self._came
-            for kept in self._kept.values():
+            for kept in self.newest():
                 if wanted(kept):
                     return kept
             await came.wait()
@@ -130,7 +104,7 @@ def sandbox_routes(mailbox: Mailbox, config: Config) -> list[web.RouteDef]:
         rows = [
             [
                 f'<a href="/sandbox/{k.id}">{_text(k.header("subject") or "(no subject)")}</a>',
-                _text(k.header("from")), _text(k.received.rcpt_to), _text(iso(k.received.at)),
+                _text(k.header("from")), _text(", ".join(k.received.rcpt_to)), _text(iso(k.received.at)),
             ]
             for k in mailbox.newest()
         ]
@@ -141,7 +115,7 @@ def sandbox_routes(mailbox: Mailbox, config: Config) -> list[web.RouteDef]:
         r = kept.received
         facts = {
             "From": kept.header("from"), "To": kept.header("to"), "Envelope sender": f"<{r.mail_from}>",
-            "Envelope recipient": r.rcpt_to, "Received": iso(r.at), "Client": f"{r.helo} [{r.peer}]",
+            "Envelope recipient": ", ".join(r.rcpt_to), "Received": iso(r.at), "Client": f"{r.helo} [{r.peer}]",
             "TLS": r.tls or "none", "Size": f"{len(r.raw)} octets",
         }
         checked = await mailbox.authentication(kept)
