@@ -1,8 +1,8 @@
 """The client's end of the wire: bytes out, whole replies in, under bounds and clocks.
 
 Promises: a reply is handed over only when something asked for it; anything the server says unasked marks the
-wire as failed (data injected before a TLS handshake looks just like that). Lines, replies and waiting are bounded. A failed
-wire stays failed, and its socket is closed.
+wire as failed (data injected before a TLS handshake looks just like that). Lines, replies and waiting are bounded.
+A failed wire stays failed, and its socket is closed.
 
 Leaves to others: what to say, and what a reply means.
 """
