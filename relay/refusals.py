@@ -13,8 +13,9 @@ import structlog
 
 from relay.base.clock import HOUR, Clock
 from relay.base.config import Config
+from relay.base.events import REJECTED, SUPPRESSED, Event
 from relay.base.secrets import random_id
-from relay.base.storage import Storage, StorageError, Tx
+from relay.base.storage import Storage, StorageError, Tx, events
 from relay.base.storage import refusals as rows
 from relay.base.storage.refusals import RefusalRow
 from relay.base.throttle import Throttle
@@ -64,11 +65,22 @@ class Refusals:
 
             async def add(tx: Tx, batch: list[RefusalRow] = batch) -> None:
                 await rows.add(tx, batch)
+                await events.append(tx, [_event(row) for row in batch if row.member_id is not None])
 
             try:
                 await self._storage.write(add)
             except StorageError as e:
                 log.warning("refusals.lost", count=len(batch), cause=str(e))
+
+
+def _event(row: RefusalRow) -> Event:
+    """A refusal is loud: its member's feed tells of it too."""
+    type_ = SUPPRESSED if row.rule == "suppressed" else REJECTED
+    data = {"rule": row.rule, "door": row.door, "reference": row.id, "saw": row.verdict["saw"]}
+    recipient = row.verdict["extra"].get("recipient")
+    if recipient:
+        data["recipient"] = recipient
+    return Event(type_, row.member_id or 0, row.at, data=data)
 
 
 def _facts(verdict: Verdict) -> dict[str, Any]:
