@@ -1,1 +1,19 @@
-"""enroll."""
+"""Letting people and their domains in: a domain walks down this list.
+
+1. The doors. `api` is JSON under /v1, `pages` is HTML for people; both call the same services. `app` puts their routes
+   together, `services` what they stand on.
+2. `sessions` knows who asks: an API key, or a sign-in. `accounts`, `passwords` and `credentials` are people, their
+   passwords and their API keys.
+3. `domains` is a domain's life: enrolled, proved, verified, paused, lost, deleted, with its DKIM pairs.
+4. `records` says what the owner must publish and why. `observe` asks DNS, `checks` compares the two and names the
+   mistake, `domains.states` says what follows, `domains.checking` writes it in one transaction with the event and
+   the mail about it. `providers` recognises who runs the DNS.
+5. `recheck` is the clock that looks again, so that a record that goes away is noticed.
+6. `notices` and `letter` are the mail to the owner; it leaves through the relay's own gate.
+7. `stats` makes figures of the daily counters; `errors` is the one shape of a refusal.
+
+Beside the walk: `zone`, the authoritative DNS server of the role dns and of the demo.
+
+`enroll` stands on `relay` and enters it by few doors, which docs/house.md names. What the relay knows of all this it
+reads from the tables, at the next MAIL FROM.
+"""
