@@ -5,82 +5,17 @@ from __future__ import annotations
 import asyncio
 import email
 import email.policy
-import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.storage import events, mail
-from relay.base.storage.tables import attempts, recipients
+from relay.base.storage.tables import attempts
 from relay.bounces import address as return_paths
-from relay.delivery.courier import Courier
-from relay.delivery.pacing import Pacer
 from relay.delivery.reports import Reports
-from relay.delivery.worker import Worker
-from tests.kit.dns import make_zone
-from tests.kit.dns import world as dns_world
-from tests.kit.sink import SILENCE, Sink
-from tests.kit.storage import make_config
-from tests.kit.world import World
-
-
-class Line:
-    """A world with a worker, a sink and a DNS."""
-
-    def __init__(self, world: World, sink: Sink, courier: Courier, dns: Any) -> None:
-        self.world, self.sink, self.courier, self.dns = world, sink, courier, dns
-        self.settled: asyncio.Queue[str] = asyncio.Queue()
-        self.worker = Worker(
-            world.queue, world.handoff, courier, Pacer(world.clock.monotonic), world.config, world.clock,
-            on_settled=lambda state, seconds: self.settled.put_nowait(state),
-        )
-        self.task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self.task = asyncio.create_task(self.worker.run())
-
-    async def stop(self) -> None:
-        if self.task is not None:
-            await self.worker.stop(2.0)
-            await self.task
-
-    async def settle(self, n: int) -> list[str]:
-        return [await asyncio.wait_for(self.settled.get(), 10) for _ in range(n)]
-
-
-@asynccontextmanager
-async def line(config: Config, **delivery: Any) -> AsyncIterator[Line]:
-    async with Sink() as sink:
-        zones = [
-            make_zone(name, [("@", "MX", f"10 mx.{name}."), (f"mx.{name}", "A", "127.0.0.1")])
-            for name in ("sink.test", "slow.test", "example.test")
-        ]
-        zones.append(make_zone("null.test", [("@", "MX", "0 .")]))
-        async with dns_world(zones) as dns:
-            sections = {"port": sink.port, "allow_private_networks": True, "poll_seconds": 0.05, **delivery}
-            config = make_config(config.server.data_dir, config.database.url, delivery=sections)
-            world = await World.make(config, Clock())
-            courier = Courier(
-                resolver=dns.resolver, vault=world.vault, config=config, monotonic=world.clock.monotonic,
-                rng=random.Random(1),
-            )
-            made = Line(world, sink, courier, dns)
-            try:
-                yield made
-            finally:
-                await made.stop()
-                await courier.close()
-                await world.close()
-
-
-async def states(world: World) -> dict[str, str]:
-    async with world.storage.read() as tx:
-        return {r.address: r.state for r in await tx.execute(select(recipients.c.address, recipients.c.state))}
+from tests.kit.line import line, states
+from tests.kit.sink import SILENCE
 
 
 async def test_three_recipients_three_answers_an_event_each(config: Config) -> None:

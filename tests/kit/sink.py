@@ -7,8 +7,8 @@
 
 Stages: CONNECT, EHLO, HELO, STARTTLS, AUTH, MAIL, RCPT, DATA, DOT, RSET, QUIT. A reply is a line, `DROP` (close),
 `SILENCE` (not a word from then on), raw bytes (as they are: giant, too many; without a line end silence follows),
-`Slow` (one byte at a time), `Endless` (the same bytes until the client has had enough), or a function of the
-command that returns one.
+`Slow` (one byte at a time), `Held` (once an event is set), `Endless` (the same bytes until the client has had
+enough), or a function of the command that returns one.
 It speaks real SMTP over a real socket, with real TLS; it parses little, so that tests see the client's bytes.
 """
 
@@ -37,6 +37,14 @@ class Endless:
     data: bytes
 
 
+@dataclass(frozen=True)
+class Held:
+    """The answer, but not before the event."""
+
+    until: asyncio.Event
+    data: str
+
+
 class Silence:
     """No answer, to this or anything after it."""
 
@@ -47,7 +55,7 @@ class Drop:
 
 SILENCE = Silence()
 DROP = Drop()
-Answer = str | bytes | Slow | Endless | Silence | Drop
+Answer = str | bytes | Slow | Endless | Held | Silence | Drop
 Rule = Answer | Callable[[bytes], Answer]
 
 _DEFAULTS: dict[str, str] = {
@@ -216,6 +224,9 @@ class _Session:
             raise _Gone
         if isinstance(answer, Silence):
             await self.silence()
+        if isinstance(answer, Held):
+            await answer.until.wait()
+            answer = answer.data
         if isinstance(answer, Endless):
             while True:
                 self.writer.write(answer.data)
