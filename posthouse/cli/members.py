@@ -59,7 +59,7 @@ async def add(
 
 
 def _link(public_url: str, token: str) -> str:
-    return f"{public_url}/account/password?token={token}"
+    return f"{public_url}/account/set-password?token={token}"
 
 
 async def list_(

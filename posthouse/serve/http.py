@@ -12,6 +12,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from enroll import app as enrollment
+from enroll.pages import PageServices, pages
 from posthouse.rooms import Rooms
 from posthouse.serve.sandbox import Mailbox, sandbox_routes
 from relay import sendapi
@@ -38,18 +39,20 @@ def http_application(
     fragments = [sendapi.openapi_paths(), {
         "paths": enrollment.openapi_paths(), "components": {"securitySchemes": enrollment.SECURITY_SCHEMES},
     }]
+    page_routes, error_page = pages(PageServices.of(rooms.enroll, rooms.intake, rooms.queue))
     routes = [
         *sendapi.routes(send),
         *rooms.unsubscribe.routes(),
         *monitor.routes(),
         *enrollment.routes(rooms.enroll),
+        *page_routes,
         openapi_route(fragments, public_url=config.server.public_url, version=version("posthouse")),
     ]
     if mailbox is not None:
         routes += sandbox_routes(mailbox, config)
     return application(
         config, rooms.clock, rooms.storage, routes=routes, middlewares=[monitor.middleware],
-        translate=[enrollment.translate],
+        translate=[enrollment.translate], error_page=error_page,
     )
 
 

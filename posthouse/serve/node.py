@@ -66,6 +66,7 @@ class Node:
         self.sandbox: Sandbox | None = None
         self.dns: list[DnsServer] = []
         self.stopping = False
+        self.settled = asyncio.Event()
         self._stack = contextlib.AsyncExitStack()
         self._rooms: Rooms | None = None
 
@@ -161,6 +162,9 @@ class Node:
         def settled(state: str, took: float) -> None:
             tries.labels(state).inc()
             seconds.observe(took)
+            # Whoever waits takes the event anew after each round.
+            self.settled.set()
+            self.settled = asyncio.Event()
 
         courier = Courier(
             resolver=rooms.resolver, vault=rooms.vault, config=config, monotonic=self.clock.monotonic,

@@ -64,7 +64,7 @@ def test_a_member_is_made_with_everything_it_needs(run: Run) -> None:
     assert made["handle"] == "alice"
     assert made["did"].startswith("did:web:")
     assert made["api_key"].startswith("ph_")
-    assert made["password_link"].startswith("http://127.0.0.1:8080/account/password?token=")
+    assert made["password_link"].startswith("http://127.0.0.1:8080/account/set-password?token=")
     shown = told(run("--json", "member", "show", "alice"))
     assert shown["email"] == "alice@home.test"
     (key,) = shown["keys"]

@@ -1,0 +1,74 @@
+"""Lines to paste while the demo runs: the same message by five clients, and where to look."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+from posthouse.demo.place import HOST, Ports
+from posthouse.demo.walk import RECIPIENT, SENDER, Guest
+from posthouse.demo.world import DOMAIN
+
+
+def lines(guest: Guest, ports: Ports, certificate: Path) -> dict[str, str]:
+    """Client → one shell line."""
+    url = f"http://{HOST}:{ports.http}"
+    cert, key, user = str(certificate), guest.api_key, guest.handle
+    body = json.dumps({"from": SENDER, "to": RECIPIENT, "subject": "From curl", "text": "Hello"})
+    python = (
+        "import smtplib, ssl; "
+        f"s = smtplib.SMTP({HOST!r}, {ports.submission}); "
+        f"s.starttls(context=ssl.create_default_context(cafile={cert!r})); "
+        f"s.login({user!r}, {key!r}); "
+        f"print(s.sendmail({SENDER!r}, [{RECIPIENT!r}], "
+        f"b'From: {SENDER}\\r\\nTo: {RECIPIENT}\\r\\nSubject: From Python\\r\\n\\r\\nHello\\r\\n') or 'sent')"
+    )
+    node_body = json.dumps({"from": SENDER, "to": RECIPIENT, "subject": "From Node", "text": "Hello"})
+    node = (
+        f"fetch({json.dumps(url + '/v1/send')}, {{method: 'POST', headers: {{Authorization: "
+        f"{json.dumps('Bearer ' + key)}, 'Content-Type': 'application/json'}}, "
+        f"body: JSON.stringify({node_body})}}).then(r => r.text()).then(console.log)"
+    )
+    text = f"From: {SENDER}\\r\\nTo: {RECIPIENT}\\r\\nSubject: From curl over SMTP\\r\\n\\r\\nHello\\r\\n"
+    return {
+        "swaks": (
+            f"swaks --server {HOST}:{ports.submission} --tls --auth PLAIN --auth-user {user} --auth-password {key} "
+            f"--from {SENDER} --to {RECIPIENT} --header 'Subject: From swaks'"
+        ),
+        "curl (HTTP API)": (
+            f"curl -sS {url}/v1/send -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' "
+            f"-d {shlex.quote(body)}"
+        ),
+        "curl (SMTP)": (
+            f"printf {shlex.quote(text)} | curl -sS smtp://{HOST}:{ports.submission} --ssl-reqd "
+            f"--cacert {shlex.quote(cert)} --user {user}:{key} --mail-from {SENDER} --mail-rcpt {RECIPIENT} -T -"
+        ),
+        "Python": f"python3 -c {shlex.quote(python)}",
+        "Node": f"node -e {shlex.quote(node)}",
+    }
+
+
+def text(guest: Guest, ports: Ports, certificate: Path) -> str:
+    """What stands on the terminal once everything works."""
+    url = f"http://{HOST}:{ports.http}"
+    out = [
+        "",
+        "The relay is up. Nothing leaves this machine: every domain's mail goes to the sandbox.",
+        "",
+        f"  Sandbox      {url}/sandbox",
+        f"  Account      {url}/account   handle {guest.handle}, password {guest.password}",
+        f"  API          {url}/openapi.json",
+        f"  SMTP         {HOST}:{ports.submission} (STARTTLS), {HOST}:{ports.submission_tls} (TLS); "
+        f"user {guest.handle}, password: the API key",
+        f"  API key      {guest.api_key}",
+        f"  DNS          dig @{HOST} -p {ports.dns} TXT _posthouse-challenge.{DOMAIN}",
+        "",
+        "Addresses that make things happen: bounce+5.1.1@sandbox.test, defer+3@…, greylist+10s@…, slow+5s@…,",
+        "tlsfail@…; nobody@nowhere.invalid bounces because its domain doesn't exist.",
+        "",
+        "Send one:",
+    ]
+    for client, line in lines(guest, ports, certificate).items():
+        out += ["", f"# {client}", line]
+    return "\n".join([*out, "", "Ctrl-C ends it."])

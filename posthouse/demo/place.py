@@ -1,0 +1,79 @@
+"""Where the demo lives: its ports and its configuration."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from relay.base.config import Config
+
+HOST = "127.0.0.1"
+HOSTNAME = "relay.test"
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The ports, all on loopback. `dns` is UDP and TCP."""
+
+    dns: int = 1053
+    submission: int = 2587
+    submission_tls: int = 2465
+    http: int = 8080
+    sandbox: int = 2526
+
+    @classmethod
+    def from_base(cls, base: int | None) -> Ports:
+        """The usual ones (None), five in a row from `base`, or (0) free ones. Raises OSError."""
+        if base is None:
+            return cls()
+        return cls(*_free(5)) if base == 0 else cls(*range(base, base + 5))
+
+
+def _free(count: int) -> list[int]:
+    """Ports that are free for TCP and UDP at this moment."""
+    found: list[int] = []
+    with ExitStack() as held:
+        while len(found) < count:
+            tcp = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            tcp.bind((HOST, 0))
+            port = tcp.getsockname()[1]
+            udp = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            try:
+                udp.bind((HOST, port))
+            except OSError:
+                continue
+            found.append(port)
+    return found
+
+
+def configuration(ports: Ports, data: Path, *, quiet: bool) -> Config:
+    """The demo's configuration: every role, everything on loopback, retries in seconds instead of hours."""
+    return Config.model_validate(
+        {
+            "roles": ["submission", "http", "delivery", "recheck", "dns", "sandbox"],
+            "server": {
+                "hostname": HOSTNAME, "public_url": f"http://{HOST}:{ports.http}", "data_dir": data,
+                "shutdown_seconds": 5,
+            },
+            "submission": {
+                "listen": [f"{HOST}:{ports.submission}"], "listen_tls": [f"{HOST}:{ports.submission_tls}"],
+            },
+            "http": {"listen": [f"{HOST}:{ports.http}"]},
+            "dns": {
+                "listen": [f"{HOST}:{ports.dns}"], "resolvers": [f"{HOST}:{ports.dns}"],
+                "authoritative_port": ports.dns, "timeout_seconds": 2, "lifetime_seconds": 5,
+            },
+            "delivery": {
+                "port": ports.sandbox, "allow_private_networks": True, "ipv6": False, "poll_seconds": 0.5,
+                "schedule_seconds": [2, 5, 10, 20, 30], "greylist_seconds": 5, "max_age_seconds": 600,
+                "delay_notice_seconds": 60, "connect_timeout_seconds": 5,
+            },
+            "enrollment": {"signup": "open", "verify_cache_seconds": 2, "recheck_pending_seconds": 5},
+            # What arrived may be looked at for a while in a demo.
+            "retention": {"bodies_days": 1},
+            "sandbox": {"enabled": True, "listen": f"{HOST}:{ports.sandbox}"},
+            "log": {"level": "error" if quiet else "warning", "format": "json" if quiet else "console"},
+        }
+    )

@@ -1,0 +1,93 @@
+"""The demo as a program: start, walk, then stay up until Ctrl-C; or, with --check, answer once and end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from posthouse.demo import hints
+from posthouse.demo.place import Ports, configuration
+from posthouse.demo.walk import Report, Stumble, Walk
+from posthouse.demo.world import demo_zones
+from posthouse.serve import Node, StartError
+from relay.base.log import configure, one_line
+
+OK, FAILED, CONFIG = 0, 1, 3
+WALK_SECONDS = 45.0
+
+
+def run(*, check: bool = False, data: Path | None = None, port_base: int | None = None) -> int:
+    """Run it; returns the exit code: 0, 1 when a step fails, 3 when it can't start."""
+    with ExitStack() as stack:
+        if data is None:
+            data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="posthouse-demo-")))
+        try:
+            return asyncio.run(_demo(check, data.absolute(), port_base))
+        except KeyboardInterrupt:
+            return OK
+
+
+async def _demo(check: bool, data: Path, port_base: int | None) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    zones = demo_zones()
+    try:
+        ports = Ports.from_base(port_base)
+        config = configuration(ports, data, quiet=check)
+        configure(config)
+        node = await Node.start(config, zones=zones)
+    except (StartError, OSError) as e:
+        lines = e.lines if isinstance(e, StartError) else [e.strerror or "no free port"]
+        hint = "posthouse demo --port-base 0 takes free ports" if port_base != 0 else ""
+        return _cannot_start(check, [*lines, *([hint] if hint else [])])
+    walk = Walk(node, zones, ports, (lambda text: None) if check else _say)
+    try:
+        await _until(stop, walk)
+        if check:
+            sys.stdout.write(json.dumps(walk.report.json(), ensure_ascii=False) + "\n")
+        elif walk.report.ok and walk.guest is not None:
+            _say(hints.text(walk.guest, ports, walk.certificate))
+            await stop.wait()
+        elif walk.report.error:
+            sys.stderr.write(f"posthouse: {one_line(walk.report.error)}\n")
+        return OK if walk.report.ok or (stop.is_set() and not check) else FAILED
+    finally:
+        await node.stop()
+
+
+async def _until(stop: asyncio.Event, walk: Walk) -> None:
+    """The walk, unless somebody wants to stop, or it takes too long; what went wrong stands in its report."""
+    walking = asyncio.create_task(walk.all())
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({walking, stopped}, timeout=WALK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    late = not walking.done() and not stopped.done()
+    for task in (walking, stopped):
+        task.cancel()
+    result, _ = await asyncio.gather(walking, stopped, return_exceptions=True)
+    if late:
+        walk.report.error = f"not done within {WALK_SECONDS:g} s"
+    elif isinstance(result, Stumble):
+        walk.report.error = str(result)
+    elif isinstance(result, Exception):
+        raise result
+
+
+def _cannot_start(check: bool, lines: list[str]) -> int:
+    if check:
+        sys.stdout.write(json.dumps(Report(error="; ".join(lines)).json()) + "\n")
+        return FAILED
+    for line in lines:
+        sys.stderr.write(f"posthouse: {one_line(line)}\n")
+    return CONFIG
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,148 @@
+"""The demo as somebody meets it who has just installed it: a process of its own, and the lines it tells to paste."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aiohttp import ClientSession
+
+SECONDS = 55
+
+
+def environ() -> dict[str, str]:
+    # The lines call python3 and curl by name; the interpreter of the tests is the one that surely is there.
+    path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
+    return {k: v for k, v in os.environ.items() if not k.startswith("POSTHOUSE_")} | {"PATH": path}
+
+
+async def start(*words: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-c", "from posthouse.cli import main; main()", "demo", *words, env=environ(),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def check(*words: str) -> tuple[int, dict, str]:
+    process = await start("--check", *words)
+    try:
+        async with asyncio.timeout(SECONDS):
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode or 0, json.loads(out), err.decode()
+
+
+async def test_check_walks_the_whole_way_and_says_so() -> None:
+    code, report, err = await check("--port-base", "0")
+    assert (code, report["ok"], report["error"]) == (0, True, ""), report
+    assert all(step["ok"] for step in report["steps"])
+    assert {(s["algorithm"], s["result"]) for s in report["dkim"]} == {
+        ("rsa-sha256", "pass"), ("ed25519-sha256", "pass")
+    }
+    assert len(report["dkim"]) == 4
+    assert report["smtp"]["reply"].startswith("250 2.0.0 Queued as ")
+    assert report["smtp"]["state"] == report["http"]["state"] == "sent"
+    assert err == ""
+
+
+async def test_a_folder_can_be_used_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        code, report, _ = await check("--port-base", "0", "--data", str(tmp_path / "demo"))
+        assert (code, report["error"]) == (0, "")
+    assert (tmp_path / "demo" / "posthouse.db").exists()
+
+
+async def test_a_taken_port_is_a_clear_line() -> None:
+    with contextlib.ExitStack() as stack:
+        base = 65535
+        while base > 60_000:
+            base = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+        code, report, _ = await check("--port-base", str(base))
+        process = await start("--port-base", str(base))
+        out, err = await process.communicate()
+    assert code == 1
+    assert not report["ok"]
+    assert "can't be listened on" in report["error"]
+    assert process.returncode == 3
+    assert err.decode().splitlines() == [
+        f"posthouse: 127.0.0.1:{base} can't be listened on (address already in use): is another program using it?",
+        "posthouse: posthouse demo --port-base 0 takes free ports",
+    ]
+    assert out == b""
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """The demo that stays up, and what it has printed."""
+    process = await start("--port-base", "0")
+    assert process.stdout is not None
+    said = ""
+    try:
+        async with asyncio.timeout(SECONDS):
+            while "Ctrl-C ends it." not in said:
+                line = await process.stdout.readline()
+                assert line, (said, await process.stderr.read() if process.stderr else b"")
+                said += line.decode()
+        yield process, said
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def test_it_stays_up_and_every_line_it_shows_works() -> None:
+    async with running() as (process, said):
+        lines = dict(re.findall(r"^# (.+)\n(.+)$", said, re.MULTILINE))
+        assert set(lines) == {"swaks", "curl (HTTP API)", "curl (SMTP)", "Python", "Node"}
+        wanted = []
+        for client, line in lines.items():
+            if shutil.which(line.split()[0], path=environ()["PATH"]) is None:
+                continue
+            tried = await asyncio.create_subprocess_shell(
+                line, env=environ(), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            )
+            out, _ = await tried.communicate()
+            assert tried.returncode == 0, (client, line, out.decode())
+            wanted.append({"curl (HTTP API)": "From curl<", "curl (SMTP)": "From curl over SMTP"}.get(client, client))
+        assert len(wanted) >= 1
+        url = re.search(r"Sandbox +(\S+)", said)
+        assert url is not None
+        async with ClientSession() as http:
+            page = await until(http, url[1], wanted)
+            first = re.search(r'href="(/sandbox/\d+)">Hello over SMTP', page)
+            assert first is not None
+            async with http.get(url[1].removesuffix("/sandbox") + first[1]) as answer:
+                shown = await answer.text()
+            assert shown.count("<td>pass</td>") == 2
+            async with http.get(url[1].removesuffix("/sandbox") + first[1] + "/raw") as answer:
+                assert answer.headers["Content-Disposition"].startswith("attachment")
+                assert b"DKIM-Signature" in await answer.read()
+            async with http.get(url[1].removesuffix("/sandbox") + "/account") as answer:
+                assert answer.status == 200
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(SECONDS):
+            assert await process.wait() == 0
+
+
+async def until(http: ClientSession, url: str, wanted: list[str]) -> str:
+    """The page, once it shows everything wanted."""
+    async with asyncio.timeout(SECONDS):
+        while True:
+            async with http.get(url) as answer:
+                page = await answer.text()
+            if all(w in page for w in wanted):
+                return page
+            await asyncio.sleep(0.05)
