@@ -1,1 +1,65 @@
-"""enroll/pages."""
+"""The pages: the same calls as the APIs, for people.
+
+    home      /                    what this place is
+    enroll    /enroll              an account, a domain
+    account   /account             sign-in, overview, settings, connection
+    domains   /account/domains/…   records, findings, switches
+    keys      /account/keys        API keys, each shown once
+    messages  /account/messages    what became of mail
+    refusal   /r/<id>              one refusal, and the decision asked again
+    help      /help                every answer explained, the reader's own troubles first
+    static    /static/…            style sheet, script, icon
+
+`guard` knows who is reading and whether a form is ours, `render` turns templates into responses with their fences,
+`figures` and `connect` are what pages say, `failure` shows errors. Everything works without the script; the script
+only saves clicks. Pages decide nothing: who may do what is the services' business.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from enroll.pages.account import Account
+from enroll.pages.domains import DomainPages
+from enroll.pages.enroll import Enroll
+from enroll.pages.failure import error_page
+from enroll.pages.guard import Elsewhere, Guard
+from enroll.pages.help import Help
+from enroll.pages.home import Home
+from enroll.pages.keys import Keys
+from enroll.pages.messages import Messages
+from enroll.pages.refusal import Refusal
+from enroll.pages.render import Renderer, to
+from enroll.pages.services import PageServices
+from enroll.pages.static import Assets
+from relay.base.web import ErrorPage
+
+__all__ = ["PageServices", "Renderer", "pages", "routes"]
+
+
+def routes(services: PageServices) -> list[web.RouteDef]:
+    """Every page's routes."""
+    return pages(services)[0]
+
+
+def pages(services: PageServices) -> tuple[list[web.RouteDef], ErrorPage]:
+    """Every page's routes, and the page for errors that the web frame asks for."""
+    assets = Assets()
+    renderer, guard = Renderer(services.config, services.clock, assets), Guard(services)
+    rooms = (Home, Enroll, Account, DomainPages, Keys, Messages, Refusal, Help)
+    found = [_led(route) for room in rooms for route in room(services, guard, renderer).routes()]
+    return [*found, *assets.routes()], error_page(renderer)
+
+
+def _led(route: web.RouteDef) -> web.RouteDef:
+    """The route, whose reader is led elsewhere where its handler says so."""
+    handler: Handler = route.handler
+
+    async def led(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Elsewhere as e:
+            return to(str(e))
+
+    return web.RouteDef(route.method, route.path, led, route.kwargs)

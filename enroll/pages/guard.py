@@ -1,0 +1,180 @@
+"""Who is reading, and whether a form was sent from our own page.
+
+A visitor is known by the session cookie, never by an API key. A form passes three fences: the cookie is SameSite=Lax,
+a browser that names another site is turned away, and the form repeats a token that other sites can't read: the
+session's, or, before anybody is signed in, that of a cookie made for the form. What a visitor may see of others'
+things is left to the services: they answer 404.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from aiohttp import hdrs, web
+
+from enroll.accounts import Member
+from enroll.errors import EnrollError
+from enroll.pages.services import PageServices
+from enroll.sessions import Session, clear_cookie, cookie_name, cookie_token, proven
+from relay.base.web import read_body
+
+MAX_FORM_BYTES = 65_536
+MAX_FIELDS = 200
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
+_FORM_SECONDS = 7200
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Elsewhere(Exception):
+    """The reader has to go to another page of ours first; its text is that page's path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Somebody reading. `member` and `session` are None for a stranger; `csrf` goes into every form."""
+
+    address: str
+    member: Member | None
+    session: Session | None
+    csrf: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known(Visitor):
+    """A visitor who is signed in."""
+
+    member: Member
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The fields of a form that passed the fences."""
+
+    fields: tuple[tuple[str, str], ...] = ()
+
+    def text(self, name: str, most: int = 1024) -> str:
+        """A field's text without blanks around it, "" when absent. EnrollError 422 over `most` characters."""
+        found = next((v for k, v in self.fields if k == name), "").strip()
+        if len(found) > most:
+            raise EnrollError(422, "INVALID_VALUE", f"at most {most} characters", name)
+        return found
+
+    def secret(self, name: str) -> str:
+        """A field as it was typed, blanks and all."""
+        return next((v for k, v in self.fields if k == name), "")
+
+    def every(self, name: str) -> list[str]:
+        """All values of a field that may stand several times."""
+        return [v for k, v in self.fields if k == name]
+
+    def ticked(self, name: str) -> bool:
+        """Whether a box is ticked."""
+        return any(k == name for k, _ in self.fields)
+
+    def words(self, name: str) -> list[str]:
+        """A field's words, parted by blanks, commas or line ends."""
+        return [w for w in re.split(r"[\s,;]+", self.text(name, 8192)) if w]
+
+    def given(self, names: Iterable[str]) -> dict[str, str]:
+        """What was typed into these fields, to show it again."""
+        return {name: self.secret(name) for name in names}
+
+
+class Guard:
+    """Knows visitors and reads forms."""
+
+    def __init__(self, services: PageServices) -> None:
+        self._services = services
+
+    async def visitor(self, request: web.Request) -> Visitor:
+        """Whoever it is. Raises Refused TOO_MANY_REQUESTS, StorageError."""
+        services = self._services
+        address = services.gate.visitor(request)
+        token = cookie_token(request, services.config)
+        session = await services.sessions.find(token) if token else None
+        if session is not None:
+            try:
+                member = await services.accounts.by_id(session.member_id)
+            except EnrollError:
+                return Visitor(address, None, None, self._form_token(request))
+            return Known(address, member, session, session.csrf)
+        return Visitor(address, None, None, self._form_token(request))
+
+    async def known(self, request: web.Request) -> Known:
+        """Somebody signed in; raises the redirect to the sign-in otherwise."""
+        visitor = await self.visitor(request)
+        if isinstance(visitor, Known):
+            return visitor
+        back = request.path_qs if request.method in (hdrs.METH_GET, hdrs.METH_HEAD) else "/account"
+        raise Elsewhere("/account" if back == "/account" else f"/account?next={quote(back, safe='/')}")
+
+    async def form(self, request: web.Request, visitor: Visitor) -> Form:
+        """The form of a POST. Raises EnrollError 403 when it doesn't come from our own page, 400 when unreadable."""
+        # A mistake in any one fence is caught by another.
+        self._services.gate.own_page(request)
+        form = await _read(request)
+        given = form.secret("csrf")
+        if visitor.session is not None:
+            right = proven(visitor.session, given)
+        else:
+            cookie = request.cookies.get(self._form_cookie(), "")
+            right = bool(_TOKEN.fullmatch(cookie)) and hmac.compare_digest(
+                cookie.encode(), given.encode("utf-8", "replace")
+            )
+        if not right:
+            raise EnrollError(
+                403, "CSRF_FAILED",
+                "This form is too old, or was not sent from our own page. Go back, load the page again and repeat it",
+            )
+        return form
+
+    def offering(self, response: web.Response, visitor: Visitor) -> web.Response:
+        """The response of a page with a form for strangers: hands out the token that the form repeats."""
+        if visitor.session is None:
+            response.set_cookie(
+                self._form_cookie(), visitor.csrf, max_age=_FORM_SECONDS, path="/", httponly=True, samesite="Lax",
+                secure=self._form_cookie().startswith("__Host-"),
+            )
+        return response
+
+    def signed_out(self, response: web.StreamResponse) -> None:
+        """Take the session cookie back."""
+        clear_cookie(response, self._services.config)
+
+    def _form_token(self, request: web.Request) -> str:
+        kept = request.cookies.get(self._form_cookie(), "")
+        return kept if _TOKEN.fullmatch(kept) else secrets.token_urlsafe(24)
+
+    def _form_cookie(self) -> str:
+        return f"{cookie_name(self._services.config)}-form"
+
+
+def inside(path: str) -> str:
+    """`path` if it leads to a page of ours for members, else "/account": no open redirect."""
+    parts = urlsplit(path)
+    plain = not parts.scheme and not parts.netloc and path.isascii() and path.isprintable() and "\\" not in path
+    ours = parts.path in ("/account", "/enroll", "/help") or parts.path.startswith(("/account/", "/r/"))
+    return path if plain and ours and not path.startswith("//") else "/account"
+
+
+async def _read(request: web.Request) -> Form:
+    kind = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise EnrollError(415, "INVALID_REQUEST", "A form is sent as application/x-www-form-urlencoded")
+    raw = await read_body(request, MAX_FORM_BYTES)
+    try:
+        pairs = parse_qsl(
+            raw.decode("ascii"), keep_blank_values=True, encoding="utf-8", errors="strict", max_num_fields=MAX_FIELDS
+        )
+    except ValueError:
+        raise EnrollError(400, "INVALID_REQUEST", "The form can't be read") from None
+    if any("\0" in name or "\0" in value for name, value in pairs):
+        raise EnrollError(400, "INVALID_REQUEST", "The form can't be read")
+    return Form(tuple(pairs))

@@ -1,0 +1,119 @@
+"""/account/messages: what became of each recipient, every try with the other side's own words, and what comes next."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from enroll.errors import EnrollError, conflict, not_found
+from enroll.pages.figures import STATES, what_next
+from enroll.pages.guard import Guard, Known
+from enroll.pages.render import Renderer, to
+from enroll.pages.services import PageServices
+from relay.base import names
+from relay.base.storage import reports
+from relay.base.storage.reports import AttemptRow, DetailRow, MessageRow
+
+_QUEUE_ID = re.compile(r"[a-z0-9]{8,32}")
+_FILTERS = ("status", "recipient", "domain")
+_DONE = {"cancel": "cancelled", "retry": "retried"}
+Found = tuple[MessageRow, list[DetailRow], list[AttemptRow]]
+
+
+class Messages:
+    """The handlers. Another member's message is not found."""
+
+    def __init__(self, services: PageServices, guard: Guard, renderer: Renderer) -> None:
+        self._services, self._guard, self._renderer = services, guard, renderer
+
+    def routes(self) -> list[web.RouteDef]:
+        """The list, a message, and its two buttons."""
+        return [
+            web.get("/account/messages", self.list),
+            web.get("/account/messages/{id}", self.show),
+            web.post("/account/messages/{id}/cancel", self._change("cancel")),
+            web.post("/account/messages/{id}/retry", self._change("retry")),
+        ]
+
+    async def list(self, request: web.Request) -> web.Response:
+        """Recipients, newest first, narrowed by the filters."""
+        visitor = await self._guard.known(request)
+        given = {name: request.query.get(name, "").strip()[:320] for name in _FILTERS}
+        before = request.query.get("before", "")
+        size = self._services.config.http.page_size
+        error, rows = None, []
+        try:
+            to, name = _address(given["recipient"]), _domain(given["domain"])
+            state = given["status"] or None
+            if state is not None and state not in reports.STATES:
+                raise EnrollError(422, "INVALID_VALUE", f"one of {', '.join(reports.STATES)}", "status")
+            async with self._services.storage.read() as tx:
+                rows = await reports.recipients_of(
+                    tx, visitor.member.id, state=state, address=to, domain=name, limit=size + 1,
+                    before=int(before) if before.isascii() and before.isdigit() and len(before) < 19 else None,
+                )
+        except EnrollError as e:
+            error = e
+        older = None
+        if len(rows) > size:
+            kept = {k: v for k, v in given.items() if v}
+            older = urlencode(kept | {"before": str(rows[size - 1].id)})
+        return self._renderer.page(
+            "messages.html", visitor, status=error.status if error else 200, rows=rows[:size], given=given,
+            error=error, older=older, paged=bool(before), states=STATES, filtered=any(given.values()),
+        )
+
+    async def show(self, request: web.Request) -> web.Response:
+        """One message."""
+        visitor = await self._guard.known(request)
+        message, people, tries = await self._find(request, visitor)
+        of: dict[int, list[AttemptRow]] = {}
+        for one in tries:
+            of.setdefault(one.recipient_id, []).append(one)
+        return self._renderer.page(
+            "message.html", visitor, done=request.query.get("done"), message=message, states=STATES,
+            people=[(p, of.get(p.id, []), what_next(p)) for p in people],
+            open=any(p.state in ("queued", "deferred") for p in people),
+        )
+
+    def _change(self, action: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def change(request: web.Request) -> web.StreamResponse:
+            visitor = await self._guard.known(request)
+            form = await self._guard.form(request, visitor)
+            message, people, _ = await self._find(request, visitor)
+            only = {int(v) for v in form.every("recipient") if v.isascii() and v.isdigit() and len(v) < 19}
+            ids = [p.id for p in people if not only or p.id in only]
+            if not await self._services.queue.change(action, ids, member_id=visitor.member.id):
+                raise conflict(
+                    "Nothing of this message is waiting just now: it is settled, or being delivered this very moment"
+                )
+            return to(f"/account/messages/{message.queue_id}?done={_DONE[action]}")
+
+        return change
+
+    async def _find(self, request: web.Request, visitor: Known) -> Found:
+        queue_id = request.match_info["id"]
+        found = None
+        if _QUEUE_ID.fullmatch(queue_id):
+            async with self._services.storage.read() as tx:
+                found = await reports.message(tx, visitor.member.id, queue_id=queue_id)
+        if found is None:
+            raise not_found("There is no such message, or its log is no longer kept")
+        return found
+
+
+def _address(text: str) -> str | None:
+    try:
+        return names.address(text).text if text else None
+    except names.BadName as e:
+        raise EnrollError(422, "INVALID_VALUE", e.reason, "recipient") from None
+
+
+def _domain(text: str) -> str | None:
+    try:
+        return names.domain(text) if text else None
+    except names.BadName as e:
+        raise EnrollError(422, "INVALID_VALUE", e.reason, "domain") from None

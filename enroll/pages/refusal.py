@@ -1,0 +1,218 @@
+"""/r/<id>: one refusal in full, and the same decision asked again.
+
+Anybody who has the link reads the rule and how to mend it. What says something about the member (its domains, its
+suppression list, why it is suspended, whom it wrote to) is shown to that member alone, signed in. Asking again goes
+through `intake.preflight`, the call behind every other preflight; nothing is sent or spent.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from enroll.pages.guard import Guard, Known, Visitor
+from enroll.pages.render import Renderer
+from enroll.pages.services import PageServices
+from relay import replies
+from relay.base import names
+from relay.base.clock import DAY
+from relay.base.storage import refusals
+from relay.base.storage.refusals import RefusalRow
+from relay.directory import Login
+from relay.intake import Gate, Recipient, Submission
+from relay.replies import NOT_FOUND, Refused, Reply, Verdict
+
+_ID = re.compile(r"[a-z0-9]{8,64}")
+_RULES = {reply.name: reply for reply in replies.TABLE}
+_MAX_RECIPIENTS = 20
+# What a stranger with the link may see of the facts: numbers of a window, and a domain that stands in the
+# refused mail anyway.
+_OPEN_SAW = frozenset({"rate_limited", "domain_mismatch", "from_mismatch"})
+_OPEN_WANTED = {
+    "domain_mismatch": "an enrolled, verified and enabled domain of the sending member",
+    "from_mismatch": "one From header with one mailbox in an enrolled domain of the sending member",
+    "suppressed": "a recipient that is not on the sender's suppression list",
+    "member_suspended": "a member in good standing",
+}
+_OWN_WANTED = {
+    "suppressed": "a recipient that is not on your suppression list",
+    "member_suspended": "a member in good standing",
+    "from_mismatch": "one From header with one mailbox in an enrolled, verified domain of yours",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A refusal as one reader may see it. `asked` are facts of the request, for the owner only."""
+
+    id: str
+    at: float
+    door: str
+    reply: Reply
+    saw: str
+    wanted: str
+    fix: str
+    passes_at: float | None
+    tier: str
+    own: bool
+    asked: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What the decision would be now. `key`: the API key in whose name it was asked."""
+
+    gates: list[Gate]
+    key: str
+    note: str = ""
+
+    @property
+    def passes(self) -> bool:
+        """True when no gate refuses."""
+        return bool(self.gates) and all(g.verdict is None for g in self.gates)
+
+
+def told(row: RefusalRow, public_url: str, member_id: int | None) -> Told | None:
+    """The refusal for a reader; None when its rule is not known (any more)."""
+    reply = _RULES.get(row.rule)
+    if reply is None:
+        return None
+    own = member_id is not None and row.member_id == member_id
+    facts, extra = row.verdict, row.verdict.get("extra") or {}
+    saw, wanted = str(facts.get("saw") or ""), str(facts.get("wanted") or "")
+    if own:
+        wanted = wanted or _OWN_WANTED.get(row.rule, "")
+    else:
+        saw = saw if row.rule in _OPEN_SAW else ""
+        wanted = _OPEN_WANTED.get(row.rule, wanted if row.rule == "rate_limited" else "")
+    return Told(
+        id=row.id, at=row.at, door="SMTP" if row.door == "smtp" else "HTTP", reply=reply, saw=saw, wanted=wanted,
+        fix=reply.fix.format(account_url=f"{public_url}/account"), passes_at=facts.get("passes_at"),
+        tier=str(extra.get("tier") or ""), own=own, asked=_asked(row) if own else [],
+    )
+
+
+class Refusal:
+    """The handlers."""
+
+    def __init__(self, services: PageServices, guard: Guard, renderer: Renderer) -> None:
+        self._services, self._guard, self._renderer = services, guard, renderer
+
+    def routes(self) -> list[web.RouteDef]:
+        """GET /r/{id}, POST /r/{id}/ask."""
+        return [web.get("/r/{id}", self.show), web.post("/r/{id}/ask", self.ask)]
+
+    async def show(self, request: web.Request) -> web.Response:
+        """The page, for anybody who has its address."""
+        visitor = await self._guard.visitor(request)
+        _, refusal = await self._find(request, visitor)
+        return self._renderer.page("refusal.html", visitor, refusal=refusal, again=None, max_shown=_MAX_RECIPIENTS)
+
+    async def ask(self, request: web.Request) -> web.Response:
+        """The same decision, asked now, for its owner."""
+        visitor = await self._guard.known(request)
+        await self._guard.form(request, visitor)
+        row, refusal = await self._find(request, visitor)
+        if not refusal.own:
+            raise Refused(NOT_FOUND)
+        again = await self._again(visitor, row)
+        return self._renderer.page("refusal.html", visitor, refusal=refusal, again=again, max_shown=_MAX_RECIPIENTS)
+
+    async def _find(self, request: web.Request, visitor: Visitor) -> tuple[RefusalRow, Told]:
+        services, wanted = self._services, request.match_info["id"]
+        row = None
+        if _ID.fullmatch(wanted):
+            async with services.storage.read() as tx:
+                row = await refusals.get(tx, wanted)
+        kept_since = services.clock.now() - services.config.retention.refusals_days * DAY
+        if row is None or row.at < kept_since:
+            raise Refused(NOT_FOUND)
+        refusal = told(row, services.config.server.public_url, visitor.member.id if visitor.member else None)
+        if refusal is None:
+            raise Refused(NOT_FOUND)
+        return row, refusal
+
+    async def _again(self, visitor: Known, row: RefusalRow) -> Again:
+        services, member = self._services, visitor.member
+        if member.status != "active":
+            verdict = Verdict(replies.MEMBER_SUSPENDED, saw=member.reason or "see your account")
+            return Again([Gate("member", verdict)], "")
+        now = services.clock.now()
+        keys = [k for k in await services.credentials.list(member.id) if k.state(now) == "live" and "send" in k.scopes]
+        # The key with the fewest limits: what it may not do, no other of the member's may.
+        keys.sort(key=lambda k: k.domains is not None)
+        if not keys:
+            return Again([], "", "You have no live API key that may send: issue one first.")
+        await services.directory.refresh()
+        key = keys[0]
+        login = Login(
+            member.id, member.handle, member.did, key.id, key.public_id, frozenset(key.scopes),
+            frozenset(key.domains) if key.domains is not None else None, key.default_category,
+        )
+        submission, note = _submission(login, row)
+        if submission is None:
+            return Again([], "", note)
+        gates = [g for g in await services.intake.preflight(submission) if g.name in _ASKED_AGAIN and not _twice(g)]
+        return Again(gates, key.description or f"ph_{key.public_id}_…", note)
+
+
+_ASKED_AGAIN = frozenset({"sender", "recipient", "warming"})
+
+
+def _twice(gate: Gate) -> bool:
+    """A recipient refused for the allowance: the gate of the allowance itself says it better."""
+    return gate.name == "recipient" and gate.verdict is not None and gate.verdict.reply is replies.RATE_LIMITED
+
+
+def _request(row: RefusalRow) -> tuple[str, list[str]]:
+    """(sender, recipients) of the refused request: each door recorded what it knew by then."""
+    asked, extra = row.request or {}, row.verdict.get("extra") or {}
+    sender = asked.get("mail_from") or asked.get("mailFrom") or ""
+    to = list(asked.get("to") or asked.get("recipients") or [])
+    if extra.get("recipient") and extra["recipient"] not in to:
+        to.append(extra["recipient"])
+    if not sender:
+        # A refused MAIL FROM stands only in the verdict: its domain is what was decided about.
+        domain = row.verdict.get("saw") if row.rule == "domain_mismatch" else extra.get("domain")
+        sender = f"postmaster@{domain}" if domain else ""
+    return str(sender), [str(a) for a in to]
+
+
+def _asked(row: RefusalRow) -> list[tuple[str, str]]:
+    sender, to = _request(row)
+    facts = [("Envelope sender", sender)] if sender else []
+    facts += [("Recipient", a) for a in to[:_MAX_RECIPIENTS]]
+    size = (row.request or {}).get("size")
+    if size:
+        facts.append(("Size", f"{size} bytes"))
+    helo = (row.request or {}).get("helo")
+    if helo:
+        facts.append(("Your program called itself", str(helo)))
+    return facts
+
+
+def _submission(login: Login, row: RefusalRow) -> tuple[Submission | None, str]:
+    """The request once more, with a message of ours in place of the one that was not kept."""
+    sender, to = _request(row)
+    try:
+        mail_from = names.address(sender)
+        people = [Recipient(names.address(a)) for a in to[:_MAX_RECIPIENTS]]
+    except names.BadName:
+        return None, "The request is not known well enough to ask again: send the message once more."
+    note = ""
+    if row.rule == "from_mismatch":
+        note = "The message itself is not kept, so its From header can't be asked again here: POST /v1/preflight can."
+    raw = (
+        f"From: <{mail_from.text}>\r\nTo: undisclosed-recipients:;\r\nSubject: asked again\r\n\r\n"
+    ).encode()
+    category: Any = (row.request or {}).get("category")
+    return (
+        Submission(
+            login=login, domain=None, door=row.door, mail_from=mail_from, recipients=people, raw=raw,
+            category=category if isinstance(category, str) else None,
+        ),
+        note,
+    )

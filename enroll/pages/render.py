@@ -1,0 +1,131 @@
+"""Templates into responses: everything escaped, nothing undefined, nothing inline, nothing from elsewhere.
+
+Promises that text of strangers (subjects, remote replies, descriptions) is shown as text, and that every page
+carries the same fences for the browser. What stands on a page is its handler's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from aiohttp import hdrs, web
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from enroll.pages.guard import Visitor
+from enroll.pages.static import Assets
+from relay.base import names
+from relay.base.clock import DAY, HOUR, MINUTE, Clock, iso
+from relay.base.config import Config
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+# W3C CSP 3: no inline script or style, no frame around us, no form that leaves, no other base.
+POLICY = (
+    "default-src 'self'; object-src 'none'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'"
+)
+DONE: Mapping[str, str] = {
+    "welcome": "Welcome. Your account is ready: enroll your first domain below.",
+    "signed-out": "You are signed out.",
+    "password": "Your password is set. Sign in with it.",
+    "password-changed": "Your password is changed, and every other sign-in has ended.",
+    "did": "Your DID is changed.",
+    "session": "That sign-in has ended.",
+    "sessions": "Every other sign-in has ended.",
+    "revoked": "The key is revoked. Nothing can be sent with it any more.",
+    "paused": "The domain is paused: no mail leaves in its name until you resume it.",
+    "resumed": "The domain may send again.",
+    "rotating": "A new DKIM pair is made. Publish its two records; mail is signed with it once they are seen.",
+    "options": "The options are saved.",
+    "deleted": "The domain is deleted and its keys are destroyed.",
+    "checked": "DNS was asked. What was found stands with each record.",
+    "checked-all": "Your pending domains were checked.",
+    "test": "The test message is queued.",
+    "cancelled": "Cancelled: what had not left yet will not leave.",
+    "retried": "The next try is due now.",
+}
+"""What a page says after a change, by the word in `?done=`: the words are ours whatever the address says."""
+
+
+class Renderer:
+    """The templates. One for the whole application."""
+
+    def __init__(self, config: Config, clock: Clock, assets: Assets) -> None:
+        self._config, self._clock = config, clock
+        env = Environment(
+            loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+            lstrip_blocks=True, auto_reload=False,
+        )
+        env.filters |= {
+            "ago": self.ago, "until": self.until, "when": when, "span": span, "octets": octets,
+            "unicode": names.to_unicode,
+        }
+        env.globals |= {
+            "asset": assets.url, "host": config.server.hostname, "public_url": config.server.public_url,
+            "signup": config.enrollment.signup,
+        }
+        self._env = env
+
+    def page(self, name: str, visitor: Visitor, *, status: int = 200, **values: Any) -> web.Response:
+        """A whole page. `values` must hold all that the template names."""
+        done = DONE.get(values.pop("done", None) or "", "")
+        text = self._env.get_template(name).render(visitor=visitor, done=done, now=self._clock.now(), **values)
+        return html(text, status)
+
+    def fragment(self, name: str, visitor: Visitor, **values: Any) -> web.Response:
+        """A piece of a page, for the script that puts it in place."""
+        return html(self._env.get_template(name).render(visitor=visitor, now=self._clock.now(), **values), 200)
+
+    def ago(self, at: float) -> Markup:
+        """How long ago `at` (Unix seconds) was, with the exact time for who asks."""
+        gone = self._clock.now() - at
+        words = "just now" if gone < MINUTE else f"{span(gone)} ago"
+        return _time(at, words)
+
+    def until(self, at: float) -> Markup:
+        """How far ahead `at` is."""
+        left = at - self._clock.now()
+        return _time(at, "now" if left < 1 else f"in {span(left)}")
+
+
+def html(text: str, status: int) -> web.Response:
+    """HTML with the fences. No copy is kept: pages show keys, addresses and tokens (RFC 9111 §5.2.2.5)."""
+    headers = {hdrs.CACHE_CONTROL: "no-store", "Content-Security-Policy": POLICY, "X-Frame-Options": "DENY"}
+    return web.Response(text=text, status=status, content_type="text/html", charset="utf-8", headers=headers)
+
+
+def to(path: str) -> web.Response:
+    """On to another page of ours, by GET (RFC 9110 §15.4.4)."""
+    return web.Response(status=303, headers={hdrs.LOCATION: path, hdrs.CACHE_CONTROL: "no-store"})
+
+
+def _time(at: float, words: str) -> Markup:
+    return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(iso(at), escape(words))
+
+
+def when(at: float) -> Markup:
+    """A moment in UTC to the second, as a time element."""
+    return _time(at, datetime.fromtimestamp(at, UTC).strftime("%-d %b %Y, %H:%M:%S UTC"))
+
+
+def span(seconds: float) -> str:
+    """A length of time in its largest unit, rounded down: `3 minutes`."""
+    for unit, name in ((DAY, "day"), (HOUR, "hour"), (MINUTE, "minute")):
+        if seconds >= unit:
+            n = int(seconds // unit)
+            return f"{n} {name}{'s' if n != 1 else ''}"
+    n = max(1, int(seconds))
+    return f"{n} second{'s' if n != 1 else ''}"
+
+
+def octets(size: int) -> str:
+    """A size for people: `1.2 MiB`."""
+    amount = float(size)
+    for unit in ("bytes", "KiB", "MiB"):
+        if amount < 1024 or unit == "MiB":
+            return f"{int(amount)} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return ""

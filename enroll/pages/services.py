@@ -1,0 +1,45 @@
+"""What the pages stand on, gathered from enrollment's services and the two rooms of the relay they ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from enroll.accounts import Accounts
+from enroll.credentials import Credentials
+from enroll.domains import Domains, Forwarding
+from enroll.services import Services
+from enroll.sessions import Gate, Sessions
+from relay.base.clock import Clock
+from relay.base.config import Config
+from relay.base.storage import Storage
+from relay.directory import Directory
+from relay.intake import Intake
+from relay.queue import Queue
+
+
+@dataclass(frozen=True, slots=True)
+class PageServices:
+    """Everything that pages call."""
+
+    config: Config
+    clock: Clock
+    storage: Storage
+    directory: Directory
+    accounts: Accounts
+    credentials: Credentials
+    sessions: Sessions
+    gate: Gate
+    domains: Domains
+    forwarding: Forwarding
+    intake: Intake
+    queue: Queue
+
+    @classmethod
+    def of(cls, services: Services, intake: Intake, queue: Queue) -> PageServices:
+        """The pages' part of `services`, which must have been made with its domains."""
+        assert services.for_domains is not None
+        return cls(
+            services.config, services.clock, services.storage, services.directory, services.accounts,
+            services.credentials, services.sessions, services.gate, services.for_domains.domains,
+            services.for_domains.forwarding, intake, queue,
+        )

@@ -1,0 +1,303 @@
+"""What became of mail, why something was refused, and the help: complete for its owner, silent for others."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+import pytest
+
+from relay import replies
+from relay.base.clock import DAY
+from relay.replies import Verdict
+from tests.kit.world import MemberAt, letter
+from tests.pages.site import NASTY, Site
+
+
+async def refused(place: Site, verdict: Verdict, member: MemberAt, to: Sequence[str] = (), helo: str = "web1") -> str:
+    """Record a refusal as the SMTP door would; returns its reference."""
+    asked = {"mail_from": "news@example.test", "to": list(to), "helo": helo}
+    refusals = place.house.rooms.refusals
+    got = refusals.record(verdict, door="smtp", address="192.0.2.1", member_id=member.id, request=asked)
+    await refusals.flush()
+    assert got.reference
+    return got.reference
+
+
+async def ready(place: Site, handle: str = "alice", name: str = "example.test") -> MemberAt:
+    member = await place.member(handle)
+    await place.house.verified(member, name)
+    await place.house.rooms.directory.refresh()
+    return member
+
+
+# -- messages --------------------------------------------------------------------------------------------------------
+
+
+async def test_each_try_with_their_words_and_what_comes_next(place: Site) -> None:
+    alice = await ready(place)
+    sent = await place.house.rooms.submit(alice, "bob@sink.test", raw=letter(subject=NASTY))
+    visit = await place.signed_in()
+    page = f"/account/messages/{sent.queue_id}"
+    assert "The first try is due" in (await visit.get(page))[1]
+    await place.answered(f"4.2.2 Mailbox full {NASTY}", 452, host=NASTY[:40])
+    _, text, _ = await visit.get(page)
+    said = html.unescape(text)
+    assert f"452 4.2.2 Mailbox full {NASTY}" in said
+    assert "192.0.2.9" in said
+    assert "TLSv1.3" in said
+    assert "The next try is due" in said
+    assert "given up" in said
+    assert "<script>window" not in text
+    assert "<img src=x" not in text
+    _, text, _ = await visit.get("/account/messages")
+    assert "<script>window" not in text
+    assert "Mailbox full" in text
+
+    status, _, response = await visit.send(page, f"{page}/retry")
+    assert (status, response.headers["Location"]) == (303, f"{page}?done=retried")
+    await place.answered("2.0.0 queued as 4711", 250, "dot")
+    _, text, _ = await visit.get(page)
+    assert "queued as 4711" in text
+    assert "the other side has taken it" in text
+    assert f"{page}/cancel" not in text
+
+
+async def test_cancelling_stops_what_has_not_left(place: Site) -> None:
+    alice = await ready(place)
+    sent = await place.house.rooms.submit(alice, "bob@sink.test", "carol@sink.test")
+    visit = await place.signed_in()
+    page = f"/account/messages/{sent.queue_id}"
+    await visit.send(page, f"{page}/cancel")
+    _, text, _ = await visit.get(page)
+    assert text.count('class="badge cancelled"') == 2
+    status, text, _ = await visit.send("/account/keys", f"{page}/cancel")
+    assert status == 409
+    assert "Nothing of this message is waiting" in text
+
+
+@pytest.mark.parametrize("place", [{"http": {"page_size": 2}}], indirect=True)
+async def test_the_list_is_narrowed_and_turned_page_by_page(place: Site) -> None:
+    alice = await ready(place)
+    for i in range(5):
+        await place.house.rooms.submit(alice, f"r{i}@sink.test")
+    visit = await place.signed_in()
+    seen: list[str] = []
+    page = "/account/messages"
+    for _ in range(3):
+        _, text, _ = await visit.get(page)
+        seen += [f"r{i}" for i in reversed(range(5)) if f"r{i}@sink.test" in text]
+        if "Older ones" not in text:
+            break
+        page = html.unescape(text.split('<a href="/account/messages?')[-1].split('"')[0])
+        page = f"/account/messages?{page}"
+    assert seen == ["r4", "r3", "r2", "r1", "r0"]
+    for question, here, gone in (
+        ("recipient=r3@sink.test", "r3@", "r4@"), ("status=queued", "r4@", "r0@"),
+        ("domain=example.test", "r4@", "r0@"),
+    ):
+        _, text, _ = await visit.get(f"/account/messages?{question}")
+        table = text.split("<table", 1)[1]
+        assert here in table
+        assert gone not in table
+    assert "Nothing fits" in (await visit.get("/account/messages?status=bounced"))[1]
+    for wrong in ("recipient=%3Cscript%3E", "status=lost", "domain=..", "recipient=%00"):
+        status, text, _ = await visit.get(f"/account/messages?{wrong}")
+        assert status == 422, wrong
+        assert "<script>" not in text
+    for odd in ("before=-1", "before=x", "before=" + "9" * 40):
+        assert (await visit.get(f"/account/messages?{odd}"))[0] == 200
+
+
+async def test_another_members_things_are_not_there(place: Site) -> None:
+    alice = await ready(place)
+    sent = await place.house.rooms.submit(alice, "secret@sink.test", raw=letter(subject="Secret plans"))
+    (domain,) = await place.house.domains.list(alice.id)
+    await place.member("bob")
+    bob = await place.signed_in("bob")
+    own = await place.house.services.sessions.list(alice.id)
+    assert own == []
+    alices = await place.signed_in()
+    session = (await place.house.services.sessions.list(alice.id))[0]
+    here = f"/account/domains/{domain.id}"
+    paths = [here, f"{here}/zone", f"/account/messages/{sent.queue_id}"]
+    for path in paths:
+        missing = path.replace(str(domain.id), "999").replace(sent.queue_id, "a" * 16)
+        status, text, _ = await bob.get(path)
+        assert status == 404
+        assert text == (await bob.get(missing))[1]
+        assert "example.test" not in text
+    forms = [f"{here}/{do}" for do in ("verify", "pause", "rotate", "options", "test", "delete", "forward")]
+    forms += [f"/account/messages/{sent.queue_id}/cancel", f"/account/keys/{alice.key_id}/regenerate"]
+    forms += [f"/account/keys/{alice.key_id}/revoke", f"/account/sessions/{session.id}/end"]
+    for path in forms:
+        status, text, _ = await bob.send("/account/keys", path, {"to": "x@sink.test", "confirm": "example.test"})
+        assert status == 404, path
+        assert "example.test" not in text
+        assert "Secret plans" not in text
+    for path in ("/account", "/account/messages", "/account/messages?domain=example.test", "/account/keys", "/help"):
+        _, text, _ = await bob.get(path)
+        assert "secret@sink.test" not in text
+        assert "Secret plans" not in text
+    assert (await alices.get(paths[0]))[0] == 200
+
+
+# -- refusals --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_full_tier_is_explained_and_asked_again(place: Site) -> None:
+    alice = await ready(place)
+    for i in range(5):
+        await place.house.rooms.submit(alice, f"r{i}@sink.test")
+    verdict = await place.house.rooms.submit(alice, "late@sink.test")
+    assert isinstance(verdict, Verdict)
+    page = f"/r/{await refused(place, verdict, alice, ['late@sink.test'], NASTY)}"
+
+    _, text, _ = await place.visit().get(page)
+    assert "5 of 5 this hour" in text
+    assert "next slot" in text
+    assert "It passes" in text
+    assert "Back off and retry" in text
+    for private in ("late@sink.test", "news@example.test", "Ask the same again"):
+        assert private not in text
+
+    visit = await place.signed_in()
+    _, text, _ = await visit.get(page)
+    assert "late@sink.test" in text
+    assert "<script>window" not in text
+    _, text, _ = await visit.send(page, f"{page}/ask")
+    assert "it would be refused" in text
+    place.house.clock.move(3601)
+    await place.house.rooms.directory.refresh()
+    _, text, _ = await visit.send(page, f"{page}/ask")
+    assert "it would pass" in text
+    assert "first key" in text
+    assert "The time it waited for has passed" in (await place.visit().get(page))[1]
+
+
+async def test_a_domain_refused_then_proved_passes(place: Site) -> None:
+    alice = await ready(place)
+    login = place.house.rooms.login(alice)
+    verdict = place.house.rooms.policy.sender(login, "x@other.test")
+    assert isinstance(verdict, Verdict)
+    got = place.house.rooms.refusals.record(
+        verdict, door="smtp", address="192.0.2.1", member_id=alice.id, request={"mail_from": None, "to": []}
+    )
+    await place.house.rooms.refusals.flush()
+    page = f"/r/{got.reference}"
+    _, text, _ = await place.visit().get(page)
+    assert "other.test" in text
+    assert "example.test" not in text  # what else the member has enrolled is nobody's business
+    visit = await place.signed_in()
+    assert "example.test" in (await visit.get(page))[1]
+    assert "it would be refused" in (await visit.send(page, f"{page}/ask"))[1]
+    await place.house.verified(alice, "other.test")
+    assert "it would pass" in (await visit.send(page, f"{page}/ask"))[1]
+    for key in await place.house.services.credentials.list(alice.id):
+        await place.house.services.credentials.revoke(alice.id, key.id)
+    assert "no live API key" in (await visit.send(page, f"{page}/ask"))[1]
+
+
+async def test_a_stranger_learns_nothing_of_list_or_standing(place: Site) -> None:
+    alice = await ready(place)
+    await place.house.rooms.suppressions.add(alice.id, "gone@sink.test", "complaint")
+    login = place.house.rooms.login(alice)
+    domain = place.house.rooms.policy.sender(login, "news@example.test")
+    assert not isinstance(domain, Verdict)
+    verdict = await place.house.rooms.policy.recipient(login, domain, "gone@sink.test", category="bulk", named=0)
+    assert isinstance(verdict, Verdict)
+    listed = f"/r/{await refused(place, verdict, alice)}"
+    stopped = f"/r/{await refused(place, Verdict(replies.MEMBER_SUSPENDED, saw='selling watches'), alice)}"
+    stranger = place.visit()
+    await place.member("bob")
+    bob = await place.signed_in("bob")
+    for reader in (stranger, bob):
+        _, text, _ = await reader.get(listed)
+        assert "SUPPRESSED" in text
+        for private in ("gone@sink.test", "complaint since", "example.test"):
+            assert private not in text
+        _, text, _ = await reader.get(stopped)
+        assert "MEMBER_SUSPENDED" in text
+        assert "watches" not in text
+    assert (await bob.send("/account/keys", f"{listed}/ask"))[0] == 404
+    alices = await place.signed_in()
+    _, text, _ = await alices.get(listed)
+    assert "gone@sink.test" in text
+    assert "complaint since" in text
+    _, text, _ = await alices.send(listed, f"{listed}/ask")
+    assert "it would be refused" in text
+    assert "selling watches" in (await alices.get(stopped))[1]
+
+
+async def test_a_refusal_is_kept_for_seven_days(place: Site) -> None:
+    alice = await ready(place)
+    page = f"/r/{await refused(place, Verdict(replies.FROM_MISMATCH, saw='two From headers'), alice)}"
+    assert (await place.visit().get(page))[0] == 200
+    place.house.clock.move(7 * DAY + 1)
+    assert (await place.visit().get(page))[0] == 404
+    for odd in ("/r/x", "/r/" + "a" * 200, "/r/%00", "/r/%3Cscript%3E"):
+        assert (await place.visit().get(odd))[0] == 404
+
+
+async def test_refusals_stand_on_the_overview(place: Site) -> None:
+    alice = await ready(place)
+    reference = await refused(place, Verdict(replies.FROM_MISMATCH, saw="two From headers"), alice)
+    _, text, _ = await (await place.signed_in()).get("/account")
+    assert f'href="/r/{reference}"' in text
+    assert "two From headers" in text
+
+
+# -- help ------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_help_tells_every_refusal_of_both_doors_and_the_configuration(place: Site) -> None:
+    _, text, _ = await place.visit().get("/help")
+    said = html.unescape(text)
+    for reply in replies.TABLE:
+        if reply.meaning and (reply.smtp >= 400 or reply.http >= 400):
+            assert reply.meaning in said, reply.name
+            assert reply.fix.format(account_url="http://127.0.0.1:8080/account") in said
+            assert not reply.smtp or f"{reply.smtp} {reply.enhanced}" in said
+            assert not reply.code or reply.code in said
+    assert "{" not in said.split("<main", 1)[1].replace('{"error": "…", "code": "…", "detail": {…}}', "")
+    for complaint in (
+        "DKIM not yet verified", "Domain ownership verification failed", "I sent mail but it didn't arrive",
+        "Mail landing in spam", "Replies aren't reaching me",
+    ):
+        assert complaint in said
+    assert "1 minute, 5 minutes, 15 minutes, 30 minutes, 1 hour, 2 hours, 4 hours" in said
+    assert "After 5 days the message bounces" in said
+    assert "week 1" in said
+
+
+@pytest.mark.parametrize(
+    "place",
+    [{"warming": {"tiers": [{"name": "only", "until_day": 0, "per_hour": 7, "per_day": 77}]},
+      "delivery": {"schedule_seconds": [10], "max_age_seconds": 7200}}],
+    indirect=True,
+)  # fmt: skip
+async def test_the_help_follows_the_configuration(place: Site) -> None:
+    _, text, _ = await place.visit().get("/help")
+    assert "<td>77</td>" in text
+    assert "tries again after 10 seconds;" in text
+    assert "After 2 hours the message bounces" in text
+
+
+async def test_the_help_answers_with_the_readers_own_findings(place: Site) -> None:
+    alice = await ready(place)
+    pending = await place.house.domains.enroll(alice.id, "other.test")
+    await place.house.domains.check(pending.id)
+    sent = await place.house.rooms.submit(alice, "nobody@sink.test")
+    await place.answered("5.1.1 no such user here", 550)
+    reference = await refused(place, Verdict(replies.FROM_MISMATCH, saw="two From headers"), alice)
+    _, text, _ = await (await place.signed_in()).get("/help")
+    dkim = text.split('id="dkim"')[1].split("</section>")[0]
+    assert "other.test" in dkim
+    assert "DKIM not yet verified" in dkim
+    assert "example.test</a>" not in dkim
+    arrive = text.split('id="arrive"')[1].split("</section>")[0]
+    assert "no such user here" in arrive
+    assert sent.queue_id in arrive
+    assert reference in arrive
+    _, text, _ = await place.visit().get("/help")
+    assert "other.test" not in text
