@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from posthouse.cli.shell import CONFIG, FAILED, OK, Failure, Shell, command
+from posthouse.cli.shell import CONFIG, FAILED, OK, USAGE, Failure, Shell, command
 
 
 def register(app: typer.Typer) -> None:
@@ -77,8 +77,10 @@ async def doctor(
     only: Annotated[list[str] | None, typer.Option("--only", help="Only this examination (repeatable).")] = None,
 ) -> int:
     """Examine this relay and its surroundings; each finding says what mends it. Exit 1 if something fails."""
-    from posthouse.doctor import FAIL, examine
+    from posthouse.doctor import EXAMINATIONS, FAIL, examine
 
+    if unknown := set(only or ()) - set(EXAMINATIONS):
+        raise Failure(USAGE, f"--only {min(unknown)}: one of {', '.join(EXAMINATIONS)}")
     findings = await examine(shell.config(), only=only or ())
     failed = any(f.status == FAIL for f in findings)
 

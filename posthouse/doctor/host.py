@@ -99,7 +99,8 @@ async def clock(patient: Patient) -> list[Finding]:
         found.append(Finding("clock", FAIL, saw, "set the clock right: timedatectl set-ntp true"))
     synchronised = _synchronised()
     if synchronised is False:
-        found.append(Finding("clock", WARN, "the kernel's clock is not synchronised", "timedatectl set-ntp true"))
+        saw = "the kernel says that its clock is not synchronised"
+        found.append(Finding("clock synchronisation", WARN, saw, "timedatectl set-ntp true"))
     return found or [Finding("clock", OK, f"{iso(now)}{', synchronised' if synchronised else ''}")]
 
 

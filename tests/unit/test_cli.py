@@ -217,6 +217,15 @@ def test_migrate_backup_restore(run: Run, tmp_path: Path) -> None:
     assert [m["handle"] for m in told(run("member", "list", "--json", "-c", str(other)))] == ["alice"]
 
 
+def test_the_doctor_says_what_mends_it(run: Run) -> None:
+    found = told(run("doctor", "--only", "database", "--json", code=FAILED))
+    assert found["ok"] is False
+    assert found["findings"][0]["fix"].startswith("posthouse migrate")
+    run("migrate")
+    assert run("doctor", "--only", "database").stdout.startswith("ok   database: whole")
+    assert "port 25 out" in run("doctor", "--only", "pulse", code=USAGE).stderr
+
+
 def test_a_database_of_a_newer_program_is_left_alone(run: Run, tmp_path: Path) -> None:
     import sqlite3
 

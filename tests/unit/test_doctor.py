@@ -1,0 +1,184 @@
+"""The doctor: what is wrong is named with its cure, what is well stays quiet, what can't be asked stops nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from posthouse.doctor import FAIL, OK, WARN, Finding, Limits, examine
+from relay.base.clock import Clock
+from relay.base.config import Config
+from relay.base.secrets import Vault
+from relay.base.storage import Storage, migrate
+from relay.intake import Accepted
+from tests.kit.clock import HandClock
+from tests.kit.dns import make_zone, world
+from tests.kit.storage import make_config
+from tests.kit.world import World
+
+HOST = "mail.posthouse.dev"
+GOOD = [
+    (HOST, "A", "192.0.2.10"), (f"bounce.{HOST}", "A", "192.0.2.10"), (f"track.{HOST}", "A", "192.0.2.10"),
+    (f"spf.{HOST}", "TXT", "v=spf1 ip4:192.0.2.0/28 -all"),
+    (f"bounce.{HOST}", "TXT", f"v=spf1 include:spf.{HOST} -all"), (HOST, "TXT", f"v=spf1 a:{HOST} -all"),
+]
+REVERSE = ("2.0.192.in-addr.arpa", [("10.2.0.192.in-addr.arpa", "PTR", f"{HOST}.")])
+
+
+def by_name(found: list[Finding]) -> dict[str, Finding]:
+    return {f.name: f for f in found}
+
+
+def public(folder: Path) -> Config:
+    return make_config(folder, server={"hostname": HOST})
+
+
+async def test_a_relay_that_is_only_tried_out_is_well(sqlite_config: Config) -> None:
+    Vault.load_or_make(sqlite_config.master_key_path)
+    await migrate(sqlite_config)
+    async with world(open_world=True) as dns:
+        found = await examine(sqlite_config, resolver=dns.resolver)
+    assert not [f for f in found if f.status == FAIL]
+    seen = by_name(found)
+    assert seen["database"].status == seen["secrets"].status == seen["resolver"].status == OK
+    assert seen["port 25 out"].saw.startswith("not tried")
+
+
+async def test_names_reverse_names_and_spf_that_are_right(tmp_path: Path) -> None:
+    async with world([make_zone("posthouse.dev", GOOD), make_zone(*REVERSE)], open_world=True) as dns:
+        found = await examine(public(tmp_path), only=["names", "ptr", "spf", "resolver"], resolver=dns.resolver)
+    assert {f.status for f in found} == {OK}, found
+    assert by_name(found)["ptr"].saw == f"192.0.2.10 is {HOST}, and back"
+
+
+async def test_names_reverse_names_and_spf_that_are_wrong_come_with_the_record_to_publish(tmp_path: Path) -> None:
+    records = [(HOST, "A", "192.0.2.10"), (f"spf.{HOST}", "TXT", "v=spf1 ip4:198.51.100.1 -all")]
+    reverse = make_zone(REVERSE[0], [("10.2.0.192.in-addr.arpa", "PTR", "host10.provider.test.")])
+    async with world([make_zone("posthouse.dev", records), reverse], open_world=True) as dns:
+        found = by_name(await examine(public(tmp_path), only=["names", "ptr", "spf"], resolver=dns.resolver))
+    assert found[f"name bounce.{HOST}"].status == WARN
+    assert found["ptr"].status == WARN
+    assert f"set the reverse name of 192.0.2.10 to {HOST}" in found["ptr"].fix
+    spf = found[f"spf spf.{HOST}"]
+    assert (spf.status, spf.saw) == (FAIL, "does not allow 192.0.2.10")
+    assert spf.fix == f'spf.{HOST}. TXT "v=spf1 ip4:192.0.2.10 -all"'
+
+
+async def test_a_resolver_that_lies_or_is_silent(tmp_path: Path) -> None:
+    async def lie(name: str, _type: str) -> list:
+        from enroll.zone import ZoneRecord
+
+        return [ZoneRecord(name, "A", "192.0.2.99", 60)]
+
+    async with world([make_zone("invalid", source=lie)], open_world=True) as dns:
+        (found,) = await examine(public(tmp_path), only=["resolver"], resolver=dns.resolver)
+    assert found.status == FAIL
+    assert "it lies" in found.saw
+    async with world() as dns:
+        dns.faults.set("*", "servfail")
+        (silent,) = await examine(public(tmp_path), only=["resolver"], resolver=dns.resolver)
+    assert silent.status == FAIL
+    assert "dns.resolvers" in silent.fix
+
+
+async def test_mail_that_nobody_delivers(tmp_path: Path) -> None:
+    clock = HandClock()
+    made = await World.make(make_config(tmp_path), clock)
+    try:
+        member = await made.member()
+        await made.domain(member)
+        assert isinstance(await made.submit(member, "one@sink.test"), Accepted)
+        only = ["queue", "workers", "clock"]
+        async with world() as dns:
+            fresh = by_name(await examine(made.config, only=only, clock=clock, resolver=dns.resolver))
+            clock.move(Limits().overdue_fail + 1)
+            late = by_name(await examine(made.config, only=only, clock=clock, resolver=dns.resolver))
+            clock.jump(-10_000)
+            early = by_name(await examine(made.config, only=only, clock=clock, resolver=dns.resolver))
+    finally:
+        await made.close()
+    assert fresh["queue"].status == OK
+    assert (late["queue"].status, late["workers"].status) == (FAIL, WARN)
+    assert "posthouse serve" in late["queue"].fix
+    assert "recheck" in late["workers"].saw
+    assert early["clock"].status == FAIL
+
+
+async def test_the_running_process_s_own_tasks(sqlite_config: Config) -> None:
+    async with world() as dns:
+        (well,) = await examine(sqlite_config, only=["workers"], resolver=dns.resolver, tasks={"delivery": ""})
+        (ill,) = await examine(
+            sqlite_config, only=["workers"], resolver=dns.resolver, tasks={"delivery": "died (OSError)"}
+        )
+    assert well.status == OK
+    assert (ill.status, ill.saw) == (FAIL, "delivery: died (OSError)")
+
+
+async def test_a_database_that_is_not_there_or_broken(sqlite_config: Config, tmp_path: Path) -> None:
+    async with world() as dns:
+        (missing,) = await examine(sqlite_config, only=["database"], resolver=dns.resolver)
+        assert missing.status == FAIL
+        assert not (tmp_path / "posthouse.db").exists()
+        await migrate(sqlite_config)
+        (well,) = await examine(sqlite_config, only=["database"], resolver=dns.resolver)
+        content = bytearray((tmp_path / "posthouse.db").read_bytes())
+        content[8192:40960] = b"\xff" * (40960 - 8192)
+        (tmp_path / "posthouse.db").write_bytes(content)
+        (broken,) = await examine(sqlite_config, only=["database"], resolver=dns.resolver)
+    assert well.status == OK
+    assert broken.status == FAIL
+    assert broken.fix
+
+
+async def test_keys_that_others_can_read(sqlite_config: Config) -> None:
+    Vault.load_or_make(sqlite_config.master_key_path)
+    sqlite_config.master_key_path.chmod(0o644)
+    async with world() as dns:
+        (found,) = await examine(sqlite_config, only=["secrets"], resolver=dns.resolver)
+    assert found.status == FAIL
+    assert found.fix == f"chmod 600 {sqlite_config.master_key_path}"
+
+
+async def test_port_25(tmp_path: Path) -> None:
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 out.test ESMTP\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    zone = make_zone("out.test", [("smart.out.test", "A", "127.0.0.1")])
+    async with world([zone]) as dns:
+        config = make_config(tmp_path, delivery={"smarthost": f"smart.out.test:{port}"})
+        (open_,) = await examine(config, only=["port 25 out"], resolver=dns.resolver)
+        server.close()
+        await server.wait_closed()
+        (closed,) = await examine(config, only=["port 25 out"], resolver=dns.resolver)
+    assert open_.status == OK
+    assert closed.status == FAIL
+    assert "smarthost" in closed.fix
+
+
+async def test_one_that_takes_too_long_stops_no_other(sqlite_config: Config) -> None:
+    limits = Limits(seconds=0.05)
+    async with world() as dns:
+        dns.faults.set("*", "drop")
+        found = by_name(
+            await examine(sqlite_config, only=["resolver", "disk"], resolver=dns.resolver, limits=limits)
+        )
+    assert found["resolver"].saw == "not done within 0.05 s"
+    assert found["disk"].status in (OK, WARN)
+    with pytest.raises(ValueError, match="no examination"):
+        await examine(sqlite_config, only=["pulse"])
+
+
+async def test_storage_that_was_handed_in_stays_open(sqlite_config: Config) -> None:
+    await migrate(sqlite_config)
+    storage = await Storage.open(sqlite_config)
+    async with world() as dns:
+        await examine(sqlite_config, only=["database"], storage=storage, resolver=dns.resolver, clock=Clock())
+    async with storage.read():
+        pass
+    await storage.close()
