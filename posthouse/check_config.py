@@ -30,6 +30,10 @@ DEFAULT_SECRETS = frozenset({
     "secret", "test",
 })
 
+NOBODY_ELSE = 0o077
+# Keys that other programs bring are often kept for a group, such as ssl-cert.
+GROUP_MAY_READ = 0o027
+
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
@@ -128,9 +132,9 @@ def _database(config: Config) -> Iterable[Mistake]:
             yield from _private("database.url", where.file)
 
 
-def _private(key: str, file: Path) -> Iterable[Mistake]:
+def _private(key: str, file: Path, mask: int = NOBODY_ELSE) -> Iterable[Mistake]:
     mode = stat.S_IMODE(file.stat().st_mode)
-    if mode & 0o077:
+    if mode & mask:
         yield Mistake(key, f"{file} is readable by others (mode {mode:04o}): chmod 600 {file}")
 
 
@@ -151,7 +155,7 @@ def _signing(config: Config) -> Iterable[Mistake]:
         if not path.is_file():
             yield Mistake("signing.pool_key_file", f"{path}: no such file")
         else:
-            yield from _private("signing.pool_key_file", path)
+            yield from _private("signing.pool_key_file", path, GROUP_MAY_READ)
 
 
 def _file(config: Config, path: Path | None) -> Iterable[Mistake]:
@@ -177,7 +181,7 @@ def _certificate(config: Config, clock: Clock) -> Iterable[Mistake]:
     if missing:
         yield from missing
         return
-    yield from _private("tls.key_file", key)
+    yield from _private("tls.key_file", key, GROUP_MAY_READ)
     try:
         chain = x509.load_pem_x509_certificates(cert.read_bytes())
     except (OSError, ValueError):

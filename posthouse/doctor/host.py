@@ -10,6 +10,7 @@ import stat
 import sys
 from importlib.metadata import version
 
+from posthouse.check_config import GROUP_MAY_READ, NOBODY_ELSE
 from posthouse.doctor.finding import FAIL, OK, WARN, Finding, Patient
 from relay.base.clock import iso
 from relay.base.storage import StorageError, operate
@@ -52,9 +53,12 @@ async def secrets(patient: Patient) -> list[Finding]:
         return [Finding("master key", WARN, f"{key} is not there yet", "posthouse serve makes it at the first start")]
     found = []
     database = place(config).file
-    for name, path in (("master key", key), ("database file", database), ("tls key", config.tls.key_file or None)):
+    for name, path, mask in (
+        ("master key", key, NOBODY_ELSE), ("database file", database, NOBODY_ELSE),
+        ("tls key", config.tls.key_file or None, GROUP_MAY_READ),
+    ):
         mode = _mode(path) if path is not None else 0
-        if mode & 0o077:
+        if mode & mask:
             found.append(Finding(name, FAIL, f"{path} is readable by others (mode {mode:04o})", f"chmod 600 {path}"))
     return found or [Finding("secrets", OK, "keys and database are this user's alone")]
 

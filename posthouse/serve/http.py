@@ -36,6 +36,7 @@ def http_application(
         config=config, clock=rooms.clock, storage=rooms.storage, directory=rooms.directory, policy=rooms.policy,
         intake=rooms.intake, refusals=rooms.refusals, queue=rooms.queue, handoff=rooms.handoff,
     )
+    shown = pages(PageServices.of(rooms.enroll, rooms.intake, rooms.queue))
     fragments = [sendapi.openapi_paths(), {
         "paths": enrollment.openapi_paths(), "components": {"securitySchemes": enrollment.SECURITY_SCHEMES},
     }]
@@ -45,11 +46,12 @@ def http_application(
         *rooms.unsubscribe.routes(),
         *monitor.routes(),
         *enrollment.routes(rooms.enroll),
+        *shown.routes,
         *page_routes,
         openapi_route(fragments, public_url=config.server.public_url, version=version("posthouse")),
     ]
     if mailbox is not None:
-        routes += sandbox_routes(mailbox, config)
+        routes += sandbox_routes(mailbox, config, shown.renderer)
     return application(
         config, rooms.clock, rooms.storage, routes=routes, middlewares=[monitor.middleware],
         translate=[enrollment.translate], error_page=error_page,

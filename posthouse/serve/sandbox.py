@@ -7,14 +7,14 @@ mail and answering as the recipient asks is `relay.sandbox`.
 from __future__ import annotations
 
 import asyncio
-import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.header import decode_header, make_header
 
 from aiohttp import web
 
-from relay.base.clock import iso
+from enroll.pages import Renderer
+from enroll.pages.guard import NOBODY
 from relay.base.config import Config
 from relay.base.log import one_line
 from relay.base.web import client_address, in_networks
@@ -84,7 +84,7 @@ class Mailbox:
         return await signatures(kept.received.raw, self._resolver)
 
 
-def sandbox_routes(mailbox: Mailbox, config: Config) -> list[web.RouteDef]:
+def sandbox_routes(mailbox: Mailbox, config: Config, renderer: Renderer) -> list[web.RouteDef]:
     """GET /sandbox, /sandbox/{number}, /sandbox/{number}/raw."""
 
     def allowed(request: web.Request) -> None:
@@ -102,32 +102,27 @@ def sandbox_routes(mailbox: Mailbox, config: Config) -> list[web.RouteDef]:
     async def listing(request: web.Request) -> web.Response:
         allowed(request)
         rows = [
-            [
-                f'<a href="/sandbox/{k.id}">{_text(k.header("subject") or "(no subject)")}</a>',
-                _text(k.header("from")), _text(", ".join(k.received.rcpt_to)), _text(iso(k.received.at)),
-            ]
+            {
+                "id": k.id, "subject": _text(k.header("subject") or "(no subject)"), "sender": _text(k.header("from")),
+                "to": _text(", ".join(k.received.rcpt_to)), "at": k.received.at,
+            }
             for k in mailbox.newest()
         ]
-        return _page("Sandbox", _table(["Subject", "From", "To", "Received"], rows, "Nothing has arrived yet."))
+        return renderer.page("sandbox.html", NOBODY, rows=rows)
 
     async def message(request: web.Request) -> web.Response:
         kept = found(request)
         r = kept.received
         facts = {
             "From": kept.header("from"), "To": kept.header("to"), "Envelope sender": f"<{r.mail_from}>",
-            "Envelope recipient": ", ".join(r.rcpt_to), "Received": iso(r.at), "Client": f"{r.helo} [{r.peer}]",
-            "TLS": r.tls or "none", "Size": f"{len(r.raw)} octets",
+            "Envelope recipient": ", ".join(r.rcpt_to), "Client": f"{r.helo} [{r.peer}]", "TLS": r.tls or "none",
+            "Size": f"{len(r.raw)} octets",
         }
-        checked = await mailbox.authentication(kept)
-        rows = [list(map(_text, (s.result, s.domain, s.selector, s.algorithm, s.says))) for s in checked]
         shown = r.raw[:_SHOWN_BYTES].decode("utf-8", "replace").replace("\r\n", "\n")
-        cut = "<p>Only the beginning is shown.</p>" if len(r.raw) > _SHOWN_BYTES else ""
-        return _page(
-            kept.header("subject") or "(no subject)",
-            f"{_facts(facts)}<h2>DKIM</h2>"
-            + _table(["Result", "Domain", "Selector", "Algorithm", ""], rows, "No signature.")
-            + f'<h2>As it arrived</h2><p><a href="/sandbox/{kept.id}/raw">Raw</a></p>'
-            + f"<pre>{html.escape(_visible(shown))}</pre>{cut}",
+        return renderer.page(
+            "sandbox_message.html", NOBODY, id=kept.id, subject=_text(kept.header("subject") or "(no subject)"),
+            at=r.at, facts={name: _text(value) for name, value in facts.items()}, raw=_visible(shown),
+            signatures=await mailbox.authentication(kept), cut=len(r.raw) > _SHOWN_BYTES,
         )
 
     async def raw(request: web.Request) -> web.Response:
@@ -142,30 +137,8 @@ def sandbox_routes(mailbox: Mailbox, config: Config) -> list[web.RouteDef]:
 
 
 def _text(text: str) -> str:
-    return html.escape(one_line(text[:500]))
+    return one_line(text[:500])
 
 
 def _visible(text: str) -> str:
     return "\n".join(one_line(line.replace("\t", "    ")) for line in text.split("\n"))
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> str:
-    """`columns` are ours; the cells in `rows` are HTML already."""
-    if not rows:
-        return f"<p>{empty}</p>"
-    head = "".join(f"<th>{c}</th>" for c in columns)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _facts(facts: Mapping[str, str]) -> str:
-    return "<dl>" + "".join(f"<dt>{name}</dt><dd>{_text(value)}</dd>" for name, value in facts.items()) + "</dl>"
-
-
-def _page(title: str, body: str) -> web.Response:
-    text = (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f'<title>{_text(title)}</title><body><nav><a href="/sandbox">Sandbox</a></nav>'
-        f"<main><h1>{_text(title)}</h1>{body}</main></body></html>"
-    )
-    return web.Response(text=text, content_type="text/html")
