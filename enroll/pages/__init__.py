@@ -17,6 +17,8 @@ only saves clicks. Pages decide nothing: who may do what is the services' busine
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
@@ -35,21 +37,30 @@ from enroll.pages.services import PageServices
 from enroll.pages.static import Assets
 from relay.base.web import ErrorPage
 
-__all__ = ["PageServices", "Renderer", "pages", "routes"]
+__all__ = ["PageServices", "Pages", "Renderer", "pages", "routes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """What goes into the one application, and the renderer for other rooms' pages in the same clothes."""
+
+    routes: list[web.RouteDef]
+    error_page: ErrorPage
+    renderer: Renderer
 
 
 def routes(services: PageServices) -> list[web.RouteDef]:
     """Every page's routes."""
-    return pages(services)[0]
+    return pages(services).routes
 
 
-def pages(services: PageServices) -> tuple[list[web.RouteDef], ErrorPage]:
-    """Every page's routes, and the page for errors that the web frame asks for."""
+def pages(services: PageServices) -> Pages:
+    """Every page's routes, the page for errors that the web frame asks for, and what renders them."""
     assets = Assets()
     renderer, guard = Renderer(services.config, services.clock, assets), Guard(services)
     rooms = (Home, Enroll, Account, DomainPages, Keys, Messages, Refusal, Help)
     found = [_led(route) for room in rooms for route in room(services, guard, renderer).routes()]
-    return [*found, *assets.routes()], error_page(renderer)
+    return Pages([*found, *assets.routes()], error_page(renderer), renderer)
 
 
 def _led(route: web.RouteDef) -> web.RouteDef:

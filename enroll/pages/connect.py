@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from relay.base.config import Config
 
@@ -26,7 +27,7 @@ class Settings:
 
 def settings(config: Config, handle: str, domain: str | None, key: str = KEY) -> Settings:
     """The settings of a member; `domain` is one that may send, `key` the key if it was just made."""
-    host = config.server.hostname
+    host = _host(config)
     port, tls_port = _port(config.submission.listen), _port(config.submission.listen_tls)
     sender = f"hello@{domain or SENDER_DOMAIN}"
     lines = (
@@ -36,6 +37,16 @@ def settings(config: Config, handle: str, domain: str | None, key: str = KEY) ->
         ("python", "Python", _python(host, port, tls_port, handle, key, sender)),
     )
     return Settings(host, port, tls_port, handle, key, sender, lines)
+
+
+def _host(config: Config) -> str:
+    """The relay's name; the address itself where it listens on loopback only, as while trying things out."""
+    listens = [a.rpartition(":")[0].strip("[]") for a in (*config.submission.listen, *config.submission.listen_tls)]
+    try:
+        only_here = all(ip_address(a).is_loopback for a in listens)
+    except ValueError:
+        only_here = False
+    return listens[0] if listens and only_here else config.server.hostname
 
 
 def _port(addresses: list[str]) -> int | None:

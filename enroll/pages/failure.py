@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from enroll.pages.guard import Visitor
+from enroll.pages.guard import NOBODY
 from enroll.pages.render import Renderer
 from relay.base.web import ErrorPage
 
@@ -34,7 +34,7 @@ def error_page(renderer: Renderer) -> ErrorPage:
         raw = error.get("detail")
         detail: dict[str, Any] = raw if isinstance(raw, dict) else {}
         return renderer.page(
-            "error.html", Visitor("", None, None, ""), status=status, title=_TITLES.get(status, "That did not work"),
+            "error.html", NOBODY, status=status, title=_TITLES.get(status, "That did not work"),
             says=str(error.get("error") or ""), code=str(error.get("code") or ""),
             advice=_ADVICE.get(status) or str(detail.get("fix") or ""),
             reference=str(detail.get("reference") or "") if status >= 500 else "",

@@ -45,6 +45,10 @@ class Visitor:
     csrf: str
 
 
+NOBODY = Visitor("", None, None, "")
+"""Somebody of whom nothing is known, for pages that don't ask."""
+
+
 @dataclass(frozen=True, slots=True)
 class Known(Visitor):
     """A visitor who is signed in."""

@@ -40,21 +40,19 @@ def http_application(
     fragments = [sendapi.openapi_paths(), {
         "paths": enrollment.openapi_paths(), "components": {"securitySchemes": enrollment.SECURITY_SCHEMES},
     }]
-    page_routes, error_page = pages(PageServices.of(rooms.enroll, rooms.intake, rooms.queue))
     routes = [
         *sendapi.routes(send),
         *rooms.unsubscribe.routes(),
         *monitor.routes(),
         *enrollment.routes(rooms.enroll),
         *shown.routes,
-        *page_routes,
         openapi_route(fragments, public_url=config.server.public_url, version=version("posthouse")),
     ]
     if mailbox is not None:
         routes += sandbox_routes(mailbox, config, shown.renderer)
     return application(
         config, rooms.clock, rooms.storage, routes=routes, middlewares=[monitor.middleware],
-        translate=[enrollment.translate], error_page=error_page,
+        translate=[enrollment.translate], error_page=shown.error_page,
     )
 
 

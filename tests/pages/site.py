@@ -115,17 +115,17 @@ def token(text: str) -> str:
 async def site(config: Config) -> AsyncIterator[Site]:
     """The pages, until the block ends. alice and bob have accounts."""
     async with enrolling(config) as house:
-        routes, error_page = pages(PageServices.of(house.services, house.rooms.intake, house.rooms.queue))
+        made = pages(PageServices.of(house.services, house.rooms.intake, house.rooms.queue))
         app = application(
-            config, house.clock, house.storage, routes=[*enrollment.routes(house.services), *routes],
-            translate=[enrollment.translate], error_page=error_page,
+            config, house.clock, house.storage, routes=[*enrollment.routes(house.services), *made.routes],
+            translate=[enrollment.translate], error_page=made.error_page,
         )
         listener = Listener(app, config, ["127.0.0.1:0"])
         await listener.start()
-        made = Site(house, f"http://127.0.0.1:{listener.ports[0]}")
+        place = Site(house, f"http://127.0.0.1:{listener.ports[0]}")
         try:
-            yield made
+            yield place
         finally:
-            for visit in made.visits:
+            for visit in place.visits:
                 await visit.client.close()
             await listener.stop()

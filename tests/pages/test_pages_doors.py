@@ -113,7 +113,7 @@ async def test_no_form_is_taken_from_elsewhere(place: Site) -> None:
     domain = await place.house.verified(alice, "example.test")
     sent = await place.house.rooms.submit(alice, "bob@sink.test")
     services = PageServices.of(place.house.services, place.house.rooms.intake, place.house.rooms.queue)
-    forms = [r for r in pages(services)[0] if r.method == "POST"]
+    forms = [r for r in pages(services).routes if r.method == "POST"]
     assert len(forms) > 20
     visit, other = await place.signed_in(), await place.signed_in("bob")
     good = token((await visit.get("/account/keys"))[1])
