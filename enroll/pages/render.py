@@ -6,6 +6,7 @@ carries the same fences for the browser. What stands on a page is its handler's 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from aiohttp import hdrs, web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from enroll.errors import EnrollError
 from enroll.pages.guard import Visitor
 from enroll.pages.static import Assets
 from relay.base import names
@@ -70,10 +72,17 @@ class Renderer:
         self._env = env
 
     def page(self, name: str, visitor: Visitor, *, status: int = 200, **values: Any) -> web.Response:
-        """A whole page. `values` must hold all that the template names."""
-        done = DONE.get(values.pop("done", None) or "", "")
-        text = self._env.get_template(name).render(visitor=visitor, done=done, now=self._clock.now(), **values)
-        return html(text, status)
+        """A whole page. `values` must hold all that the template names; `error` also tells when to come back."""
+        done, now = DONE.get(values.pop("done", None) or "", ""), self._clock.now()
+        response = html(self._env.get_template(name).render(visitor=visitor, done=done, now=now, **values), status)
+        if status == 401:
+            # RFC 9110 §15.5.2: a 401 names a scheme; this one makes no browser open a window of its own.
+            response.headers[hdrs.WWW_AUTHENTICATE] = 'Bearer realm="posthouse"'
+        error = values.get("error")
+        if isinstance(error, EnrollError) and error.passes_at is not None:
+            # RFC 9110 §10.2.3: whole seconds, never in the past.
+            response.headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(error.passes_at - now)))
+        return response
 
     def fragment(self, name: str, visitor: Visitor, **values: Any) -> web.Response:
         """A piece of a page, for the script that puts it in place."""

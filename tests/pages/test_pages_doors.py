@@ -86,6 +86,37 @@ async def test_a_wrong_password_says_so_and_keeps_the_name(place: Site) -> None:
         assert "wrong wrong" not in text
 
 
+@pytest.mark.parametrize("place", [{"enrollment": {"login_failures": 3}}], indirect=True)
+async def test_guessing_passwords_ends_in_a_wait(place: Site) -> None:
+    await place.member("alice")
+    visit = place.visit()
+    guess = {"login": "alice", "password": "guess it"}
+    for _ in range(3):
+        status, _, response = await visit.send("/account", "/account/sign-in", guess)
+        assert (status, response.headers["WWW-Authenticate"]) == (401, 'Bearer realm="posthouse"')
+    status, text, response = await visit.send("/account", "/account/sign-in", guess | {"password": PASSWORD})
+    assert status == 429
+    assert "It passes <time" in text
+    assert 0 < int(response.headers["Retry-After"]) <= 600
+
+
+@pytest.mark.parametrize("place", [{"server": {"public_url": "https://relay.example.org"}}], indirect=True)
+async def test_behind_tls_cookies_are_bound_to_it(place: Site) -> None:
+    _, text, response = await place.visit().get("/account")
+    cookie = response.cookies["__Host-posthouse-form"]
+    assert (cookie["secure"], cookie["httponly"], cookie["path"], cookie["samesite"]) == (True, True, "/", "Lax")
+    assert response.headers["Strict-Transport-Security"]
+    visit = place.visit()
+    sent = {"Cookie": f"__Host-posthouse-form={cookie.value}", "Origin": "https://relay.example.org"}
+    await place.member("alice")
+    fields = {"csrf": token(text), "login": "alice", "password": PASSWORD}
+    status, _, response = await visit.post("/account/sign-in", fields.items(), **sent)
+    session = response.cookies["__Host-posthouse"]
+    assert (status, session["secure"], session["httponly"]) == (303, True, True)
+    sent["Origin"] = "http://relay.example.org"
+    assert (await visit.post("/account/sign-in", fields.items(), **sent))[0] == 403
+
+
 async def test_signing_in_makes_a_new_session_and_ends_the_one_before(place: Site) -> None:
     await place.member("alice")
     visit = await place.signed_in()

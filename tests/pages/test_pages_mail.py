@@ -198,6 +198,27 @@ async def test_a_domain_refused_then_proved_passes(place: Site) -> None:
     assert "no live API key" in (await visit.send(page, f"{page}/ask"))[1]
 
 
+async def test_what_the_http_door_refused_is_asked_again_too(place: Site) -> None:
+    alice = await ready(place)
+    for i in range(4):
+        await place.house.rooms.submit(alice, f"r{i}@sink.test")
+    to = ["one@sink.test", "two@sink.test"]
+    verdict = await place.house.rooms.submit(alice, *to)
+    assert isinstance(verdict, Verdict)
+    got = place.house.rooms.refusals.record(
+        verdict, door="http", address="192.0.2.1", member_id=alice.id,
+        request={"mailFrom": "news@example.test", "recipients": to, "category": "bulk", "size": 2222},
+    )
+    await place.house.rooms.refusals.flush()
+    page, visit = f"/r/{got.reference}", await place.signed_in()
+    _, text, _ = await visit.get(page)
+    assert "2222 bytes" in text
+    assert "over HTTP" in text
+    assert "it would be refused" in (await visit.send(page, f"{page}/ask"))[1]
+    place.house.clock.move(3601)
+    assert "it would pass" in (await visit.send(page, f"{page}/ask"))[1]
+
+
 async def test_a_stranger_learns_nothing_of_list_or_standing(place: Site) -> None:
     alice = await ready(place)
     await place.house.rooms.suppressions.add(alice.id, "gone@sink.test", "complaint")
