@@ -96,4 +96,4 @@ async def _all_put_off(server: Posthouse, count: int) -> int:
         if (seen := await server.waiting("deferred")) >= count:
             return int(seen)
         await asyncio.sleep(1.0)
-    raise BenchError(f"only {await server.metric('deferred')} of {count} recipients were deferred in time")
+    raise BenchError(f"only {await server.waiting('deferred')} of {count} recipients were deferred in time")

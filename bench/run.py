@@ -19,7 +19,7 @@ from typing import Any
 
 from bench import deferred, dns, postfix, report, signatures, tools
 from bench.meter import calibrate
-from bench.ours import Posthouse
+from bench.ours import WITHOUT_UVLOOP, Posthouse
 from bench.postfix import Postfix
 from bench.tools import BenchError, Programs, Sink, Work
 from bench.work import Result, Server, measure
@@ -42,6 +42,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     p.add_argument("--rounds", type=int, default=3, help="rounds of every server and work (1 to 50)")
     p.add_argument("--work", type=_list, default=["sub-n", "sub-1"], help=f"of {', '.join(WORKS)}")
     p.add_argument("--processes", type=_list, default=["1"], help="of Posthouse: 1, 2, or 1,2 for both")
+    p.add_argument("--loop", type=_list, default=["uvloop"], help="event loop: uvloop, asyncio, or both")
     p.add_argument("--messages", type=int, help="messages a piece of work (100 to 1000000)")
     p.add_argument("--quick", action="store_true", help="one round of few messages: does it run at all?")
     p.add_argument("--deferred", type=int, metavar="N", help="instead: accept rate with N deferred recipients queued")
@@ -49,8 +50,8 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     a = p.parse_args(given)
     if a.quick:
         a.rounds, a.messages = 1, a.messages or 400
-    if unknown := [w for w in a.work if w not in WORKS] + [x for x in a.peer if x not in PEERS]:
-        p.error(f"unknown: {', '.join(unknown)}")
+    if unknown := {*a.work} - {*WORKS} | {*a.peer} - {*PEERS} | {*a.loop} - {"uvloop", "asyncio"}:
+        p.error(f"unknown: {', '.join(sorted(unknown))}")
     if any(not n.isdigit() or not 1 <= int(n) <= 16 for n in a.processes):
         p.error("--processes: 1 to 16")
     if not 1 <= a.rounds <= 50 or (a.messages is not None and not 100 <= a.messages <= 1_000_000):
@@ -75,11 +76,17 @@ async def main(a: argparse.Namespace) -> int:
         sink = await stack.enter_async_context(tools.sink(programs))
         if a.deferred is not None:
             return await deferred.run(
-                programs, sink, names, folder, count=a.deferred, rounds=a.rounds, messages=a.messages or 3000, json=a.json
+                programs, sink, names, folder, count=a.deferred, rounds=a.rounds, messages=a.messages or 3000,
+                json=a.json,
             )
         servers: list[Posthouse | Postfix] = [
-            Posthouse(folder / f"posthouse-{n}", sink.port, names, processes=int(n)) for n in a.processes
-        ]
+            Posthouse(
+                folder / f"posthouse-{n}-{loop}", sink.port, names, processes=int(n),
+                serve=WITHOUT_UVLOOP if loop == "asyncio" else (),
+                name=f"posthouse{f'-{n}' if n != '1' else ''}{'-asyncio' if loop == 'asyncio' else ''}",
+            )
+            for n in a.processes for loop in a.loop
+        ]  # fmt: skip
         servers += [Postfix(folder / name, sink.port, tuned=PEERS[name]) for name in a.peer]
         for server in servers:
             stack.callback(server.group.remove)

@@ -3,7 +3,7 @@
  * One thread and epoll, so that it costs a small part of what any server under test does. It offers PIPELINING,
  * 8BITMIME and SMTPUTF8, no TLS. Recipients at a domain that begins with "later." get 451. What it has counted lies
  * in a file of four native 64-bit numbers that others map: messages, octets, monotonic nanoseconds of the last
- * message, connections. Every N-th message is written to a folder, at most MOST of them, as it came but unstuffed.
+ * message, connections. Every so many messages one is written to a folder (the newest 200), as it came but unstuffed.
  * Listens on 127.0.0.1 only and ends when its standard input is closed, so it never outlives who started it.
  *
  *   cc -O2 -o sink sink.c
@@ -80,8 +80,8 @@ static void drop(Client *c) {
 
 static void keep(const char *data, size_t length) {
     char path[4096];
-    if (!folder || !every || count->messages % every || kept >= MOST_KEPT) return;
-    snprintf(path, sizeof path, "%s/%06d.eml", folder, kept++);
+    if (!folder || !every || count->messages % every) return;
+    snprintf(path, sizeof path, "%s/%06d.eml", folder, kept++ % MOST_KEPT);
     FILE *file = fopen(path, "wb");
     if (!file) return;
     /* RFC 5321 §4.5.2: a dot before a dot at the start of a line was put there for the way. */

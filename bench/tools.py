@@ -96,9 +96,10 @@ async def load(programs: Programs, login: Login, work: Work, *, seconds: float =
     """Offer the work: STARTTLS, AUTH PLAIN, pipelined. What the client measured (rates a second, times in ms)."""
     said = await call(
         [
-            str(programs.load), "-T", "-P", "-p", str(login.port), "-n", str(work.messages), "-c", str(work.connections),
-            "-m", str(work.per_connection), "-s", str(work.size), "-r", str(work.recipients), "-a", login.user,
-            "-f", login.sender, "-d", work.to, "-H", work.header, "-w", str(seconds),
+            str(programs.load), "-T", "-P", "-p", str(login.port), "-n", str(work.messages),
+            "-c", str(work.connections), "-m", str(work.per_connection), "-s", str(work.size),
+            "-r", str(work.recipients), "-a", login.user, "-f", login.sender,
+            "-d", work.to, "-H", work.header, "-w", str(seconds),
         ],
         env={"LOAD_PASSWORD": login.password}, seconds=seconds + 70, ok=(0, 1),
     )  # fmt: skip
@@ -142,8 +143,8 @@ class Sink:
 
 
 @asynccontextmanager
-async def sink(programs: Programs, *, every: int = 500) -> AsyncIterator[Sink]:
-    """Run the sink until the block ends; it keeps every `every`-th message."""
+async def sink(programs: Programs, *, every: int = 50) -> AsyncIterator[Sink]:
+    """Run the sink until the block ends; it keeps every `every`-th message, the newest 200 of them."""
     with tempfile.TemporaryDirectory(prefix="posthouse-sink-") as made:
         folder = Path(made)
         process = await asyncio.create_subprocess_exec(

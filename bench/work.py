@@ -69,7 +69,8 @@ async def measure(
     arrived = sink.messages - before
     spent = server.group.cpu() - cpu
     return Result(
-        accept_rate=said["rate"], through_rate=arrived / took if took > 0 else 0.0, cpu_ms=spent / max(arrived, 1) * 1e3,
+        accept_rate=said["rate"], through_rate=arrived / took if took > 0 else 0.0,
+        cpu_ms=spent / max(arrived, 1) * 1e3,
         p50_ms=said["p50_ms"], p99_ms=said["p99_ms"], max_ms=said["max_ms"], open_p50_ms=said["open_p50_ms"],
         memory_mb=sampler.peaks.total, largest_mb=sampler.peaks.largest, processes=sampler.peaks.processes,
         refused=said["refused"] + said["broken"], lost=expected - arrived if not complete or arrived < expected else 0,

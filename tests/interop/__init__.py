@@ -1,0 +1,1 @@
+"""Programs that nobody here wrote: their clients submit, their DNS server holds the zone, their verifiers judge."""
