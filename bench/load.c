@@ -57,7 +57,7 @@ static char fault[LINE];
 typedef struct {
     int fd;
     SSL *ssl;
-    int offers_pipelining;
+    int offers_pipelining, hushed; /* hushed: the first refusal of a group is the one that tells why */
     char buffer[16384];
     int filled, at;
 } Wire;
@@ -122,7 +122,7 @@ static int reply(Wire *w) {
         if (line[3] && !strcasecmp(line + 4, "PIPELINING")) w->offers_pipelining = 1;
     } while (line[3] == '-');
     int code = atoi(line);
-    if (code >= 400) remember("%s", line);
+    if (code >= 400 && !w->hushed) remember("%s", line);
     return code;
 }
 
@@ -193,9 +193,10 @@ static int envelope(Wire *w, int number) {
     if (!bad && want.pipelining && w->offers_pipelining) {
         /* RFC 2920 §3.1: DATA is the last of a group. Its 354 must be read whatever came before it. */
         length += (size_t)snprintf(text + length, room - length, "DATA\r\n");
-        bad = put(w, text, length) ? -1 : reply(w) != 250;
-        for (int k = 0; k < want.recipients; k++) bad |= reply(w) != 250;
-        bad |= reply(w) != 354;
+        bad = put(w, text, length) || reply(w) != 250;
+        for (int k = 0; k < want.recipients; k++) w->hushed = bad, bad |= reply(w) != 250;
+        w->hushed = bad, bad |= reply(w) != 354;
+        w->hushed = 0;
     } else if (!bad) {
         bad = ask(w, "DATA\r\n") != 354;
     }

@@ -1,4 +1,4 @@
-"""`python -m tests.interop`: every client and every verifier once, a line each; exit 0 when all that could run did well.
+"""`python -m tests.interop`: every client and every verifier once, a line each; exit 0 when all of them did well.
 
 The same walk as the tests', for people who want to see who understands whom.
 """
