@@ -84,6 +84,7 @@ class Storage:
         full = url.set(drivername="postgresql+asyncpg")
         timeout = {"command_timeout": db.statement_timeout_seconds, "timeout": 10}
         writer = create_async_engine(full, pool_size=2, max_overflow=0, connect_args=timeout, pool_pre_ping=True)
+        event.listen(writer.sync_engine, "connect", _wait_for_the_disk)
         reader = create_async_engine(
             full, pool_size=db.readers, max_overflow=0, connect_args=timeout, pool_pre_ping=True
         )
@@ -248,6 +249,16 @@ def _sqlite_events(engine: AsyncEngine, *, write: bool) -> None:
 
     event.listen(engine.sync_engine, "connect", connect)
     event.listen(engine.sync_engine, "begin", begin)
+
+
+def _wait_for_the_disk(dbapi: Any, _record: Any) -> None:
+    """PostgreSQL: a commit returns when it is on disk, also where server, database or role say otherwise."""
+    cursor = dbapi.cursor()
+    cursor.execute(
+        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+    )
+    cursor.close()
+    dbapi.commit()
 
 
 def sqlite_path(config: Config) -> Path:
