@@ -204,6 +204,10 @@ class Queue:
             freed += await self._storage.write(lambda tx, owner=owner: mail.give_back(tx, owner))  # type: ignore[misc]
         return freed
 
+    async def catch_up(self, now: float, was: float) -> int:
+        """The wall clock was set back from `was` to `now`: make due what was due by then. Raises StorageError."""
+        return await self._storage.write(lambda tx: mail.catch_up(tx, now, was))
+
     async def give_back(self) -> int:
         """Free every lease of this process (at a clean stop)."""
         return await self._storage.write(lambda tx: mail.give_back(tx, self._owner))

@@ -27,6 +27,8 @@ _CLAIM_AT_MOST = 200
 _SECOND = 1.0
 _CLAIM_PAUSE = 0.05  # between two looks into the tables, however often somebody wakes us
 _DEAD_SECONDS = 30.0
+_LAST_WRITES_SECONDS = 2.0  # for what was delivered and is not yet written down, when stopping
+_SET_BACK = 5.0  # a wall clock that falls behind by so much was set
 
 
 class Worker:
@@ -42,6 +44,7 @@ class Worker:
         self._lanes: Counter[str] = Counter()
         self._beginning: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._settling: set[asyncio.Task[None]] = set()
         self._held: dict[int, float] = {}
         self._stopping = False
         self._claim_at = 0.0
@@ -53,6 +56,9 @@ class Worker:
         duty = asyncio.create_task(self._every_second(), name="delivery-second")
         try:
             while not self._stopping:
+                if duty.done():
+                    # Without it leases run out, and long deliveries would be made twice.
+                    duty.result()
                 self._take_in(self._handoff.take())
                 await self._claim()
                 self._open_lanes()
@@ -72,6 +78,11 @@ class Worker:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._settling:
+            _, late = await asyncio.wait(list(self._settling), timeout=_LAST_WRITES_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
         await self._courier.close()
         try:
             await self._queue.give_back()
@@ -96,14 +107,19 @@ class Worker:
         self._claimed_at = now
         self._claim_at = now + self._config.delivery.poll_seconds
         full = self._handoff.full_destinations()
+        before = set(self._held)
         try:
             ready = await self._queue.claim(room, self._handoff.shares, full)
         except StorageError as e:
             log.warning("delivery.claim_failed", cause=str(e))
             return
+        found = len(ready)
+        # After the clock was set forward our own leases look expired; what is in hand must not be taken twice.
+        self._take_in(self._handoff.take())
+        ready = [r for r in ready if r.due.id not in before and r.due.id not in self._held]
         self._handoff.adopt(ready)
         self._take_in(ready)
-        if len(ready) == room:
+        if found == room:
             self._claim_at = now  # there is more
 
     def _take_in(self, ready: list[Ready]) -> None:
@@ -156,12 +172,14 @@ class Worker:
                     outcome = from_failure("internal", "connect")
                 self._pacer.heard(destination, outcome)
                 if settling is not None:
-                    await settling
+                    await asyncio.shield(settling)
                 settling = asyncio.create_task(self._settle(ready, outcome), name="settle")
+                self._settling.add(settling)
+                settling.add_done_callback(self._settling.discard)
                 if not self._pacer.may_continue(destination):
                     break
             if settling is not None:
-                await settling
+                await asyncio.shield(settling)
         finally:
             self._end(destination)
 
@@ -174,8 +192,8 @@ class Worker:
         self._handoff.wake.set()
 
     async def _settle(self, ready: Ready, outcome: Outcome) -> None:
-        """Write it down; a storage that is away for a moment is asked again while the lease holds."""
-        until = self._clock.monotonic() + self._config.delivery.lease_seconds
+        """Write it down. A storage that is away is asked again, however long: to forget a delivery is to make it
+        twice. (A lease that somebody else has taken meanwhile lets this settle change nothing.)"""
         wait = 0.2
         state = ""
         while True:
@@ -184,8 +202,6 @@ class Worker:
                 break
             except StorageError as e:
                 log.error("delivery.settle_failed", queue_id=ready.due.queue_id, cause=str(e))
-                if self._clock.monotonic() + wait > until:
-                    break
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, 10.0)
         self._held.pop(ready.due.id, None)
@@ -202,12 +218,18 @@ class Worker:
     async def _every_second(self) -> None:
         """Forget what was recent; keep the leases of slow conversations; free those of dead processes."""
         dead_at = 0.0
+        ahead = self._clock.now() - self._clock.monotonic()
         while True:
             self._handoff.second_passed()
             now = self._clock.monotonic()
             lease = self._config.delivery.lease_seconds
             old = [i for i, at in self._held.items() if now - at > lease / 3]
             try:
+                wall = self._clock.now()
+                if wall - now < ahead - _SET_BACK:
+                    # What was due by the old time is due now, not when the clock comes by there again.
+                    await self._queue.catch_up(wall, now + ahead)
+                ahead = wall - now
                 for i in range(0, len(old), _CLAIM_AT_MOST):
                     await self._queue.renew(old[i : i + _CLAIM_AT_MOST])
                 self._held.update({i: now for i in old if i in self._held})

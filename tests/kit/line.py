@@ -52,11 +52,12 @@ class Line:
 
 @asynccontextmanager
 async def line(
-    config: Config, *, clock: Clock | None = None, sinks: Sequence[Sink] = (), **delivery: Any
+    config: Config, *, clock: Clock | None = None, sinks: Sequence[Sink] = (), database: dict[str, Any] | None = None,
+    **delivery: Any
 ) -> AsyncIterator[Line]:
     """A line whose DNS knows sink.test, slow.test, example.test and null.test; the n-th of `sinks` serves bad<n>.test.
 
-    `delivery` are keys of that section. The worker is not running yet.
+    `delivery` are keys of that section, `database` of that one. The worker is not running yet.
     """
     async with Sink() as sink, AsyncExitStack() as others:
         zones = [
@@ -72,7 +73,9 @@ async def line(
             zones.append(make_zone(f"bad{i}.test", records))
         async with dns_world(zones) as dns:
             sections = {"port": sink.port, "allow_private_networks": True, "poll_seconds": 0.05, **delivery}
-            config = make_config(config.server.data_dir, config.database.url, delivery=sections)
+            config = make_config(
+                config.server.data_dir, config.database.url, delivery=sections, database=dict(database or {})
+            )
             world = await World.make(config, clock or Clock())
             courier = Courier(
                 resolver=dns.resolver, vault=world.vault, config=config, monotonic=world.clock.monotonic,

@@ -4,11 +4,21 @@ from relay.base.storage.mail.accept import add, queued
 from relay.base.storage.mail.claim import bytes_of, claim
 from relay.base.storage.mail.purge import purge_bodies, purge_log
 from relay.base.storage.mail.reports import report_done, report_facts, reports_due
-from relay.base.storage.mail.settle import change, finish, give_back, next_due, owned, owners, renew, settle
+from relay.base.storage.mail.settle import (
+    catch_up,
+    change,
+    finish,
+    give_back,
+    next_due,
+    owned,
+    owners,
+    renew,
+    settle,
+)  # fmt: skip
 from relay.base.storage.mail.values import Due, NewMessage, NewRecipient, ReportFacts, Settlement
 
 __all__ = [
-    "Due", "NewMessage", "NewRecipient", "ReportFacts", "Settlement", "add", "bytes_of", "change", "claim", "finish",
+    "Due", "NewMessage", "NewRecipient", "ReportFacts", "Settlement", "add", "bytes_of", "catch_up", "change", "claim", "finish",
     "give_back", "next_due", "owned", "owners", "purge_bodies", "purge_log", "queued", "renew", "report_done",
     "report_facts", "reports_due", "settle",
 ]

