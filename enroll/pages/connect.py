@@ -14,7 +14,7 @@ SENDER_DOMAIN = "your-domain.example"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a mail program asks for, and the ready lines."""
+    """What a mail program asks for, and the ready lines. `self_signed`: clients must be told to trust the relay."""
 
     host: str
     port: int | None
@@ -22,6 +22,7 @@ class Settings:
     user: str
     key: str
     sender: str
+    self_signed: bool
     lines: tuple[tuple[str, str, str], ...]
 
 
@@ -36,7 +37,7 @@ def settings(config: Config, handle: str, domain: str | None, key: str = KEY) ->
         ("curl-http", "HTTP with curl", _curl_http(config.server.public_url, key, sender)),
         ("python", "Python", _python(host, port, tls_port, handle, key, sender)),
     )
-    return Settings(host, port, tls_port, handle, key, sender, lines)
+    return Settings(host, port, tls_port, handle, key, sender, not config.tls.cert_file, lines)
 
 
 def _host(config: Config) -> str:

@@ -20,6 +20,11 @@ from relay.base.storage.reports import AttemptRow, DetailRow, MessageRow
 _QUEUE_ID = re.compile(r"[a-z0-9]{8,32}")
 _FILTERS = ("status", "recipient", "domain")
 _DONE = {"cancel": "cancelled", "retry": "retried"}
+_STAGES = {
+    "route": "before any host was found", "connect": "on connecting", "greeting": "in place of a greeting",
+    "ehlo": "to EHLO", "starttls": "to STARTTLS", "auth": "to the login", "mail": "to the sender",
+    "rcpt": "to the recipient", "data": "to DATA", "dot": "to the whole message",
+}
 Found = tuple[MessageRow, list[DetailRow], list[AttemptRow]]
 
 
@@ -76,7 +81,7 @@ class Messages:
         return self._renderer.page(
             "message.html", visitor, done=request.query.get("done"), message=message, states=STATES,
             people=[(p, of.get(p.id, []), what_next(p)) for p in people],
-            open=any(p.state in ("queued", "deferred") for p in people),
+            stages=_STAGES, open=any(p.state in ("queued", "deferred") for p in people),
         )
 
     def _change(self, action: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

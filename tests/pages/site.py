@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import ClientResponse, ClientSession, CookieJar
+from argon2 import PasswordHasher
 from sqlalchemy import update
 
 from enroll import app as enrollment
@@ -115,6 +116,8 @@ def token(text: str) -> str:
 async def site(config: Config) -> AsyncIterator[Site]:
     """The pages, until the block ends. alice and bob have accounts."""
     async with enrolling(config) as house:
+        # How dear a password's hash is, is tried elsewhere; here it would be most of the time.
+        house.services.passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
         made = pages(PageServices.of(house.services, house.rooms.intake, house.rooms.queue))
         app = application(
             config, house.clock, house.storage, routes=[*enrollment.routes(house.services), *made.routes],

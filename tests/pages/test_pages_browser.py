@@ -21,7 +21,7 @@ async def tab(browser: Any, place: Site, *, signed_in: bool = True, **options: A
     """A fresh tab. Whatever the browser complains about (a blocked script, an error in ours) fails the test."""
     context = await browser.new_context(**options)
     page = await context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(30_000)  # a busy machine is not a fault
     troubles: list[str] = []
     page.on("pageerror", lambda e: troubles.append(str(e)))
     page.on("console", lambda m: troubles.append(m.text) if m.type in ("error", "warning") else None)
