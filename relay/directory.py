@@ -19,6 +19,7 @@ from relay import replies
 from relay.base import names, secrets
 from relay.base.clock import Clock
 from relay.base.config import Config
+from relay.base.runtime import stopped
 from relay.base.secrets import Vault
 from relay.base.storage import Storage, StorageError, key_use, versions
 from relay.base.storage import directory as rows
@@ -133,7 +134,8 @@ class Directory:
         self._view = _View(rows.Snapshot([], [], [], []))
         self._version = -1
         self._fresh_at = float("-inf")
-        self._task: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
         self._used: dict[int, float] = {}
         s = config.submission
         window = s.auth_failure_window_seconds
@@ -143,14 +145,15 @@ class Directory:
     async def start(self) -> None:
         """Read the snapshot, then look for changes until `stop`. Raises StorageError if it can't be read at all."""
         await self.refresh()
-        self._task = asyncio.create_task(self._follow(), name="directory")
+        self.task = asyncio.create_task(self._follow(), name="directory")
 
     async def stop(self) -> None:
         """End the looking."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        if self.task is not None:
+            # Asked, not cancelled: a read that is cut off half way would leave its connection to be cleaned up.
+            self._stopping.set()
+            await asyncio.gather(self.task, return_exceptions=True)
+            self.task = None
             try:
                 await self._note_use()
             except StorageError as e:
@@ -167,8 +170,7 @@ class Directory:
 
     async def _follow(self) -> None:
         noted = self._clock.monotonic()
-        while True:
-            await asyncio.sleep(self._config.database.snapshot_seconds)
+        while not await stopped(self._stopping, self._config.database.snapshot_seconds):
             try:
                 await self.refresh()
                 if self._used and self._clock.monotonic() - noted > _NOTE_USE_SECONDS:

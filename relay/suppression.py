@@ -18,6 +18,7 @@ from relay import replies
 from relay.base import names
 from relay.base.clock import Clock, iso
 from relay.base.config import Config
+from relay.base.runtime import stopped
 from relay.base.storage import Storage, StorageError, suppressions, versions
 from relay.base.storage.suppressions import Suppression
 from relay.replies import Verdict
@@ -54,19 +55,21 @@ class Suppressions:
         self._fresh: set[int] = set()
         self._last_id = 0
         self._version = -1
-        self._task: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Read the list, then look for changes until `stop`."""
         await self.refresh()
-        self._task = asyncio.create_task(self._follow(), name="suppressions")
+        self.task = asyncio.create_task(self._follow(), name="suppressions")
 
     async def stop(self) -> None:
         """End the looking."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        if self.task is not None:
+            # Asked, not cancelled: a read that is cut off half way would leave its connection to be cleaned up.
+            self._stopping.set()
+            await asyncio.gather(self.task, return_exceptions=True)
+            self.task = None
 
     async def refresh(self) -> None:
         """Take in what was added. What was removed only costs a query until the next start."""
@@ -88,8 +91,7 @@ class Suppressions:
             self._fresh = set()
 
     async def _follow(self) -> None:
-        while True:
-            await asyncio.sleep(self._config.database.snapshot_seconds)
+        while not await stopped(self._stopping, self._config.database.snapshot_seconds):
             try:
                 await self.refresh()
             except StorageError as e:

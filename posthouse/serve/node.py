@@ -131,9 +131,9 @@ class Node:
     def _watch_rooms(self) -> None:
         """The rooms' own tasks can't be started again from here, but must not die unseen."""
         rooms = self.rooms
-        self.tasks.watch("directory", rooms.directory._task)
-        self.tasks.watch("suppressions", rooms.suppressions._task)
-        self.tasks.watch("storage", rooms.storage._task)
+        self.tasks.watch("directory", rooms.directory.task)
+        self.tasks.watch("suppressions", rooms.suppressions.task)
+        self.tasks.watch("storage", rooms.storage.task)
 
     async def _start_dns(self, address: str, zones: Zones, open_world: bool) -> None:
         host, port = split(address)

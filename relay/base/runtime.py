@@ -1,7 +1,8 @@
-"""Who this process is among others, and whether another one is gone."""
+"""Who this process is among others, whether another one is gone, and waiting that can be ended."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import re
@@ -48,3 +49,13 @@ def is_dead(owner: str) -> bool:
     except OSError:
         return False
     return False
+
+
+async def stopped(stopping: asyncio.Event, seconds: float) -> bool:
+    """Wait `seconds`, or less if told to stop; True then."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stopping.wait()
+    except TimeoutError:
+        return False
+    return True

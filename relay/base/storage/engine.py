@@ -57,7 +57,7 @@ class Storage:
         self._wake = asyncio.Event()
         self._closing = False
         self._lock_fd = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o600) if lock_file else None
-        self._task = asyncio.create_task(self._work(), name="storage-writer")
+        self.task = asyncio.create_task(self._work(), name="storage-writer")
 
     @classmethod
     async def open(cls, config: Config) -> Storage:
@@ -196,7 +196,7 @@ class Storage:
         """Finish what is waiting, then close every connection."""
         self._closing = True
         self._wake.set()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.gather(self.task, return_exceptions=True)
         await self._writer.dispose()
         await self._reader.dispose()
         if self._lock_fd is not None:
