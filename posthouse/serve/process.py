@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -43,17 +43,8 @@ def run(path: Path | None, roles: Sequence[str] | None = None) -> int:
     configure(config)
     # Files that hold mail and keys: nobody else's, whatever the shell's umask.
     os.umask(0o077)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(config))
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where it can be had; None: asyncio's own."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
+    # asyncio's own loop: under load uvloop 0.23 loses STARTTLS handshakes (docs/decisions.md).
+    return asyncio.run(_serve(config))
 
 
 def _roles() -> tuple[str, ...]:

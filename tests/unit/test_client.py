@@ -1,7 +1,6 @@
 """One conversation with a mail exchanger, well-behaved and otherwise, over real sockets."""
 
 import asyncio
-import os
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -439,21 +438,3 @@ async def test_a_connection_closed_while_idle_is_noticed(sink: Sink, contexts: A
     await connection.close()
     assert not connection.usable
 
-
-def test_the_same_on_uvloop(contexts: Any) -> None:
-    uvloop = pytest.importorskip("uvloop")
-
-    async def walk() -> None:
-        async with Sink(tls=contexts[1]) as sink:
-            [outcome] = await one(sink, contexts, chunks=(HEAD, os.urandom(30000).hex().encode() + b"\r\n"))
-            assert (outcome.kind, outcome.tls_verified) == ("delivered", True)
-        async with Sink(tls=contexts[2]) as sink:
-            [outcome] = await one(sink, contexts)
-            assert (outcome.kind, outcome.tls_verified) == ("delivered", False)
-        async with Sink(tls=contexts[1], broken_tls=b"junk") as sink:
-            [outcome] = await one(sink, contexts)
-            assert (outcome.kind, outcome.tls) == ("delivered", None)
-            await sink.wait_closed()
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(walk())
