@@ -8,6 +8,7 @@ selector): a row copied elsewhere does not open. Passwords of people are `enroll
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import os
@@ -45,14 +46,8 @@ class Vault:
         """The vault of `path`; a missing file is made with 0600. Raises SecretsError (one line)."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            except FileExistsError:
-                return cls.load(path)
-            with os.fdopen(fd, "wb") as f:
-                f.write(base64.b64encode(os.urandom(KEY_BYTES)) + b"\n")
-                f.flush()
-                os.fsync(f.fileno())
+            if not path.exists():
+                _make(path)
         except OSError as e:
             raise SecretsError(f"master key {path}: {e.strerror}") from None
         return cls.load(path)
@@ -116,6 +111,27 @@ class Vault:
     def api_key_hash(self, secret: str) -> str:
         """What the database keeps of an API key's secret: hex of a keyed hash (256 random bits need no slow one)."""
         return hmac.digest(self._api, secret.encode(), hashlib.sha256).hex()
+
+
+def _make(path: Path) -> None:
+    """A new key, whole or not at all: a crash leaves no half file, and of two processes the first one's key stays."""
+    draft = path.with_name(f"{path.name}.{random_id(8)}")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as f:
+            f.write(base64.b64encode(os.urandom(KEY_BYTES)) + b"\n")
+            f.flush()
+            os.fsync(f.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink()
+    # The name too must survive a power failure: what is sealed with a lost key is lost.
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _bind(context: tuple[str, ...]) -> bytes:

@@ -8,10 +8,13 @@ use it, and TLS towards others, is the rooms' business.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import ipaddress
 import os
 import ssl
 import stat
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -69,14 +72,15 @@ class Certificate:
         if config.server.production:
             raise TlsError(["tls: cert_file and key_file must be set when server.production is true"])
         cert, key = config.server.data_dir / MADE_CERT, config.server.data_dir / MADE_KEY
-        try:
-            left = _load(cert, key, clock.now())[1] - clock.now()
-        except TlsError:
-            left = 0.0
-        if left < _REMAKE_DAYS * DAY:
-            make_self_signed(cert, key, config.server.hostname, clock.now())
-            log.warning("tls.self_signed", file=str(cert), hostname=config.server.hostname)
-        return cls(cert, key, clock, made_up=True)
+        with _alone(config.server.data_dir):
+            try:
+                left = _load(cert, key, clock.now())[1] - clock.now()
+            except TlsError:
+                left = 0.0
+            if left < _REMAKE_DAYS * DAY:
+                make_self_signed(cert, key, config.server.hostname, clock.now())
+                log.warning("tls.self_signed", file=str(cert), hostname=config.server.hostname)
+            return cls(cert, key, clock, made_up=True)
 
     def refresh(self) -> bool:
         """Load the files if they have changed; True if new ones are in use now. A bad change is logged, not used."""
@@ -148,6 +152,18 @@ def _write(path: Path, content: bytes, mode: int) -> None:
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
     draft.replace(path)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time: two that start together must not mix one's key with the other's certificate."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _no_password() -> str:

@@ -18,7 +18,7 @@ from relay.base.storage.mail.settle import (
 from relay.base.storage.mail.values import Due, NewMessage, NewRecipient, ReportFacts, Settlement
 
 __all__ = [
-    "Due", "NewMessage", "NewRecipient", "ReportFacts", "Settlement", "add", "bytes_of", "catch_up", "change", "claim", "finish",
-    "give_back", "next_due", "owned", "owners", "purge_bodies", "purge_log", "queued", "renew", "report_done",
+    "Due", "NewMessage", "NewRecipient", "ReportFacts", "Settlement", "add", "bytes_of", "catch_up", "change", "claim",
+    "finish", "give_back", "next_due", "owned", "owners", "purge_bodies", "purge_log", "queued", "renew", "report_done",
     "report_facts", "reports_due", "settle",
 ]
