@@ -12,57 +12,31 @@ version is pinned and each of these promises is tested by behaviour.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
-import re
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import structlog
 from aiosmtpd.smtp import SMTP, Session
 
 from relay import replies
-from relay.base.config import Config
 from relay.base.secrets import random_id
 from relay.replies import Reply, Verdict
-from relay.submission import auth
-from relay.submission.data import Content, Memory
+from relay.submission.data import Content
+from relay.submission.grammar import CODES, ENHANCED, HTTP, MAX_LINE, MAX_LINES
+
+if TYPE_CHECKING:
+    from relay.submission.rooms import House
 
 log = structlog.get_logger()
 
 READ_LIMIT = 65_536  # of the stream reader; a line or a block is never collected beyond it
 _LINGER_SECONDS = 5.0  # for a client to read our last words
-# RFC 5321 §4.5.3.1.4: 512 octets with CRLF; SIZE, BODY, SMTPUTF8, DSN and AUTH= widen MAIL and RCPT
-# (RFC 1870 §3, RFC 6531 §3.1, RFC 3461 §4, RFC 4954 §3); AUTH's own bound is RFC 4954 §4.3's.
-_MAX_LINE = 512
-_MAX_LINES: Mapping[str, int] = {"MAIL": 2048, "RCPT": 2048, "AUTH": auth.MAX_LINE}
-_HTTP = frozenset({"GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "CONNECT", "PATCH", "TRACE", "PRI"})
-
-_ENHANCED = re.compile(r"[245]\d\d[ -][245]\.\d{1,3}\.\d{1,3}(?: |$)")
-# RFC 3463 for the words that aiosmtpd says itself.
-_CODES: Mapping[str, str] = {
-    "250": "2.0.0", "214": "2.0.0", "220": "2.0.0", "221": "2.0.0", "252": "2.5.1", "421": "4.3.0", "451": "4.3.0",
-    "500": "5.5.2", "501": "5.5.4", "502": "5.5.1", "503": "5.5.1", "504": "5.5.4", "530": "5.7.0", "554": "5.5.0",
-    "555": "5.5.4",
-}
-
+_DISCARD_SECONDS = 1.0
+_DISCARD_BLOCKS = 64  # 4 MiB
 Command = Callable[[Any, str], Awaitable[None]]
-
-
-class House(Protocol):
-    """What a conversation needs of the server it belongs to."""
-
-    config: Config
-    memory: Memory
-
-    def admit(self, conversation: Conversation) -> Reply | None:
-        """Count this connection, or say why not."""
-
-    def release(self, conversation: Conversation) -> None:
-        """It is over; calling again changes nothing."""
-
-    def tls_context(self) -> ssl.SSLContext:
-        """The context for the next handshake."""
 
 
 class Conversation(SMTP):
@@ -86,7 +60,8 @@ class Conversation(SMTP):
         self.address = ""
         self.tls_version: str | None = None
         self._out: list[bytes] = []
-        self._closing = self._gone = self._waiting = self._leaving = False
+        self._closing = self._gone = self._waiting = self._leaving = self._overrun = False
+        self._mute = implicit_tls  # under a handshake there is nothing that could be said
         self._bad = self._idle = 0
         self._deadline = self._login_by = math.inf
         self._content: Content | None = None
@@ -110,7 +85,7 @@ class Conversation(SMTP):
             transport.close()
             return
         if self.implicit_tls:
-            # The ClientHello must reach the TLS layer, not this one.
+            # The ClientHello must reach the TLS layer, not this one: start_tls reads on.
             transport.pause_reading()  # type: ignore[attr-defined]
         self._login_by = self.loop.time() + self.limits.login_timeout_seconds
         super().connection_made(transport)
@@ -121,8 +96,12 @@ class Conversation(SMTP):
         if self._timeout_handle is not None:
             self._timeout_handle.cancel()
         asyncio.StreamReaderProtocol.connection_lost(self, error)
+        ended: asyncio.Future[None] = self._closed  # type: ignore[attr-defined]
+        if ended.done():
+            ended.exception()  # looked at, or it would be reported as forgotten
         self.transport = None
         self.house.release(self)
+        self._let_go()
 
     def eof_received(self) -> bool | None:
         """What came before the end of the stream is still answered, where TCP alone can do that."""
@@ -133,12 +112,31 @@ class Conversation(SMTP):
         try:
             await self._converse()
             await self._flush()
-        except (ConnectionError, ssl.SSLError, asyncio.IncompleteReadError, TimeoutError):
+            if self._overrun:
+                await self._discard()
+        except (ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
             pass  # the client is gone, or never spoke TLS
         except Exception:
             log.exception("submission.broken", client=self.address)
         finally:
             self.hang_up()
+            self._handler_coroutine = None
+            self._let_go()
+
+    async def _discard(self) -> None:
+        """Read on for a moment: closing with octets unread resets the connection, and our last words with it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DISCARD_SECONDS):
+                for _ in range(_DISCARD_BLOCKS):
+                    if not await self._reader.read(READ_LIMIT):
+                        break
+
+    def _let_go(self) -> None:
+        """Break the cycles of a conversation that is over: its TLS buffers (256 KiB) are freed now, not by the
+        garbage collector some hundred connections later."""
+        if self._gone and self._handler_coroutine is None:
+            self._client_connected_cb = None
+            del self._reader, self._writer
 
     async def _converse(self) -> None:
         if self.implicit_tls:
@@ -149,7 +147,7 @@ class Conversation(SMTP):
         if not greeting[0].startswith("220"):
             return
         while not self._closing:
-            line = await self._read_line(_MAX_LINE)
+            line = await self._read_line(MAX_LINE)
             if line is not None:
                 await self._obey(line)
                 self._arm()
@@ -165,12 +163,14 @@ class Conversation(SMTP):
             self.transport.close()
             if self._timeout_handle is not None:
                 self._timeout_handle.cancel()
-            self._timeout_handle = self.loop.call_later(_LINGER_SECONDS, self._cut)
-        elif self._timeout_handle is not None:
-            self._timeout_handle.cancel()
-        self.house.release(self)
+            self._timeout_handle = self.loop.call_later(_LINGER_SECONDS, self.abort)
+        else:
+            if self._timeout_handle is not None:
+                self._timeout_handle.cancel()
+            self.house.release(self)
 
-    def _cut(self) -> None:
+    def abort(self) -> None:
+        """Close now, whatever is unsaid."""
         if not self._gone and self.transport is not None:
             _writable(self.transport).abort()
 
@@ -198,7 +198,7 @@ class Conversation(SMTP):
     def cut(self, reply: Reply) -> None:
         """Say a last word from outside the conversation's own task, and close."""
         if not self._gone and not self._closing and self.transport is not None:
-            if not self.implicit_tls or self.secure:
+            if not self._mute:
                 self._writer.write(b"".join(self._out) + replies.line(reply).encode("ascii") + b"\r\n")
             self._out.clear()
             self.hang_up()
@@ -262,6 +262,7 @@ class Conversation(SMTP):
             # Nobody who speaks SMTP sends a command of 64 KiB.
             await self._reader.readexactly(overrun.consumed)
             self.say(replies.line(replies.BAD_LINE), replies.line(replies.TOO_MANY_ERRORS), close=True)
+            self._overrun = True
             return None
         finally:
             self._waiting = False
@@ -272,7 +273,7 @@ class Conversation(SMTP):
             return None
         if len(raw) > limit:
             word = raw[:5].partition(b" ")[0].upper().decode("ascii", "replace")
-            if len(raw) > _MAX_LINES.get(word, limit):
+            if len(raw) > MAX_LINES.get(word, limit):
                 self.bad(replies.BAD_LINE)
                 return None
         try:
@@ -290,7 +291,7 @@ class Conversation(SMTP):
         command = self.commands.get(name)
         if command is None:
             # A browser or a scanner: the rest of what it sends would only be more bad commands.
-            if name in _HTTP:
+            if name in HTTP:
                 self.say(replies.line(replies.TOO_MANY_ERRORS), close=True)
             else:
                 self.bad(replies.BAD_COMMAND)
@@ -341,8 +342,8 @@ class Conversation(SMTP):
         """aiosmtpd's way to answer: the enhanced code it leaves out is put in (RFC 2034 §4), but not for HELO."""
         text = status if isinstance(status, str) else status.decode("ascii", "replace")
         greeting = text == f"250 {self.hostname}"
-        if text[:1] in "245" and not greeting and not _ENHANCED.match(text):
-            text = f"{text[:4]}{_CODES.get(text[:3], text[0] + '.0.0')} {text[4:]}"
+        if text[:1] in "245" and not greeting and not ENHANCED.match(text):
+            text = f"{text[:4]}{CODES.get(text[:3], text[0] + '.0.0')} {text[4:]}"
         if text[:1] == "5":
             self._bad += 1
         self.say(replies.printable(text), close=self._bad >= self.limits.max_bad_commands)
@@ -363,6 +364,7 @@ class Conversation(SMTP):
         # RFC 3207 §4.2: what came in the clear after STARTTLS is forgotten. Nothing is awaited between here and
         # the moment at which the TLS layer takes the transport over.
         self._arrived.clear()
+        self._mute = True
         left = max(1.0, min(self._login_by - self.loop.time(), self.limits.login_timeout_seconds))
         try:
             upgraded = await self.loop.start_tls(
@@ -384,11 +386,11 @@ class Conversation(SMTP):
         self._set_rset_state()
         self.session = self._create_session()
         self.session.peer = upgraded.get_extra_info("peername")
-        self.secure = True
+        self.secure, self._mute = True, False
         tls = upgraded.get_extra_info("ssl_object")
         self.tls_version = tls.version() if tls is not None else "TLS"
 
 
 def _writable(transport: asyncio.BaseTransport) -> asyncio.WriteTransport:
-    """What a stream's transport always is, for the type checker (uvloop's are no subclasses)."""
+    """What a stream's transport always is, for the type checker."""
     return transport  # type: ignore[return-value]

@@ -22,11 +22,13 @@ from relay.refusals import Refusals
 from relay.replies import Reply
 from relay.submission.conversation import Conversation
 from relay.submission.data import Memory
-from relay.submission.session import Decisions, Gate, Logins, SubmissionSession
+from relay.submission.rooms import Decisions, Gate, Logins
+from relay.submission.session import SubmissionSession
 
 log = structlog.get_logger()
 
 _BACKLOG = 512
+_LAST_WORDS_SECONDS = 1.0
 
 
 class SubmissionServer:
@@ -78,15 +80,20 @@ class SubmissionServer:
                 await self._watching
         for conversation in list(self._open):
             conversation.leave()
-        grace = self.config.server.shutdown_seconds if grace is None else grace
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._empty.wait(), grace)
+        await self._emptied(self.config.server.shutdown_seconds if grace is None else grace)
         for conversation in list(self._open):
             conversation.cut(replies.SHUTTING_DOWN)
-        tasks = [c.task for c in self._open if c.task is not None]
-        if tasks:
-            # A commit under way is waited for: what it answered to its client is not ours to take back.
+        # A commit under way is waited for: it is not ours to take back.
+        if tasks := [c.task for c in self._open if c.task is not None]:
             await asyncio.wait(tasks)
+        await self._emptied(_LAST_WORDS_SECONDS)
+        for conversation in list(self._open):
+            conversation.abort()
+        await self._emptied(_LAST_WORDS_SECONDS)
+
+    async def _emptied(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._empty.wait(), seconds)
 
     @property
     def connections(self) -> int:

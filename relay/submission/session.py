@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import structlog
 
@@ -17,12 +17,12 @@ from relay.base import names
 from relay.base.names import Address
 from relay.directory import DomainEntry, Login
 from relay.intake import Accepted, Recipient, Submission
-from relay.refusals import Refusals
 from relay.replies import Verdict
 from relay.submission import auth, parameters
-from relay.submission.conversation import Command, Conversation, House
+from relay.submission.conversation import Command, Conversation
 from relay.submission.data import Content, Endless
 from relay.submission.parameters import BadArgument
+from relay.submission.rooms import Rooms
 
 log = structlog.get_logger()
 
@@ -31,44 +31,6 @@ log = structlog.get_logger()
 _NAMED_FACTOR = 10
 _HELO = re.compile(r"[!-~]{1,255}")
 _HELP = "AUTH DATA EHLO HELO HELP MAIL NOOP QUIT RCPT RSET STARTTLS VRFY; https://www.rfc-editor.org/rfc/rfc6409"
-
-
-class Logins(Protocol):
-    """What is asked of the directory."""
-
-    def login(self, username: str | None, secret: str, address: str) -> Login | Verdict:
-        """The member behind an API key."""
-
-    def greeting(self, address: str) -> Verdict | None:
-        """The refusal of an address before a word is said."""
-
-
-class Decisions(Protocol):
-    """What is asked of the policy."""
-
-    def sender(self, login: Login, address: str) -> DomainEntry | Verdict:
-        """May this login (still) send from here?"""
-
-    async def recipient(
-        self, login: Login, domain: DomainEntry, address: str, *, category: str | None, named: int
-    ) -> Address | Verdict:
-        """May this recipient be added?"""
-
-
-class Gate(Protocol):
-    """What is asked of the intake."""
-
-    async def accept(self, submission: Submission) -> Accepted | Verdict:
-        """Take a message; `Accepted` means that it is on disk."""
-
-
-class Rooms(House, Protocol):
-    """The server as a session sees it: the rooms behind the door."""
-
-    directory: Logins
-    policy: Decisions
-    intake: Gate
-    refusals: Refusals
 
 
 class Transaction:
@@ -358,7 +320,7 @@ class SubmissionSession(Conversation):
                 raw = await content.read()
             except Endless:
                 self.turn_down(Verdict(replies.TOO_LARGE, wanted=str(self.limits.max_message_bytes)))
-                self._closing = True
+                self._closing = self._overrun = True
                 return
             except BaseException:
                 # Where the content ends is not known any more: what follows must never be read as commands.
