@@ -1,6 +1,6 @@
 """Does a full queue slow the door down? The accept rate of an empty relay against one with many deferred recipients.
 
-The queue is filled through the door itself: messages of a hundred recipients for a domain whose exchanger answers
+The queue is filled through the door itself: messages of a hundred recipients for ten domains whose exchanger answers
 451, each tried once by the real worker and put off for a day. Then empty and full take turns; the full folder is
 kept from turn to turn. What must hold: the full one accepts at least nine tenths of what the empty one does.
 """
@@ -15,13 +15,14 @@ from statistics import median
 from typing import Any
 
 from bench import report
-from bench.dns import Names
+from bench.dns import LATER_DOMAINS, Names
 from bench.ours import Posthouse
 from bench.tools import BenchError, Login, Programs, Sink, Work, load
 from bench.work import Result, measure, quiet
 
 A_MESSAGE = 100
 LEAST_SHARE = 0.9
+_LOOK_SECONDS = 2.0
 _FILL_A_SECOND = 100  # slower than this is a fault, not a slow machine
 
 
@@ -55,8 +56,8 @@ async def run(
     share = median(f.accept_rate / e.accept_rate for f, e in pairs)
     verdict = "holds" if share >= LEAST_SHARE else "FAILS"
     sys.stdout.write(
-        f"{count} deferred recipients, filled in {filled['seconds']} s: {share:.0%} of the accept rate of an empty "
-        f"queue ({verdict}: at least {LEAST_SHARE:.0%})\n"
+        f"{count} deferred recipients, filled in {filled['seconds']} s with {filled['cpu_ms_a_recipient']} ms CPU each: "
+        f"{share:.0%} of the accept rate of an empty queue ({verdict}: at least {LEAST_SHARE:.0%})\n"
     )
     if json:
         report.write(data, json)
@@ -80,13 +81,14 @@ async def fill(programs: Programs, sink: Sink, server: Posthouse, count: int) ->
 
 async def _offer(programs: Programs, login: Login, count: int) -> None:
     # Without List-Unsubscribe all recipients of a message share one signed head.
-    work = Work(
-        "fill", -(-count // A_MESSAGE), recipients=A_MESSAGE, to="later.test",
-        header="X-Posthouse-Category: transactional",
-    )  # fmt: skip
-    said = await load(programs, login, work, seconds=60 + count / _FILL_A_SECOND)
-    if said["accepted"] != work.messages:
-        raise BenchError(f"the queue could not be filled: {said['fault']}")
+    header = "X-Posthouse-Category: transactional"
+    for number, domain in enumerate(LATER_DOMAINS):
+        messages = len(range(number * A_MESSAGE, count, len(LATER_DOMAINS) * A_MESSAGE))
+        if messages:
+            work = Work("fill", messages, recipients=A_MESSAGE, to=domain, header=header)
+            said = await load(programs, login, work, seconds=60 + count / _FILL_A_SECOND)
+            if said["accepted"] != messages:
+                raise BenchError(f"the queue could not be filled: {said['fault']}")
 
 
 async def _all_put_off(server: Posthouse, count: int) -> int:
@@ -94,6 +96,7 @@ async def _all_put_off(server: Posthouse, count: int) -> int:
     end = time.monotonic() + 60 + count / _FILL_A_SECOND
     while time.monotonic() < end:
         if (seen := await server.waiting("deferred")) >= count:
-            return int(seen)
-        await asyncio.sleep(1.0)
+            return seen
+        sys.stderr.write(f"\r{seen} of {count} deferred")
+        await asyncio.sleep(_LOOK_SECONDS)
     raise BenchError(f"only {await server.waiting('deferred')} of {count} recipients were deferred in time")

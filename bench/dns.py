@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 from enroll.zone import DnsServer, Zone, Zones
 
-SINK_DOMAINS = ("sink.test", "later.test")
+# Recipients at these are put off; see sink.c.
+LATER_DOMAINS = tuple(f"later.d{n}.test" for n in range(10))
+SINK_DOMAINS = ("sink.test", *LATER_DOMAINS)
 
 
 @dataclass(frozen=True, slots=True)

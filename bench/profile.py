@@ -31,6 +31,7 @@ from bench.run import WARM_UP, WORKS
 from bench.tools import BenchError
 from bench.work import measure
 
+_WAITS = ("_lsprof", "select.epoll", "acquire", "_queue.SimpleQueue", "time.sleep", "run_until_complete", "uvloop")
 ROOT = Path(__file__).resolve().parent.parent
 Function = tuple[str, int, str]
 Stats = dict[Function, tuple[int, int, float, float]]
@@ -125,7 +126,7 @@ def print_all(rows: list[Row], messages: int, top: int) -> None:
         rooms[room(function)] += own
     waiting = rooms.pop("waiting", 0.0)
     total = sum(rooms.values())
-    sys.stdout.write(f"own time by room, ms a message ({waiting:.1f} s of waiting left out)\n")
+    sys.stdout.write(f"own time by room, ms a message ({waiting:.1f} s of waiting and profiling left out)\n")
     for name, own in sorted(rooms.items(), key=lambda item: -item[1]):
         if own / total > 0.005:
             sys.stdout.write(f"  {own / messages * 1e3:7.3f}  {own / total:6.1%}  {name}\n")
@@ -142,9 +143,8 @@ def room(function: Function) -> str:
     """The room, the library or the part of the standard library that a function belongs to."""
     file, _, name = function
     if file == "~":
-        for waits in ("select.epoll", "acquire", "_queue.SimpleQueue", "time.sleep", "run_until_complete", "uvloop"):
-            if waits in name and "release" not in name:
-                return "waiting"
+        if any(waits in name for waits in _WAITS) and "release" not in name:
+            return "waiting"
         return f"C: {name.strip('<>').removeprefix('built-in method ').split(' of ')[-1].removesuffix(' objects')}"
     path = Path(file)
     if path.is_relative_to(ROOT) and ".venv" not in path.parts:

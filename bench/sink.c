@@ -1,7 +1,7 @@
 /* sink: a mail exchanger that takes everything, counts it, and keeps a few messages to look at.
  *
  * One thread and epoll, so that it costs a small part of what any server under test does. It offers PIPELINING,
- * 8BITMIME and SMTPUTF8, no TLS. Recipients at a domain that begins with "later." get 451. What it has counted lies
+ * 8BITMIME and SMTPUTF8, no TLS. Recipients at a domain that begins with "later." get 451 each. What it has counted lies
  * in a file of four native 64-bit numbers that others map: messages, octets, monotonic nanoseconds of the last
  * message, connections. Every so many messages one is written to a folder (the newest 200), as it came but unstuffed.
  * Listens on 127.0.0.1 only and ends when its standard input is closed, so it never outlives who started it.
