@@ -101,7 +101,7 @@ def what_next(person: DetailRow) -> Next:
     if person.state == "sent":
         return Next("Nothing more to do: the other side has taken it. If it can't be found, look in the spam folder.")
     if person.state == "bounced":
-        return Next("It is not tried again. A report went to the sender's address. Mend the cause and send it anew.")
+        return Next("It is not tried again. A report went to the domain's mailbox. Mend the cause and send it anew.")
     if person.state == "suppressed":
         return Next("It is not sent: the recipient is on your suppression list. Remove it from your own list too.")
     return Next("It was cancelled and is not sent.")
