@@ -56,7 +56,7 @@ async def run(
     share = median(f.accept_rate / e.accept_rate for f, e in pairs)
     verdict = "holds" if share >= LEAST_SHARE else "FAILS"
     sys.stdout.write(
-        f"{count} deferred recipients, filled in {filled['seconds']} s with {filled['cpu_ms_a_recipient']} ms CPU each: "
+        f"{count} deferred recipients, filled in {filled['seconds']} s, {filled['cpu_ms_a_recipient']} ms CPU each: "
         f"{share:.0%} of the accept rate of an empty queue ({verdict}: at least {LEAST_SHARE:.0%})\n"
     )
     if json:
