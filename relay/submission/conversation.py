@@ -136,7 +136,9 @@ class Conversation(SMTP):
         garbage collector some hundred connections later."""
         if self._gone and self._handler_coroutine is None:
             self._client_connected_cb = None
-            del self._reader, self._writer
+            # A connection that was refused at once never had them.
+            for part in ("_reader", "_writer"):
+                self.__dict__.pop(part, None)
 
     async def _converse(self) -> None:
         if self.implicit_tls:

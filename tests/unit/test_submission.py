@@ -372,6 +372,19 @@ async def test_connections_of_one_address_are_bounded(folder: Path) -> None:
             assert (await talk.reply()).startswith("220 ")
 
 
+async def test_a_refused_connection_ends_without_trouble(folder: Path) -> None:
+    loop = asyncio.get_running_loop()
+    trouble: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: trouble.append(context))
+    async with door(folder, max_connections=1) as (server, _), await Talk.to(server.ports[0]) as first:
+        await first.reply()
+        async with await Talk.to(server.ports[0]) as second:
+            assert (await second.reply()).startswith("421 ")
+            assert await second.closed()
+        assert (await first.ask("NOOP")).startswith("250 ")
+    assert not trouble
+
+
 async def test_a_flood_of_small_talk_is_cut_whatever_it_is(folder: Path) -> None:
     async with door(folder) as (server, _), await member(server) as talk:
         await talk.send(b"NOOP\r\n" * 3000)
