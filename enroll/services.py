@@ -14,6 +14,7 @@ from enroll.domains import Domains, Forwarding, Operator
 from enroll.notices import Notices
 from enroll.passwords import Passwords
 from enroll.sessions import Gate, Sessions
+from enroll.webhooks import Webhooks
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.resolver import Resolver
@@ -45,6 +46,7 @@ class Services:
     passwords: Passwords
     accounts: Accounts
     credentials: Credentials
+    webhooks: Webhooks
     sessions: Sessions
     gate: Gate
     for_domains: DomainServices | None = None
@@ -64,10 +66,11 @@ class Services:
         passwords = passwords or Passwords(config)
         accounts = Accounts(storage, config, clock, vault, passwords, changed=directory.refresh)
         credentials = Credentials(storage, config, clock, vault, changed=directory.refresh)
+        webhooks = Webhooks(storage, config, clock, vault)
         sessions = Sessions(storage, config, clock, vault)
         gate = Gate(config, clock, directory, accounts, sessions)
         return cls(
-            config, clock, storage, vault, directory, passwords, accounts, credentials, sessions, gate
+            config, clock, storage, vault, directory, passwords, accounts, credentials, webhooks, sessions, gate
         )
 
     def with_domains(self, resolver: Resolver, intake: Intake) -> Services:

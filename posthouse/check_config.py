@@ -275,6 +275,8 @@ def _production(config: Config) -> Iterable[Mistake]:
         yield Mistake("tls.cert_file", "production needs a certificate")
     if config.delivery.allow_private_networks:
         yield Mistake("delivery.allow_private_networks", "must be false in production")
+    if config.webhooks.allow_private_networks:
+        yield Mistake("webhooks.allow_private_networks", "must be false in production")
     password = place(config).password
     if password is not None and _is_default(password):
         yield Mistake("database.url", "the password is a default one: set another")

@@ -1,4 +1,4 @@
-"""Clean-up, a duty of one process: bytes of finished messages, the log, allowances, refusals, answers kept for
+"""Clean-up, a duty of one process: bytes of finished messages, the logs, allowances, refusals, answers kept for
 idempotency. In small transactions, so that accepting never waits for it."""
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from relay.base.storage import (
     idempotency,
     mail,
     refusals,
+    webhooks,
 )  # fmt: skip
 
 log = structlog.get_logger()
@@ -55,6 +56,7 @@ class Retention:
             "bodies": lambda tx: mail.purge_bodies(tx, now - r.bodies_days * DAY, rows),
             "messages": lambda tx: mail.purge_log(tx, now - r.log_days * DAY, rows),
             "events": lambda tx: events.purge(tx, now - r.log_days * DAY, rows),
+            "webhooks": lambda tx: webhooks.purge(tx, now - r.log_days * DAY, rows),
             "refusals": lambda tx: refusals.purge(tx, now - r.refusals_days * DAY, rows),
             "idempotency": lambda tx: idempotency.purge(
                 tx, now - self._config.http.idempotency_hours * HOUR, rows

@@ -48,6 +48,10 @@ DONE: Mapping[str, str] = {
     "test": "The test message is queued.",
     "cancelled": "Cancelled: what had not left yet will not leave.",
     "retried": "The next try is due now.",
+    "webhook-test": "A test is on its way. Its outcome stands in the log in a moment.",
+    "webhook-replayed": "The events are on their way again.",
+    "webhook-enabled": "Events are posted again, from now on. Replay what was missed.",
+    "webhook-deleted": "The webhook is deleted. Nothing is posted there any more.",
 }
 """What a page says after a change, by the word in `?done=`: the words are ours whatever the address says."""
 

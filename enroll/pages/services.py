@@ -9,6 +9,7 @@ from enroll.credentials import Credentials
 from enroll.domains import Domains, Forwarding
 from enroll.services import Services
 from enroll.sessions import Gate, Sessions
+from enroll.webhooks import Webhooks
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.storage import Storage
@@ -27,6 +28,7 @@ class PageServices:
     directory: Directory
     accounts: Accounts
     credentials: Credentials
+    webhooks: Webhooks
     sessions: Sessions
     gate: Gate
     domains: Domains
@@ -40,6 +42,6 @@ class PageServices:
         assert services.for_domains is not None
         return cls(
             services.config, services.clock, services.storage, services.directory, services.accounts,
-            services.credentials, services.sessions, services.gate, services.for_domains.domains,
+            services.credentials, services.webhooks, services.sessions, services.gate, services.for_domains.domains,
             services.for_domains.forwarding, intake, queue,
         )

@@ -52,7 +52,7 @@ def configuration(ports: Ports, data: Path, *, quiet: bool) -> Config:
     """The demo's configuration: every role, everything on loopback, retries in seconds instead of hours."""
     return Config.model_validate(
         {
-            "roles": ["submission", "http", "delivery", "recheck", "dns", "sandbox"],
+            "roles": ["submission", "http", "delivery", "recheck", "webhooks", "dns", "sandbox"],
             "server": {
                 "hostname": HOSTNAME, "public_url": f"http://{HOST}:{ports.http}", "data_dir": data,
                 "shutdown_seconds": 5,
@@ -73,6 +73,9 @@ def configuration(ports: Ports, data: Path, *, quiet: bool) -> Config:
             "enrollment": {"signup": "open", "verify_cache_seconds": 2, "recheck_pending_seconds": 5},
             # What arrived may be looked at for a while in a demo.
             "retention": {"bodies_days": 1},
+            "webhooks": {
+                "allow_private_networks": True, "poll_seconds": 0.5, "retry_seconds": [2, 5, 10, 20, 30],
+            },
             "sandbox": {"enabled": True, "listen": f"{HOST}:{ports.sandbox}"},
             "log": {"level": "error" if quiet else "warning", "format": "json" if quiet else "console"},
         }

@@ -7,7 +7,7 @@ from relay.base.clock import iso
 from relay.base.storage import StorageError, archive, operate
 from relay.base.storage.migrate import revision
 
-_DUTIES = {"recheck": "recheck", "retention": "delivery"}
+_DUTIES = {"recheck": "recheck", "retention": "delivery", "webhooks": "webhooks"}
 
 
 async def database(patient: Patient) -> list[Finding]:

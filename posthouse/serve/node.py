@@ -27,6 +27,7 @@ from posthouse.serve.duties import post_reports
 from posthouse.serve.http import http_application
 from posthouse.serve.sandbox import Mailbox
 from posthouse.serve.tasks import Patience, Tasks
+from posthouse.serve.webhooks import post_webhooks
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.secrets import SecretsError
@@ -118,6 +119,9 @@ class Node:
             rooms = self.rooms
             recheck = Recheck(rooms.storage, self.config, self.clock, rooms.domains, owner=rooms.owner)
             self.tasks.keep("recheck", recheck.run)
+        if "webhooks" in roles:
+            rooms = self.rooms
+            self.tasks.keep("webhooks", lambda: post_webhooks(rooms))
         if "http" in roles:
             await self._start_http()
         if "submission" in roles:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from relay.base.clock import iso
+
 ACCEPTED = "accepted"
 REJECTED = "rejected"
 DEFERRED = "deferred"
@@ -43,3 +45,11 @@ class Event:
     recipient_id: int | None = None
     data: dict[str, Any] = field(default_factory=dict)
     id: int = 0
+
+
+def shown(event: Event, domain: str | None) -> dict[str, Any]:
+    """An event as members see it, in the feed and at a webhook; `domain` is the name behind its `domain_id`."""
+    return {
+        "id": event.id, "type": event.type, "at": iso(event.at), "messageId": event.recipient_id, "domain": domain,
+        "data": event.data,
+    }

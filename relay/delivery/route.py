@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from itertools import chain, groupby, zip_longest
 from typing import Protocol
 
+from relay.base.outward import is_public
 from relay.base.resolver import Answer, Later, Nothing, Result
 from relay.delivery.client.limits import Credentials
 from relay.delivery.security import Wanted
 from relay.outcome import Outcome, concluded
 
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*", re.I)
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class AsksDns(Protocol):
@@ -182,23 +182,6 @@ def _alternating(ips: list[str], settings: RouteSettings) -> list[str]:
     six = [ip for ip in ips if ":" in ip] if settings.ipv6 else []
     both = chain.from_iterable(zip_longest(four, six))
     return [ip for ip in both if ip is not None][: settings.max_addresses]
-
-
-def is_public(text: str) -> bool:
-    """True for an address of the global internet, also looked at through IPv6 wrappings of IPv4."""
-    try:
-        ip = ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    inner: ipaddress.IPv4Address | None = None
-    if isinstance(ip, ipaddress.IPv6Address):
-        # RFC 4291 §2.5.5.2, RFC 3056 §2, RFC 6052 §2.1: the IPv4 address inside is where packets end.
-        inner = ip.ipv4_mapped or ip.sixtofour
-        if inner is None and ip in _NAT64:
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    if inner is not None:
-        return is_public(str(inner))
-    return ip.is_global and not ip.is_multicast
 
 
 def _to_literal(domain: str, settings: RouteSettings) -> Route | Outcome:

@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from relay.base.clock import iso
-from relay.base.events import TYPES, Event
+from relay.base.events import TYPES, shown
 from relay.base.names import BadName, address, domain
 from relay.base.storage import events, reports
 from relay.base.storage.reports import AttemptRow, DetailRow, MessageRow, RecipientRow
@@ -110,7 +110,10 @@ class Status:
         more = len(found) > limit
         found = found[:limit]
         allowed = caller.login.domains
-        told = [_event(e, names) for e in found if allowed is None or names.get(e.domain_id or 0) in allowed]
+        told = [
+            shown(e, names.get(e.domain_id or 0))
+            for e in found if allowed is None or names.get(e.domain_id or 0) in allowed
+        ]
         return answer({"events": told, "cursor": str(found[-1].id if found else after), "more": more})
 
     async def _found(self, request: web.Request, caller: Caller) -> Found:
@@ -193,13 +196,6 @@ def _detail(message: MessageRow, people: list[DetailRow], tries: list[AttemptRow
             }
             for p in people
         ],
-    }
-
-
-def _event(e: Event, names: dict[int, str]) -> dict[str, Any]:
-    return {
-        "id": e.id, "type": e.type, "at": iso(e.at), "messageId": e.recipient_id,
-        "domain": names.get(e.domain_id) if e.domain_id is not None else None, "data": e.data,
     }
 
 

@@ -4,8 +4,9 @@ import random
 
 import pytest
 
+from relay.base.outward import is_public
 from relay.base.resolver import Answer, Later, Nothing, Result
-from relay.delivery.route import Host, Route, RouteSettings, Smarthost, is_public, route
+from relay.delivery.route import Host, Route, RouteSettings, Smarthost, route
 from relay.outcome import Outcome
 
 V4, V6 = "93.184.216.34", "2606:2800:220:1::1"

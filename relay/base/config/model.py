@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 Bytes = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
-Role = Literal["submission", "http", "delivery", "recheck", "dns", "sandbox"]
+Role = Literal["submission", "http", "delivery", "recheck", "webhooks", "dns", "sandbox"]
 
 
 def key(default: Any, says: str) -> Any:
@@ -256,6 +256,28 @@ class Retention(Section):
     purge_seconds: Seconds = key(20.0, "Wait between clean-ups.")
 
 
+class Webhooks(Section):
+    """Events posted to members' own addresses, signed by the Standard Webhooks rule."""
+
+    max_endpoints: Count = key(20, "Endpoints a member may have.")
+    poll_seconds: Seconds = key(1.0, "How often new events are looked for.")
+    batch: Count = key(1000, "Events taken up by one transaction.")
+    max_waiting: Count = key(1000, "Events waiting for one endpoint before further ones wait in the feed.")
+    parallel: Count = key(50, "Endpoints spoken with at once.")
+    parallel_an_endpoint: Count = key(4, "Requests to one endpoint at once; 1 keeps the order strictly while all is well.")
+    timeout_seconds: Seconds = key(15.0, "Longest time a request may take, answer included.")
+    max_answer_bytes: Bytes = key(65_536, "Bytes of an answer that are read.")
+    retry_seconds: list[float] = key(
+        [5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400],
+        "Waits after the 1st, 2nd, … refused try; the last one repeats.",
+    )
+    give_up_seconds: Seconds = key(259_200.0, "After so long (3 days) an event is given up, and an endpoint that refused all the time is disabled.")
+    alarm_seconds: Seconds = key(3600.0, "After so long of refusals only, an endpoint counts as failing and its owner is told.")
+    rotation_seconds: Seconds = key(86_400.0, "How long a rotated secret still signs beside the new one.")
+    max_replay: Count = key(10_000, "Most events that one replay sends again.")
+    allow_private_networks: bool = key(False, "True allows http:// and private addresses (tests, the demo).")
+
+
 class Sandbox(Section):
     """A catch-all mail exchanger for trying things out; it answers as the recipient address tells it."""
 
@@ -295,12 +317,13 @@ class Config(Section):
     warming: Warming = Warming()
     delivery: Delivery = Delivery()
     retention: Retention = Retention()
+    webhooks: Webhooks = Webhooks()
     sandbox: Sandbox = Sandbox()
     log: Log = Log()
     metrics: Metrics = Metrics()
     roles: list[Role] = key(
-        ["submission", "http", "delivery", "recheck"],
-        "What this process does: submission, http, delivery, recheck, dns, sandbox.",
+        ["submission", "http", "delivery", "recheck", "webhooks"],
+        "What this process does: submission, http, delivery, recheck, webhooks, dns, sandbox.",
     )
 
     @property

@@ -307,6 +307,48 @@ events = Table(
     sqlite_autoincrement=True,
 )
 
+webhooks = Table(
+    "webhooks", metadata, _id(),
+    Column("public_id", String(32), nullable=False, unique=True),
+    Column("member_id", Id, ForeignKey("members.id"), nullable=False, index=True),
+    Column("url", String(2000), nullable=False),
+    Column("types", JSON, nullable=False),  # of events; empty: all
+    Column("description", String(255), nullable=False, server_default=""),
+    Column("secret", LargeBinary, nullable=False),
+    Column("old_secret", LargeBinary),
+    Column("old_until", Double),
+    Column("state", String(12), nullable=False),  # live | failing | disabled | deleted
+    Column("reason", String(500), nullable=False, server_default=""),
+    Column("cursor", Id, nullable=False),  # the last event looked at
+    Column("failing_since", Double),
+    Column("created_at", Double, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+webhook_deliveries = Table(
+    "webhook_deliveries", metadata, _id(),
+    Column("webhook_id", Id, ForeignKey("webhooks.id"), nullable=False),
+    Column("event_id", Id),  # null: a test
+    Column("type", String(32), nullable=False),
+    Column("state", String(12), nullable=False),  # waiting | delivered | failed
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("next_at", Double, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("tried_at", Double),
+    Column("status", Integer),  # of the last answer; null: there was none
+    Column("seconds", Double, nullable=False, server_default="0"),
+    Column("says", String(500), nullable=False, server_default=""),
+    Index("ix_webhook_deliveries_webhook_id_id", "webhook_id", "id"),
+    Index("ix_webhook_deliveries_webhook_id_event_id", "webhook_id", "event_id"),
+    Index("ix_webhook_deliveries_created_at", "created_at"),
+    Index(
+        "ix_webhook_deliveries_due", "webhook_id", "next_at",
+        sqlite_where=text("state = 'waiting'"), postgresql_where=text("state = 'waiting'"),
+    ),
+    sqlite_autoincrement=True,
+)
+
 versions = Table(
     "versions", metadata,
     Column("name", String(32), primary_key=True),

@@ -1,0 +1,81 @@
+"""Going out to addresses that others name: which of them may be reached, and what a usable http(s) target is.
+
+Promises that nothing private counts as public, also not wrapped into IPv6. The check belongs where the connection
+is made, because a name can point elsewhere a moment later; that is left to the rooms that connect.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from relay.base import names
+
+MAX_URL = 2000
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+def is_public(text: str) -> bool:
+    """True for an address of the global internet, also looked at through IPv6 wrappings of IPv4."""
+    try:
+        ip = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    inner: ipaddress.IPv4Address | None = None
+    if isinstance(ip, ipaddress.IPv6Address):
+        # RFC 4291 §2.5.5.2, RFC 3056 §2, RFC 6052 §2.1: the IPv4 address inside is where packets end.
+        inner = ip.ipv4_mapped or ip.sixtofour
+        if inner is None and ip in _NAT64:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        # RFC 4291 §2.5.7: site-local addresses are deprecated, and still somebody's own network.
+        if ip.is_site_local:
+            return False
+    if inner is not None:
+        return is_public(str(inner))
+    return ip.is_global and not ip.is_multicast
+
+
+def is_address(text: str) -> bool:
+    """Whether this is an IP address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def target_fault(url: str, *, private: bool) -> str | None:
+    """What is wrong with a URL that events shall be posted to, for its owner; None when nothing is.
+
+    `private` (tests, the demo) also allows http and addresses that are not public. What a name points at is looked
+    at when connecting.
+    """
+    if len(url) > MAX_URL or not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
+        return f"a URL of at most {MAX_URL} printable ASCII characters is needed"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "the URL can't be read"
+    if parts.scheme not in (("http", "https") if private else ("https",)):
+        return "the URL must begin with https://"
+    # RFC 3986 §3.2.1: a password in a URL ends up in logs.
+    if parts.username is not None or parts.password is not None:
+        return "the URL must not hold a user name or password"
+    if parts.fragment:
+        return "the URL must not have a fragment"
+    if port == 0:
+        return "port 0 can't be reached"
+    return _host_fault(parts.hostname or "", private)
+
+
+def _host_fault(host: str, private: bool) -> str | None:
+    if private:
+        return None if host else "the URL names no host"
+    if is_address(host):
+        return None if is_public(host) else "the address is not a public one"
+    try:
+        names.domain(host)
+    except names.BadName as e:
+        return f"the host can't be used ({e.reason})"
+    return None if "." in host else "the host is not a public name"

@@ -1,0 +1,265 @@
+"""The clock that posts: one process at a time, each endpoint on its own, none able to hold up another.
+
+What is waiting, when it is due and how an endpoint fares stands in the tables, so a restart forgets nothing. A try
+whose outcome could not be written is made again: at least once. An endpoint's round ends at its first refusal, so
+one that is down gets a request a round, not a queue's worth.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from relay.base.clock import Clock
+from relay.base.config import Config
+from relay.base.secrets import SecretsError, Vault
+from relay.base.storage import Storage, StorageError, Tx, duties
+from relay.base.storage import webhooks as rows
+from relay.base.storage.webhooks import DISABLED, FAILING, LIVE, Due, EndpointRow
+from relay.webhooks.payload import body, delivery_name, headers
+from relay.webhooks.post import Posted, Poster
+
+log = structlog.get_logger("webhooks")
+DUTY = "webhooks"
+_LEASE_SECONDS = 60.0
+_ROUNDS = 20  # of taking up events, before those that are due get their turn
+_ROUND_ROWS = 100
+_JITTER = 0.1
+_GONE = 410
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What the owner of an endpoint is told."""
+
+    member_id: int
+    subject: str
+    text: str
+
+
+class NoticeLater(Exception):
+    """The letter can't be written just now; what it tells of waits with it."""
+
+
+Tell = Callable[[Letter], Awaitable[Callable[[Tx], Awaitable[None]]]]
+"""Prepares a letter with no transaction open; what comes back writes it within one. Raises NoticeLater."""
+
+
+class Dispatcher:
+    """`run` until cancelled; `tick` is one turn. `owner` names this process among those that share the database."""
+
+    def __init__(
+        self, storage: Storage, config: Config, clock: Clock, vault: Vault, poster: Poster, *, owner: str, tell: Tell,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._storage, self._config, self._clock, self._vault = storage, config, clock, vault
+        self._poster, self._owner, self._tell = poster, owner, tell
+        self._rng = rng or random.Random()
+        self._busy: dict[int, asyncio.Task[None]] = {}
+        self._renew_at = self._until = float("-inf")
+
+    async def run(self) -> None:
+        """Take turns until cancelled, then end what is under way and give the duty back."""
+        try:
+            while True:
+                try:
+                    await self.tick()
+                except StorageError as e:
+                    log.warning("webhooks.storage", cause=str(e))
+                await asyncio.sleep(self._config.webhooks.poll_seconds)
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """End what is under way; give the duty back."""
+        for task in self._busy.values():
+            task.cancel()
+        await self.finish()
+        try:
+            await self._storage.write(lambda tx: duties.leave(tx, DUTY, self._owner))
+        except StorageError as e:
+            log.warning("webhooks.storage", cause=str(e))
+
+    async def tick(self) -> int:
+        """Take up new events and begin posting what is due, if the duty is ours; returns how many endpoints are
+        being spoken with. Raises StorageError."""
+        if not await self._ours():
+            return 0
+        await self._take_up()
+        free = self._config.webhooks.parallel - len(self._busy)
+        if free > 0:
+            async with self._storage.read() as tx:
+                due = await rows.due_endpoints(tx, self._clock.now(), without=list(self._busy), limit=free)
+            for endpoint in due:
+                task = asyncio.create_task(self._serve(endpoint), name=f"webhook-{endpoint.id}")
+                self._busy[endpoint.id] = task
+                task.add_done_callback(partial(self._done, endpoint.id))
+        return len(self._busy)
+
+    async def finish(self) -> None:
+        """Wait until nothing is under way."""
+        while self._busy:
+            await asyncio.gather(*self._busy.values(), return_exceptions=True)
+            await asyncio.sleep(0)  # the callbacks that empty `_busy`
+
+    def _done(self, endpoint_id: int, _: asyncio.Task[None]) -> None:
+        self._busy.pop(endpoint_id, None)
+
+    async def _ours(self) -> bool:
+        mono, now = self._clock.monotonic(), self._clock.now()
+        if mono >= self._renew_at:
+            if not await self._storage.write(lambda tx: duties.take(tx, DUTY, self._owner, now, _LEASE_SECONDS)):
+                self._until = float("-inf")
+                return False
+            self._renew_at, self._until = mono + _LEASE_SECONDS / 3, mono + _LEASE_SECONDS
+        return True
+
+    async def _take_up(self) -> None:
+        w = self._config.webhooks
+        for _ in range(_ROUNDS):
+            async with self._storage.read() as tx:
+                behind = await rows.behind(tx, max_waiting=w.max_waiting, limit=w.batch)
+            if not behind:
+                return
+            now = self._clock.now()
+
+            async def do(tx: Tx, behind: list[int] = behind, now: float = now) -> int:
+                return await rows.fan_out(tx, behind, now=now, expires_at=now + w.give_up_seconds, limit=w.batch)
+
+            if await self._storage.write(do) == 0:
+                return
+
+    # -- one endpoint ----------------------------------------------------------------------------------------------
+
+    async def _serve(self, endpoint: EndpointRow) -> None:
+        """One round: what is due there, in order, until the first refusal."""
+        try:
+            async with self._storage.read() as tx:
+                due = await rows.due(tx, endpoint, self._clock.now(), _ROUND_ROWS)
+            try:
+                secrets = self._secrets(endpoint)
+            except SecretsError as e:
+                log.error("webhook.secret", webhook=endpoint.public_id, cause=str(e))
+                return
+            # One that refused last time is asked with a single request before it gets several at once.
+            width = 1 if endpoint.failing_since is not None else self._config.webhooks.parallel_an_endpoint
+            at = 0
+            while at < len(due) and self._clock.monotonic() < self._until:
+                chunk, at = due[at : at + width], at + width
+                taken = await asyncio.gather(*(self._deliver(endpoint, one, secrets) for one in chunk))
+                if not all(taken):
+                    return
+                width = self._config.webhooks.parallel_an_endpoint
+        except StorageError as e:
+            log.warning("webhook.waits", webhook=endpoint.public_id, cause=str(e))
+        except Exception:
+            log.exception("webhook.failed", webhook=endpoint.public_id)
+
+    def _secrets(self, endpoint: EndpointRow) -> list[str]:
+        """The secrets that sign now: the newest, and for a while the one before it."""
+        sealed = [endpoint.secret]
+        if endpoint.old_secret is not None and (endpoint.old_until or 0.0) > self._clock.now():
+            sealed.append(endpoint.old_secret)
+        return [self._vault.open(one, "webhook", endpoint.public_id).decode() for one in sealed]
+
+    async def _deliver(self, endpoint: EndpointRow, due: Due, secrets: list[str]) -> bool:
+        """Post one; True unless it was refused."""
+        now = self._clock.now()
+        text = body(due, now)
+        if text is None:
+            gone = Posted(None, "the log keeps this event no longer", 0.0)
+            await self._storage.write(lambda tx: self._settle(tx, due, gone, rows.FAILED, now))
+            return True
+        name = delivery_name(due)
+        posted = await self._poster.post(endpoint.url, headers(name, text, secrets, now), text)
+        log.info(
+            "webhook.posted", webhook=endpoint.public_id, delivery=name, status=posted.status,
+            seconds=round(posted.seconds, 3),
+        )
+        if posted.taken:
+            async def good(tx: Tx) -> None:
+                await self._settle(tx, due, posted, rows.DELIVERED, self._clock.now())
+                await rows.well(tx, endpoint.id)
+
+            await self._storage.write(good)
+            return True
+        await self._refused(endpoint, due, posted)
+        return False
+
+    async def _refused(self, endpoint: EndpointRow, due: Due, posted: Posted) -> None:
+        now = self._clock.now()
+        test = due.row.event_id is None
+        again = None if test else self._again(due, posted, now)
+
+        async def bad(tx: Tx) -> tuple[str, float] | None:
+            state = rows.FAILED if again is None else rows.WAITING
+            await self._settle(tx, due, posted, state, now if again is None else again)
+            # A test is its owner's trial; it raises no alarm.
+            return None if test else await rows.ill(tx, endpoint.id, now)
+
+        health = await self._storage.write(bad)
+        if health is not None:
+            await self._judge(endpoint, posted, health[0], now - health[1])
+
+    def _again(self, due: Due, posted: Posted, now: float) -> float | None:
+        """When to try again; None when time is over. The last try comes right before that."""
+        w = self._config.webhooks
+        if now >= due.row.expires_at:
+            return None
+        wait = w.retry_seconds[min(due.row.attempts, len(w.retry_seconds) - 1)] if w.retry_seconds else w.poll_seconds
+        wait *= 1 + self._rng.uniform(0, _JITTER)
+        return min(now + max(wait, posted.retry_after or 0), due.row.expires_at)
+
+    async def _settle(self, tx: Tx, due: Due, posted: Posted, state: str, next_at: float) -> None:
+        await rows.settle(
+            tx, due.row.id, state=state, next_at=next_at, tried_at=self._clock.now(), status=posted.status,
+            seconds=posted.seconds, says=posted.says,
+        )
+
+    async def _judge(self, endpoint: EndpointRow, posted: Posted, state: str, ill_seconds: float) -> None:
+        """Raise the alarm, or disable, when an endpoint has refused everything for too long."""
+        w = self._config.webhooks
+        said = f"it answered {posted.status}" if posted.status is not None else posted.says
+        if posted.status == _GONE:
+            await self._change(endpoint, DISABLED, "It answered 410 (gone).", (LIVE, FAILING))
+        elif ill_seconds >= w.give_up_seconds:
+            days = w.give_up_seconds / 86_400
+            reason = f"It took nothing for {days:g} days; at the last try: {said}."
+            await self._change(endpoint, DISABLED, reason, (LIVE, FAILING))
+        elif ill_seconds >= w.alarm_seconds and state == LIVE:
+            await self._change(endpoint, FAILING, f"It takes nothing; at the last try: {said}.", (LIVE,))
+
+    async def _change(self, endpoint: EndpointRow, state: str, reason: str, was: tuple[str, ...]) -> None:
+        try:
+            join = await self._tell(self._letter(endpoint, state, reason))
+        except NoticeLater:
+            # Change and letter belong together; the next refusal asks again.
+            log.warning("webhook.notice_delayed", webhook=endpoint.public_id)
+            return
+
+        async def do(tx: Tx) -> None:
+            if await rows.set_state(tx, endpoint.id, state, reason, was=was):
+                await join(tx)
+
+        await self._storage.write(do)
+        log.warning("webhook." + state, webhook=endpoint.public_id)
+
+    def _letter(self, endpoint: EndpointRow, state: str, reason: str) -> Letter:
+        page = f"{self._config.server.public_url}/account/webhooks"
+        if state == DISABLED:
+            return Letter(
+                endpoint.member_id, "A webhook of yours is disabled",
+                f"Events are no longer posted to\n\n  {endpoint.url}\n\n{reason}\n\nWhen it is well again, enable it "
+                f"and replay what it has missed:\n{page}\n",
+            )
+        days = self._config.webhooks.give_up_seconds / 86_400
+        return Letter(
+            endpoint.member_id, "A webhook of yours refuses events",
+            f"Events can't be posted to\n\n  {endpoint.url}\n\n{reason}\n\nEach is tried again for {days:g} days; an "
+            f"endpoint that takes nothing for so long is disabled. Every try stands here:\n{page}\n",
+        )
