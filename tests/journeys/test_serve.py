@@ -134,7 +134,7 @@ async def test_a_task_that_dies_is_started_again_and_at_last_given_up() -> None:
 
 
 async def test_a_room_whose_own_task_ends_fails_the_node(node: Node) -> None:
-    task = node.rooms.directory._task
+    task = node.rooms.directory.task
     assert task is not None
     task.cancel()
     assert await asyncio.wait_for(asyncio.shield(node.failed), 5) == "directory"

@@ -230,7 +230,7 @@ async def test_a_hang_up_in_mid_commit_undoes_nothing(world: World) -> None:
     blocked = asyncio.create_task(world.storage.write(blocker))
     await started.wait()
     task = asyncio.create_task(world.submit(alice))
-    while not world.storage.backlog:  # noqa: ASYNC110: one turn of the loop, not a wait
+    while not world.storage.backlog:  # noqa: ASYNC110
         await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
