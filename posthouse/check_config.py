@@ -66,6 +66,8 @@ def listeners(config: Config) -> list[tuple[str, str, bool]]:
     if "submission" in roles:
         wanted += [("submission.listen", a, False) for a in config.submission.listen]
         wanted += [("submission.listen_tls", a, False) for a in config.submission.listen_tls]
+    if "inbound" in roles:
+        wanted += [("inbound.listen", a, False) for a in config.inbound.listen]
     if "http" in roles:
         wanted += [("http.listen", a, False) for a in config.http.listen]
     if "dns" in roles:

@@ -117,6 +117,8 @@ class _View:
             )
             self.domains[r.member_id, r.name] = entry
             self.by_member.setdefault(r.member_id, []).append(entry)
+        self.names = {name for _, name in self.domains}
+        self.return_paths = {d.return_path for d in self.domains.values() if d.return_path}
         suspended: list[_Key] = []
         others: list[_Key] = []
         for k in self.keys.values():
@@ -292,6 +294,14 @@ class Directory:
     def domain_of_member(self, member_id: int, name: str) -> DomainEntry | None:
         """The verified domain `name` of a member, whatever key."""
         return self._view.domains.get((member_id, name))
+
+    def is_sending_domain(self, name: str) -> bool:
+        """True for a verified domain (A-label) of any member."""
+        return name in self._view.names
+
+    def is_return_path(self, name: str) -> bool:
+        """True for a verified return-path domain of any member."""
+        return name in self._view.return_paths
 
     def system_member(self) -> MemberEntry | None:
         """The member in whose name the relay's own mail goes."""

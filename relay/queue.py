@@ -15,11 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from relay.base import names
 from relay.base.clock import Clock, utc_day
 from relay.base.config import Config
 from relay.base.events import BOUNCED, CANCELLED, DEFERRED, SENT, Event
-from relay.base.storage import Storage, Tx, events, mail, stats
+from relay.base.storage import Storage, Tx, events, mail, stats, suppressions
 from relay.base.storage.mail import Due, Settlement
+from relay.base.storage.suppressions import Suppression
+from relay.diagnosis import classify
 from relay.outcome import Outcome
 
 OPEN_STATES = ("queued", "deferred")
@@ -268,9 +271,27 @@ class Queue:
             happened.append(
                 Event(type_, due.member_id, s.at, due.domain_id, due.message_id, due.id, _facts(i))
             )
+        await suppressions.add(tx, [entry for i in kept if (entry := self._no_more(i)) is not None])
         await stats.count(tx, counted)
         await events.append(tx, happened)
         return [i.settlement.state or "" if i.due.id in mine else "" for i in items]
+
+    def _no_more(self, item: _Item) -> Suppression | None:
+        """The entry on the member's list for an address that its own host says does not exist."""
+        due, outcome, s = item.due, item.outcome, item.settlement
+        # What DNS says is not enough: a resolver gone wrong would empty a member's list.
+        if not (self._config.suppression.hard_bounces and due.return_path and s.state == "bounced"):
+            return None
+        if outcome.kind != "never" or outcome.stage not in ("rcpt", "dot"):
+            return None
+        why = classify(outcome.enhanced or "", outcome.text)
+        if not why.address_fault:
+            return None
+        try:
+            canonical = names.canonical(names.address(due.address))
+        except names.BadName:
+            return None
+        return Suppression(0, due.member_id, canonical, due.address, "hard_bounce", why.reason, s.at)
 
     async def _give_back(self, tx: Tx, items: list[Settlement]) -> list[None]:
         mine = await mail.owned(tx, [s.recipient_id for s in items], self._owner)
@@ -304,4 +325,7 @@ def _facts(item: _Item) -> dict[str, Any]:
         data["tls"] = outcome.tls
     if s.state == "deferred":
         data["nextAt"] = s.next_at
+    elif s.state == "bounced":
+        why = classify(outcome.enhanced or "", outcome.text)
+        data |= {"class": why.class_, "reason": why.reason, "ownFault": why.own_fault}
     return data

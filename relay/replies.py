@@ -102,6 +102,19 @@ INVALID_RECIPIENT = Reply(
     "The recipient address is malformed.",
     "Correct the address.", "RCPT",
 )
+NO_SUCH_ADDRESS = Reply(
+    "no_such_address", 550, "5.1.1", 0, "",
+    "No such address here",
+    "Port 25 takes reports on the relay's own return paths and mail for its postmaster; the address is neither, or is "
+    "no longer open.",
+    "Nothing to mend: the relay takes no other mail.", "RCPT (port 25)",
+)
+ADDRESS_NOT_AVAILABLE = Reply(
+    "address_not_available", 550, "5.1.1", 0, "",
+    "address not available",
+    "The domain sends through this relay, but does not have replies forwarded.",
+    "Write to another address of the sender.", "RCPT (port 25)",
+)
 INVALID_SENDER = Reply(
     "invalid_sender", 501, "5.1.7", 422, "INVALID_REQUEST",
     "Bad sender address syntax: {saw}",

@@ -22,13 +22,14 @@ class Ports:
     submission_tls: int = 2465
     http: int = 8080
     sandbox: int = 2526
+    inbound: int = 2525
 
     @classmethod
     def from_base(cls, base: int | None) -> Ports:
-        """The usual ones (None), five in a row from `base`, or (0) free ones. Raises OSError."""
+        """The usual ones (None), six in a row from `base`, or (0) free ones. Raises OSError."""
         if base is None:
             return cls()
-        return cls(*_free(5)) if base == 0 else cls(*range(base, base + 5))
+        return cls(*_free(6)) if base == 0 else cls(*range(base, base + 6))
 
 
 def _free(count: int) -> list[int]:
@@ -52,7 +53,7 @@ def configuration(ports: Ports, data: Path, *, quiet: bool) -> Config:
     """The demo's configuration: every role, everything on loopback, retries in seconds instead of hours."""
     return Config.model_validate(
         {
-            "roles": ["submission", "http", "delivery", "recheck", "webhooks", "dns", "sandbox"],
+            "roles": ["submission", "inbound", "http", "delivery", "recheck", "webhooks", "dns", "sandbox"],
             "server": {
                 "hostname": HOSTNAME, "public_url": f"http://{HOST}:{ports.http}", "data_dir": data,
                 "shutdown_seconds": 5,
@@ -60,6 +61,7 @@ def configuration(ports: Ports, data: Path, *, quiet: bool) -> Config:
             "submission": {
                 "listen": [f"{HOST}:{ports.submission}"], "listen_tls": [f"{HOST}:{ports.submission_tls}"],
             },
+            "inbound": {"listen": [f"{HOST}:{ports.inbound}"]},
             "http": {"listen": [f"{HOST}:{ports.http}"]},
             "dns": {
                 "listen": [f"{HOST}:{ports.dns}"], "resolvers": [f"{HOST}:{ports.dns}"],

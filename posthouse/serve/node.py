@@ -38,6 +38,7 @@ from relay.delivery.courier import Courier
 from relay.delivery.pacing import Pacer
 from relay.delivery.reports import Reports
 from relay.delivery.worker import Worker
+from relay.inbound import InboundServer
 from relay.retention import Retention
 from relay.sandbox import Sandbox, SandboxSettings
 from relay.submission.server import SubmissionServer
@@ -61,6 +62,7 @@ class Node:
         self.tasks = Tasks(clock, patience)
         self.registry = CollectorRegistry()
         self.submission: SubmissionServer | None = None
+        self.inbound: InboundServer | None = None
         self.http: Listener | None = None
         self.worker: Worker | None = None
         self.mailbox: Mailbox | None = None
@@ -126,10 +128,13 @@ class Node:
             await self._start_http()
         if "submission" in roles:
             await self._start_submission()
+        if "inbound" in roles:
+            await self._start_inbound()
         log.info(
             "node.started", roles=sorted(roles), owner=self.rooms.owner, http=self.http.ports if self.http else [],
             submission=self.submission.ports if self.submission else [],
             submission_tls=self.submission.tls_ports if self.submission else [],
+            inbound=self.inbound.ports if self.inbound else [],
         )
 
     def _watch_rooms(self) -> None:
@@ -203,6 +208,16 @@ class Node:
         await _listening(", ".join(listen), server.start())
         self.submission = server
 
+    async def _start_inbound(self) -> None:
+        rooms = self.rooms
+        server = InboundServer(
+            config=self.config, storage=rooms.storage, vault=rooms.vault, directory=rooms.directory,
+            policy=rooms.policy, intake=rooms.intake, refusals=rooms.refusals, clock=self.clock,
+            certificate=Certificate.of(self.config, self.clock),
+        )
+        await _listening(", ".join(self.config.inbound.listen), server.start())
+        self.inbound = server
+
     # -- the end -----------------------------------------------------------------------------------------------
 
     async def stop(self, seconds: float | None = None) -> None:
@@ -223,6 +238,8 @@ class Node:
         ends: list[Any] = []
         if self.submission is not None:
             ends.append(self.submission.stop(seconds * 0.8))
+        if self.inbound is not None:
+            ends.append(self.inbound.stop(seconds * 0.8))
         if self.http is not None:
             ends.append(self.http.stop())
         if self.worker is not None:
@@ -236,7 +253,7 @@ class Node:
             rooms, self._rooms = self._rooms, None
             await _all([asyncio.wait_for(rooms.close(), left() + 5.0)])
         await _all([server.close() for server in self.dns])
-        self.submission = self.http = self.worker = self.sandbox = None
+        self.submission = self.inbound = self.http = self.worker = self.sandbox = None
         self.dns = []
 
 

@@ -1,1 +1,1 @@
-"""Bounces: return paths made and read (`address`), reports to senders written (`report`)."""
+"""Bounces: return paths made and read (`address`), reports written (`report`), read (`parse`), applied (`record`)."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 Bytes = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
-Role = Literal["submission", "http", "delivery", "recheck", "webhooks", "dns", "sandbox"]
+Role = Literal["submission", "inbound", "http", "delivery", "recheck", "webhooks", "dns", "sandbox"]
 
 
 def key(default: Any, says: str) -> Any:
@@ -245,6 +245,24 @@ class Delivery(Section):
     max_queued_a_member: Count = key(100_000, "The same, for one member.")
 
 
+class Inbound(Section):
+    """Port 25: what comes back. The bounds on commands, messages and connections are those of [submission]."""
+
+    listen: list[str] = key(["0.0.0.0:25"], "Addresses with STARTTLS (role inbound).")
+    max_recipients: Count = key(20, "Most recipients a message.")
+    max_message_bytes: Bytes = key(26_214_400, "Largest message (25 MiB); of a report only the first MiB is read.")
+    max_connections: Count = key(500, "Open connections in all, a process.")
+    max_connections_an_address: Count = key(20, "Open connections from one address.")
+    role_mail_an_hour: Count = key(100, "Messages to postmaster@, abuse@ and fbl@ passed on to the operator an hour, a process.")
+    role_mail_max_bytes: Bytes = key(1_048_576, "Of a larger message only the beginning is passed on (1 MiB).")
+
+
+class Suppression(Section):
+    """Whom a member no longer mails."""
+
+    hard_bounces: bool = key(True, "True puts an address that does not exist (5.1.x) on the member's list.")
+
+
 class Retention(Section):
     """How long things are kept after the last recipient is settled."""
 
@@ -316,14 +334,16 @@ class Config(Section):
     signing: Signing = Signing()
     warming: Warming = Warming()
     delivery: Delivery = Delivery()
+    inbound: Inbound = Inbound()
+    suppression: Suppression = Suppression()
     retention: Retention = Retention()
     webhooks: Webhooks = Webhooks()
     sandbox: Sandbox = Sandbox()
     log: Log = Log()
     metrics: Metrics = Metrics()
     roles: list[Role] = key(
-        ["submission", "http", "delivery", "recheck", "webhooks"],
-        "What this process does: submission, http, delivery, recheck, webhooks, dns, sandbox.",
+        ["submission", "inbound", "http", "delivery", "recheck", "webhooks"],
+        "What this process does: submission, inbound, http, delivery, recheck, webhooks, dns, sandbox.",
     )
 
     @property

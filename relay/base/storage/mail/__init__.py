@@ -4,6 +4,7 @@ from relay.base.storage.mail.accept import add, queued
 from relay.base.storage.mail.claim import bytes_of, claim
 from relay.base.storage.mail.purge import purge_bodies, purge_log
 from relay.base.storage.mail.reports import report_done, report_facts, reports_due
+from relay.base.storage.mail.returned import bounce_late, only_recipient, returned, returned_for_update
 from relay.base.storage.mail.settle import (
     catch_up,
     change,
@@ -15,10 +16,11 @@ from relay.base.storage.mail.settle import (
     renew,
     settle,
 )  # fmt: skip
-from relay.base.storage.mail.values import Due, NewMessage, NewRecipient, ReportFacts, Settlement
+from relay.base.storage.mail.values import Due, NewMessage, NewRecipient, ReportFacts, Returned, Settlement
 
 __all__ = [
-    "Due", "NewMessage", "NewRecipient", "ReportFacts", "Settlement", "add", "bytes_of", "catch_up", "change", "claim",
-    "finish", "give_back", "next_due", "owned", "owners", "purge_bodies", "purge_log", "queued", "renew", "report_done",
-    "report_facts", "reports_due", "settle",
+    "Due", "NewMessage", "NewRecipient", "ReportFacts", "Returned", "Settlement", "add", "bounce_late", "bytes_of",
+    "catch_up", "change", "claim", "finish", "give_back", "next_due", "only_recipient", "owned", "owners",
+    "purge_bodies", "purge_log", "queued", "renew", "report_done", "report_facts", "reports_due", "returned",
+    "returned_for_update", "settle",
 ]

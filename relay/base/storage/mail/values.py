@@ -99,3 +99,17 @@ class ReportFacts:
     received_at: float
     smtputf8: bool
     content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """A recipient about whom something came back. `return_path` is the domain of its return path."""
+
+    id: int
+    message_id: int
+    member_id: int
+    domain_id: int | None
+    address: str
+    state: str
+    queue_id: str
+    return_path: str

@@ -1,0 +1,29 @@
+"""Reading what comes back: octets → a `Report`. Pure; whatever the octets, an answer and never an exception.
+
+Asked in this order, the first that fits decides:
+
+1. `feedback`: a complaint (RFC 5965), or a receipt that somebody has read it (RFC 8098), which says nothing here.
+2. `status`: a delivery status notification (RFC 3464), also one that is broken.
+3. `automatic`: an answer nobody wrote: a vacation note, a ticket number, a challenge.
+4. `prose`: a bounce for people only, in the forms that mail systems write (qmail, Exim, sendmail, Exchange, Yahoo …).
+
+What a report means for a recipient is decided by `relay.bounces.record`; which addresses it names decides nothing.
+"""
+
+from __future__ import annotations
+
+from relay.bounces.parse import automatic, feedback, prose, status
+from relay.bounces.parse.entity import read
+from relay.bounces.parse.values import Fate, Report
+
+__all__ = ["Fate", "Report", "parse"]
+
+
+def parse(octets: bytes) -> Report:
+    """What this message says. `octets` of any quality; only the first MiB is read."""
+    entity = read(octets)
+    for reader in (feedback.read, status.read, automatic.read, prose.read):
+        found = reader(entity)
+        if found is not None:
+            return found
+    return Report("other")

@@ -1,0 +1,53 @@
+"""What a report says, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["bounce", "complaint", "auto_reply", "other"]
+Action = Literal["failed", "delayed", "delivered", ""]
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What a report says of one recipient (RFC 3464 §2.3). Addresses are the report's own claim, nothing more.
+
+    `status` is "" where none could be read; `diagnostic` is one printable line.
+    """
+
+    action: Action
+    status: str = ""
+    diagnostic: str = ""
+    final: str = ""
+    original: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One message that came back. `other` is mail that is no report.
+
+    `shape` names the form it was recognised by. For complaints: `paths` are the envelope senders the enclosed
+    message names, `queue_ids` the ids in its X-Posthouse-Message and Feedback-ID fields: claims, to be checked.
+    """
+
+    kind: Kind
+    shape: str = ""
+    fates: tuple[Fate, ...] = ()
+    feedback: str = ""
+    paths: tuple[str, ...] = ()
+    queue_ids: tuple[str, ...] = ()
+    agent: str = field(default="")
+
+    def fate_of(self, address: str) -> Fate | None:
+        """The fate that concerns the recipient `address`: the one that names it, else the least grave of all.
+
+        A host may report under another name (an alias, a forward); with several recipients in one report and none
+        of them ours, only what holds for each of them holds for ours.
+        """
+        if not self.fates:
+            return None
+        wanted = address.lower()
+        named = [f for f in self.fates if wanted in (f.final.lower(), f.original.lower())]
+        rank = {"failed": 2, "delayed": 1, "": 1, "delivered": 0}
+        return min(named or self.fates, key=lambda f: (rank[f.action], f.status[:1]))

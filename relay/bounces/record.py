@@ -1,0 +1,210 @@
+"""What a report changes: the one recipient its return path names, whatever addresses stand in it.
+
+- A final bounce makes the recipient `bounced`, also after `sent` (a late bounce), and counts for its domain's day. A
+  fault of the address puts it on the member's suppression list.
+- A complaint puts the address on the list as `complaint`.
+- A delay is an event; an automatic answer and mail that is no report are nothing.
+
+Promises that a report repeated, also at the same moment by another process, changes nothing the second time. Reading
+reports is `relay.bounces.parse`, taking them in is `relay.inbound`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import structlog
+
+from relay.base import names
+from relay.base.clock import Clock, utc_day
+from relay.base.config import Config
+from relay.base.events import BOUNCED, COMPLAINED, DEFERRED, Event
+from relay.base.secrets import Vault
+from relay.base.storage import Storage, Tx, events, mail, stats, suppressions
+from relay.base.storage.mail import Returned
+from relay.base.storage.suppressions import Suppression
+from relay.bounces import address
+from relay.bounces.parse import Fate, Report
+from relay.diagnosis import Classified, classify
+from relay.replies import printable
+
+log = structlog.get_logger()
+Result = Literal["bounced", "deferred", "complained", "nothing"]
+_CODE = re.compile(r"(?:^|[\s;:])([45]\d\d)(?=[ -])")
+_EVENTS_MAX = 500
+_DELAYS_MAX = 20  # events about one recipient; whoever holds a return path could send reports for ever
+
+
+@dataclass(slots=True)
+class _Item:
+    recipient_id: int
+    report: Report
+
+
+class Records:
+    """Applies reports. Makes no DSN and sends nothing: mail that comes back never makes mail."""
+
+    def __init__(self, storage: Storage, vault: Vault, config: Config, clock: Clock) -> None:
+        self._storage, self._vault, self._config, self._clock = storage, vault, config, clock
+
+    async def whose(self, path: names.Address) -> int | None:
+        """The recipient id of a return path of ours that may still be written to, else None for every case alike.
+
+        Forged, cut, of another domain than its message's, long forgotten or already settled by a report: all one.
+        Raises StorageError.
+        """
+        recipient_id = address.read(self._vault, path.local)
+        if recipient_id is None:
+            return None
+        async with self._storage.read() as tx:
+            found = await mail.returned(tx, recipient_id)
+        return recipient_id if found is not None and found.return_path == path.domain else None
+
+    async def apply(self, recipient_id: int, report: Report) -> Result:
+        """What `report`, which came on this recipient's return path, changed. Raises StorageError."""
+        if report.kind not in ("bounce", "complaint"):
+            log.debug("report.nothing", kind=report.kind, shape=report.shape)
+            return "nothing"
+        done = await self._storage.together(self._apply, _Item(recipient_id, report))
+        log.info("report.applied", result=done, shape=report.shape, recipient_id=recipient_id)
+        return done
+
+    async def complaint(self, report: Report) -> Result:
+        """A complaint that came elsewhere (fbl@, abuse@): only with a return path or queue id of ours inside."""
+        for path in report.paths:
+            try:
+                claimed = names.address(path)
+            except names.BadName:
+                continue
+            recipient_id = address.read(self._vault, claimed.local)
+            if recipient_id is None:
+                continue
+            async with self._storage.read() as tx:
+                found = await mail.returned(tx, recipient_id, settled=True)
+            if found is not None and found.return_path == claimed.domain:
+                return await self.apply(recipient_id, report)
+        for queue_id in report.queue_ids:
+            async with self._storage.read() as tx:
+                found = await mail.only_recipient(tx, queue_id)
+            if found is not None:
+                return await self.apply(found.id, report)
+        return "nothing"
+
+    async def _apply(self, tx: Tx, items: list[_Item]) -> list[Result]:
+        found = await mail.returned_for_update(tx, [i.recipient_id for i in items])
+        now = self._clock.now()
+        results: list[Result] = []
+        happened: list[Event] = []
+        for item in items:
+            who = found.get(item.recipient_id)
+            if who is None:
+                results.append("nothing")
+                continue
+            if item.report.kind == "complaint":
+                results.append(await self._complained(tx, who, item.report, now, happened))
+            else:
+                results.append(await self._came_back(tx, who, item.report, now, happened))
+            if results[-1] == "bounced":
+                # The same recipient twice in one batch: the second finds it settled.
+                found[who.id] = replace(who, state="bounced")
+        await events.append(tx, happened)
+        return results
+
+    async def _complained(
+        self, tx: Tx, who: Returned, report: Report, now: float, happened: list[Event]
+    ) -> Result:
+        # RFC 5965 §7.3: these types are complaints; later ones ("not-spam", "auth-failure") are none.
+        if report.feedback not in ("abuse", "fraud", "virus", "other"):
+            return "nothing"
+        if await _told(tx, who, COMPLAINED, happened):
+            return "nothing"
+        await self._suppress(tx, who, "complaint", f"{report.feedback} report", now)
+        await self._count(tx, who, "complaints", now)
+        data = {"recipient": who.address, "queueId": who.queue_id, "feedback": report.feedback}
+        happened.append(_event(COMPLAINED, who, now, data))
+        return "complained"
+
+    async def _came_back(
+        self, tx: Tx, who: Returned, report: Report, now: float, happened: list[Event]
+    ) -> Result:
+        fate = report.fate_of(who.address)
+        if fate is None or fate.action == "delivered" or who.state not in ("queued", "deferred", "sent"):
+            return "nothing"
+        final, why = judge(fate)
+        data = facts(who, fate, why)
+        if not final:
+            if await _told(tx, who, DEFERRED, happened, status=fate.status):
+                return "nothing"
+            happened.append(_event(DEFERRED, who, now, data))
+            return "deferred"
+        code = _CODE.search(fate.diagnostic)
+        await mail.bounce_late(tx, who, at=now, code=int(code[1]) if code else None, says=str(data["reply"]))
+        await self._count(tx, who, "bounced", now)
+        happened.append(_event(BOUNCED, who, now, data))
+        if why.address_fault and self._config.suppression.hard_bounces:
+            await self._suppress(tx, who, "hard_bounce", why.reason, now)
+        return "bounced"
+
+    async def _suppress(self, tx: Tx, who: Returned, reason: str, detail: str, now: float) -> None:
+        entry = suppression(who.member_id, who.address, reason, detail, now)
+        if entry is not None:
+            await suppressions.add(tx, [entry])
+
+    async def _count(self, tx: Tx, who: Returned, counter: str, now: float) -> None:
+        if who.domain_id is not None:
+            await stats.count(tx, {(who.domain_id, utc_day(now), who.member_id): {counter: 1}})
+
+
+def judge(fate: Fate) -> tuple[bool, Classified]:
+    """(final, class) of what a report says of one recipient.
+
+    Final is only what says so: Action failed, or class 5 without a readable Action. A failed Action with a status of
+    class 4 is final too (the other side gave up), but no fault of the address.
+    """
+    why = classify(fate.status, fate.diagnostic)
+    if fate.action == "failed":
+        # No number anywhere: the sentence "failed permanently" is the only class there is.
+        silent = not fate.status and not re.search(r"\b[45]\d\d\b|\b[45]\.\d{1,3}\.\d{1,3}\b", fate.diagnostic)
+        if silent:
+            why = classify(fate.status, fate.diagnostic, permanent=True)
+        return True, why
+    if fate.action == "delayed":
+        return False, classify(fate.status, fate.diagnostic, permanent=False)
+    return why.permanent, why
+
+
+def facts(who: Returned, fate: Fate, why: Classified) -> dict[str, Any]:
+    """The data of the event, and what people read."""
+    said = printable(" ".join(fate.diagnostic.split()))[:500]
+    return {
+        "recipient": who.address, "queueId": who.queue_id, "late": True, "status": fate.status,
+        "reply": said or printable(fate.status) or why.reason, "class": why.class_, "reason": why.reason,
+        "ownFault": why.own_fault,
+    }
+
+
+def suppression(member_id: int, address_text: str, reason: str, detail: str, now: float) -> Suppression | None:
+    """An entry for a member's list; None for an address that has no canonical form."""
+    try:
+        canonical = names.canonical(names.address(address_text))
+    except names.BadName:
+        return None
+    return Suppression(0, member_id, canonical, address_text, reason, detail, now)
+
+
+def _event(kind: str, who: Returned, now: float, data: dict[str, Any]) -> Event:
+    return Event(kind, who.member_id, now, who.domain_id, who.message_id, who.id, data)
+
+
+async def _told(tx: Tx, who: Returned, kind: str, happened: list[Event], status: str | None = None) -> bool:
+    """Whether a report has said this of this recipient before."""
+    earlier = [
+        e for e in (*await events.of_message(tx, who.message_id, _EVENTS_MAX), *happened)
+        if e.type == kind and e.recipient_id == who.id
+    ]
+    if status is None:
+        return bool(earlier)
+    late = [e.data.get("status") for e in earlier if e.data.get("late")]
+    return status in late or len(late) >= _DELAYS_MAX

@@ -1,0 +1,127 @@
+"""A message that came in on 25 → what it changes. This door's gate, where submission has the intake."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+
+import structlog
+
+from relay import replies
+from relay.base import names
+from relay.base.clock import Clock
+from relay.base.config import Config
+from relay.base.secrets import random_id
+from relay.base.storage import StorageError, StorageFull
+from relay.base.throttle import Throttle
+from relay.bounces.parse import Report, parse
+from relay.bounces.parse.entity import read_fields
+from relay.bounces.record import Records
+from relay.inbound.operator import letter
+from relay.intake import Accepted, Intake, Recipient, Submission
+from relay.replies import Verdict, printable
+
+log = structlog.get_logger()
+_HEADER_MAX = 65_536
+_INLINE_BYTES = 16_384
+_HOUR = 3600.0
+_BY = re.compile(r"\bby\s+([\w.-]{1,253})", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One message: its envelope sender ("" for none), the recipients of our return paths, the role addresses."""
+
+    sender: str
+    returned: tuple[int, ...]
+    roles: tuple[str, ...]
+    raw: bytes
+    client: str = ""
+
+
+class Arrivals:
+    """Takes messages in."""
+
+    def __init__(self, records: Records, intake: Intake, config: Config, clock: Clock) -> None:
+        self._records, self._intake, self._config, self._clock = records, intake, config, clock
+        self._passed_on = Throttle(config.inbound.role_mail_an_hour, _HOUR)
+        hosts = (config.server.hostname, config.mx_host, config.bounce_host)
+        self._hosts = frozenset(h.lower() for h in hosts)
+
+    async def accept(self, arrival: Arrival) -> Accepted | Verdict:
+        """Take it: `Accepted` means that everything it changes is on disk. Raises nothing but CancelledError."""
+        try:
+            return await self._take(arrival)
+        except StorageFull as e:
+            log.error("storage.full", cause=str(e))
+            return Verdict(replies.DISK_FULL)
+        except StorageError as e:
+            log.error("storage.unavailable", cause=str(e))
+            return Verdict(replies.UNAVAILABLE)
+        except Exception:
+            reference = random_id(6)
+            log.exception("inbound.failed", reference=reference)
+        return Verdict(replies.INTERNAL, reference=reference)
+
+    async def _take(self, arrival: Arrival) -> Accepted | Verdict:
+        raw = arrival.raw
+        fields = read_fields(raw[: _end(raw)])
+        received = fields.get("received", [])
+        # RFC 5321 §6.3: counting Received fields is the loop detection that always works.
+        if len(received) > self._config.submission.max_received:
+            return Verdict(replies.LOOP, saw=f"more than {self._config.submission.max_received} Received fields")
+        been_here = any((m := _BY.search(r)) is not None and m[1].lower() in self._hosts for r in received)
+        automatic = fields.get("auto-submitted", ["no"])[0].lower() != "no"
+        if been_here and automatic:
+            return Verdict(replies.LOOP, saw="this relay's own mail has come back to it")
+        report = parse(raw) if len(raw) < _INLINE_BYTES else await asyncio.to_thread(parse, raw)
+        for recipient_id in arrival.returned:
+            await self._records.apply(recipient_id, report)
+        if arrival.roles and (refused := await self._role_mail(arrival, report, fields, automatic)) is not None:
+            return refused
+        return Accepted(random_id(10), 0, ())
+
+    async def _role_mail(
+        self, arrival: Arrival, report: Report, fields: dict[str, list[str]], automatic: bool
+    ) -> Verdict | None:
+        if report.kind == "complaint" and await self._records.complaint(report) != "nothing":
+            return None
+        subject = printable(fields.get("subject", [""])[0])[:200]
+        facts = {
+            "to": list(arrival.roles), "sender": arrival.sender, "client": arrival.client, "subject": subject,
+            "kind": report.kind,
+        }
+        operator = self._operator()
+        now = self._clock.monotonic()
+        # Automatic answers to what we pass on would be passed on for ever; they and a flood only go to the log.
+        if operator is None or automatic or report.kind == "auto_reply" or self._passed_on.wait("", now) > 0:
+            log.info("inbound.role_mail", **facts, passed_on=False)
+            return None
+        self._passed_on.count("", now)
+        raw = letter(
+            arrival.raw[: self._config.inbound.role_mail_max_bytes], sender=self._config.notice_from, to=operator,
+            roles=arrival.roles, said_from=arrival.sender, subject=subject, now=self._clock.now(),
+            whole=len(arrival.raw) <= self._config.inbound.role_mail_max_bytes,
+        )
+        # RFC 5321 §4.5.5: a null sender, so that it can't come back as a report.
+        found = await self._intake.accept(
+            Submission(None, None, "own", None, [Recipient(operator)], raw, category="transactional")
+        )
+        log.info("inbound.role_mail", **facts, passed_on=not isinstance(found, Verdict))
+        if isinstance(found, Verdict):
+            return found if found.reply.temporary else Verdict(replies.UNAVAILABLE)
+        return None
+
+    def _operator(self) -> names.Address | None:
+        """Where role mail goes; None when nowhere, or when it would come back here."""
+        try:
+            operator = names.address(self._config.server.operator_email)
+        except names.BadName:
+            return None
+        return None if operator.domain in self._hosts else operator
+
+
+def _end(raw: bytes) -> int:
+    end = raw.find(b"\r\n\r\n", 0, _HEADER_MAX)
+    return end if end >= 0 else _HEADER_MAX
