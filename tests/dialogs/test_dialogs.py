@@ -193,7 +193,7 @@ class Run:
     async def expect(self, talk: Talk, pattern: str, where: str) -> None:
         said = (await talk.reply()).replace("\n", " / ")
         assert fnmatch.fnmatchcase(said, pattern), f"{where}\n  but the server said: {said!r}"
-        assert self.stage.alice.key.rpartition("_")[2] not in said, "a secret was echoed"
+        assert self.stage.alice.key.split("_", 2)[2] not in said, "a secret was echoed"
 
     async def world_step(self, word: str, rest: str, where: str) -> None:
         world, alice = self.stage.world, self.stage.alice
@@ -215,7 +215,7 @@ class Run:
         key = self.stage.alice.key
         words = {
             "{key}": key, "{plain}": plain("alice", key), "{PLAIN}": plain("ALICE", key),
-            "{did}": plain(self.stage.alice.did.upper(), key), "{wrong}": plain("alice", key[:-1] + "_"),
+            "{did}": plain(self.stage.alice.did.upper(), key), "{wrong}": plain("alice", key[:-1] + ("B" if key[-1] == "A" else "A")),
             "{b64key}": b64(key), "{bob_as_alice}": plain("alice", key, "bob"),
         }
         for word, value in words.items():
