@@ -61,6 +61,7 @@ class Dispatcher:
         self._poster, self._owner, self._tell = poster, owner, tell
         self._rng = rng or random.Random()
         self._busy: dict[int, asyncio.Task[None]] = {}
+        self._doubtful: set[int] = set()
         self._renew_at = self._until = float("-inf")
 
     async def run(self) -> None:
@@ -95,7 +96,14 @@ class Dispatcher:
         if free > 0:
             async with self._storage.read() as tx:
                 due = await rows.due_endpoints(tx, self._clock.now(), without=list(self._busy), limit=free)
+            # Those that refused last time may all be silent: they never hold more than half of the places.
+            room = self._config.webhooks.parallel // 2 - len(self._doubtful)
             for endpoint in due:
+                if endpoint.failing_since is not None:
+                    if room <= 0:
+                        break
+                    room -= 1
+                    self._doubtful.add(endpoint.id)
                 task = asyncio.create_task(self._serve(endpoint), name=f"webhook-{endpoint.id}")
                 self._busy[endpoint.id] = task
                 task.add_done_callback(partial(self._done, endpoint.id))
@@ -109,6 +117,7 @@ class Dispatcher:
 
     def _done(self, endpoint_id: int, _: asyncio.Task[None]) -> None:
         self._busy.pop(endpoint_id, None)
+        self._doubtful.discard(endpoint_id)
 
     async def _ours(self) -> bool:
         mono, now = self._clock.monotonic(), self._clock.now()
@@ -151,9 +160,12 @@ class Dispatcher:
             at = 0
             while at < len(due) and self._clock.monotonic() < self._until:
                 chunk, at = due[at : at + width], at + width
-                taken = await asyncio.gather(*(self._deliver(endpoint, one, secrets) for one in chunk))
-                if not all(taken):
-                    return
+                tries = (self._deliver(endpoint, one, secrets) for one in chunk)
+                for taken in await asyncio.gather(*tries, return_exceptions=True):
+                    if isinstance(taken, BaseException):
+                        raise taken
+                    if not taken:
+                        return
                 width = self._config.webhooks.parallel_an_endpoint
         except StorageError as e:
             log.warning("webhook.waits", webhook=endpoint.public_id, cause=str(e))

@@ -62,8 +62,9 @@ class Poster:
         """`tls` replaces the system's trust."""
         self._config, self._monotonic = config, monotonic
         connector = TCPConnector(
-            resolver=_Names(resolver), use_dns_cache=False, socket_factory=self._socket, limit=config.parallel,
-            ssl=tls or True,
+            resolver=_Names(resolver), use_dns_cache=False, socket_factory=self._socket, ssl=tls or True,
+            # Waiting for a free connection would count as the other side being slow.
+            limit=config.parallel * config.parallel_an_endpoint,
         )
         self._session = ClientSession(
             connector=connector, cookie_jar=DummyCookieJar(), auto_decompress=False, trust_env=False,

@@ -205,6 +205,34 @@ async def test_a_slow_endpoint_does_not_hold_up_another(sqlite_config: Config) -
         await post.dispatcher.finish()
 
 
+async def test_silent_endpoints_leave_places_for_others(post: Post) -> None:
+    release = asyncio.Event()
+
+    async def silent(request: web.Request) -> web.Response:
+        await release.wait()
+        return web.Response(status=500)
+
+    config = with_webhooks(post.world.config, parallel=4)
+    post.world.config = config
+    post.dispatcher = post.another(post.dispatcher._poster, "one")
+    post.receiver.answers = [500]
+    for _ in range(6):
+        await post.webhooks.add(post.alice.id, post.receiver.url)
+    await post.happen(SENT)
+    await post.turn(2)
+    assert len(post.receiver.came) == 6
+    # Every one of them refused; from now on they say nothing at all.
+    post.receiver.answers = [silent]
+    async with receiver() as well:
+        await post.webhooks.add(post.alice.id, well.url)
+        post.clock.move(6)
+        await post.happen(BOUNCED)
+        assert await post.dispatcher.tick() == 3
+        await well.arrived.wait()
+        release.set()
+        await post.dispatcher.finish()
+
+
 async def test_refusals_without_end_raise_the_alarm_and_then_disable(post: Post) -> None:
     post.receiver.answers = [500]
     _, made = await post.webhooks.add(post.alice.id, post.receiver.url)

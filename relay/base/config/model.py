@@ -281,7 +281,7 @@ class Webhooks(Section):
     poll_seconds: Seconds = key(1.0, "How often new events are looked for.")
     batch: Count = key(1000, "Events taken up by one transaction.")
     max_waiting: Count = key(1000, "Events waiting for one endpoint before further ones wait in the feed.")
-    parallel: Count = key(50, "Endpoints spoken with at once.")
+    parallel: Annotated[int, Field(ge=2)] = key(50, "Endpoints spoken with at once; those that refused last time get half of the places.")
     parallel_an_endpoint: Count = key(4, "Requests to one endpoint at once; 1 keeps the order strictly while all is well.")
     timeout_seconds: Seconds = key(15.0, "Longest time a request may take, answer included.")
     max_answer_bytes: Bytes = key(65_536, "Bytes of an answer that are read.")

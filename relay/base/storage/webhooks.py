@@ -266,14 +266,20 @@ async def fan_out(tx: Tx, endpoint_ids: Sequence[int], *, now: float, expires_at
 
 
 async def due_endpoints(tx: Tx, now: float, *, without: Sequence[int], limit: int) -> list[EndpointRow]:
-    """Endpoints with something to post now, those in `without` left out."""
+    """Endpoints with something to post now, those in `without` left out: first those that took what they got last,
+    each group with the one whose turn is longest due in front."""
     ready = exists().where(_D.webhook_id == _W.id, _D.state == WAITING, _D.next_at <= now)
     # A test goes to a disabled endpoint too: that is how its owner finds out whether it is well again.
     tested = exists().where(_D.webhook_id == _W.id, _D.state == WAITING, _D.next_at <= now, _D.event_id.is_(None))
+    oldest = (
+        select(func.min(_D.next_at)).where(_D.webhook_id == _W.id, _D.state == WAITING)
+        .correlate(webhooks).scalar_subquery()
+    )
     query = (
         _rows().join(members, and_(members.c.id == _W.member_id, members.c.status != "deleted"))
         .where(or_(and_(_W.state.in_((LIVE, FAILING)), ready), and_(_W.state == DISABLED, tested)))
-        .where(_W.id.not_in(list(without))).order_by(_W.id).limit(limit)
+        .where(_W.id.not_in(list(without)))
+        .order_by(_W.failing_since.is_not(None), oldest, _W.id).limit(limit)
     )
     return [_endpoint(row) for row in await tx.execute(query)]
 
