@@ -215,7 +215,8 @@ class Run:
         key = self.stage.alice.key
         words = {
             "{key}": key, "{plain}": plain("alice", key), "{PLAIN}": plain("ALICE", key),
-            "{did}": plain(self.stage.alice.did.upper(), key), "{wrong}": plain("alice", key[:-1] + ("B" if key[-1] == "A" else "A")),
+            "{did}": plain(self.stage.alice.did.upper(), key),
+            "{wrong}": plain("alice", key[:-1] + ("B" if key[-1] == "A" else "A")),
             "{b64key}": b64(key), "{bob_as_alice}": plain("alice", key, "bob"),
         }
         for word, value in words.items():
