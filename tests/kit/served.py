@@ -18,7 +18,7 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,11 +167,14 @@ class Town:
         return clean | {f"POSTHOUSE_{k}": v for k, v in settings.items()}
 
     @asynccontextmanager
-    async def serve(self, *, before: Sequence[str] = (), **environ: str) -> AsyncIterator[Served]:
-        """One process, ready. `before`: a program that runs it (strace). It is killed at the end if it still runs."""
+    async def serve(
+        self, *, before: Sequence[str] = (), preload: Mapping[str, str] | None = None, **environ: str
+    ) -> AsyncIterator[Served]:
+        """One process, ready. `before`: a program that runs it (strace); `preload`: more of its environment. It is
+        killed at the end if it still runs."""
         process = await asyncio.create_subprocess_exec(
             *before, sys.executable, "-c", "from posthouse.cli import main; main()", "serve",
-            env=self.environment(**environ), stderr=asyncio.subprocess.PIPE,
+            env=self.environment(**environ) | dict(preload or {}), stderr=asyncio.subprocess.PIPE,
         )
         served = Served(process)
         try:
