@@ -12,7 +12,7 @@ reports is `relay.bounces.parse`, taking them in is `relay.inbound`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import structlog
@@ -41,6 +41,29 @@ _DELAYS_MAX = 20  # events about one recipient; whoever holds a return path coul
 class _Item:
     recipient_id: int
     report: Report
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What the reports of one transaction write together."""
+
+    at: float
+    happened: list[Event] = field(default_factory=list)
+    entries: list[Suppression] = field(default_factory=list)
+    counted: dict[tuple[int, str, int], dict[str, int]] = field(default_factory=dict)
+
+    def tell(self, kind: str, who: Returned, data: dict[str, Any]) -> None:
+        self.happened.append(Event(kind, who.member_id, self.at, who.domain_id, who.message_id, who.id, data))
+
+    def suppress(self, who: Returned, reason: str, detail: str) -> None:
+        entry = suppression(who.member_id, who.address, reason, detail, self.at)
+        if entry is not None:
+            self.entries.append(entry)
+
+    def count(self, who: Returned, counter: str) -> None:
+        if who.domain_id is not None:
+            fields = self.counted.setdefault((who.domain_id, utc_day(self.at), who.member_id), {})
+            fields[counter] = fields.get(counter, 0) + 1
 
 
 class Records:
@@ -94,67 +117,55 @@ class Records:
 
     async def _apply(self, tx: Tx, items: list[_Item]) -> list[Result]:
         found = await mail.returned_for_update(tx, [i.recipient_id for i in items])
-        now = self._clock.now()
+        batch = _Batch(self._clock.now())
         results: list[Result] = []
-        happened: list[Event] = []
         for item in items:
             who = found.get(item.recipient_id)
             if who is None:
                 results.append("nothing")
                 continue
             if item.report.kind == "complaint":
-                results.append(await self._complained(tx, who, item.report, now, happened))
+                results.append(await self._complained(tx, who, item.report, batch))
             else:
-                results.append(await self._came_back(tx, who, item.report, now, happened))
+                results.append(await self._came_back(tx, who, item.report, batch))
             if results[-1] == "bounced":
                 # The same recipient twice in one batch: the second finds it settled.
                 found[who.id] = replace(who, state="bounced")
-        await events.append(tx, happened)
+        await suppressions.add(tx, batch.entries)
+        await stats.count(tx, batch.counted)
+        await events.append(tx, batch.happened)
         return results
 
-    async def _complained(
-        self, tx: Tx, who: Returned, report: Report, now: float, happened: list[Event]
-    ) -> Result:
+    async def _complained(self, tx: Tx, who: Returned, report: Report, batch: _Batch) -> Result:
         # RFC 5965 §7.3: these types are complaints; later ones ("not-spam", "auth-failure") are none.
         if report.feedback not in ("abuse", "fraud", "virus", "other"):
             return "nothing"
-        if await _told(tx, who, COMPLAINED, happened):
+        if await _told(tx, who, COMPLAINED, batch.happened):
             return "nothing"
-        await self._suppress(tx, who, "complaint", f"{report.feedback} report", now)
-        await self._count(tx, who, "complaints", now)
+        batch.suppress(who, "complaint", f"{report.feedback} report")
+        batch.count(who, "complaints")
         data = {"recipient": who.address, "queueId": who.queue_id, "feedback": report.feedback}
-        happened.append(_event(COMPLAINED, who, now, data))
+        batch.tell(COMPLAINED, who, data)
         return "complained"
 
-    async def _came_back(
-        self, tx: Tx, who: Returned, report: Report, now: float, happened: list[Event]
-    ) -> Result:
+    async def _came_back(self, tx: Tx, who: Returned, report: Report, batch: _Batch) -> Result:
         fate = report.fate_of(who.address)
         if fate is None or fate.action == "delivered" or who.state not in ("queued", "deferred", "sent"):
             return "nothing"
         final, why = judge(fate)
         data = facts(who, fate, why)
         if not final:
-            if await _told(tx, who, DEFERRED, happened, status=fate.status):
+            if await _told(tx, who, DEFERRED, batch.happened, status=fate.status):
                 return "nothing"
-            happened.append(_event(DEFERRED, who, now, data))
+            batch.tell(DEFERRED, who, data)
             return "deferred"
         code = _CODE.search(fate.diagnostic)
-        await mail.bounce_late(tx, who, at=now, code=int(code[1]) if code else None, says=str(data["reply"]))
-        await self._count(tx, who, "bounced", now)
-        happened.append(_event(BOUNCED, who, now, data))
+        await mail.bounce_late(tx, who, at=batch.at, code=int(code[1]) if code else None, says=str(data["reply"]))
+        batch.count(who, "bounced")
+        batch.tell(BOUNCED, who, data)
         if why.address_fault and self._config.suppression.hard_bounces:
-            await self._suppress(tx, who, "hard_bounce", why.reason, now)
+            batch.suppress(who, "hard_bounce", why.reason)
         return "bounced"
-
-    async def _suppress(self, tx: Tx, who: Returned, reason: str, detail: str, now: float) -> None:
-        entry = suppression(who.member_id, who.address, reason, detail, now)
-        if entry is not None:
-            await suppressions.add(tx, [entry])
-
-    async def _count(self, tx: Tx, who: Returned, counter: str, now: float) -> None:
-        if who.domain_id is not None:
-            await stats.count(tx, {(who.domain_id, utc_day(now), who.member_id): {counter: 1}})
 
 
 def judge(fate: Fate) -> tuple[bool, Classified]:
@@ -192,10 +203,6 @@ def suppression(member_id: int, address_text: str, reason: str, detail: str, now
     except names.BadName:
         return None
     return Suppression(0, member_id, canonical, address_text, reason, detail, now)
-
-
-def _event(kind: str, who: Returned, now: float, data: dict[str, Any]) -> Event:
-    return Event(kind, who.member_id, now, who.domain_id, who.message_id, who.id, data)
 
 
 async def _told(tx: Tx, who: Returned, kind: str, happened: list[Event], status: str | None = None) -> bool:
