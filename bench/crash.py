@@ -46,7 +46,8 @@ class Tally:
 
 
 async def one(
-    shim: Path, number: int, moment: str, messages: int, tally: Tally, postgres: PostgresServer | None
+    shim: Path, number: int, moment: str, messages: int, tally: Tally, postgres: PostgresServer | None,
+    making: asyncio.Lock,
 ) -> bool:
     """One run; True if the relay was killed."""
     folder = Path(tempfile.mkdtemp(prefix="ph-crash-"))
@@ -54,7 +55,9 @@ async def one(
     try:
         async with asyncio.timeout(RUN_SECONDS):
             url = await asyncio.to_thread(postgres.url) if postgres else "sqlite:///posthouse.db"
-            async with Town.made(folder, url) as town:
+            async with contextlib.AsyncExitStack() as stack:
+                async with making:  # migrations of one process take turns
+                    town = await stack.enter_async_context(Town.made(folder, url))
                 killed, acked = await _until_killed(town, shim, number, moment, messages)
                 tally.runs += 1
                 tally.killed += killed
@@ -139,13 +142,14 @@ async def sweep(wanted: Any) -> Tally:
             await asyncio.to_thread(postgres.url)
         numbers = iter(range(wanted.first, wanted.to + 1, wanted.every))
         alive = asyncio.Event()
+        making = asyncio.Lock()
 
         async def work() -> None:
             for number in numbers:
                 if alive.is_set():
                     return
                 for moment in moments:
-                    if not await one(shim, number, moment, wanted.messages, tally, postgres):
+                    if not await one(shim, number, moment, wanted.messages, tally, postgres, making):
                         alive.set()
                         return
                 sys.stderr.write(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import random
 import sqlite3
 from collections import Counter
@@ -110,6 +111,38 @@ async def test_while_nothing_can_be_written_nothing_is_accepted_and_then_it_goes
         kept = [f"u{i}" for i, verdict in enumerate(said) if isinstance(verdict, Accepted)]
         await until(lambda: all(arrived(way.sink)[name] for name in kept))
         assert arrived(way.sink) == Counter([*kept, "after"])
+
+
+async def test_a_process_that_hangs_in_its_turn_is_not_waited_for_for_ever(sqlite_config: Config) -> None:
+    async with line(sqlite_config, database={"busy_timeout_seconds": 0.3}) as way:
+        alice = await ready(way)
+        lock = way.world.config.server.data_dir / "posthouse.db.lock"
+        with open(lock, "rb") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            loop = asyncio.get_running_loop()
+            since = loop.time()
+            said = await asyncio.gather(*(way.world.submit(alice, f"no{i}@sink.test") for i in range(40)))
+            assert {verdict.reply for verdict in said} == {replies.UNAVAILABLE}
+            # All of them together, not one after the other.
+            assert loop.time() - since < 5
+        way.start()
+        for i in range(3):
+            assert isinstance(await way.world.submit(alice, f"yes{i}@sink.test"), Accepted)
+        await until(lambda: arrived(way.sink) == {"yes0": 1, "yes1": 1, "yes2": 1})
+        # The lock that was waited for in vain is not kept: others get theirs.
+        with open(lock, "rb") as other:
+            async with asyncio.timeout(5):
+                await asyncio.to_thread(fcntl.flock, other, fcntl.LOCK_EX)
+
+
+async def test_nobody_waits_for_a_writer_that_has_died(sqlite_config: Config) -> None:
+    world = await World.make(sqlite_config)
+    waiting = asyncio.create_task(world.storage.write(lambda tx: mail.give_back(tx, "x")))
+    world.storage.task.cancel()
+    for late in (waiting, world.storage.write(lambda tx: mail.give_back(tx, "x"))):
+        with pytest.raises(StorageError):
+            await asyncio.wait_for(late, 5)
+    await world.close()
 
 
 @pytest.mark.parametrize("what", TROUBLES)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import sqlite3
 from collections import deque
@@ -28,6 +27,7 @@ from sqlalchemy.sql.schema import Table
 from relay.base.config import Config
 from relay.base.storage import inline
 from relay.base.storage.errors import StorageError, classify
+from relay.base.storage.turns import Turns
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -56,8 +56,9 @@ class Storage:
         self._jobs: deque[_Job] = deque()
         self._wake = asyncio.Event()
         self._closing = False
-        self._lock_fd = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o600) if lock_file else None
+        self._turns = Turns(lock_file, patience) if lock_file else None
         self.task = asyncio.create_task(self._work(), name="storage-writer")
+        self.task.add_done_callback(self._ended)
 
     @classmethod
     async def open(cls, config: Config) -> Storage:
@@ -124,9 +125,17 @@ class Storage:
                 batch = [self._jobs.popleft() for _ in range(min(len(self._jobs), self._group_max))]
                 await self._run(batch)
 
+    def _ended(self, _: asyncio.Task[None]) -> None:
+        """Nobody waits for a writer that is no more."""
+        self._closing = True
+        jobs, self._jobs = list(self._jobs), deque()
+        _fail(jobs, StorageError("storage was closed"))
+
     async def _run(self, batch: list[_Job]) -> None:
+        began = False
         try:
             async with self._turn(), self._transaction() as tx:
+                began = True
                 results = await _apply(tx, batch)
         except BaseException as e:
             if isinstance(e, asyncio.CancelledError):
@@ -134,7 +143,8 @@ class Storage:
                 raise
             if (isinstance(e, DBAPIError) and e.connection_invalidated) or isinstance(e, sqlite3.Error | OSError):
                 await self._writer.dispose()
-            if len(batch) == 1:
+            # No transaction at all is nobody's fault, and one by one they would wait for it for ever.
+            if len(batch) == 1 or not began:
                 _fail(batch, _cause(e))
                 return
             for job in batch:
@@ -163,18 +173,11 @@ class Storage:
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
         """This process's turn among the processes that share one SQLite file."""
-        fd = self._lock_fd
-        if fd is None:
+        if self._turns is None:
             yield
             return
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            await asyncio.get_running_loop().run_in_executor(None, fcntl.flock, fd, fcntl.LOCK_EX)
-        try:
+        async with self._turns.mine():
             yield
-        finally:
-            fcntl.flock(fd, fcntl.LOCK_UN)
 
     # -- reading -----------------------------------------------------------------------------------------------
 
@@ -199,9 +202,9 @@ class Storage:
         await asyncio.gather(self.task, return_exceptions=True)
         await self._writer.dispose()
         await self._reader.dispose()
-        if self._lock_fd is not None:
-            os.close(self._lock_fd)
-            self._lock_fd = None
+        if self._turns is not None:
+            self._turns.close()
+            self._turns = None
 
 
 async def _apply(tx: Tx, batch: list[_Job]) -> list[tuple[_Job, Any]]:
