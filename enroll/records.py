@@ -146,9 +146,18 @@ def hosted(record: Record, uuid: str, zone: str) -> Record | None:
     return Record(record.purpose, record.name, record.short, "CNAME", target, record.required, record.why)
 
 
-def zone_file(records: Iterable[Record], *, ttl: int = 3600) -> str:
-    """The records as lines of a zone file (RFC 1035 §5.1), names absolute, TXT cut at 255 octets and quoted."""
-    return "".join(f"{record.name}. {ttl} IN {record.type} {line_value(record)}\n" for record in records)
+def zone_file(records: Iterable[Record], *, ttl: int = 3600, spf_there: str | None = None) -> str:
+    """The records as lines of a zone file (RFC 1035 §5.1), names absolute, TXT cut at 255 octets and quoted.
+
+    spf_there: what to do about an SPF record that stands at the domain already ("": nothing), None where none does.
+    """
+    return "".join(
+        f"{record.name}. {ttl} IN {record.type} {line_value(record)}\n"
+        if record.purpose != "spf" or spf_there is None
+        # RFC 7208 §3.2: a second SPF record beside the first would make both count for nothing.
+        else f"; {record.name} has an SPF record already. {' '.join(spf_there.split())}".rstrip() + "\n"
+        for record in records
+    )
 
 
 def line_value(record: Record) -> str:

@@ -150,8 +150,10 @@ class Domains:
         return records_of(domain, self._hosts)
 
     def zone(self, domain: Domain) -> str:
-        """The records as lines of a zone file (RFC 1035 §5)."""
-        return zone_file(self.records(domain))
+        """The records as lines of a zone file (RFC 1035 §5); an SPF record found at the last look is not doubled."""
+        spf = next((f for f in domain.findings if f.get("purpose") == "spf"), {})
+        stands = any(str(value).strip('"').lower().startswith("v=spf1") for value in spf.get("found") or ())
+        return zone_file(self.records(domain), spf_there=str(spf.get("fix") or "") if stands else None)
 
     async def dns_host(self, domain: Domain) -> tuple[str, builtins.list[str]]:
         """(label of the DNS provider or `unknown`, name servers); never an error."""

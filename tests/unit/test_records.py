@@ -83,6 +83,15 @@ def test_the_zone_file_reads_back_to_the_same_records() -> None:
         assert found == record.value
 
 
+def test_the_zone_file_does_not_put_a_second_spf_record_beside_the_first() -> None:
+    fix = 'member.example. IN TXT "v=spf1 mx include:spf.relay.test -all"'
+    text = zone_file(required(PLAIN, HOSTS), spf_there=fix)
+    held = dns.zonefile.read_rrsets(text, rdclass=None)
+    assert not [r for r in held if r.name.to_text() == "member.example."], "importing it adds no SPF record"
+    assert f"; member.example has an SPF record already. {fix}\n" in text, "and it says what to change"
+    assert "; member.example has an SPF record already.\n" in zone_file(required(PLAIN, HOSTS), spf_there="")
+
+
 def test_the_dig_command_asks_for_the_record() -> None:
     assert dig_command(required(PLAIN, HOSTS)[1]) == "dig +short 2605r._domainkey.member.example TXT"
 
