@@ -26,6 +26,7 @@ log = structlog.get_logger()
 _CLAIM_AT_MOST = 200
 _SECOND = 1.0
 _CLAIM_PAUSE = 0.05  # between two looks into the tables, however often somebody wakes us
+_FULL_PAUSE = 0.5
 _DEAD_SECONDS = 30.0
 _LAST_WRITES_SECONDS = 2.0  # for what was delivered and is not yet written down, when stopping
 _SET_BACK = 5.0  # a wall clock that falls behind by so much was set
@@ -121,6 +122,9 @@ class Worker:
         self._take_in(ready)
         if found == room:
             self._claim_at = now  # there is more
+        elif full:
+            # More may wait for destinations that held all they may: soon while they take it, rarely while they don't.
+            self._claim_at = now + (_CLAIM_PAUSE if found else _FULL_PAUSE)
 
     def _take_in(self, ready: list[Ready]) -> None:
         now = self._clock.monotonic()

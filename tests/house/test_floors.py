@@ -20,7 +20,7 @@ STORAGE = ROOT / "relay" / "base" / "storage"
 MIGRATIONS = STORAGE / "migrations"
 BANNED_NAMES = {"utils", "common", "helpers", "manager", "misc"}
 # What may write a table: one module (or one folder) each.
-WRITES = re.compile(r"\b(?:insert|update|delete|upsert)\(\s*(?:tx,\s*)?(\w+)\)")
+WRITES = re.compile(r"\b(?:insert|update|delete|upsert|Upsert)\(\s*(?:tx,\s*)?(\w+)[,)]")
 
 
 def rooms_of_storage() -> list[Path]:

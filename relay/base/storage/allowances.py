@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import delete, select
 
-from relay.base.storage.engine import Tx, locks_rows, upsert
+from relay.base.storage.engine import Tx, Upsert, locks_rows
 from relay.base.storage.tables import allowances, domains
 
 
@@ -30,15 +30,19 @@ async def entries(tx: Tx, domain_ids: Sequence[int], since: float) -> dict[int, 
     return found
 
 
+_SPEND = Upsert(
+    allowances,
+    lambda insert: insert.on_conflict_do_update(
+        index_elements=["domain_id", "at"], set_={"n": allowances.c.n + insert.excluded.n}
+    ),
+)
+
+
 async def spend(tx: Tx, spent: Mapping[tuple[int, float], int]) -> None:
     """Add entries: (domain id, at) → recipients."""
     if not spent:
         return
-    statement = upsert(tx, allowances)
-    statement = statement.on_conflict_do_update(
-        index_elements=["domain_id", "at"], set_={"n": allowances.c.n + statement.excluded.n}
-    )
-    await tx.execute(statement, [{"domain_id": d, "at": at, "n": n} for (d, at), n in spent.items()])
+    await tx.execute(_SPEND.of(tx), [{"domain_id": d, "at": at, "n": n} for (d, at), n in spent.items()])
 
 
 async def purge(tx: Tx, before: float) -> int:

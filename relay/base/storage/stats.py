@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from relay.base.storage.engine import Tx, upsert
+from relay.base.storage.engine import Tx, Upsert
 from relay.base.storage.tables import daily_stats
 
 FIELDS = ("accepted", "delivered", "deferred", "bounced", "complaints")
@@ -27,6 +27,14 @@ class Day:
     complaints: int
 
 
+_COUNT = Upsert(
+    daily_stats,
+    lambda insert: insert.on_conflict_do_update(
+        index_elements=["domain_id", "day"], set_={f: daily_stats.c[f] + insert.excluded[f] for f in FIELDS}
+    ),
+)
+
+
 async def count(tx: Tx, counted: Mapping[tuple[int, str, int], Mapping[str, int]]) -> None:
     """Add: (domain id, day, member id) → field → number."""
     rows = [
@@ -35,14 +43,7 @@ async def count(tx: Tx, counted: Mapping[tuple[int, str, int], Mapping[str, int]
     ]
     if not rows:
         return
-    statement = upsert(tx, daily_stats)
-    await tx.execute(
-        statement.on_conflict_do_update(
-            index_elements=["domain_id", "day"],
-            set_={f: daily_stats.c[f] + statement.excluded[f] for f in FIELDS},
-        ),
-        rows,
-    )
+    await tx.execute(_COUNT.of(tx), rows)
 
 
 async def days(
