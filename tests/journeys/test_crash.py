@@ -32,7 +32,7 @@ async def test_of_a_thousand_acknowledged_messages_none_is_lost(
     under_way: set[str] = set()
     async with Town.made(tmp_path, url) as town:
         # At uneven moments, the clients in full flow.
-        for quota in (7, 480, 790) if engine == "sqlite" else (230, 790):
+        for quota in (7, 600) if engine == "sqlite" else (400,):
             async with town.serve() as node:
                 reached = asyncio.Event()
                 load = asyncio.create_task(

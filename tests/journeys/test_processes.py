@@ -41,7 +41,7 @@ async def two(town: Town, stack: AsyncExitStack, **environ: str) -> list[Served]
 
 
 async def test_two_processes_deliver_every_message_once(url: str, tmp_path: Path) -> None:
-    names = [f"u{i:05d}" for i in range(MESSAGES if url.startswith("sqlite") else MESSAGES // 2)]
+    names = [f"u{i:05d}" for i in range(MESSAGES if url.startswith("sqlite") else MESSAGES // 4)]
     async with Town.made(tmp_path, url) as town, AsyncExitStack() as stack:
         shared = f'["127.0.0.1:{free_port()}"]'
         nodes = await two(town, stack, SUBMISSION__LISTEN=shared)
