@@ -11,6 +11,7 @@ import ipaddress
 import os
 import socket
 import stat
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +120,13 @@ def _writable(key: str, folder: Path) -> Iterable[Mistake]:
         yield Mistake(key, f"{there} is not a folder")
     elif not os.access(there, os.W_OK | os.X_OK):
         yield Mistake(key, f"{there} can't be written by user {os.geteuid()}: chown it to the service's user")
+    else:
+        # To root every folder looks writable, also in a file system that takes no files.
+        try:
+            with tempfile.TemporaryFile(dir=there):
+                pass
+        except OSError as e:
+            yield Mistake(key, f"{there} can't be written ({(e.strerror or str(e)).lower()})")
 
 
 def _database(config: Config) -> Iterable[Mistake]:

@@ -291,6 +291,10 @@ class Directory:
         of_member = self._view.by_member.get(login.member_id, [])
         return [d for d in of_member if login.domains is None or d.name in login.domains]
 
+    def domains_of_member(self, member_id: int) -> list[DomainEntry]:
+        """Every verified domain of a member, whatever key."""
+        return list(self._view.by_member.get(member_id, []))
+
     def domain_of_member(self, member_id: int, name: str) -> DomainEntry | None:
         """The verified domain `name` of a member, whatever key."""
         return self._view.domains.get((member_id, name))

@@ -43,7 +43,7 @@ class Policy:
 
     def _mismatch(self, login: Login, saw: str) -> Verdict:
         enrolled = [d.name for d in self._directory.domains_of(login)]
-        wanted = ", ".join(enrolled[:_NAMED]) or "(no verified domain yet)"
+        wanted = ", ".join(enrolled[:_NAMED]) or "(no verified, enabled domain)"
         if len(enrolled) > _NAMED:
             wanted += f" and {len(enrolled) - _NAMED} more"
         return Verdict(replies.DOMAIN_MISMATCH, saw=saw, wanted=wanted, member_id=login.member_id)

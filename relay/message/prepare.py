@@ -128,7 +128,8 @@ def single_from(parsed: Parsed) -> Mailbox:
     # RFC 5322 §3.6: exactly one From. With a second one, readers disagree which of them counts.
     found = parsed.all("from")
     if len(found) != 1:
-        raise BadName(f"the message has {len(found) or 'no'} From fields: there must be exactly one")
+        count = f"{len(found)} From fields" if found else "no From field"
+        raise BadName(f"the message has {count}: there must be exactly one")
     return single_mailbox(found[0].value)
 
 

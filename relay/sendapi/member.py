@@ -73,7 +73,7 @@ class Member:
             raise Refused(NOT_FOUND)
         if isinstance(found, Caller):
             return member, directory.domains_of(found.login), found.login.domains
-        return member, [], None
+        return member, directory.domains_of_member(member.id), None
 
     def _tier(self, domain: DomainEntry, now: float) -> Tier | None:
         return warming.tier_of(domain.tier, domain.first_verified_at, self._services.config.warming.tiers, now)

@@ -189,6 +189,7 @@ async def test_a_suspended_member_sends_nothing_but_sees_why(door: Door) -> None
     assert got["detail"]["url"].endswith("/r/" + got["detail"]["reference"])
     for path in ("/member/status", "/member/deliverability"):
         assert (await door.ask("GET", path))[1]["status"] == "suspended"
+    assert (await door.ask("GET", "/member/status"))[1]["domains"] != []
 
 
 @pytest.mark.parametrize(

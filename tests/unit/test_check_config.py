@@ -171,3 +171,8 @@ def test_the_file_s_own_mistakes_are_one_line_each(tmp_path: Path) -> None:
     assert "submision: unknown key" in caught.value.lines
     assert "submission.max_recipient: unknown key" in caught.value.lines
     assert all("\n" not in line for line in caught.value.lines)
+
+
+def test_a_file_system_that_takes_no_files_is_named(tmp_path: Path) -> None:
+    config = load(None, {"POSTHOUSE_SERVER__DATA_DIR": "/proc/posthouse"})
+    assert "/proc can't be written" in " ".join(str(m) for m in mistakes(config, Clock(), ports=False))
