@@ -24,11 +24,6 @@ from bench.meter import Group
 from bench.tools import BenchError, Login, call, free_port, listening
 
 COMMAND = [sys.executable, "-c", "from posthouse.cli import main; main()"]
-# The relay takes uvloop where it is installed; here it looks as if it weren't.
-WITHOUT_UVLOOP = [
-    sys.executable, "-c",
-    "import sys; sys.modules['uvloop'] = None; from posthouse.cli import main; main()", "serve",
-]  # fmt: skip
 DOMAIN, HANDLE = "example.test", "bench"
 _STOP_SECONDS = 30.0
 

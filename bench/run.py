@@ -19,7 +19,7 @@ from typing import Any
 
 from bench import deferred, dns, postfix, report, signatures, tools
 from bench.meter import calibrate
-from bench.ours import WITHOUT_UVLOOP, Posthouse
+from bench.ours import Posthouse
 from bench.postfix import Postfix
 from bench.tools import BenchError, Programs, Sink, Work
 from bench.work import Result, Server, measure
@@ -42,7 +42,6 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     p.add_argument("--rounds", type=int, default=3, help="rounds of every server and work (1 to 50)")
     p.add_argument("--work", type=_list, default=["sub-n", "sub-1"], help=f"of {', '.join(WORKS)}")
     p.add_argument("--processes", type=_list, default=["1"], help="of Posthouse: 1, 2, or 1,2 for both")
-    p.add_argument("--loop", type=_list, default=["uvloop"], help="event loop: uvloop, asyncio, or both")
     p.add_argument("--messages", type=int, help="messages a piece of work (100 to 1000000)")
     p.add_argument("--quick", action="store_true", help="one round of few messages: does it run at all?")
     p.add_argument("--deferred", type=int, metavar="N", help="instead: accept rate with N deferred recipients queued")
@@ -50,7 +49,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     a = p.parse_args(given)
     if a.quick:
         a.rounds, a.messages = 1, a.messages or 400
-    if unknown := {*a.work} - {*WORKS} | {*a.peer} - {*PEERS} | {*a.loop} - {"uvloop", "asyncio"}:
+    if unknown := {*a.work} - {*WORKS} | {*a.peer} - {*PEERS}:
         p.error(f"unknown: {', '.join(sorted(unknown))}")
     if any(not n.isdigit() or not 1 <= int(n) <= 16 for n in a.processes):
         p.error("--processes: 1 to 16")
@@ -81,12 +80,11 @@ async def main(a: argparse.Namespace) -> int:
             )
         servers: list[Posthouse | Postfix] = [
             Posthouse(
-                folder / f"posthouse-{n}-{loop}", sink.port, names, processes=int(n),
-                serve=WITHOUT_UVLOOP if loop == "asyncio" else (),
-                name=f"posthouse{f'-{n}' if n != '1' else ''}{'-asyncio' if loop == 'asyncio' else ''}",
+                folder / f"posthouse-{n}", sink.port, names, processes=int(n),
+                name=f"posthouse{f'-{n}' if n != '1' else ''}",
             )
-            for n in a.processes for loop in a.loop
-        ]  # fmt: skip
+            for n in a.processes
+        ]
         servers += [Postfix(folder / name, sink.port, tuned=PEERS[name]) for name in a.peer]
         for server in servers:
             stack.callback(server.group.remove)
