@@ -251,6 +251,33 @@ def crash_and_start(postgres: PostgresServer) -> None:
     server.ensure_postgres_running()
 
 
+async def test_who_is_undone_for_anothers_sake_is_tried_again(postgres: PostgresServer, config_pg: Config) -> None:
+    one, two = await World.make(config_pg, owner="one"), await World.make(config_pg, owner="two")
+    try:
+        ids = [(await one.member(name)).id for name in ("alice", "bob")]
+        both = asyncio.Barrier(2)
+        met = False
+
+        def crossing(first: int, second: int) -> Callable[[Any], Any]:
+            async def do(tx: Any) -> int:
+                nonlocal met
+                lock = "SELECT id FROM members WHERE id = :id FOR UPDATE"
+                await tx.execute(text(lock), {"id": first})
+                if not met:
+                    await both.wait()
+                    met = True
+                await tx.execute(text(lock), {"id": second})
+                return first
+
+            return do
+
+        done = await asyncio.gather(one.storage.write(crossing(*ids)), two.storage.write(crossing(*reversed(ids))))
+        assert done == ids
+    finally:
+        await one.close()
+        await two.close()
+
+
 async def test_a_commit_is_waited_for_whatever_the_server_thinks_is_usual(
     postgres: PostgresServer, config_pg: Config
 ) -> None:

@@ -70,7 +70,7 @@ async def test_fifty_senders_at_two_processes_and_both_doors_get_exactly_the_all
         )
         assert len(acked) == allowed
         assert sum(refused.values()) == 3 * allowed
-        assert set(refused) == {"451 4.7.1", "429 RATE_LIMITED"}
+        assert set(refused) == {"451 4.7.1", "429 RATE_LIMITED"}, [n.events("error", "warning") for n in nodes]
         await town.all_arrived(acked)
         assert [await node.stop() for node in nodes] == [0, 0]
         assert town.arrived() == Counter(acked)

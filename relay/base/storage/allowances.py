@@ -15,7 +15,9 @@ async def lock(tx: Tx, domain_ids: Sequence[int]) -> None:
     if not locks_rows(tx):
         return
     query = select(domains.c.id).where(domains.c.id.in_(domain_ids)).order_by(domains.c.id)
-    await tx.execute(query.with_for_update(key_share=False))
+    # FOR NO KEY UPDATE: a plain FOR UPDATE also stops those who only refer to the domain (events, counters), and
+    # they may hold the counter that we want next.
+    await tx.execute(query.with_for_update(key_share=True))
 
 
 async def entries(tx: Tx, domain_ids: Sequence[int], since: float) -> dict[int, list[tuple[float, int]]]:

@@ -26,7 +26,7 @@ from sqlalchemy.sql.schema import Table
 
 from relay.base.config import Config
 from relay.base.storage import inline
-from relay.base.storage.errors import StorageError, classify
+from relay.base.storage.errors import StorageError, classify, collided
 from relay.base.storage.turns import Turns
 
 T = TypeVar("T")
@@ -35,6 +35,7 @@ Tx = AsyncConnection
 """An open transaction, handed to storage functions. Rooms pass it on; only storage looks inside."""
 _INLINE_WAIT = 0.05  # how long SQLite itself may hold up the event loop for a foreign lock
 _LOCKED_PAUSE = 0.02
+_COLLISIONS = 5  # so often a transaction is tried that the server undoes for another one's sake
 Apply = Callable[[Tx, list[Any]], Awaitable[Sequence[Any]]]
 
 
@@ -131,7 +132,7 @@ class Storage:
         jobs, self._jobs = list(self._jobs), deque()
         _fail(jobs, StorageError("storage was closed"))
 
-    async def _run(self, batch: list[_Job]) -> None:
+    async def _run(self, batch: list[_Job], tries: int = _COLLISIONS) -> None:
         began = False
         try:
             async with self._turn(), self._transaction() as tx:
@@ -143,6 +144,10 @@ class Storage:
                 raise
             if (isinstance(e, DBAPIError) and e.connection_invalidated) or isinstance(e, sqlite3.Error | OSError):
                 await self._writer.dispose()
+            if tries > 1 and collided(e):
+                await asyncio.sleep(_LOCKED_PAUSE * (1 + os.getpid() % 7 / 7))  # not in step with the other one
+                await self._run(batch, tries - 1)
+                return
             # No transaction at all is nobody's fault, and one by one they would wait for it for ever.
             if len(batch) == 1 or not began:
                 _fail(batch, _cause(e))

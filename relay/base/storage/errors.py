@@ -19,6 +19,12 @@ class SchemaTooNew(StorageError):
     """The database was written by a newer program; this one must not touch it."""
 
 
+def collided(error: BaseException) -> bool:
+    """Whether the server undid this transaction because of another one (PostgreSQL: deadlock, serialisation), so
+    that the same work done again will pass."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) in ("40P01", "40001")
+
+
 def classify(error: BaseException) -> StorageError:
     """The StorageError for a driver's exception, judged by its text and class; unknown is Unavailable."""
     text = str(error).lower()
