@@ -74,6 +74,22 @@ async def answer(
     return None if fault == "drop" else packet
 
 
+def ask_by_tcp(wire: bytes) -> bytes | None:
+    """The question back with TC, not an octet longer than it came; None when it deserves no answer.
+
+    RFC 2181 §9: an asker that gets TC comes again over TCP, where its address can't be forged.
+    """
+    if len(wire) < 12 or wire[2] & 0x80 or wire[4:6] != b"\x00\x01":
+        return None
+    at = 12
+    while at < len(wire) and 0 < wire[at] < 64:
+        at += 1 + wire[at]
+    if at + 5 > len(wire) or wire[at]:
+        return None
+    # QR, the asker's opcode and RD, TC; one question and nothing else.
+    return wire[:2] + struct.pack("!BBHHHH", 0x82 | (wire[2] & 0x79), 0, 1, 0, 0, 0) + wire[12 : at + 5]
+
+
 def _fail(reply: dns.message.Message, fault: Fault) -> None:
     if fault in ("servfail", "refused"):
         reply.set_rcode(dns.rcode.SERVFAIL if fault == "servfail" else dns.rcode.REFUSED)

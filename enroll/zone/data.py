@@ -59,10 +59,15 @@ class Zone:
         self._below: Counter[dns.name.Name] = Counter()
         bare = origin.rstrip(".")
         hosts = tuple(ns) or (f"ns.{bare}",)
-        soa = f"{_dot(hosts[0])} {_dot(hostmaster or f'hostmaster.{bare}')} 1 3600 600 604800 {negative_ttl}"
-        self.add(bare, "SOA", soa, ttl)
+        self._soa = f"{_dot(hosts[0])} {_dot(hostmaster or f'hostmaster.{bare}')} {{}} 3600 600 604800 {negative_ttl}"
+        self._ttl = ttl
+        self.renumber(1)
         for host in hosts:
             self.add(bare, "NS", host, ttl)
+
+    def renumber(self, serial: int) -> None:
+        """Set the serial of the SOA (RFC 1982: 32 bits that go round)."""
+        self.replace(self.origin.to_text(), "SOA", self._soa.format(serial % 2**32), self._ttl)
 
     def add(self, name: str, type: str, value: str, ttl: int = 60) -> None:
         """Put a record in. ValueError when it is malformed, outside the zone, or at odds with an alias there."""
@@ -128,10 +133,10 @@ class Zone:
         return found
 
     def records(self) -> list[ZoneRecord]:
-        """All records of the table, sorted by name, for an export."""
+        """All records of the table, sorted by name, the SOA first, for an export."""
         out = []
         for owner in sorted(self._names):
-            for rdataset in self._names[owner].values():
+            for rdataset in sorted(self._names[owner].values(), key=lambda one: one.rdtype != dns.rdatatype.SOA):
                 out += [
                     ZoneRecord(
                         owner.to_text(omit_final_dot=True), rdataset.rdtype.name, _plain(rdata), rdataset.ttl

@@ -7,11 +7,13 @@ are closed. What is answered is decided in `answer`.
 import asyncio
 import contextlib
 import struct
+from collections import Counter
 from types import TracebackType
 from typing import Any, cast
 
-from enroll.zone.answer import Faults, answer
+from enroll.zone.answer import Faults, answer, ask_by_tcp
 from enroll.zone.data import Zones
+from enroll.zone.limiting import RateLimit
 
 
 class DnsServer:
@@ -19,7 +21,9 @@ class DnsServer:
 
     port 0 takes a free one, the same for UDP and TCP. open_world and faults: see `answer`. reuse_port lets several
     processes share the port (not with port 0). Beyond max_pending packets in work new ones are dropped, beyond
-    max_connections new connections are closed. Raises OSError when the port can't be had.
+    max_connections new connections are closed, as are those of one address beyond its own bound. limit: how much one
+    network is answered over UDP; None for a server that only its own machine can reach. Raises OSError when the port
+    can't be had.
     """
 
     def __init__(
@@ -33,6 +37,8 @@ class DnsServer:
         reuse_port: bool = False,
         max_pending: int = 1000,
         max_connections: int = 100,
+        max_connections_an_address: int = 100,
+        limit: RateLimit | None = None,
         max_query_octets: int = 4096,
         idle_timeout_seconds: float = 10.0,
         answer_timeout_seconds: float = 5.0,
@@ -45,6 +51,9 @@ class DnsServer:
         self._reuse_port = reuse_port and port != 0
         self._max_pending = max_pending
         self._max_connections = max_connections
+        self._max_an_address = max_connections_an_address
+        self._limit = limit
+        self._from: Counter[str] = Counter()
         self._max_query_octets = max_query_octets
         self._idle_timeout_seconds = idle_timeout_seconds
         self._answer_timeout_seconds = answer_timeout_seconds
@@ -112,6 +121,14 @@ class DnsServer:
         """Answer a UDP packet in a task of its own, while there is room for one more."""
         if len(self._tasks) >= self._max_pending or len(data) > self._max_query_octets:
             return
+        # RFC 5358 §4: the source of a packet may be forged, and its true owner must not be flooded by us.
+        ruling = "answer" if self._limit is None else self._limit.rule(addr[0])
+        if ruling == "slip":
+            packet = ask_by_tcp(data)
+            if packet is not None and not transport.is_closing():
+                transport.sendto(packet, addr)
+        if ruling != "answer":
+            return
         task = asyncio.create_task(self._answer_datagram(transport, data, addr))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -124,10 +141,18 @@ class DnsServer:
     async def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        peer = str((writer.get_extra_info("peername") or ("",))[0])
         try:
-            if len(self._connections) < self._max_connections:
+            # RFC 7766 §6.2.2: connections are bounded in number, and for each client too.
+            if len(self._connections) < self._max_connections and self._from[peer] < self._max_an_address:
                 self._connections.add(task)
-                await self._converse(reader, writer)
+                self._from[peer] += 1
+                try:
+                    await self._converse(reader, writer)
+                finally:
+                    self._from[peer] -= 1
+                    if not self._from[peer]:
+                        del self._from[peer]
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             pass
         except asyncio.CancelledError:

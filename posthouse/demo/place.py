@@ -66,6 +66,7 @@ def configuration(ports: Ports, data: Path, *, quiet: bool) -> Config:
             "dns": {
                 "listen": [f"{HOST}:{ports.dns}"], "resolvers": [f"{HOST}:{ports.dns}"],
                 "authoritative_port": ports.dns, "timeout_seconds": 2, "lifetime_seconds": 5,
+                "answers_a_second": 10_000, "max_connections_an_address": 100,
             },
             "delivery": {
                 "port": ports.sandbox, "allow_private_networks": True, "ipv6": False, "poll_seconds": 0.5,

@@ -20,7 +20,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from enroll.recheck import Recheck
-from enroll.zone import DnsServer, Zones
+from enroll.zone import DnsServer, RateLimit, Zones
 from posthouse.check_config import split
 from posthouse.rooms import Rooms
 from posthouse.serve.duties import post_reports
@@ -40,7 +40,7 @@ from relay.delivery.reports import Reports
 from relay.delivery.worker import Worker
 from relay.inbound import InboundServer
 from relay.retention import Retention
-from relay.sandbox import Sandbox, SandboxSettings
+from relay.sandbox import Answering, Sandbox, SandboxSettings
 from relay.submission.server import SubmissionServer
 
 log = structlog.get_logger("node")
@@ -67,6 +67,7 @@ class Node:
         self.worker: Worker | None = None
         self.mailbox: Mailbox | None = None
         self.sandbox: Sandbox | None = None
+        self.answering: Answering | None = None
         self.dns: list[DnsServer] = []
         self.stopping = False
         self.settled = asyncio.Event()
@@ -146,21 +147,40 @@ class Node:
 
     async def _start_dns(self, address: str, zones: Zones, open_world: bool) -> None:
         host, port = split(address)
-        server = DnsServer(zones, host, port, reuse_port=True, open_world=open_world)
+        d = self.config.dns
+        limit = RateLimit(
+            d.answers_a_second, monotonic=self.clock.monotonic, slip=d.answers_slip, max_networks=d.answers_networks
+        )
+        server = DnsServer(
+            zones, host, port, reuse_port=True, open_world=open_world, limit=limit, max_connections=d.max_connections,
+            max_connections_an_address=d.max_connections_an_address,
+        )
         await _listening(address, server.start())
         self.dns.append(server)
 
     async def _start_sandbox(self) -> None:
         config = self.config
         s = config.sandbox
-        self.mailbox = Mailbox(self.rooms.resolver, most=s.keep_messages, most_bytes=s.keep_bytes)
-        certificate = Certificate.of(config, self.clock)
-        settings = SandboxSettings(
-            hostname=f"sandbox.{config.server.hostname}", max_message_bytes=config.submission.max_message_bytes
+        name = f"sandbox.{config.server.hostname}"
+        self.answering = Answering(config, self.rooms.resolver, self.clock, host=name, port=self._inbound_port)
+        self.answering.start()
+        self.mailbox = Mailbox(
+            self.rooms.resolver, most=s.keep_messages, most_bytes=s.keep_bytes, answering=self.answering
         )
+        certificate = Certificate.of(config, self.clock)
+        settings = SandboxSettings(hostname=name, max_message_bytes=config.submission.max_message_bytes)
         self.sandbox = Sandbox(self.mailbox.keep, clock=self.clock, tls=certificate.context, settings=settings)
         host, port = split(s.listen)
         await _listening(s.listen, self.sandbox.start(host, port))
+
+    def _inbound_port(self) -> int:
+        """Where the relay's own exchangers listen: as configured, else this process's, else the usual one."""
+        config = self.config
+        if config.sandbox.answer_port:
+            return config.sandbox.answer_port
+        if self.inbound is not None and self.inbound.ports:
+            return self.inbound.ports[0]
+        return split(config.inbound.listen[0])[1] if config.inbound.listen else 25
 
     def _start_delivery(self) -> None:
         rooms, config = self.rooms, self.config
@@ -249,11 +269,13 @@ class Node:
         await self.tasks.stop()
         if self.sandbox is not None:
             await _all([self.sandbox.close()])
+        if self.answering is not None:
+            await _all([self.answering.close()])
         if self._rooms is not None:
             rooms, self._rooms = self._rooms, None
             await _all([asyncio.wait_for(rooms.close(), left() + 5.0)])
         await _all([server.close() for server in self.dns])
-        self.submission = self.inbound = self.http = self.worker = self.sandbox = None
+        self.submission = self.inbound = self.http = self.worker = self.sandbox = self.answering = None
         self.dns = []
 
 

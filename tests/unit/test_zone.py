@@ -15,7 +15,8 @@ import dns.rdatatype
 import dns.zonefile
 import pytest
 
-from enroll.zone import DnsServer, Zone, ZoneRecord, Zones, zone_text
+from enroll.zone import DnsServer, RateLimit, Zone, ZoneRecord, Zones, zone_text
+from tests.kit.clock import HandClock
 from tests.kit.dns import make_zone, world
 
 EXAMPLE = [
@@ -215,3 +216,60 @@ def test_zone_text_splits_long_strings_and_reads_back_to_the_same_records() -> N
     assert max(len(part) for part in key.strings) == 255
     assert read[dns.rdatatype.CNAME][0].to_text() == "bounce.relay.test."
     assert read[dns.rdatatype.MX][0].to_text() == "10 mx.relay.test."
+
+
+async def test_a_flood_from_one_network_gets_few_answers_and_none_larger_than_its_question() -> None:
+    clock = HandClock()
+    limit = RateLimit(5, monotonic=clock.monotonic, slip=2)
+    async with DnsServer(Zones(make_zone("example.test", EXAMPLE)), limit=limit) as server:
+        question = dns.message.make_query("example.test", "MX").to_wire()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.connect(("127.0.0.1", server.port))
+            sock.setblocking(False)
+            for _ in range(25):
+                sock.send(question)
+            loop = asyncio.get_running_loop()
+            # 5 answers; of the 20 questions above the rate every second one is sent to TCP.
+            heard = [await asyncio.wait_for(loop.sock_recv(sock, 4096), 5) for _ in range(15)]
+            with pytest.raises(BlockingIOError):
+                sock.recv(4096)
+        cut = [wire for wire in heard if wire[2] & 0x02]
+        assert len(cut) == 10
+        assert max(map(len, cut)) <= len(question)
+        assert limit.rule("127.0.0.1") == "drop"
+        query = dns.message.make_query("example.test", "MX")
+        whole, by_tcp = await dns.asyncquery.udp_with_fallback(query, "127.0.0.1", port=server.port, timeout=5)
+        clock.move(1.0)
+        again = await ask(server, "example.test", "MX")
+    assert by_tcp, "a question that is sent to TCP is answered there"
+    assert data(whole) == data(again) == ["10 mail.example.test."]
+
+
+def test_networks_are_counted_apart_and_only_so_many_at_once() -> None:
+    clock = HandClock()
+    limit = RateLimit(1, monotonic=clock.monotonic, max_networks=3)
+    assert limit.rule("192.0.2.1") == "answer"
+    assert limit.rule("192.0.2.200") != "answer", "the same /24"
+    assert limit.rule("::ffff:192.0.2.7") != "answer"
+    assert limit.rule("192.0.3.1") == "answer"
+    assert limit.rule("2001:db8:0:1::1") == "answer"
+    assert limit.rule("2001:db8:0:2::1") != "answer", "the same /56"
+    assert limit.rule("198.51.100.1") == "answer"
+    assert limit.rule("192.0.2.1") == "answer", "forgotten: only three networks are kept"
+
+
+async def test_one_address_can_not_take_all_connections() -> None:
+    zones = Zones(make_zone("example.test", EXAMPLE))
+    async with DnsServer(zones, max_connections=10, max_connections_an_address=1) as server:
+        first, first_out = await asyncio.open_connection("127.0.0.1", server.port)
+        wire = dns.message.make_query("example.test", "MX").to_wire()
+        first_out.write(struct.pack("!H", len(wire)) + wire)
+        assert await first.readexactly(2)
+        second, second_out = await asyncio.open_connection("127.0.0.1", server.port)
+        assert await second.read() == b""
+        third, third_out = await asyncio.open_connection("127.0.0.1", server.port, local_addr=("127.0.0.2", 0))
+        third_out.write(struct.pack("!H", len(wire)) + wire)
+        assert await third.readexactly(2)
+        for writer in (first_out, second_out, third_out):
+            writer.close()
+            await writer.wait_closed()

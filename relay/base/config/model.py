@@ -127,6 +127,16 @@ class Dns(Section):
     mx_host: str = key("", "Name that reply-forwarding MX records point at; empty: the hostname.")
     dmarc_report_to: str = key("", "Mailbox suggested for DMARC aggregate reports; empty: none.")
     listen: list[str] = key([], "Addresses of the relay's own authoritative server (role dns).")
+    hosted_zone: str = key("", "Zone in which the relay keeps members' records (CNAME targets); empty: none.")
+    hosted_servers: list[str] = key([], "Names of the zone's servers, outside of it; empty: the hostname.")
+    hosted_ttl_seconds: Count = key(300, "How long resolvers may keep a hosted record.")
+    hosted_negative_ttl_seconds: Count = key(60, "How long they may keep that there is none.")
+    hosted_cache_domains: Count = key(5_000, "Domains whose hosted records are kept in memory.")
+    answers_a_second: Count = key(100, "UDP answers a second to one network (IPv4 /24, IPv6 /56).")
+    answers_slip: Count = key(2, "Above that, one question in so many is sent to TCP; the others get no answer.")
+    answers_networks: Count = key(50_000, "Networks counted at once.")
+    max_connections: Count = key(100, "TCP connections to the authoritative server.")
+    max_connections_an_address: Count = key(10, "Of these, from one address.")
 
 
 class Enrollment(Section):
@@ -303,6 +313,17 @@ class Sandbox(Section):
     listen: str = key("127.0.0.1:2526", "Where it listens.")
     keep_messages: Count = key(500, "Messages kept for the page /sandbox.")
     keep_bytes: Bytes = key(67_108_864, "Bytes kept for the page (64 MiB).")
+    answer_seconds: Annotated[float, Field(ge=0)] = key(
+        1.0, "How long after a message what its recipient asks for comes back (late-bounce@, complain@, reply@ …)."
+    )
+    answer_port: Annotated[int, Field(ge=0, le=65535)] = key(
+        0, "Port of this relay's exchangers, for what comes back; 0: that of the first inbound.listen."
+    )
+    answer_timeout_seconds: Seconds = key(30.0, "Longest conversation in which something is sent back.")
+    answer_tries: Count = key(3, "How often a host that says 4xx is asked.")
+    answers_a_minute: Count = key(120, "Most things sent back in a minute; more are not sent at all.")
+    answers_waiting: Count = key(500, "Most things waiting to be sent back; more are not sent at all.")
+    answers_at_once: Count = key(4, "Most things being sent back at once.")
 
 
 class Log(Section):
