@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 
-from relay.base.storage.engine import Tx, Upsert, locks_rows
+from relay.base.storage.engine import Tx, locks_rows
+from relay.base.storage.prepared import Prepared
 from relay.base.storage.tables import allowances, domains
 
 
@@ -22,29 +24,32 @@ async def lock(tx: Tx, domain_ids: Sequence[int]) -> None:
 
 async def entries(tx: Tx, domain_ids: Sequence[int], since: float) -> dict[int, list[tuple[float, int]]]:
     """(at, n) of each domain after `since`, oldest first; domains without any are absent."""
-    found: dict[int, list[tuple[float, int]]] = {}
-    query = (
-        select(allowances.c.domain_id, allowances.c.at, allowances.c.n)
-        .where(allowances.c.domain_id.in_(domain_ids), allowances.c.at > since).order_by(allowances.c.at)
-    )
-    for row in await tx.execute(query):
-        found.setdefault(row.domain_id, []).append((row.at, row.n))
-    return found
+    found = {d: [(at, n) for at, n in await _ENTRIES.all(tx, {"domain": d, "since": since})] for d in domain_ids}
+    return {d: rows for d, rows in found.items() if rows}
 
 
-_SPEND = Upsert(
-    allowances,
-    lambda insert: insert.on_conflict_do_update(
-        index_elements=["domain_id", "at"], set_={"n": allowances.c.n + insert.excluded.n}
-    ),
+_ENTRIES = Prepared(
+    lambda _: select(allowances.c.at, allowances.c.n)
+    .where(allowances.c.domain_id == bindparam("domain"), allowances.c.at > bindparam("since"))
+    .order_by(allowances.c.at)
 )
+
+
+def _spend(insert: Callable[..., Any]) -> Any:
+    new = insert(allowances)
+    return new.on_conflict_do_update(
+        index_elements=["domain_id", "at"], set_={"n": allowances.c.n + new.excluded.n}
+    )
+
+
+_SPEND = Prepared(_spend)
 
 
 async def spend(tx: Tx, spent: Mapping[tuple[int, float], int]) -> None:
     """Add entries: (domain id, at) → recipients."""
     if not spent:
         return
-    await tx.execute(_SPEND.of(tx), [{"domain_id": d, "at": at, "n": n} for (d, at), n in spent.items()])
+    await _SPEND.many(tx, [{"domain_id": d, "at": at, "n": n} for (d, at), n in spent.items()])
 
 
 async def purge(tx: Tx, before: float) -> int:

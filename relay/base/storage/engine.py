@@ -279,25 +279,6 @@ def upsert(tx: Tx, table: Table) -> Any:
     return sqlite_insert(table) if tx.dialect.name == "sqlite" else pg_insert(table)
 
 
-class Upsert:
-    """An INSERT … ON CONFLICT that is asked often: built once an engine, not once a call.
-
-    `build` gets the insert and returns it with its conflict clause; rows are handed to `execute`.
-    """
-
-    def __init__(self, table: Table, build: Callable[[Any], Any]) -> None:
-        self._table, self._build = table, build
-        self._built: dict[str, Any] = {}
-
-    def of(self, tx: Tx) -> Any:
-        """The statement for the engine of `tx`."""
-        name = tx.dialect.name
-        statement = self._built.get(name)
-        if statement is None:
-            statement = self._built[name] = self._build(upsert(tx, self._table))
-        return statement
-
-
 async def serialise(tx: Tx, number: int) -> None:
     """Until commit, no other transaction is past this point (a no-op where there is one writer anyway)."""
     if tx.dialect.name == "postgresql":

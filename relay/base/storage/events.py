@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, select
 
 from relay.base.events import Event
 from relay.base.storage.engine import Tx, serialise
+from relay.base.storage.prepared import Prepared
 from relay.base.storage.tables import events
 
 _LOCK = 0x504F5354  # PostgreSQL: ids are given in the order of commits
+
+
+_APPEND = Prepared(lambda insert: insert(events))
 
 
 async def append(tx: Tx, batch: Sequence[Event]) -> None:
@@ -18,8 +22,8 @@ async def append(tx: Tx, batch: Sequence[Event]) -> None:
     if not batch:
         return
     await serialise(tx, _LOCK)
-    await tx.execute(
-        insert(events),
+    await _APPEND.many(
+        tx,
         [
             {
                 "at": e.at, "type": e.type, "member_id": e.member_id, "domain_id": e.domain_id,

@@ -74,6 +74,11 @@ class InlineConnection:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-commit")
 
     @property
+    def raw(self) -> sqlite3.Connection:
+        """The driver's connection, for statements that are compiled already (see `prepared`)."""
+        return self._conn
+
+    @property
     def isolation_level(self) -> str | None:
         """None: BEGIN is ours to say."""
         return self._conn.isolation_level

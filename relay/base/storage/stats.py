@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import select
 
-from relay.base.storage.engine import Tx, Upsert
+from relay.base.storage.engine import Tx
+from relay.base.storage.prepared import Prepared
 from relay.base.storage.tables import daily_stats
 
 FIELDS = ("accepted", "delivered", "deferred", "bounced", "complaints")
@@ -27,12 +29,14 @@ class Day:
     complaints: int
 
 
-_COUNT = Upsert(
-    daily_stats,
-    lambda insert: insert.on_conflict_do_update(
-        index_elements=["domain_id", "day"], set_={f: daily_stats.c[f] + insert.excluded[f] for f in FIELDS}
-    ),
-)
+def _count(insert: Callable[..., Any]) -> Any:
+    new = insert(daily_stats)
+    return new.on_conflict_do_update(
+        index_elements=["domain_id", "day"], set_={f: daily_stats.c[f] + new.excluded[f] for f in FIELDS}
+    )
+
+
+_COUNT = Prepared(_count)
 
 
 async def count(tx: Tx, counted: Mapping[tuple[int, str, int], Mapping[str, int]]) -> None:
@@ -43,7 +47,7 @@ async def count(tx: Tx, counted: Mapping[tuple[int, str, int], Mapping[str, int]
     ]
     if not rows:
         return
-    await tx.execute(_COUNT.of(tx), rows)
+    await _COUNT.many(tx, rows)
 
 
 async def days(

@@ -5,10 +5,14 @@ from __future__ import annotations
 from sqlalchemy import select
 
 from relay.base.storage.engine import Tx, upsert
+from relay.base.storage.prepared import Prepared
 from relay.base.storage.tables import versions
 
 DIRECTORY = "directory"
 SUPPRESSIONS = "suppressions"
+
+
+_CURRENT = Prepared(lambda _: select(versions.c.name, versions.c.n))
 
 
 async def bump(tx: Tx, name: str) -> None:
@@ -19,4 +23,4 @@ async def bump(tx: Tx, name: str) -> None:
 
 async def current(tx: Tx) -> dict[str, int]:
     """All versions; a name never bumped is absent."""
-    return {row.name: row.n for row in await tx.execute(select(versions.c.name, versions.c.n))}
+    return dict(await _CURRENT.all(tx, {}))

@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, select, text
 
 from relay.base.storage.engine import Tx
 from relay.base.storage.mail.values import NewMessage
+from relay.base.storage.prepared import Prepared
 from relay.base.storage.tables import OPEN, bodies, heads, messages, recipients
 
 _IS_OPEN = text(OPEN)
+_MESSAGES = Prepared(lambda insert: insert(messages).returning(messages.c.id, sort_by_parameter_order=True))
+_BODIES = Prepared(lambda insert: insert(bodies))
+_RECIPIENTS = Prepared(lambda insert: insert(recipients).returning(recipients.c.id, sort_by_parameter_order=True))
+_HEADS = Prepared(lambda insert: insert(heads))
 
 
 async def add(tx: Tx, batch: Sequence[NewMessage]) -> None:
     """Write messages with bodies and recipients; sets `id` and `recipient_ids` of each."""
-    ids = await tx.execute(
-        insert(messages).returning(messages.c.id, sort_by_parameter_order=True), [m.row for m in batch]
-    )
+    ids = await _MESSAGES.ids(tx, [m.row for m in batch])
     rows: list[dict[str, Any]] = []
-    for message, got in zip(batch, ids.scalars(), strict=True):
+    for message, got in zip(batch, ids, strict=True):
         message.id = got
         rows.extend(
             {
@@ -31,14 +34,8 @@ async def add(tx: Tx, batch: Sequence[NewMessage]) -> None:
             }
             for r in message.recipients
         )
-    await tx.execute(insert(bodies), [{"message_id": m.id, "head": m.head, "body": m.body} for m in batch])
-    got_ids = iter(
-        (
-            await tx.execute(
-                insert(recipients).returning(recipients.c.id, sort_by_parameter_order=True), rows
-            )
-        ).scalars().all()
-    )
+    await _BODIES.many(tx, [{"message_id": m.id, "head": m.head, "body": m.body} for m in batch])
+    got_ids = iter(await _RECIPIENTS.ids(tx, rows))
     own: list[dict[str, Any]] = []
     for message in batch:
         message.recipient_ids = tuple(next(got_ids) for _ in message.recipients)
@@ -48,7 +45,7 @@ async def add(tx: Tx, batch: Sequence[NewMessage]) -> None:
             if r.head is not None
         )
     if own:
-        await tx.execute(insert(heads), own)
+        await _HEADS.many(tx, own)
 
 
 async def queued(tx: Tx) -> tuple[int, dict[int, int]]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, case, exists, insert, or_, select, text, update
+from sqlalchemy import bindparam, case, exists, or_, select, text, update
 
-from relay.base.storage.engine import Tx
+from relay.base.storage.engine import Tx, locks_rows
 from relay.base.storage.mail.values import Settlement
+from relay.base.storage.prepared import Prepared
 from relay.base.storage.tables import OPEN, attempts, messages, recipients
 
 _IS_OPEN = text(OPEN)
 
-_SETTLE = (
-    update(recipients)
+_SETTLE = Prepared(
+    lambda _: update(recipients)
     .where(recipients.c.id == bindparam("b_id"), recipients.c.lease_owner == bindparam("b_owner"), _IS_OPEN)
     .values(
         state=bindparam("b_state"), next_at=bindparam("b_next_at"), attempts=recipients.c.attempts + 1,
@@ -23,18 +24,25 @@ _SETTLE = (
         delay_told=or_(recipients.c.delay_told, bindparam("b_delay_told")),
     )
 )
-_FINISH = (
-    update(messages)
+_FINISH = Prepared(
+    lambda _: update(messages)
     .where(
         messages.c.id == bindparam("b_id"), messages.c.finished_at.is_(None),
         ~exists().where(recipients.c.message_id == bindparam("b_id"), _IS_OPEN),
     )
     .values(finished_at=bindparam("b_at"))
 )
+_ATTEMPTS = Prepared(lambda insert: insert(attempts))
+_OWNED = Prepared(
+    lambda _: select(recipients.c.id)
+    .where(recipients.c.id == bindparam("b_id"), recipients.c.lease_owner == bindparam("b_owner"), _IS_OPEN)
+)
 
 
 async def owned(tx: Tx, ids: Sequence[int], owner: str) -> set[int]:
     """Of these recipients, the ones still open and leased to `owner` (locked until commit)."""
+    if not locks_rows(tx):
+        return {row[0] for i in ids for row in await _OWNED.all(tx, {"b_id": i, "b_owner": owner})}
     query = (
         select(recipients.c.id)
         .where(recipients.c.id.in_(ids), recipients.c.lease_owner == owner, _IS_OPEN).with_for_update()
@@ -52,8 +60,8 @@ async def settle(tx: Tx, batch: Sequence[Settlement]) -> None:
     done = [s for s in batch if s.state is not None]
     if not done:
         return
-    await tx.execute(
-        _SETTLE,
+    await _SETTLE.many(
+        tx,
         [
             {
                 "b_id": s.recipient_id, "b_owner": s.lease_owner, "b_state": s.state, "b_next_at": s.next_at,
@@ -65,14 +73,14 @@ async def settle(tx: Tx, batch: Sequence[Settlement]) -> None:
     )
     tried = [s.attempt for s in done if s.attempt is not None]
     if tried:
-        await tx.execute(insert(attempts), tried)
+        await _ATTEMPTS.many(tx, tried)
     await finish(tx, {s.message_id: s.at for s in done if s.state not in ("queued", "deferred")})
 
 
 async def finish(tx: Tx, candidates: dict[int, float]) -> None:
     """Mark those messages finished whose recipients are all settled (message id → time)."""
     if candidates:
-        await tx.execute(_FINISH, [{"b_id": m, "b_at": at} for m, at in candidates.items()])
+        await _FINISH.many(tx, [{"b_id": m, "b_at": at} for m, at in candidates.items()])
 
 
 async def change(
