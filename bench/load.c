@@ -1,13 +1,13 @@
-/* load: a submission client that offers mail as fast as the server takes it.
+/* load: a submission client that offers mail as fast as the server takes it, or at a steady rate.
  *
  * K connections, a thread and blocking sockets each, so that the client costs little and hides nothing. It greets,
  * starts TLS (a full handshake every time, no resumption), authenticates with PLAIN, pipelines where the server
  * offers it, and sends M messages over a connection. A refused or broken transaction is counted and tried again, a
- * bounded number of times. It stops by itself at its deadline, and speaks to loopback only.
+ * bounded number of times. With a rate, a message's time runs from when it was due, however late it was begun. It stops by itself at its deadline, and speaks to loopback only.
  *
  *   cc -O2 -pthread -o load load.c -lssl -lcrypto
  *   load -p PORT -n MESSAGES [-c CONNECTIONS] [-m MESSAGES A CONNECTION, 0: no end] [-s OCTETS] [-r RECIPIENTS]
- *        [-T] [-P] [-a USER] [-f FROM] [-d RECIPIENT DOMAIN] [-H "Header: value"] [-w SECONDS]
+ *        [-T] [-P] [-a USER] [-f FROM] [-d RECIPIENT DOMAIN] [-H "Header: value"] [-w SECONDS] [-R MESSAGES A SECOND]
  *
  * The password is read from the environment (LOAD_PASSWORD), so that it stands in no process list.
  * One line of JSON on standard output; exit 0 when every message was accepted, else 1.
@@ -36,7 +36,7 @@ enum { LINE = 1024, ADDRESS = 256, MOST_TRIES = 20, PAUSE_US = 20000, IO_SECONDS
 
 static struct {
     int port, messages, connections, per_connection, octets, recipients, tls, pipelining;
-    double seconds;
+    double seconds, rate;
     const char *user, *from, *domain, *header;
 } want = {.messages = 1000, .connections = 20, .octets = 4096, .recipients = 1, .seconds = 120,
           .from = "sender@example.test", .domain = "sink.test", .header = ""};
@@ -45,7 +45,7 @@ static SSL_CTX *tls_context;
 static char login[1024];
 static char *body;
 static size_t body_length;
-static double deadline;
+static double begun, deadline;
 
 static atomic_int next_message, accepted, refused, broken, sessions;
 static double *took, *opened; /* seconds: MAIL to the 250 of each message; connect to AUTH of each connection */
@@ -229,6 +229,8 @@ static void *connection(void *unused) {
     (void)unused;
     for (int number; (number = atomic_fetch_add(&next_message, 1)) < want.messages;) {
         int done = 0;
+        double due = want.rate > 0 ? begun + number / want.rate : 0, early = due - now();
+        if (early > 0) usleep((useconds_t)(early * 1e6));
         for (int tries = 0; !done && tries < MOST_TRIES && now() < deadline; tries++) {
             if (tries) usleep(PAUSE_US);
             if (wire.fd < 0) {
@@ -239,7 +241,7 @@ static void *connection(void *unused) {
                     continue;
                 }
             }
-            double since = now();
+            double since = due > 0 ? due : now();
             if (offer(&wire, number, message)) {
                 atomic_fetch_add(&refused, 1);
                 hang_up(&wire);
@@ -307,7 +309,7 @@ static int make_login(void) {
 }
 
 int main(int argc, char **argv) {
-    for (int option; (option = getopt(argc, argv, "p:n:c:m:s:r:TPa:f:d:H:w:")) > 0;) switch (option) {
+    for (int option; (option = getopt(argc, argv, "p:n:c:m:s:r:TPa:f:d:H:w:R:")) > 0;) switch (option) {
         case 'p': want.port = atoi(optarg); break;
         case 'n': want.messages = atoi(optarg); break;
         case 'c': want.connections = atoi(optarg); break;
@@ -321,6 +323,7 @@ int main(int argc, char **argv) {
         case 'd': want.domain = optarg; break;
         case 'H': want.header = optarg; break;
         case 'w': want.seconds = atof(optarg); break;
+        case 'R': want.rate = atof(optarg); break;
         default: return 2;
         }
     if (want.port < 1 || want.messages < 1 || want.connections < 1 || want.octets < 1 || want.recipients < 1 ||
@@ -345,6 +348,7 @@ int main(int argc, char **argv) {
     pthread_t *threads = calloc((size_t)want.connections, sizeof *threads);
     double since = now();
     last_accept = since;
+    begun = since;
     deadline = since + want.seconds;
     for (int k = 0; k < want.connections; k++) pthread_create(threads + k, NULL, connection, NULL);
     for (int k = 0; k < want.connections; k++) pthread_join(threads[k], NULL);

@@ -27,7 +27,7 @@ COMMAND = [sys.executable, "-c", "from posthouse.cli import main; main()"]
 DOMAIN, HANDLE = "example.test", "bench"
 _STOP_SECONDS = 30.0
 
-CONFIG = """roles = ["submission", "http", "delivery", "recheck"]
+CONFIG = """roles = ["submission", "inbound", "http", "delivery", "recheck"]
 
 [server]
 hostname = "mx.relay.test"
@@ -40,6 +40,10 @@ listen = ["127.0.0.1:{submission}"]
 listen_tls = []
 max_connections_an_address = 1000
 max_messages_a_connection = 1000000
+
+[inbound]
+listen = ["127.0.0.1:{inbound}"]
+max_connections_an_address = 1000
 
 [http]
 listen = ["127.0.0.1:{http}"]
@@ -84,7 +88,7 @@ class Posthouse:
         self.pids: list[int] = []
         self._folder, self._sink, self._names, self._processes = folder, sink_port, names, processes
         self._serve = list(serve) or [*COMMAND, "serve"]
-        self._ports = {"submission": free_port(), "http": free_port()}
+        self._ports = {"submission": free_port(), "inbound": free_port(), "http": free_port()}
         self._running: list[asyncio.subprocess.Process] = []
         self._earlier = 0
         self._key = ""
@@ -94,6 +98,16 @@ class Posthouse:
     def config(self) -> Path:
         """The configuration file."""
         return self._folder / "posthouse.toml"
+
+    @property
+    def inbound_port(self) -> int:
+        """Where reports come in."""
+        return self._ports["inbound"]
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file; to be looked into once the processes have ended."""
+        return self._folder / "data" / "posthouse.db"
 
     @property
     def log(self) -> Path:

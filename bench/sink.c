@@ -4,10 +4,11 @@
  * 8BITMIME and SMTPUTF8, no TLS. Recipients at a domain that begins with "later." get 451 each. What it has counted lies
  * in a file of four native 64-bit numbers that others map: messages, octets, monotonic nanoseconds of the last
  * message, connections. Every so many messages one is written to a folder (the newest 200), as it came but unstuffed.
+ * With ENVELOPES, each message adds a line there: sender, blank, its last recipient.
  * Listens on 127.0.0.1 only and ends when its standard input is closed, so it never outlives who started it.
  *
  *   cc -O2 -o sink sink.c
- *   sink PORT COUNTERS [FOLDER EVERY]        prints the port once it listens (0 takes a free one)
+ *   sink PORT COUNTERS [FOLDER EVERY [ENVELOPES]]        prints the port once it listens (0 takes a free one)
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -26,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EVENTS = 64, BLOCK = 65536, MOST_KEPT = 200, MOST_OCTETS = 64 << 20, LONGEST_LINE = 4096 };
+enum { EVENTS = 64, BLOCK = 65536, MOST_KEPT = 200, MOST_OCTETS = 64 << 20, LONGEST_LINE = 4096, PATH = 321 };
 
 typedef struct {
     uint64_t messages, octets, last_ns, connections;
@@ -38,12 +39,14 @@ typedef struct {
     size_t held, room, seen; /* seen: octets of DATA already searched for their end */
     char out[8192];
     size_t out_held;
+    char from[PATH], to[PATH];
 } Client;
 
 static volatile Counters *count;
 static const char *folder;
 static uint64_t every;
 static int kept;
+static FILE *envelopes;
 static char block[BLOCK];
 
 static uint64_t now_ns(void) {
@@ -95,6 +98,15 @@ static void keep(const char *data, size_t length) {
     fclose(file);
 }
 
+/* What stands between < and >; "" where nothing does or it is too long. */
+static void path_of(const char *line, char *path) {
+    const char *open = strchr(line, '<'), *end = open ? strchr(open, '>') : NULL;
+    size_t length = end ? (size_t)(end - open) - 1 : 0;
+    if (length >= PATH) length = 0;
+    if (length) memcpy(path, open + 1, length);
+    path[length] = 0;
+}
+
 static void command(Client *c, char *line) {
     if (!strncasecmp(line, "EHLO", 4)) {
         say(c, "250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES\r\n");
@@ -103,6 +115,7 @@ static void command(Client *c, char *line) {
             say(c, "451 4.2.1 Later, please\r\n");
         } else {
             c->recipients++;
+            path_of(line, c->to);
             say(c, "250 2.1.5 Ok\r\n");
         }
     } else if (!strncasecmp(line, "DATA", 4)) {
@@ -118,6 +131,7 @@ static void command(Client *c, char *line) {
         c->greeted = 0;
     } else {
         if (!strncasecmp(line, "RSET", 4) || !strncasecmp(line, "MAIL", 4)) c->recipients = 0;
+        if (!strncasecmp(line, "MAIL", 4)) path_of(line, c->from);
         say(c, "250 2.0.0 Ok\r\n");
     }
 }
@@ -146,6 +160,7 @@ static int eat(Client *c) {
             count->octets += length;
             count->last_ns = now_ns();
             count->messages++;
+            if (envelopes) fprintf(envelopes, "%s %s\n", c->from, c->to);
             c->in_data = c->recipients = 0;
             say(c, "250 2.0.0 Ok: kept\r\n");
             at += over;
@@ -217,11 +232,15 @@ static void welcome(int poll, int listener) {
 int main(int argc, char **argv) {
     static int input, listener;
     struct epoll_event events[EVENTS];
-    if (argc != 3 && argc != 5) {
-        fprintf(stderr, "sink PORT COUNTERS [FOLDER EVERY]\n");
+    if (argc != 3 && argc != 5 && argc != 6) {
+        fprintf(stderr, "sink PORT COUNTERS [FOLDER EVERY [ENVELOPES]]\n");
         return 2;
     }
-    if (argc == 5) folder = argv[3], every = strtoull(argv[4], NULL, 10);
+    if (argc >= 5) folder = argv[3], every = strtoull(argv[4], NULL, 10);
+    if (argc == 6 && !(envelopes = fopen(argv[5], "ae"))) {
+        fprintf(stderr, "sink: %s: %s\n", argv[5], strerror(errno));
+        return 1;
+    }
     if (map_counters(argv[2])) {
         fprintf(stderr, "sink: %s: %s\n", argv[2], strerror(errno));
         return 1;
@@ -248,5 +267,6 @@ int main(int argc, char **argv) {
                 drop(what);
             }
         }
+        if (envelopes) fflush(envelopes);
     }
 }

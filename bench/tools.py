@@ -70,7 +70,10 @@ async def call(
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One kind of load. per_connection 0: all messages of a connection over it. size: octets of the body."""
+    """One kind of load. per_connection 0: all messages of a connection over it. size: octets of the body.
+
+    rate: messages a second that are offered; 0: as many as the server takes.
+    """
 
     name: str
     messages: int
@@ -80,6 +83,7 @@ class Work:
     recipients: int = 1
     to: str = "sink.test"
     header: str = ""
+    rate: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ async def load(programs: Programs, login: Login, work: Work, *, seconds: float =
             str(programs.load), "-T", "-P", "-p", str(login.port), "-n", str(work.messages),
             "-c", str(work.connections), "-m", str(work.per_connection), "-s", str(work.size),
             "-r", str(work.recipients), "-a", login.user, "-f", login.sender,
-            "-d", work.to, "-H", work.header, "-w", str(seconds),
+            "-d", work.to, "-H", work.header, "-w", str(seconds), "-R", str(work.rate),
         ],
         env={"LOAD_PASSWORD": login.password}, seconds=seconds + 70, ok=(0, 1),
     )  # fmt: skip
@@ -110,8 +114,8 @@ async def load(programs: Programs, login: Login, work: Work, *, seconds: float =
 class Sink:
     """The running sink: its port, and what it has counted."""
 
-    def __init__(self, port: int, counters: mmap.mmap, samples: Path) -> None:
-        self.port, self._counters, self._samples = port, counters, samples
+    def __init__(self, port: int, counters: mmap.mmap, samples: Path, envelopes: Path) -> None:
+        self.port, self._counters, self._samples, self.envelopes = port, counters, samples, envelopes
 
     @property
     def messages(self) -> int:
@@ -143,12 +147,16 @@ class Sink:
 
 
 @asynccontextmanager
-async def sink(programs: Programs, *, every: int = 50) -> AsyncIterator[Sink]:
-    """Run the sink until the block ends; it keeps every `every`-th message, the newest 200 of them."""
+async def sink(programs: Programs, *, every: int = 50, envelopes: bool = False) -> AsyncIterator[Sink]:
+    """Run the sink until the block ends; it keeps every `every`-th message, the newest 200 of them.
+
+    `envelopes`: it writes sender and recipient of each to the file `Sink.envelopes`, one line a message.
+    """
     with tempfile.TemporaryDirectory(prefix="posthouse-sink-") as made:
         folder = Path(made)
         process = await asyncio.create_subprocess_exec(
             str(programs.sink), "0", str(folder / "counters"), made, str(every),
+            *([str(folder / "envelopes")] if envelopes else []),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         assert process.stdin is not None
@@ -156,7 +164,7 @@ async def sink(programs: Programs, *, every: int = 50) -> AsyncIterator[Sink]:
         try:
             port = int(await process.stdout.readline())
             with (folder / "counters").open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as seen:
-                yield Sink(port, seen, folder)
+                yield Sink(port, seen, folder, folder / "envelopes")
         finally:
             process.stdin.close()
             await process.wait()

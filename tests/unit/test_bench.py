@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import dns, meter, report, run, signatures, tools
+from bench import dns, meter, report, returns, run, signatures, tools
 from bench.tools import BenchError, Work
 from bench.work import Result
 from relay.base.resolver import Answer, Resolver
+from relay.bounces.parse import parse
+from relay.bounces.record import judge
 
 RESULT = Result(
     accept_rate=400.0, through_rate=390.0, cpu_ms=2.0, p50_ms=40.0, p99_ms=80.0, max_ms=90.0, open_p50_ms=5.0,
@@ -46,6 +48,32 @@ async def test_every_message_of_the_load_client_is_counted_by_the_sink(tmp_path:
         later = json.loads(await tools.call([*command, "-n", "1", "-d", "later.test", "-w", "0.2"], ok=(1,)))
         assert later["accepted"] == 0
         assert "451" in later["fault"]
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+async def test_a_rate_is_kept_and_the_sink_tells_who_wrote_to_whom(tmp_path: Path) -> None:
+    try:
+        programs = await tools.build(tmp_path)
+    except BenchError as e:
+        pytest.skip(str(e))
+    async with tools.sink(programs, envelopes=True) as sink:
+        command = [str(programs.load), "-P", "-p", str(sink.port), "-c", "4", "-n", "20", "-R", "100", "-d", "a.test"]
+        said = json.loads(await tools.call(command))
+        assert said["accepted"] == 20
+        assert said["seconds"] >= 0.19  # the last of twenty is due then
+        lines = sink.envelopes.read_text().splitlines()
+        assert sorted(lines) == sorted(f"sender@example.test user{n}.0@a.test" for n in range(20))
+
+
+@pytest.mark.parametrize("form", {f.name: f for f in returns.MIX}.values(), ids=lambda f: f.name)
+def test_the_reports_of_the_benchmark_are_read_for_what_they_are(form: returns.Form) -> None:
+    raw = returns.stuffed(form, 7, "b-abc@bounce.relay.test", "bob@far.test")
+    report_ = parse(raw.removesuffix(b".\r\n").replace(b"\r\n..", b"\r\n."))
+    fate = report_.fate_of("bob@far.test")
+    said = {"complaint": "complained", "auto_reply": "", "bounce": ""}[report_.kind]
+    if fate is not None:
+        said = "bounced" if judge(fate)[0] else "deferred"
+    assert said == form.changes
 
 
 def test_a_ratio_is_the_median_of_the_rounds_own_ratios() -> None:
