@@ -19,7 +19,7 @@ from relay.base.config import Config
 from relay.base.log import one_line
 from relay.base.web import client_address, in_networks
 from relay.replies import NOT_FOUND, Refused
-from relay.sandbox import Received, Shelf
+from relay.sandbox import Answering, Received, Shelf
 from relay.verify import AsksTxt, Signature, signatures
 
 _SHOWN_BYTES = 200_000
@@ -48,16 +48,21 @@ class Kept:
 
 
 class Mailbox:
-    """The sandbox's shelf with somebody waiting at it. `resolver` asks for the messages' DKIM keys."""
+    """The sandbox's shelf with somebody waiting at it. `resolver` asks for the messages' DKIM keys; `answering`
+    sends back what recipients ask for."""
 
-    def __init__(self, resolver: AsksTxt, *, most: int, most_bytes: int) -> None:
-        self._resolver = resolver
+    def __init__(
+        self, resolver: AsksTxt, *, most: int, most_bytes: int, answering: Answering | None = None
+    ) -> None:
+        self._resolver, self._answering = resolver, answering
         self._shelf = Shelf(most, most_bytes)
         self._came = asyncio.Event()
 
     def keep(self, received: Received) -> None:
         """Take a message in; the oldest go."""
-        self._shelf.keep(received)
+        number = self._shelf.keep(received)
+        if self._answering is not None:
+            self._answering.consider(number, received)
         self._came.set()
         self._came = asyncio.Event()
 
@@ -78,6 +83,10 @@ class Mailbox:
                 if wanted(kept):
                     return kept
             await came.wait()
+
+    def answers(self, kept: Kept) -> list[str]:
+        """What was sent back for it, in sentences."""
+        return [] if self._answering is None else self._answering.said(kept.id)
 
     async def authentication(self, kept: Kept) -> list[Signature]:
         """What its DKIM signatures are worth now."""
@@ -122,7 +131,8 @@ def sandbox_routes(mailbox: Mailbox, config: Config, renderer: Renderer) -> list
         return renderer.page(
             "sandbox_message.html", NOBODY, id=kept.id, subject=_text(kept.header("subject") or "(no subject)"),
             at=r.at, facts={name: _text(value) for name, value in facts.items()}, raw=_visible(shown),
-            signatures=await mailbox.authentication(kept), cut=len(r.raw) > _SHOWN_BYTES,
+            signatures=await mailbox.authentication(kept), answers=[_text(a) for a in mailbox.answers(kept)],
+            cut=len(r.raw) > _SHOWN_BYTES,
         )
 
     async def raw(request: web.Request) -> web.Response:

@@ -50,7 +50,7 @@ class Sandbox:
     """The server. `keep` is called once for every message taken, before its 250."""
 
     def __init__(
-        self, keep: Callable[[Received], None], *, clock: Clock, tls: ssl.SSLContext | None = None,
+        self, keep: Callable[[Received], object], *, clock: Clock, tls: ssl.SSLContext | None = None,
         settings: SandboxSettings | None = None,
     ) -> None:
         self.keep = keep

@@ -34,15 +34,16 @@ class Shelf:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def keep(self, received: Received) -> None:
-        """Put one more on the shelf; one larger than the whole shelf is not kept."""
+    def keep(self, received: Received) -> int:
+        """Put one more on the shelf and return its number; one larger than the whole shelf is not kept."""
         self._last += 1
         if len(received.raw) > self._octets:
-            return
+            return self._last
         self._kept.append((self._last, received))
         self._held += len(received.raw)
         while len(self._kept) > self._messages or self._held > self._octets:
             self._held -= len(self._kept.popleft()[1].raw)
+        return self._last
 
     def newest(self) -> list[tuple[int, Received]]:
         """All kept messages with their numbers, newest first."""

@@ -1,8 +1,18 @@
 """What a sandbox address asks for, and how far that has come. Pure; the clock is handed in.
 
+Answered in the conversation (`server`):
+
     bounce+5.1.1@…   550 5.1.1 at RCPT         greylist+90s@…   450 until 90 s after it was first seen
     defer+3@…        451 three times           slow+5s@…        the answer to the message takes 5 s
-    tlsfail@…        TLS breaks                complain@… ok@…  accepted, like every other address
+    tlsfail@…        TLS breaks                ok@…             accepted, like every other address
+
+Accepted, and something comes back later (`answers`):
+
+    late-bounce+5.1.1@…   a DSN, failed        prose-bounce+5.1.1@…   a bounce in words only
+    delayed+4.4.1@…       a DSN, delayed       vacation@…             an automatic answer
+    complain@…            a complaint to the return path; complain-fbl@… to fbl@ at its domain
+    unsubscribe@…         presses one-click    unsubscribe-mailto@…   writes to the mailto: of List-Unsubscribe
+    reply@…               a person answers
 """
 
 from __future__ import annotations
@@ -13,7 +23,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["ok", "bounce", "defer", "greylist", "slow", "tlsfail", "complain"]
+Kind = Literal[
+    "ok", "bounce", "defer", "greylist", "slow", "tlsfail",
+    "late-bounce", "prose-bounce", "delayed", "vacation", "complain", "complain-fbl", "unsubscribe",
+    "unsubscribe-mailto", "reply",
+]
+# What is accepted, and answered afterwards.
+ANSWERED: frozenset[Kind] = frozenset((
+    "late-bounce", "prose-bounce", "delayed", "vacation", "complain", "complain-fbl", "unsubscribe",
+    "unsubscribe-mailto", "reply",
+))
+# Kinds with nothing behind the name; what stands behind a "+" is the tester's own mark.
+_PLAIN: dict[str, Kind] = {
+    "tlsfail": "tlsfail", "vacation": "vacation", "complain": "complain", "complain-fbl": "complain-fbl",
+    "unsubscribe": "unsubscribe", "unsubscribe-mailto": "unsubscribe-mailto", "reply": "reply",
+}
+# Kinds with a status: its usual one, and the classes that it may be of.
+_STATED: dict[str, tuple[Kind, str, str]] = {
+    "bounce": ("bounce", "5.1.1", "45"), "late-bounce": ("late-bounce", "5.1.1", "45"),
+    "prose-bounce": ("prose-bounce", "5.1.1", "45"), "delayed": ("delayed", "4.4.1", "4"),
+}
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 _MOST_DEFERRALS = 100
@@ -22,7 +51,7 @@ _MOST_SECONDS = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """`status` an enhanced code (bounce), `count` deferrals, `seconds` of greylisting or slowness."""
+    """`status` an enhanced code (bounces, delays), `count` deferrals, `seconds` of greylisting or slowness."""
 
     kind: Kind
     status: str = ""
@@ -33,12 +62,13 @@ class Wish:
 def wish(address: str) -> Wish:
     """Read an address. A wish that makes no sense is `ok`: the sandbox takes everything."""
     name, _, detail = address.rpartition("@")[0].lower().partition("+")
-    if name in ("tlsfail", "complain"):
-        return Wish("tlsfail" if name == "tlsfail" else "complain")
-    if name == "bounce":
-        status = detail or "5.1.1"
+    if name in _PLAIN:
+        return Wish(_PLAIN[name])
+    if name in _STATED:
+        kind, usual, classes = _STATED[name]
+        status = detail or usual
         # RFC 3463 §2: class, subject, detail.
-        return Wish("bounce", status=status) if re.fullmatch(r"[45]\.\d{1,3}\.\d{1,3}", status) else Wish("ok")
+        return Wish(kind, status=status) if re.fullmatch(rf"[{classes}]\.\d{{1,3}}\.\d{{1,3}}", status) else Wish("ok")
     if name == "defer" and re.fullmatch(r"\d{0,3}", detail):
         return Wish("defer", count=min(int(detail or 1), _MOST_DEFERRALS))
     timed = re.fullmatch(r"(\d{1,5})([smh]?)", detail or "5s")
@@ -46,6 +76,11 @@ def wish(address: str) -> Wish:
         seconds = min(int(timed[1]) * _SECONDS[timed[2]], _MOST_SECONDS)
         return Wish("greylist" if name == "greylist" else "slow", seconds=float(seconds))
     return Wish("ok")
+
+
+def basic_code(status: str) -> int:
+    """The reply code that usually goes with an enhanced status (RFC 5248, RFC 7505 §4)."""
+    return {"5.2.2": 552, "5.3.4": 552, "5.1.10": 556}.get(status, 550 if status[0] == "5" else 451)
 
 
 class Memory:
@@ -62,9 +97,7 @@ class Memory:
     def answer(self, asked: Wish, sender: str, recipient: str) -> str | None:
         """The refusal to give at RCPT, or None to accept. Senders with a return path per message start anew."""
         if asked.kind == "bounce":
-            # RFC 5248, RFC 7505 §4: the codes that usually go with a status.
-            code = {"5.2.2": 552, "5.3.4": 552, "5.1.10": 556}.get(asked.status, 550 if asked.status[0] == "5" else 451)
-            return f"{code} {asked.status} The sandbox refuses this recipient, as its address asks"
+            return f"{basic_code(asked.status)} {asked.status} The sandbox refuses this recipient, as its address asks"
         if asked.kind not in ("defer", "greylist"):
             return None
         key = (sender, recipient.lower())

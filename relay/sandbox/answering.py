@@ -1,0 +1,216 @@
+"""Sending back what sandbox addresses ask for: mail over MX and SMTP, unsubscribing over HTTP.
+
+Promises that nothing goes anywhere but home: to an exchanger that is this relay by name, or to loopback; to the
+relay's own public URL, or to loopback. Bounded in number a minute, in what waits, in tries and in time; what fails is
+said on the page and in the log and harms nobody. What is sent is decided in `answers`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import random
+import re
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import structlog
+
+from relay.base.clock import Clock
+from relay.base.config import Config
+from relay.base.resolver import Resolver
+from relay.base.throttle import Throttle
+from relay.delivery.client import Connection, Limits
+from relay.delivery.route import RouteSettings, route
+from relay.delivery.security import Contexts, Security, Wanted
+from relay.outcome import Outcome
+from relay.replies import printable
+from relay.sandbox.answers import ONE_CLICK, Mail, Press, Silence, answer
+from relay.sandbox.shelf import Received
+from relay.sandbox.wishes import ANSWERED, Wish, wish
+from relay.verify import signatures
+from relay.webhooks.post import Poster
+
+log = structlog.get_logger()
+
+_MINUTE = 60.0
+_COVERED = frozenset({b"from", b"list-unsubscribe", b"list-unsubscribe-post"})
+_SIGNED = re.compile(rb"[;:]\s*h\s*=([^;]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    number: int
+    received: Received
+    recipient: str
+    asked: Wish
+    due: float
+
+
+class Answering:
+    """The senders. `start` them, `consider` each message taken, `close` at the end."""
+
+    def __init__(
+        self, config: Config, resolver: Resolver, clock: Clock, *, host: str, port: Callable[[], int],
+        rng: random.Random | None = None,
+    ) -> None:
+        """`host` is the sandbox's name; `port` says where our own exchangers listen, asked anew each time."""
+        s = config.sandbox
+        self._config, self._resolver, self._clock = config, resolver, clock
+        self._host, self._port, self._rng = host, port, rng or random.Random()
+        own = (config.server.hostname, config.mx_host, config.bounce_host)
+        self._own = frozenset(h.lower() for h in own)
+        self._limits = Limits(
+            connect_seconds=s.answer_timeout_seconds, greeting_seconds=s.answer_timeout_seconds,
+            command_seconds=s.answer_timeout_seconds, conversation_seconds=s.answer_timeout_seconds,
+        )
+        self._security = Security(Wanted.OPPORTUNISTIC, Contexts(), monotonic=clock.monotonic)
+        self._rate = Throttle(s.answers_a_minute, _MINUTE, max_keys=1)
+        self._jobs: asyncio.Queue[_Job] = asyncio.Queue(s.answers_waiting)
+        self._said: OrderedDict[int, list[str]] = OrderedDict()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._poster: Poster | None = None
+
+    def start(self) -> None:
+        """Begin to send."""
+        # Where a link may lead is decided here, and more narrowly than the poster would.
+        anywhere = self._config.webhooks.model_copy(update={"allow_private_networks": True})
+        self._poster = Poster(anywhere, self._resolver, self._clock.monotonic)
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self._run(), name="sandbox.answers") for _ in range(self._config.sandbox.answers_at_once)
+        ]
+
+    async def close(self) -> None:
+        """End; what waits is dropped."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        if self._poster is not None:
+            await self._poster.close()
+
+    def consider(self, number: int, received: Received) -> None:
+        """Take note of what the recipients of this message (with its number on the shelf) ask for."""
+        s = self._config.sandbox
+        now = self._clock.monotonic()
+        for recipient in received.rcpt_to:
+            asked = wish(recipient)
+            if asked.kind not in ANSWERED:
+                continue
+            if self._rate.wait("", now) > 0:
+                self._say(number, asked.kind, f"not sent: more than {s.answers_a_minute} a minute were asked for")
+                continue
+            try:
+                self._jobs.put_nowait(_Job(number, received, recipient, asked, now + s.answer_seconds))
+            except asyncio.QueueFull:
+                self._say(number, asked.kind, f"not sent: {s.answers_waiting} others wait already")
+            else:
+                self._rate.count("", now)
+
+    def said(self, number: int) -> list[str]:
+        """What came of the message with this number, a sentence for each recipient that asked for something."""
+        return list(self._said.get(number, ()))
+
+    async def idle(self) -> None:
+        """Until nothing waits and nothing is under way."""
+        await self._jobs.join()
+
+    async def _run(self) -> None:
+        while True:
+            job = await self._jobs.get()
+            try:
+                await asyncio.sleep(max(0.0, job.due - self._clock.monotonic()))
+                self._say(job.number, job.asked.kind, await self._answer(job))
+            except Exception:
+                log.exception("sandbox.answer_failed", kind=job.asked.kind)
+            finally:
+                self._jobs.task_done()
+
+    def _say(self, number: int, kind: str, says: str) -> None:
+        log.info("sandbox.answered", number=number, kind=kind, says=says)
+        self._said.setdefault(number, []).append(says)
+        while len(self._said) > self._config.sandbox.keep_messages:
+            self._said.popitem(last=False)
+
+    async def _answer(self, job: _Job) -> str:
+        found = answer(job.received, job.recipient, job.asked, host=self._host, now=self._clock.now())
+        match found:
+            case Silence(says):
+                return f"nothing: {says}"
+            case Press():
+                return f"{found.says}: {await self._press(found, job.received.raw)}"
+            case Mail():
+                return f"{found.says}: {await self._send(found)}"
+
+    # -- mail --------------------------------------------------------------------------------------------------
+
+    async def _send(self, mail: Mail) -> str:
+        """Hand it in; a host that says "later" is asked again, a few times."""
+        s = self._config.sandbox
+        for left in reversed(range(s.answer_tries)):
+            outcome = await self._once(mail)
+            if isinstance(outcome, str):
+                return f"not sent: {outcome}"
+            if outcome.kind != "later" or not left:
+                return printable(f"{outcome.host} said {outcome.code} {outcome.text}" if outcome.code else outcome.text)
+            await asyncio.sleep(s.answer_seconds)
+        raise AssertionError("unreachable")
+
+    async def _once(self, mail: Mail) -> Outcome | str:
+        settings = RouteSettings(port=self._port(), allow_private_networks=True, ipv6=self._config.delivery.ipv6)
+        found = await route(mail.to.rpartition("@")[2], resolver=self._resolver, settings=settings, rng=self._rng)
+        if isinstance(found, Outcome):
+            return found
+        outcome: Outcome | str = "the exchanger of that domain is neither this relay nor on this machine"
+        for host in found.hosts:
+            for ip in host.ips:
+                if host.name not in self._own and not ipaddress.ip_address(ip).is_loopback:
+                    continue
+                connection = await Connection.open(
+                    host.name, ip, host.port, helo=self._host, security=self._security, limits=self._limits
+                )
+                if isinstance(connection, Outcome):
+                    outcome = connection
+                    continue
+                try:
+                    [outcome] = await connection.deliver(
+                        mail.mail_from, [mail.to], [mail.raw], smtputf8=mail.smtputf8
+                    )
+                finally:
+                    await connection.close()
+                if not outcome.try_next_host:
+                    return outcome
+        return outcome
+
+    # -- one click ---------------------------------------------------------------------------------------------
+
+    async def _press(self, press: Press, raw: bytes) -> str:
+        if not self._home(press.url):
+            return "not sent: the link leads neither to this relay nor to this machine"
+        # RFC 8058 §4: without a valid signature over both fields no receiver shows the button.
+        if not await self._covered(raw):
+            return "not sent: no valid DKIM signature covers List-Unsubscribe and List-Unsubscribe-Post"
+        assert self._poster is not None
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "User-Agent": "Posthouse-Sandbox"}
+        posted = await self._poster.post(press.url, headers, ONE_CLICK)
+        return f"the server said {posted.status}" if posted.status is not None else f"not sent: {posted.says}"
+
+    def _home(self, url: str) -> bool:
+        try:
+            there, here = urlsplit(url), urlsplit(self._config.server.public_url)
+            if (there.scheme, there.hostname, there.port) == (here.scheme, here.hostname, here.port):
+                return True
+            name = (there.hostname or "").rstrip(".")
+            return name == "localhost" or ipaddress.ip_address(name).is_loopback
+        except ValueError:
+            return False
+
+    async def _covered(self, raw: bytes) -> bool:
+        head = raw.partition(b"\r\n\r\n")[0].replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ").lower()
+        fields = [line for line in head.split(b"\r\n") if line.startswith(b"dkim-signature:")]
+        results = await signatures(raw, self._resolver)
+        good = [_SIGNED.search(f) for f, result in zip(fields, results, strict=False) if result.result == "pass"]
+        return any(found and {name.strip() for name in found[1].split(b":")} >= _COVERED for found in good)
