@@ -1,0 +1,235 @@
+"""SPF: may this host send mail in that domain's name? (RFC 7208)
+
+A record is read whole before anything is asked, so that a mistake anywhere in it counts (§4.6). Work is bounded: ten
+terms that ask DNS and two empty answers a message (§4.6.4), and a time for all of it. Explanations (`exp=`) are not
+fetched: nothing that the other side writes is repeated. Reading records is `spf_record`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Literal, Protocol
+from urllib.parse import quote
+
+from relay.base import names
+from relay.base.resolver import Answer, Later, Nothing, Result
+from relay.verify.spf_record import MACRO, BadRecord, Term, read
+
+SpfVerdict = Literal["none", "neutral", "pass", "fail", "softfail", "temperror", "permerror"]
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+MAX_TERMS = 10
+MAX_VOID = 2
+MAX_NAMES = 10
+_QUALIFIERS: dict[str, SpfVerdict] = {"+": "pass", "-": "fail", "~": "softfail", "?": "neutral"}
+
+
+class AsksRecords(Protocol):
+    """The questions asked of DNS."""
+
+    async def txt(self, name: str) -> Result:
+        """TXT records at `name`."""
+
+    async def mx(self, domain: str) -> Result:
+        """Mail exchanges of `domain`."""
+
+    async def ptr(self, ip: str) -> Result:
+        """Names of an address."""
+
+    async def records(self, name: str, rdtype: str) -> Result:
+        """Records of the type "A" or "AAAA"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spf:
+    """The result in the words of RFC 8601 §2.7.2, for the `domain` of the envelope sender or of the HELO name."""
+
+    result: SpfVerdict
+    domain: str
+    scope: Literal["mailfrom", "helo"] = "mailfrom"
+
+
+class _Ends(Exception):
+    def __init__(self, result: SpfVerdict) -> None:
+        super().__init__(result)
+        self.result: SpfVerdict = result
+
+
+async def spf(ip: str, helo: str, sender: str, resolver: AsksRecords, *, seconds: float = 20.0) -> Spf:
+    """Judge the client address `ip`. `sender` is the envelope sender, "" for none: then the HELO name is judged.
+
+    `seconds` bounds the whole (RFC 7208 §4.6.4 wants 20 at least); when they are over, it is a temperror.
+    """
+    local, _, domain = sender.rpartition("@")
+    scope: Literal["mailfrom", "helo"] = "mailfrom" if sender else "helo"
+    # RFC 7208 §2.4: a null sender stands for postmaster@ the HELO name.
+    domain = domain.lower() if sender else _host(helo)
+    address = _address(ip)
+    # RFC 7208 §4.3: what is no domain name of several labels has no policy.
+    if address is None or not _askable(domain):
+        return Spf("none", domain, scope)
+    check = _Check(address, local or "postmaster", domain, helo, resolver)
+    try:
+        async with asyncio.timeout(seconds):
+            return Spf(await check.host(domain), domain, scope)
+    except TimeoutError:
+        return Spf("temperror", domain, scope)
+    except _Ends as end:
+        return Spf(end.result, domain, scope)
+
+
+class _Check:
+    """One evaluation, with what it has spent."""
+
+    def __init__(self, ip: Address, local: str, domain: str, helo: str, resolver: AsksRecords) -> None:
+        self._ip, self._local, self._sender, self._helo, self._resolver = ip, local, domain, helo, resolver
+        self._terms = self._voids = 0
+        self._type = "A" if ip.version == 4 else "AAAA"
+
+    async def host(self, domain: str) -> SpfVerdict:
+        """RFC 7208 §4, `check_host()`. Raises _Ends for what ends all evaluation."""
+        found = await self._resolver.txt(domain)
+        if isinstance(found, Later):
+            raise _Ends("temperror")
+        texts = found.texts() if isinstance(found, Answer) else ()
+        # RFC 7208 §4.5: the version is followed by a space or by nothing.
+        own = [t for t in texts if t.lower() == "v=spf1" or t.lower().startswith("v=spf1 ")]
+        if not own:
+            return "none"
+        if len(own) > 1:
+            raise _Ends("permerror")
+        try:
+            record = read(own[0])
+        except BadRecord:
+            raise _Ends("permerror") from None
+        for term in record.terms:
+            if await self._matches(term, domain):
+                return _QUALIFIERS[term.qualifier]
+        if record.redirect is None:
+            return "neutral"
+        # RFC 7208 §6.1: without a policy at the other name there is none at all.
+        self._spend()
+        target = await self._expand(record.redirect, domain)
+        result = await self.host(target) if _askable(target) else "none"
+        if result == "none":
+            raise _Ends("permerror")
+        return result
+
+    async def _matches(self, term: Term, domain: str) -> bool:
+        if term.name == "all":
+            return True
+        if term.network is not None:
+            return self._ip in term.network
+        self._spend()
+        target = await self._expand(term.spec, domain) if term.spec else domain
+        # RFC 8616 §4: a macro that gives what is not ASCII matches nothing.
+        if not target.isascii():
+            return False
+        if term.name == "include":
+            result = await self.host(target) if _askable(target) else "none"
+            # RFC 7208 §5.2: an include of nothing is a mistake.
+            if result == "none":
+                raise _Ends("permerror")
+            return result == "pass"
+        if term.name == "exists":
+            # RFC 7208 §5.7: always an A record, whatever the client's family.
+            return bool(await self._ask(target, "A"))
+        if term.name == "ptr":
+            return await self._named(target) is not None
+        if term.name == "a":
+            return self._within(await self._ask(target, self._type), term)
+        found = self._facts(await self._resolver.mx(target))
+        exchanges = found.exchanges() if found else ()
+        if len(exchanges) > MAX_NAMES:
+            raise _Ends("permerror")
+        for _, exchange in exchanges:
+            if exchange != "." and self._within(await self._ask(exchange, self._type), term):
+                return True
+        return False
+
+    def _spend(self) -> None:
+        self._terms += 1
+        if self._terms > MAX_TERMS:
+            raise _Ends("permerror")
+
+    def _facts(self, result: Result) -> Answer | None:
+        if isinstance(result, Later):
+            raise _Ends("temperror")
+        if isinstance(result, Nothing):
+            self._voids += 1
+            if self._voids > MAX_VOID:
+                raise _Ends("permerror")
+            return None
+        return result
+
+    async def _ask(self, name: str, type: str) -> tuple[str, ...]:
+        found = self._facts(await self._resolver.records(name, type))
+        return found.texts() if found else ()
+
+    def _within(self, addresses: tuple[str, ...], term: Term) -> bool:
+        bits = term.bits4 if self._ip.version == 4 else term.bits6
+        return any(self._ip in ipaddress.ip_network(f"{address}/{bits}", strict=False) for address in addresses)
+
+    async def _named(self, domain: str) -> str | None:
+        """RFC 7208 §5.5: the client's own name at or under `domain` that points back at it; None for none."""
+        found = await self._resolver.ptr(str(self._ip))
+        claimed = found.texts()[:MAX_NAMES] if isinstance(found, Answer) else ()
+        for name in claimed:
+            name = name.rstrip(".").lower()
+            if name == domain.lower() or name.endswith(f".{domain.lower()}"):
+                back = await self._resolver.records(name, self._type)
+                if isinstance(back, Answer) and any(_address(text) == self._ip for text in back.texts()):
+                    return name
+        return None
+
+    async def _expand(self, spec: str, domain: str) -> str:
+        """RFC 7208 §7: a domain-spec with its macros filled in; too long a name loses labels on the left."""
+        out, at = [], 0
+        for macro in MACRO.finditer(spec):
+            out.append(spec[at : macro.start()])
+            at = macro.end()
+            out.append({"%%": "%", "%_": " ", "%-": "%20"}.get(macro[0]) or await self._value(macro, domain))
+        name = "".join((*out, spec[at:])).rstrip(".").lower()
+        while len(name) > 253 and "." in name:
+            name = name.split(".", 1)[1]
+        return name
+
+    async def _value(self, macro: re.Match[str], domain: str) -> str:
+        letter, count, backwards, marks = macro["letter"], macro["count"], macro["reverse"], macro["marks"] or "."
+        ip = self._ip
+        nibbles = str(ip) if ip.version == 4 else ".".join(ip.exploded.replace(":", ""))
+        value = {
+            "s": f"{self._local}@{self._sender}", "l": self._local, "o": self._sender, "d": domain, "i": nibbles,
+            "v": "in-addr" if ip.version == 4 else "ip6", "h": self._helo,
+        }.get(letter.lower())
+        if value is None:
+            value = await self._named(domain) or "unknown"
+        parts = re.split(f"[{re.escape(marks)}]", value)
+        if backwards:
+            parts.reverse()
+        value = ".".join(parts[-int(count) :] if count else parts)
+        return quote(value, safe="-._~") if letter.isupper() else value
+
+
+def _address(text: str) -> Address | None:
+    try:
+        ip = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return mapped or ip
+
+
+def _host(helo: str) -> str:
+    try:
+        return names.domain(helo)
+    except names.BadName:
+        return ""
+
+
+def _askable(name: str) -> bool:
+    labels = name.rstrip(".").split(".")
+    return len(labels) > 1 and len(name) <= 253 and name.isascii() and all(0 < len(label) < 64 for label in labels)
