@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from sqlalchemy import delete, select, tuple_
+from sqlalchemy import delete, func, select, tuple_
 
 from relay.base.storage import versions
-from relay.base.storage.engine import Tx, upsert
+from relay.base.storage.engine import Tx, serialise
+from relay.base.storage.prepared import Prepared
 from relay.base.storage.tables import suppressions
 
 IN_MAX = 400
+_LOCK = 0x53555050  # PostgreSQL: who reads and then writes a list does it alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,12 @@ class Suppression:
     reason: str
     detail: str
     created_at: float
+    categories: str = ""
+    """Of mail, with a blank between, where only some are stopped; "" is all."""
+
+    def same_as(self, other: Suppression) -> bool:
+        """True if both say the same of an address, however it is spelled."""
+        return (self.canonical, self.reason, self.categories) == (other.canonical, other.reason, other.categories)
 
 
 async def find(tx: Tx, pairs: Iterable[tuple[int, str]]) -> dict[tuple[int, str], Suppression]:
@@ -39,27 +48,72 @@ async def find(tx: Tx, pairs: Iterable[tuple[int, str]]) -> dict[tuple[int, str]
     return found
 
 
+def _add(insert: Callable[..., Any]) -> Any:
+    new = insert(suppressions)
+    old = suppressions.c
+    graver = (old.reason == "unsubscribe") & (new.excluded.reason != "unsubscribe")
+    wider = (old.reason == new.excluded.reason) & (old.categories != "") & (old.categories != new.excluded.categories)
+    return new.on_conflict_do_update(
+        index_elements=["member_id", "canonical"],
+        set_={name: new.excluded[name] for name in ("reason", "detail", "categories")},
+        where=graver | wider,
+    )
+
+
+_ADD = Prepared(_add)
+
+
 async def add(tx: Tx, rows: Sequence[Suppression]) -> None:
-    """Add entries; one that is there already keeps its first reason, except that a graver one replaces it."""
+    """Add entries; one that is there already keeps its first reason, except that a graver one replaces it.
+
+    Of two entries with the same reason for some categories the later one counts: see `merged`.
+    """
     if not rows:
         return
-    statement = upsert(tx, suppressions)
-    statement = statement.on_conflict_do_update(
-        index_elements=["member_id", "canonical"],
-        set_={"reason": statement.excluded.reason, "detail": statement.excluded.detail},
-        where=(suppressions.c.reason == "unsubscribe") & (statement.excluded.reason != "unsubscribe"),
-    )
-    await tx.execute(
-        statement,
+    await _ADD.many(
+        tx,
         [
             {
-                "member_id": s.member_id, "canonical": s.canonical, "original": s.original, "reason": s.reason,
-                "detail": s.detail[:500], "created_at": s.created_at,
+                "member_id": s.member_id, "canonical": s.canonical, "original": s.original[:320], "reason": s.reason,
+                "detail": s.detail[:500], "created_at": s.created_at, "categories": s.categories[:64],
             }
             for s in rows
         ],
     )
     await versions.bump(tx, versions.SUPPRESSIONS)
+
+
+def merged(old: Suppression | None, new: Suppression) -> Suppression:
+    """What is on the list when `new` is added to `old`: the graver reason, the wider categories, the first rest."""
+    if old is None:
+        return new
+    if old.reason == "unsubscribe" != new.reason:
+        return replace(old, reason=new.reason, detail=new.detail, categories=new.categories)
+    if old.reason != new.reason or not old.categories:
+        return old
+    both = sorted({*old.categories.split(), *new.categories.split()}) if new.categories else []
+    return replace(old, categories=" ".join(both))
+
+
+async def take(tx: Tx, member_id: int, rows: Sequence[Suppression]) -> tuple[list[Suppression], list[bool]]:
+    """Add entries of one member, locked against each other; returns what is on the list for each, and whether
+    adding it changed anything."""
+    if not rows:
+        return [], []
+    await serialise(tx, _LOCK)
+    known = await find(tx, {(member_id, s.canonical) for s in rows})
+    now = {canonical: entry for (_, canonical), entry in known.items()}
+    changed: dict[str, Suppression] = {}
+    found, new = [], []
+    for row in rows:
+        old = now.get(row.canonical)
+        entry = merged(old, row)
+        new.append(old is None or not entry.same_as(old))
+        if new[-1]:
+            now[row.canonical] = changed[row.canonical] = entry
+        found.append(entry)
+    await add(tx, list(changed.values()))
+    return found, new
 
 
 async def remove(tx: Tx, member_id: int, canonical: str) -> bool:
@@ -71,12 +125,28 @@ async def remove(tx: Tx, member_id: int, canonical: str) -> bool:
     return done.rowcount > 0
 
 
-async def page(tx: Tx, member_id: int, *, after: int = 0, limit: int = 50) -> list[Suppression]:
-    """A member's entries with an id above `after`, in order."""
-    query = (
-        select(suppressions).where(suppressions.c.member_id == member_id, suppressions.c.id > after)
-        .order_by(suppressions.c.id).limit(limit)
-    )
+async def page(
+    tx: Tx, member_id: int, *, after: int = 0, before: int | None = None, reason: str | None = None, search: str = "",
+    limit: int = 50,
+) -> list[Suppression]:
+    """A member's entries with an id above `after`, in order; or below `before`, newest first.
+
+    `reason` and `search` narrow them: to those with this reason, and with this text in the address as written or in
+    its canonical form (in any case of ASCII letters).
+    """
+    c = suppressions.c
+    query = select(suppressions).where(c.member_id == member_id).limit(limit)
+    if before is None:
+        query = query.where(c.id > after).order_by(c.id)
+    else:
+        query = query.where(c.id < before).order_by(c.id.desc())
+    if reason is not None:
+        query = query.where(c.reason == reason)
+    if search:
+        word = search.lower()
+        query = query.where(
+            func.lower(c.original).contains(word, autoescape=True) | c.canonical.contains(word, autoescape=True)
+        )
     return [Suppression(*row) for row in await tx.execute(query)]
 
 

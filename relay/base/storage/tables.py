@@ -245,7 +245,9 @@ suppressions = Table(
     Column("reason", String(16), nullable=False),  # unsubscribe complaint hard_bounce manual import
     Column("detail", String(500), nullable=False, server_default=""),
     Column("created_at", Double, nullable=False),
+    Column("categories", String(64), nullable=False, server_default=""),  # of mail, blank between; "": all
     UniqueConstraint("member_id", "canonical"),
+    Index("ix_suppressions_member_id_id", "member_id", "id"),
     sqlite_autoincrement=True,
 )
 
