@@ -1,4 +1,4 @@
-"""Lines to paste while the demo runs: the same message by five clients, and where to look."""
+"""Lines to paste while the demo runs: the same message by five clients, what else can happen, and where to look."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import shlex
 from pathlib import Path
 
+from posthouse.demo.courses import COURSES
 from posthouse.demo.place import HOST, Ports
 from posthouse.demo.walk import RECIPIENT, SENDER, Guest
 from posthouse.demo.world import DOMAIN
@@ -49,6 +50,23 @@ def lines(guest: Guest, ports: Ports, certificate: Path) -> dict[str, str]:
     }
 
 
+def happenings(guest: Guest, ports: Ports) -> dict[str, str]:
+    """What happens → the shell line that makes it happen; the last one shows what became of them all."""
+    url = f"http://{HOST}:{ports.http}"
+    key = f"-H 'Authorization: Bearer {guest.api_key}'"
+    out = {}
+    for course in COURSES:
+        body = {
+            "from": SENDER, "to": f"{course.local}@{course.name.replace(' ', '-')}.test", "subject": course.name,
+            "text": "Hello", "category": course.category,
+        }
+        out[course.name] = (
+            f"curl -sS {url}/v1/send {key} -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}"
+        )
+    out["what became of them"] = f"curl -sS '{url}/v1/messages?limit={len(COURSES)}' {key}"
+    return out
+
+
 def text(guest: Guest, ports: Ports, certificate: Path) -> str:
     """What stands on the terminal once everything works."""
     url = f"http://{HOST}:{ports.http}"
@@ -64,11 +82,20 @@ def text(guest: Guest, ports: Ports, certificate: Path) -> str:
         f"  API key      {guest.api_key}",
         f"  DNS          dig @{HOST} -p {ports.dns} TXT _posthouse-challenge.{DOMAIN}",
         "",
-        "Addresses that make things happen: bounce+5.1.1@sandbox.test, defer+3@…, greylist+10s@…, slow+5s@…,",
-        "tlsfail@…; nobody@nowhere.invalid bounces because its domain doesn't exist.",
-        "",
         "Send one:",
     ]
     for client, line in lines(guest, ports, certificate).items():
         out += ["", f"# {client}", line]
+    out += [
+        "",
+        "Make something happen. Each is posted to the demo's own webhook, which verifies the signature and prints the",
+        "event below. A second time the recipient is refused: it is on the suppression list; take another domain.",
+    ]
+    for happening, line in happenings(guest, ports).items():
+        out += ["", f"# {happening}", line]
+    out += [
+        "",
+        "More recipients (docs/sandbox.md): defer+3@…, greylist+10s@…, slow+5s@…, tlsfail@…, delayed@…,",
+        "prose-bounce@…, vacation@…; nobody@nowhere.invalid bounces because its domain doesn't exist.",
+    ]
     return "\n".join([*out, "", "Ctrl-C ends it."])

@@ -23,13 +23,14 @@ class Ports:
     http: int = 8080
     sandbox: int = 2526
     inbound: int = 2525
+    webhook: int = 2527
 
     @classmethod
     def from_base(cls, base: int | None) -> Ports:
-        """The usual ones (None), six in a row from `base`, or (0) free ones. Raises OSError."""
+        """The usual ones (None), seven in a row from `base`, or (0) free ones. Raises OSError."""
         if base is None:
             return cls()
-        return cls(*_free(6)) if base == 0 else cls(*range(base, base + 6))
+        return cls(*_free(7)) if base == 0 else cls(*range(base, base + 7))
 
 
 def _free(count: int) -> list[int]:
@@ -79,7 +80,7 @@ def configuration(ports: Ports, data: Path, *, quiet: bool) -> Config:
             "webhooks": {
                 "allow_private_networks": True, "poll_seconds": 0.5, "retry_seconds": [2, 5, 10, 20, 30],
             },
-            "sandbox": {"enabled": True, "listen": f"{HOST}:{ports.sandbox}"},
+            "sandbox": {"enabled": True, "listen": f"{HOST}:{ports.sandbox}", "answer_seconds": 0.3},
             "log": {"level": "error" if quiet else "warning", "format": "json" if quiet else "console"},
         }
     )

@@ -11,7 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from posthouse.demo import hints
-from posthouse.demo.place import Ports, configuration
+from posthouse.demo.place import HOST, Ports, configuration
+from posthouse.demo.receiver import Receiver
 from posthouse.demo.walk import Report, Stumble, Walk
 from posthouse.demo.world import demo_zones
 from posthouse.serve import Node, StartError
@@ -37,34 +38,49 @@ async def _demo(check: bool, data: Path, port_base: int | None) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    zones = demo_zones()
+    zones, receiver = demo_zones(), Receiver()
     try:
         ports = Ports.from_base(port_base)
         config = configuration(ports, data, quiet=check)
         configure(config)
         node = await Node.start(config, zones=zones)
+        try:
+            await receiver.start(HOST, ports.webhook)
+        except OSError:
+            await receiver.close()
+            await node.stop(0.0)
+            raise StartError([f"{HOST}:{ports.webhook} can't be listened on: is another program using it?"]) from None
     except (StartError, OSError) as e:
         lines = e.lines if isinstance(e, StartError) else [e.strerror or "no free port"]
         hint = "posthouse demo --port-base 0 takes free ports" if port_base != 0 else ""
         return _cannot_start(check, [*lines, *([hint] if hint else [])])
-    walk = Walk(node, zones, ports, (lambda text: None) if check else _say)
+    walk = Walk(node, zones, ports, (lambda text: None) if check else _say, receiver)
     try:
-        await _until(stop, walk)
+        await _until(stop, walk, courses=check)
         if check:
             sys.stdout.write(json.dumps(walk.report.json(), ensure_ascii=False) + "\n")
         elif walk.report.ok and walk.guest is not None:
             _say(hints.text(walk.guest, ports, walk.certificate))
+            receiver.tell = _say
             await stop.wait()
         elif walk.report.error:
             sys.stderr.write(f"posthouse: {one_line(walk.report.error)}\n")
         return OK if walk.report.ok or (stop.is_set() and not check) else FAILED
     finally:
         await node.stop()
+        await receiver.close()
 
 
-async def _until(stop: asyncio.Event, walk: Walk) -> None:
-    """The walk, unless somebody wants to stop, or it takes too long; what went wrong stands in its report."""
-    walking = asyncio.create_task(walk.all())
+async def _until(stop: asyncio.Event, walk: Walk, *, courses: bool) -> None:
+    """The walk, and with `courses` what may become of mail, unless somebody wants to stop, or it takes too long; what
+    went wrong stands in its report."""
+
+    async def everything() -> None:
+        await walk.all()
+        if courses:
+            await walk.courses()
+
+    walking = asyncio.create_task(everything())
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({walking, stopped}, timeout=WALK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     late = not walking.done() and not stopped.done()

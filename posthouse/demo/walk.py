@@ -1,4 +1,5 @@
 """The first walk: member → domain → records → proof → one message by SMTP, one by HTTP → delivered, signatures good.
+Then, where asked for, the other courses that mail can take (`courses`).
 
 Each step is done as an owner would do it, through the same doors; it raises `Stumble` with one clear sentence where
 it can't go on.
@@ -22,7 +23,9 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 from enroll.domains import Domain
 from enroll.errors import EnrollError
 from enroll.zone import Zones
+from posthouse.demo.courses import Courses
 from posthouse.demo.place import HOST, Ports
+from posthouse.demo.receiver import Receiver
 from posthouse.demo.world import DOMAIN
 from posthouse.serve import Node
 from relay.base.clock import Clock
@@ -35,6 +38,7 @@ RECIPIENT = "you@sandbox.test"
 # Room for trying things out: a new domain would have five recipients an hour.
 TIER = "established"
 _SIGNATURES = 2
+_WEBHOOK = "the demo's receiver"
 
 
 class Stumble(Exception):
@@ -50,6 +54,7 @@ class Report:
     smtp: dict[str, Any] = field(default_factory=dict)
     http: dict[str, Any] = field(default_factory=dict)
     dkim: list[dict[str, Any]] = field(default_factory=list)
+    courses: list[dict[str, Any]] = field(default_factory=list)
     error: str = ""
 
     def json(self) -> dict[str, Any]:
@@ -69,10 +74,13 @@ class Guest:
 
 
 class Walk:
-    """One walk. `tell` gets each step's sentence as it is done."""
+    """One walk. `tell` gets each step's sentence as it is done; `receiver` listens for webhooks already."""
 
-    def __init__(self, node: Node, zones: Zones, ports: Ports, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, node: Node, zones: Zones, ports: Ports, tell: Callable[[str], None], receiver: Receiver
+    ) -> None:
         self._node, self._zones, self._ports, self._tell = node, zones, ports, tell
+        self._receiver = receiver
         self._clock = Clock()
         self.report = Report()
         self.guest: Guest | None = None
@@ -83,13 +91,15 @@ class Walk:
         return self._node.config.server.data_dir / MADE_CERT
 
     async def all(self) -> None:
-        """Every step. Raises Stumble."""
+        """The first walk: every step up to two messages that have arrived. Raises Stumble."""
         async with self._step("a member and its API key"):
             self.guest = await self._member()
         async with self._step(f"{DOMAIN} enrolled, its records published in the demo's own DNS"):
             domain = await self._enroll(self.guest)
         async with self._step("the records found by asking DNS: the domain is verified"):
             await self._verify(domain)
+        async with self._step("a webhook, posted to the demo's own receiver"):
+            await self._listen(self.guest)
         async with self._step("one message sent over SMTP (STARTTLS, AUTH)"):
             self.report.smtp = await self._send_smtp(self.guest)
         async with self._step("one message sent over HTTP"):
@@ -98,6 +108,23 @@ class Walk:
             await asyncio.gather(*(self._delivered(m) for m in (self.report.smtp, self.report.http)))
         async with self._step("both DKIM signatures of both messages verify"):
             await self._check_signatures()
+        self.report.ok = True
+
+    async def courses(self) -> None:
+        """What else can happen to mail, each made to happen by a sandbox recipient. After `all`. Raises Stumble."""
+        guest = self.guest
+        assert guest is not None
+        self.report.ok = False
+        url = f"http://{HOST}:{self._ports.http}"
+        courses = Courses(
+            self._node, self._receiver, url=url, member_id=guest.member_id, api_key=guest.api_key, sender=SENDER
+        )
+        async with self._step("bounce, late bounce, complaint, unsubscription: each seen in state, webhook and list"):
+            found = await courses.all()
+            self.report.courses = [one.json() for one in found]
+            wrong = [f"{one.course}: {one.error}" for one in found if not one.ok]
+            if wrong:
+                raise Stumble("; ".join(wrong))
         self.report.ok = True
 
     def _step(self, name: str) -> _Step:
@@ -146,6 +173,14 @@ class Walk:
             raise Stumble(f"{DOMAIN} is {found.state}: {wrong or found.reason}")
         await rooms.operator.set_tier(DOMAIN, TIER)
         await rooms.directory.refresh()
+
+    async def _listen(self, guest: Guest) -> None:
+        """A webhook to the receiver; those of an earlier run on the same data go."""
+        webhooks = self._node.rooms.enroll.webhooks
+        for old in await webhooks.list(guest.member_id):
+            if old.description == _WEBHOOK:
+                await webhooks.remove(guest.member_id, old.id)
+        self._receiver.secret, _ = await webhooks.add(guest.member_id, self._receiver.url, description=_WEBHOOK)
 
     async def _send_smtp(self, guest: Guest) -> dict[str, Any]:
         message = EmailMessage()

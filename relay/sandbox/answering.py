@@ -155,7 +155,7 @@ class Answering:
             if isinstance(outcome, str):
                 return f"not sent: {outcome}"
             if outcome.kind != "later" or not left:
-                return printable(f"{outcome.host} said {outcome.code} {outcome.text}" if outcome.code else outcome.text)
+                return printable(f"{outcome.host} said {outcome.text}" if outcome.code else outcome.text)
             await asyncio.sleep(s.answer_seconds)
         raise AssertionError("unreachable")
 

@@ -55,6 +55,13 @@ async def test_check_walks_the_whole_way_and_says_so() -> None:
     assert len(report["dkim"]) == 4
     assert report["smtp"]["reply"].startswith("250 2.0.0 Queued as ")
     assert report["smtp"]["state"] == report["http"]["state"] == "sent"
+    seen = {c["course"]: (c["state"], c["event"], c["suppression"], c["webhook_verified"]) for c in report["courses"]}
+    assert seen == {
+        "hard bounce": ("bounced", "bounced", "hard_bounce", True),
+        "late bounce": ("bounced", "bounced", "hard_bounce", True),
+        "complaint": ("sent", "complained", "complaint", True),
+        "one-click unsubscribe": ("sent", "unsubscribed", "unsubscribe", True),
+    }
     assert err == ""
 
 
@@ -106,8 +113,10 @@ async def running() -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
 async def test_it_stays_up_and_every_line_it_shows_works() -> None:
     async with running() as (process, said):
         lines = dict(re.findall(r"^# (.+)\n(.+)$", said, re.MULTILINE))
-        assert set(lines) == {"swaks", "curl (HTTP API)", "curl (SMTP)", "Python", "Node"}
-        wanted = []
+        clients = {"swaks", "curl (HTTP API)", "curl (SMTP)", "Python", "Node"}
+        happenings = ["hard bounce", "late bounce", "complaint", "one-click unsubscribe", "what became of them"]
+        assert set(lines) == clients | set(happenings)
+        wanted, answers = [], {}
         for client, line in lines.items():
             if shutil.which(line.split()[0], path=environ()["PATH"]) is None:
                 continue
@@ -116,8 +125,14 @@ async def test_it_stays_up_and_every_line_it_shows_works() -> None:
             )
             out, _ = await tried.communicate()
             assert tried.returncode == 0, (client, line, out.decode())
+            answers[client] = out.decode()
+            if client not in clients:
+                continue
             wanted.append({"curl (HTTP API)": "From curl<", "curl (SMTP)": "From curl over SMTP"}.get(client, client))
         assert len(wanted) >= 1
+        if happenings[0] in answers:
+            assert len(json.loads(answers["what became of them"])["messages"]) == 4
+            await until_told(process, ["bounced", "bounced", "complained", "unsubscribed"])
         url = re.search(r"Sandbox +(\S+)", said)
         assert url is not None
         async with ClientSession() as http:
@@ -135,6 +150,18 @@ async def test_it_stays_up_and_every_line_it_shows_works() -> None:
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(SECONDS):
             assert await process.wait() == 0
+
+
+async def until_told(process: asyncio.subprocess.Process, events: list[str]) -> None:
+    """Reads what the demo prints until its webhook has shown all of these, verified."""
+    assert process.stdout is not None
+    waiting = list(events)
+    async with asyncio.timeout(SECONDS):
+        while waiting:
+            words = (await process.stdout.readline()).decode().split()
+            if words[:1] == ["webhook"] and words[1] in waiting:
+                assert words[-2:] == ["(signature", "verified)"]
+                waiting.remove(words[1])
 
 
 async def until(http: ClientSession, url: str, wanted: list[str]) -> str:
