@@ -23,7 +23,7 @@ from relay.base.config import Config
 from relay.base.events import BOUNCED, COMPLAINED, DEFERRED, Event
 from relay.base.secrets import Vault
 from relay.base.storage import Storage, Tx, events, mail, stats, suppressions
-from relay.base.storage.mail import Returned
+from relay.base.storage.mail import LateBounce, Returned
 from relay.base.storage.suppressions import Suppression
 from relay.bounces import address
 from relay.bounces.parse import Fate, Report
@@ -33,7 +33,6 @@ from relay.replies import printable
 log = structlog.get_logger()
 Result = Literal["bounced", "deferred", "complained", "nothing"]
 _CODE = re.compile(r"(?:^|[\s;:])([45]\d\d)(?=[ -])")
-_EVENTS_MAX = 500
 _DELAYS_MAX = 20  # events about one recipient; whoever holds a return path could send reports for ever
 
 
@@ -50,6 +49,7 @@ class _Batch:
     at: float
     happened: list[Event] = field(default_factory=list)
     entries: list[Suppression] = field(default_factory=list)
+    bounced: list[LateBounce] = field(default_factory=list)
     counted: dict[tuple[int, str, int], dict[str, int]] = field(default_factory=dict)
 
     def tell(self, kind: str, who: Returned, data: dict[str, Any]) -> None:
@@ -81,7 +81,7 @@ class Records:
         recipient_id = address.read(self._vault, path.local)
         if recipient_id is None:
             return None
-        async with self._storage.read() as tx:
+        async with self._storage.glance() as tx:
             found = await mail.returned(tx, recipient_id)
         return recipient_id if found is not None and found.return_path == path.domain else None
 
@@ -104,7 +104,7 @@ class Records:
             recipient_id = address.read(self._vault, claimed.local)
             if recipient_id is None:
                 continue
-            async with self._storage.read() as tx:
+            async with self._storage.glance() as tx:
                 found = await mail.returned(tx, recipient_id, settled=True)
             if found is not None and found.return_path == claimed.domain:
                 return await self.apply(recipient_id, report)
@@ -131,6 +131,7 @@ class Records:
             if results[-1] == "bounced":
                 # The same recipient twice in one batch: the second finds it settled.
                 found[who.id] = replace(who, state="bounced")
+        await mail.bounce_late(tx, batch.bounced)
         await suppressions.add(tx, batch.entries)
         await stats.count(tx, batch.counted)
         await events.append(tx, batch.happened)
@@ -160,7 +161,9 @@ class Records:
             batch.tell(DEFERRED, who, data)
             return "deferred"
         code = _CODE.search(fate.diagnostic)
-        await mail.bounce_late(tx, who, at=batch.at, code=int(code[1]) if code else None, says=str(data["reply"]))
+        batch.bounced.append(
+            LateBounce(who.id, who.message_id, batch.at, int(code[1]) if code else None, str(data["reply"]))
+        )
         batch.count(who, "bounced")
         batch.tell(BOUNCED, who, data)
         if why.address_fault and self._config.suppression.hard_bounces:
@@ -207,11 +210,9 @@ def suppression(member_id: int, address_text: str, reason: str, detail: str, now
 
 async def _told(tx: Tx, who: Returned, kind: str, happened: list[Event], status: str | None = None) -> bool:
     """Whether a report has said this of this recipient before."""
-    earlier = [
-        e for e in (*await events.of_message(tx, who.message_id, _EVENTS_MAX), *happened)
-        if e.type == kind and e.recipient_id == who.id
-    ]
+    earlier = await events.told(tx, who.message_id, who.id, kind)
+    earlier += [e.data for e in happened if e.type == kind and e.recipient_id == who.id]
     if status is None:
         return bool(earlier)
-    late = [e.data.get("status") for e in earlier if e.data.get("late")]
+    late = [data.get("status") for data in earlier if data.get("late")]
     return status in late or len(late) >= _DELAYS_MAX

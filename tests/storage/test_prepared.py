@@ -43,3 +43,12 @@ async def test_what_the_database_refuses_undoes_the_whole_transaction(storage: S
         await storage.write(half)
     async with storage.read() as tx:
         assert await _FIND.all(tx, {"member": 7}) == []
+
+
+async def test_a_glance_sees_what_is_committed_and_keeps_nobody_from_writing(storage: Storage) -> None:
+    await storage.write(lambda tx: _ADD.ids(tx, [_row("one", {})]))
+    async with storage.glance() as tx:
+        assert [kind for _, kind in await _FIND.all(tx, {"member": 7})] == ["one"]
+        await storage.write(lambda tx: _ADD.ids(tx, [_row("two", {})]))
+    async with storage.glance() as tx:
+        assert [kind for _, kind in await _FIND.all(tx, {"member": 7})] == ["one", "two"]

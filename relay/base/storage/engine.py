@@ -50,9 +50,10 @@ class Storage:
     """The open database. Make it with `Storage.open`; close it with `close`."""
 
     def __init__(
-        self, reader: AsyncEngine, writer: AsyncEngine, *, group_max: int, lock_file: Path | None, patience: float
+        self, reader: AsyncEngine, writer: AsyncEngine, *, group_max: int, lock_file: Path | None, patience: float,
+        quick: AsyncEngine | None = None,
     ) -> None:
-        self._reader, self._writer = reader, writer
+        self._reader, self._writer, self._quick = reader, writer, quick or reader
         self._group_max, self._patience = group_max, patience
         self._jobs: deque[_Job] = deque()
         self._wake = asyncio.Event()
@@ -81,8 +82,12 @@ class Storage:
             reader = create_async_engine(full, pool_size=db.readers, max_overflow=0, connect_args=args)
             _sqlite_events(writer, write=True)
             _sqlite_events(reader, write=False)
+            quick = create_async_engine(full, pool_size=1, max_overflow=0, async_creator=creator)
+            _sqlite_events(quick, write=False)
             lock = path.with_name(path.name + ".lock")
-            return cls(reader, writer, group_max=db.group_max, lock_file=lock, patience=db.busy_timeout_seconds)
+            return cls(
+                reader, writer, group_max=db.group_max, lock_file=lock, patience=db.busy_timeout_seconds, quick=quick
+            )
         full = url.set(drivername="postgresql+asyncpg")
         timeout = {"command_timeout": db.statement_timeout_seconds, "timeout": 10}
         writer = create_async_engine(full, pool_size=2, max_overflow=0, connect_args=timeout, pool_pre_ping=True)
@@ -195,6 +200,18 @@ class Storage:
         except (SQLAlchemyError, sqlite3.Error, OSError) as e:
             raise classify(e) from e
 
+    @contextlib.asynccontextmanager
+    async def glance(self) -> AsyncIterator[Tx]:
+        """Like `read`, for one prepared statement that finds a row by its key: it sees one state, a second one may see
+        another. On SQLite it runs where it is asked, without two hops between threads. Raises StorageError."""
+        try:
+            async with self._quick.connect() as tx:
+                yield tx
+        except (SQLAlchemyError, sqlite3.Error, OSError) as e:
+            if isinstance(e, sqlite3.Error):
+                await self._quick.dispose()  # SQLAlchemy has not seen it, and would keep the connection
+            raise classify(e) from e
+
     @property
     def backlog(self) -> int:
         """Writes waiting for their transaction."""
@@ -207,6 +224,7 @@ class Storage:
         await asyncio.gather(self.task, return_exceptions=True)
         await self._writer.dispose()
         await self._reader.dispose()
+        await self._quick.dispose()
         if self._turns is not None:
             self._turns.close()
             self._turns = None

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 
 from relay.base.events import Event
 from relay.base.storage.engine import Tx, serialise
 from relay.base.storage.prepared import Prepared
 from relay.base.storage.tables import events
 
+_TOLD_MAX = 500
 _LOCK = 0x504F5354  # PostgreSQL: ids are given in the order of commits
 
 
@@ -50,6 +53,22 @@ async def of_message(tx: Tx, message_id: int, limit: int = 500) -> list[Event]:
     """The events of one message, oldest first."""
     query = select(events).where(events.c.message_id == message_id).order_by(events.c.id).limit(limit)
     return [_event(row) for row in await tx.execute(query)]
+
+
+_TOLD = Prepared(
+    lambda _: select(events.c.data)
+    .where(
+        events.c.message_id == bindparam("message"), events.c.recipient_id == bindparam("recipient"),
+        events.c.type == bindparam("kind"),
+    )
+    .order_by(events.c.id).limit(_TOLD_MAX)
+)
+
+
+async def told(tx: Tx, message_id: int, recipient_id: int, kind: str) -> list[dict[str, Any]]:
+    """The data of a recipient's events of one type, oldest first, at most 500."""
+    rows = await _TOLD.all(tx, {"message": message_id, "recipient": recipient_id, "kind": kind})
+    return [json.loads(data) if isinstance(data, str) else data or {} for (data,) in rows]
 
 
 async def purge(tx: Tx, before: float, limit: int) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from sqlalchemy import select
 
-from relay.base.storage.engine import Tx, upsert
+from relay.base.storage.engine import Tx
 from relay.base.storage.prepared import Prepared
 from relay.base.storage.tables import versions
 
@@ -12,13 +15,17 @@ DIRECTORY = "directory"
 SUPPRESSIONS = "suppressions"
 
 
+def _raise(insert: Callable[..., Any]) -> Any:
+    return insert(versions).on_conflict_do_update(index_elements=["name"], set_={"n": versions.c.n + 1})
+
+
+_BUMP = Prepared(_raise)
 _CURRENT = Prepared(lambda _: select(versions.c.name, versions.c.n))
 
 
 async def bump(tx: Tx, name: str) -> None:
     """Say that what `name` stands for has changed. Call it in the changing transaction."""
-    insert = upsert(tx, versions).values(name=name, n=1)
-    await tx.execute(insert.on_conflict_do_update(index_elements=["name"], set_={"n": versions.c.n + 1}))
+    await _BUMP.many(tx, [{"name": name, "n": 1}])
 
 
 async def current(tx: Tx) -> dict[str, int]:

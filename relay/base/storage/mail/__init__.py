@@ -16,11 +16,11 @@ from relay.base.storage.mail.settle import (
     renew,
     settle,
 )  # fmt: skip
-from relay.base.storage.mail.values import Due, NewMessage, NewRecipient, ReportFacts, Returned, Settlement
+from relay.base.storage.mail.values import Due, LateBounce, NewMessage, NewRecipient, ReportFacts, Returned, Settlement
 
 __all__ = [
-    "Due", "NewMessage", "NewRecipient", "ReportFacts", "Returned", "Settlement", "add", "bounce_late", "bytes_of",
-    "catch_up", "change", "claim", "finish", "give_back", "next_due", "only_recipient", "owned", "owners",
+    "Due", "LateBounce", "NewMessage", "NewRecipient", "ReportFacts", "Returned", "Settlement", "add", "bounce_late",
+    "bytes_of", "catch_up", "change", "claim", "finish", "give_back", "next_due", "only_recipient", "owned", "owners",
     "purge_bodies", "purge_log", "queued", "renew", "report_done", "report_facts", "reports_due", "returned",
     "returned_for_update", "settle",
 ]

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, or_, select, update
 
-from relay.base.storage.engine import Tx
+from relay.base.storage.engine import Tx, locks_rows
 from relay.base.storage.mail.settle import finish
-from relay.base.storage.mail.values import Returned
+from relay.base.storage.mail.values import LateBounce, Returned
+from relay.base.storage.prepared import Prepared
 from relay.base.storage.tables import messages, recipients
 
 # A recipient in one of these states may still hear from the other side.
 _HEARING = ("queued", "deferred", "sent")
+_IS_HEARING = or_(*(recipients.c.state == state for state in _HEARING))
 _FACTS = (
     recipients.c.id, recipients.c.message_id, recipients.c.member_id, recipients.c.domain_id, recipients.c.address,
     recipients.c.state, messages.c.queue_id, messages.c.return_path,
@@ -24,15 +26,30 @@ def _facts(*where: Any) -> Any:
     return select(*_FACTS).join(messages, messages.c.id == recipients.c.message_id).where(*where)
 
 
+_BY_ID = Prepared(lambda _: _facts(recipients.c.id == bindparam("b_id")))
+_BOUNCE = Prepared(
+    lambda _: update(recipients)
+    .where(recipients.c.id == bindparam("b_id"), _IS_HEARING)
+    .values(
+        state="bounced", settled_at=bindparam("b_at"), code=bindparam("b_code"), says=bindparam("b_says"),
+        lease_owner=None, lease_until=None,
+    )
+)
+
+
 async def returned(tx: Tx, recipient_id: int, *, settled: bool = False) -> Returned | None:
     """Whose return path this is, while reports about it may still come (`settled`: also afterwards); else None."""
-    query = _facts(recipients.c.id == recipient_id, messages.c.return_path != "")
-    row = (await tx.execute(query if settled else query.where(recipients.c.state.in_(_HEARING)))).first()
-    return Returned(*row) if row is not None else None
+    for row in await _BY_ID.all(tx, {"b_id": recipient_id}):
+        found = Returned(*row)
+        if found.return_path and (settled or found.state in _HEARING):
+            return found
+    return None
 
 
 async def returned_for_update(tx: Tx, ids: Sequence[int]) -> dict[int, Returned]:
     """The same in any state, locked until commit."""
+    if not locks_rows(tx):
+        return {i: Returned(*row) for i in ids for row in await _BY_ID.all(tx, {"b_id": i})}
     query = _facts(recipients.c.id.in_(ids)).order_by(recipients.c.id).with_for_update(of=recipients)
     return {row.id: Returned(*row) for row in await tx.execute(query)}
 
@@ -43,13 +60,10 @@ async def only_recipient(tx: Tx, queue_id: str) -> Returned | None:
     return Returned(*rows[0]) if len(rows) == 1 and rows[0].return_path else None
 
 
-async def bounce_late(tx: Tx, found: Returned, *, at: float, code: int | None, says: str) -> None:
-    """Make a recipient `bounced` that the other side had taken, or was still being tried. `says` is at most kept."""
-    await tx.execute(
-        update(recipients)
-        .where(recipients.c.id == found.id, recipients.c.state.in_(_HEARING))
-        .values(
-            state="bounced", settled_at=at, code=code, says=says[:1000], lease_owner=None, lease_until=None,
+async def bounce_late(tx: Tx, batch: Sequence[LateBounce]) -> None:
+    """Make recipients `bounced` that the other side had taken, or that were still being tried."""
+    if batch:
+        await _BOUNCE.many(
+            tx, [{"b_id": b.recipient_id, "b_at": b.at, "b_code": b.code, "b_says": b.says[:1000]} for b in batch]
         )
-    )
-    await finish(tx, {found.message_id: at})
+        await finish(tx, {b.message_id: b.at for b in batch})

@@ -23,12 +23,16 @@ class NewRecipient:
 
 @dataclass(slots=True)
 class NewMessage:
-    """A message about to be written: `row` are columns of `messages`; `head` + `body` are its final bytes."""
+    """A message about to be written: `row` are columns of `messages`; `head` + `body` are its final bytes.
+
+    `counted` False: its recipients name no domain, so they count in no domain's figures and suppress nobody.
+    """
 
     row: dict[str, Any]
     head: bytes
     body: bytes
     recipients: list[NewRecipient]
+    counted: bool = True
     id: int = 0
     recipient_ids: tuple[int, ...] = ()
 
@@ -99,6 +103,17 @@ class ReportFacts:
     received_at: float
     smtputf8: bool
     content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LateBounce:
+    """A failure that came after the other side had taken the mail, at `at`; `says`: the first 1000 are kept."""
+
+    recipient_id: int
+    message_id: int
+    at: float
+    code: int | None
+    says: str
 
 
 @dataclass(frozen=True, slots=True)
