@@ -7,6 +7,7 @@ mail and answering as the recipient asks is `relay.sandbox`.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.header import decode_header, make_header
@@ -15,15 +16,19 @@ from aiohttp import web
 
 from enroll.pages import Renderer
 from enroll.pages.guard import NOBODY
+from relay.base import names
 from relay.base.config import Config
 from relay.base.log import one_line
 from relay.base.web import client_address, in_networks
 from relay.replies import NOT_FOUND, Refused
 from relay.sandbox import Answering, Received, Shelf
-from relay.verify import AsksTxt, Signature, signatures
+from relay.verify import AsksRecords, Dmarc, Signature, Spf, dmarc, signatures, spf
+from relay.verify.dmarc import aligned
 
 _SHOWN_BYTES = 200_000
 _LISTED = 200
+# A From field with the lines that continue it (RFC 5322 §2.2.3).
+_FROM = re.compile(rb"\r\nfrom[ \t]*:([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +52,49 @@ class Kept:
         return ""
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a message's sender is worth, as a receiver would judge it for the client that brought it."""
+
+    spf: Spf
+    signatures: list[Signature]
+    dmarc: Dmarc
+
+    def rows(self, peer: str) -> list[dict[str, str]]:
+        """The card: check, domain, detail, result, remark. Of remote text only names in DNS."""
+        shown = [("SPF", self.spf.domain, f"{self._scope()}, from {peer}", self.spf.result, self._kin(self.spf.domain))]
+        shown += [
+            ("DKIM", s.domain, f"{s.selector} {s.algorithm}", s.result, s.says or self._kin(s.domain))
+            for s in self.signatures
+        ] or [("DKIM", "", "", "none", "no signature")]
+        policy = f"p={self.dmarc.policy}" if self.dmarc.policy else ""
+        # RFC 7489 §3.1: one proof that belongs to the From is enough.
+        shown.append(("DMARC", self.dmarc.domain, policy, self.dmarc.result, _DMARC.get(self.dmarc.result, "")))
+        columns = ("check", "domain", "detail", "result", "remark")
+        return [dict(zip(columns, map(_text, row), strict=True)) for row in shown]
+
+    def _scope(self) -> str:
+        return "envelope sender" if self.spf.scope == "mailfrom" else "HELO name"
+
+    def _kin(self, domain: str) -> str:
+        if not (domain and self.dmarc.domain):
+            return ""
+        same = aligned(self.dmarc.domain, domain)
+        return "of the same organisation as the From" if same else "of another organisation than the From"
+
+
+_DMARC = {
+    "none": "the domain of the From has no DMARC record", "permerror": "there is not one From with one mailbox",
+    "fail": "nothing that passed belongs to the From",
+}
+
+
 class Mailbox:
     """The sandbox's shelf with somebody waiting at it. `resolver` asks for the messages' DKIM keys; `answering`
     sends back what recipients ask for."""
 
     def __init__(
-        self, resolver: AsksTxt, *, most: int, most_bytes: int, answering: Answering | None = None
+        self, resolver: AsksRecords, *, most: int, most_bytes: int, answering: Answering | None = None
     ) -> None:
         self._resolver, self._answering = resolver, answering
         self._shelf = Shelf(most, most_bytes)
@@ -87,6 +129,14 @@ class Mailbox:
     def answers(self, kept: Kept) -> list[str]:
         """What was sent back for it, in sentences."""
         return [] if self._answering is None else self._answering.said(kept.id)
+
+    async def judged(self, kept: Kept) -> Judged:
+        """SPF, DKIM and DMARC of it, asked now."""
+        r = kept.received
+        found, sender = await asyncio.gather(
+            self.authentication(kept), spf(r.peer, r.helo, r.mail_from, self._resolver)
+        )
+        return Judged(sender, found, await dmarc(_from_domain(r.raw), sender, found, self._resolver))
 
     async def authentication(self, kept: Kept) -> list[Signature]:
         """What its DKIM signatures are worth now."""
@@ -131,7 +181,7 @@ def sandbox_routes(mailbox: Mailbox, config: Config, renderer: Renderer) -> list
         return renderer.page(
             "sandbox_message.html", NOBODY, id=kept.id, subject=_text(kept.header("subject") or "(no subject)"),
             at=r.at, facts={name: _text(value) for name, value in facts.items()}, raw=_visible(shown),
-            signatures=await mailbox.authentication(kept), answers=[_text(a) for a in mailbox.answers(kept)],
+            card=(await mailbox.judged(kept)).rows(r.peer), answers=[_text(a) for a in mailbox.answers(kept)],
             cut=len(r.raw) > _SHOWN_BYTES,
         )
 
@@ -144,6 +194,16 @@ def sandbox_routes(mailbox: Mailbox, config: Config, renderer: Renderer) -> list
     return [
         web.get("/sandbox", listing), web.get("/sandbox/{number}", message), web.get("/sandbox/{number}/raw", raw)
     ]
+
+
+def _from_domain(raw: bytes) -> str:
+    """The domain of the header From, or "" where there isn't exactly one mailbox in exactly one field."""
+    head = b"\r\n" + raw.partition(b"\r\n\r\n")[0]
+    fields = _FROM.findall(head)
+    try:
+        return names.single_mailbox(fields[0]).address.domain if len(fields) == 1 else ""
+    except names.BadName:
+        return ""
 
 
 def _text(text: str) -> str:

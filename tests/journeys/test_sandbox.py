@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,7 +16,10 @@ from posthouse.demo.receiver import Receiver
 from posthouse.demo.walk import SENDER, Walk
 from posthouse.demo.world import demo_zones
 from posthouse.serve import Node
+from posthouse.serve.sandbox import Mailbox
 from relay.base.events import BOUNCED, COMPLAINED, DEFERRED, SENT
+from relay.sandbox import Received
+from tests.kit.dns import world
 
 SECONDS = 20
 
@@ -72,9 +76,40 @@ async def test_what_each_recipient_makes_happen(demo: Demo) -> None:
         assert [(w.course, w.error) for w in walked] == [(c.name, "") for c in courses]
         page = await demo.page("vacation")
     assert "vacation note: relay.test said 250" in page
+    cells = re.findall(r"<td>(SPF|DKIM|DMARC)</td><td>([^<]*)</td><td>([^<]*)</td><td>(\w+)</td><td>([^<]*)</td>", page)
+    same = "of the same organisation as the From"
+    assert [(c[0], c[1], c[3], c[4]) for c in cells] == [
+        ("SPF", "sl.demo.test", "pass", same), ("DKIM", "demo.test", "pass", same), ("DKIM", "demo.test", "pass", same),
+        ("DMARC", "demo.test", "pass", ""),
+    ]
     # A vacation note changes nothing, though it came on the return path.
     assert walked[4].state == "sent"
     assert demo.receiver.refused == 0
+
+
+@pytest.mark.parametrize(
+    ("raw", "rows"),
+    [
+        (b"From: a@demo.test\r\n\r\n", [("fail", "of another organisation than the From"), ("none", "no signature"),
+                                       ("fail", "nothing that passed belongs to the From")]),
+        (b"From: a@demo.test\r\nFrom: b@demo.test\r\n\r\n", [
+            ("fail", ""), ("none", "no signature"), ("permerror", "there is not one From with one mailbox")]),
+        (b"From: <script>\r\n\r\n", [
+            ("fail", ""), ("none", "no signature"), ("permerror", "there is not one From with one mailbox")]),
+        (b"From: a@bare.test\r\n\r\n", [("fail", "of another organisation than the From"), ("none", "no signature"),
+                                       ("none", "the domain of the From has no DMARC record")]),
+    ],
+)  # fmt: skip
+async def test_the_card_of_a_message_that_is_not_genuine(raw: bytes, rows: list[tuple[str, str]]) -> None:
+    table = {
+        "stranger.test": [("stranger.test", "TXT", "v=spf1 -all")],
+        "demo.test": [("_dmarc.demo.test", "TXT", "v=DMARC1; p=reject")], "bare.test": [],
+    }
+    async with world(table) as dns:
+        mailbox = Mailbox(dns.resolver, most=10, most_bytes=1000)
+        mailbox.keep(Received("x@stranger.test", ("ok@s.test",), raw, "127.0.0.1", "x.test", None, 0.0))
+        judged = await mailbox.judged(mailbox.newest()[0])
+        assert [(r["result"], r["remark"]) for r in judged.rows("127.0.0.1")] == rows
 
 
 async def test_the_webhook_takes_nothing_that_is_not_genuine() -> None:
