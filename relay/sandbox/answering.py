@@ -126,6 +126,7 @@ class Answering:
                 self._say(job.number, job.asked.kind, await self._answer(job))
             except Exception:
                 log.exception("sandbox.answer_failed", kind=job.asked.kind)
+                self._say(job.number, job.asked.kind, "not sent: something failed here, and stands in the log")
             finally:
                 self._jobs.task_done()
 

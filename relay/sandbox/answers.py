@@ -81,8 +81,8 @@ class _Original:
 
     @property
     def subject(self) -> str:
-        text = self.get("subject")
-        return printable(names.decode_words(text) or text)[:200]
+        # Encoded words stay encoded: they are printable as they came.
+        return printable(self.get("subject"))[:200]
 
     def thread(self) -> str:
         """RFC 5322 §3.6.4: In-Reply-To and References of an answer, or nothing where there is no Message-ID."""

@@ -83,7 +83,7 @@ def test_a_reply_is_a_persons() -> None:
     assert (sent.mail_from, sent.to) == ("reply@s.test", "alice@demo.test")
     read = email.message_from_bytes(sent.raw, policy=SMTP)
     assert (read["In-Reply-To"], read["From"], read["Auto-Submitted"]) == ("<1@demo.test>", "reply@s.test", None)
-    assert read["Subject"] == "Re: Gr\\xfc\\xdfe"
+    assert read["Subject"] == "Re: Gr\u00fc\u00dfe"
     assert "> Hello" in read.get_content()
     elsewhere = MESSAGE.replace(b"To: x", b"Reply-To: desk@demo.test\r\nTo: x")
     assert mail("reply@s.test", elsewhere).to == "desk@demo.test"
