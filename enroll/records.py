@@ -8,8 +8,8 @@ published is asked in `observe` and judged in `checks`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from relay.base import names
@@ -31,6 +31,8 @@ class Record:
 
     name: full name in A-labels, no trailing dot. short: the same relative to the registrable domain ("@" for that
     itself), as many providers ask for it. value: TXT as plain text; host names end in a dot. why: one sentence.
+    alias: the name in the relay's own zone, with a dot at its end, that a CNAME may point at instead; "" for none.
+    by_alias: the owner chose to publish that CNAME.
     """
 
     purpose: Purpose
@@ -40,6 +42,21 @@ class Record:
     value: str
     required: bool
     why: str
+    alias: str = ""
+    by_alias: bool = False
+
+    @property
+    def published(self) -> Record:
+        """The record as its owner enters it: the CNAME where that was chosen and can stand, else the record itself."""
+        if not (self.by_alias and self.alias):
+            return self
+        return replace(self, type="CNAME", value=self.alias)
+
+    @property
+    def alias_place(self) -> tuple[str, str]:
+        """(the domain's own label in the relay's zone, that zone), of a record that has an alias."""
+        label, _, zone = self.alias.rstrip(".").split(".", _OWN_LABELS[self.purpose])[-1].partition(".")
+        return label, zone
 
     @property
     def domain(self) -> str:
@@ -49,7 +66,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class DomainView:
-    """What records depend on. name: A-labels. keys: (stem, RSA TXT, Ed25519 TXT, state) of each pair to publish."""
+    """What records depend on. name: A-labels. keys: (stem, RSA TXT, Ed25519 TXT, state) of each pair to publish.
+
+    uuid: the domain's own label in the relay's zone. hosted: its owner publishes aliases once. spare: the stem that
+    the next pair of a hosted domain will have, "" while both of its stems are in use.
+    """
 
     name: str
     ownership_token: str
@@ -59,17 +80,24 @@ class DomainView:
     tracking: bool = False
     track_prefix: str = "track"
     replies: bool = False
+    uuid: str = ""
+    hosted: bool = False
+    spare: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RelayHosts:
-    """The relay's own names, as records point at them; dmarc_rua: a mailbox for aggregate reports, or None."""
+    """The relay's own names, as records point at them; dmarc_rua: a mailbox for aggregate reports, or None.
+
+    hosted_zone: the zone in which the relay keeps members' records, "" for none.
+    """
 
     spf_host: str
     bounce_host: str
     tracking_host: str
     mx_host: str
     dmarc_rua: str | None = None
+    hosted_zone: str = ""
 
 
 def required(domain: DomainView, hosts: RelayHosts) -> list[Record]:
@@ -112,7 +140,21 @@ def required(domain: DomainView, hosts: RelayHosts) -> list[Record]:
             "Tells receivers that your mail is signed; large providers ask for it.",
         ),
     ]  # fmt: skip
+    if hosts.hosted_zone and d.uuid:
+        if d.hosted and d.spare:
+            out += _spare(d)
+        out = [replace(r, alias=alias_of(r, d.uuid, hosts.hosted_zone), by_alias=d.hosted) for r in out]
+        # A spare name has no record but the alias itself.
+        out = [r.published if r.type == "CNAME" and not r.value else r for r in out]
     return sorted(out, key=lambda record: not record.required)
+
+
+def _spare(d: DomainView) -> list[Record]:
+    why = "A place for the next {} key: once this stands, keys change without your doing anything."
+    return [
+        _record("dkim_rsa", f"{d.spare}r._domainkey.{d.name}", "CNAME", "", False, why.format("RSA")),
+        _record("dkim_ed25519", f"{d.spare}e._domainkey.{d.name}", "CNAME", "", False, why.format("Ed25519")),
+    ]
 
 
 def _dkim(d: DomainView) -> list[Record]:
@@ -133,17 +175,20 @@ def _dkim(d: DomainView) -> list[Record]:
     return out
 
 
-def hosted(record: Record, uuid: str, zone: str) -> Record | None:
-    """The CNAME that may be published instead of a TXT record, to a name unique to member and domain in `zone`.
+def alias_of(record: Record, uuid: str, zone: str) -> str:
+    """The name in `zone`, unique to member and domain, that a CNAME at the record's name may point at.
 
-    None where an alias can't stand: at the domain itself (RFC 1034 §3.6.2), and for records that aren't TXT.
+    "" where an alias can't stand: at the domain itself (RFC 1034 §3.6.2).
     """
     own = _OWN_LABELS[record.purpose]
-    if record.type != "TXT" or own == 0:
-        return None
     label = ".".join(record.name.split(".")[:own])
-    target = f"{label}.{uuid}.{_dot(zone)}"
-    return Record(record.purpose, record.name, record.short, "CNAME", target, record.required, record.why)
+    return f"{label}.{uuid}.{_dot(zone)}" if own else ""
+
+
+def hosted(records: Iterable[Record]) -> list[tuple[str, str, str]]:
+    """(name, type, value) of what the relay's own zone holds, so that the records' aliases lead somewhere."""
+    held = (r for r in records if r.alias and r.value != r.alias)
+    return list(dict.fromkeys((r.alias.rstrip("."), r.type, r.value) for r in held))
 
 
 def zone_file(records: Iterable[Record], *, ttl: int = 3600, spf_there: str | None = None) -> str:
@@ -192,6 +237,19 @@ def merge_spf(existing: str | None, include: str) -> tuple[str, str]:
     ends = ["~all" if _permits(term) else term for term in terms[before:]]
     line = " ".join(["v=spf1", *terms[:before], wanted, *ends])
     return line, f"- {existing}\n+ {line}"
+
+
+def merge_several_spf(lines: Sequence[str], include: str) -> str:
+    """One SPF line in place of those that stand there, with `include`; RFC 7208 §4.5 lets only one stand."""
+    if len(lines) == 1:
+        return merge_spf(lines[0], include)[0]
+    terms = dict.fromkeys(term for line in lines for term in line.split()[1:] if _bare(term) != "all")
+    return merge_spf(" ".join(["v=spf1", *terms, "~all"]) if lines else None, include)[0]
+
+
+def spf_lines(values: Iterable[str]) -> list[str]:
+    """Those TXT values that are SPF records (RFC 7208 §4.5: they begin with v=spf1 and a space or the end)."""
+    return [value for value in values if re.match(r"v=spf1(?: |$)", value, re.IGNORECASE)]
 
 
 def spf_includes(line: str, include: str) -> bool:

@@ -35,6 +35,9 @@ NOBODY_ELSE = 0o077
 # Keys that other programs bring are often kept for a group, such as ssl-cert.
 GROUP_MAY_READ = 0o027
 
+# RFC 1035 §2.3.4: 253 octets a name, of which the longest label pair, `_domainkey` and a uuid take their part.
+MOST_ZONE_OCTETS = 253 - 64 - 11 - 37 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
@@ -51,7 +54,7 @@ def mistakes(config: Config, clock: Clock, *, path: Path | None = None, ports: b
     """Everything wrong. `path` is the configuration file itself; `ports=False` leaves the ports alone."""
     found = [
         *_server(config), *_database(config), *_master_key(config), *_certificate(config, clock), *_addresses(config),
-        *_signing(config), *_file(config, path),
+        *_hosted_zone(config), *_signing(config), *_file(config, path),
     ]
     if config.server.production:
         found += _production(config)
@@ -166,6 +169,24 @@ def _signing(config: Config) -> Iterable[Mistake]:
             yield Mistake("signing.pool_key_file", f"{path}: no such file")
         else:
             yield from _private("signing.pool_key_file", path, GROUP_MAY_READ)
+
+
+def _hosted_zone(config: Config) -> Iterable[Mistake]:
+    zone = config.hosted_zone
+    if not zone:
+        return
+    for key, name in (("dns.hosted_zone", zone), *(("dns.hosted_servers", one) for one in config.hosted_servers)):
+        try:
+            names.domain(name)
+        except names.BadName as e:
+            yield Mistake(key, f"{name!r} is not a host name ({e.reason})")
+            continue
+        if name != zone and f".{name}".endswith(f".{zone}"):
+            yield Mistake(key, f"{name!r} stands in the zone itself, which has no addresses: name servers outside it")
+    if len(zone) > MOST_ZONE_OCTETS:
+        yield Mistake("dns.hosted_zone", f"{zone!r} is too long for names below it: at most {MOST_ZONE_OCTETS} letters")
+    if f".{config.server.hostname}".endswith(f".{zone}"):
+        yield Mistake("dns.hosted_zone", f"holds server.hostname: take a zone of its own, such as hosted.{zone}")
 
 
 def _file(config: Config, path: Path | None) -> Iterable[Mistake]:

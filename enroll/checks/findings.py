@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from enroll.checks.elsewhere import Seen, explain
-from enroll.checks.judging import MISSING, Mistake, judge, line, printable, shown
+from enroll.checks.judging import MISSING, Mistake, foreign_alias, judge, line, printable, shown
 from enroll.records import Purpose, Record
 from relay.base.resolver import Answer, Nothing, Result, ServerAnswer
 
@@ -84,10 +84,10 @@ def _finding(record: Record, seen: Observation, records: Sequence[Record]) -> Fi
     if not facts:
         return _unknown(record, seen, servers)
     found = _shortened_values([value for one in facts for value in one.values])
-    mistakes = [judge(record, one.values, records) for one in facts]
+    mistakes = [_mistake(record, one, records) for one in facts]
     wrong = [mistake for mistake in mistakes if mistake is not None]
     if not wrong:
-        says, retry = _seen_by_others(record, seen, len(facts))
+        says, retry = _seen_by_others(record, seen, facts)
         return Finding(record.purpose, record.name, True, found, None, says, "", servers, retry)
     if len(wrong) < len(facts):
         mistake, retry = _spreading(facts, mistakes), _SPREADING_SECONDS
@@ -117,8 +117,15 @@ def _unknown(record: Record, seen: Observation, servers: list[ServerAnswer]) -> 
     return Finding(record.purpose, record.name, None, found, loop, says, fix, servers, _ASK_AGAIN_SECONDS)
 
 
-def _seen_by_others(record: Record, seen: Observation, asked: int) -> tuple[str, int | None]:
-    says = f"Found at {'the name server' if asked == 1 else f'all {asked} name servers'} asked."
+def _mistake(record: Record, one: ServerAnswer, records: Sequence[Record]) -> Mistake | None:
+    mistake = judge(record, one.values, records)
+    # An alias to somebody else's place in the relay's zone explains whatever stands there.
+    return mistake if mistake is None else foreign_alias(record, one.cname) or mistake
+
+
+def _seen_by_others(record: Record, seen: Observation, facts: Sequence[ServerAnswer]) -> tuple[str, int | None]:
+    by = next((f", by CNAME to {printable(one.cname[-1])}" for one in facts if one.cname), "")
+    says = f"Found at {'the name server' if len(facts) == 1 else f'all {len(facts)} name servers'} asked{by}."
     other = seen.resolvers
     if isinstance(other, Answer) and judge(record, _values(other)) is not None:
         wait = other.ttl

@@ -15,9 +15,11 @@ from enroll.records import (
     Purpose,
     Record,
     line_value,
+    merge_several_spf,
     merge_spf,
     quoted,
     spf_includes,
+    spf_lines,
     spf_permits_all,
 )
 from relay.base.keys import parse_dkim_txt
@@ -42,7 +44,8 @@ def judge(record: Record, values: Sequence[str], others: Sequence[Record] = ()) 
 
     others: all records of the domain, to recognise one's value at another one's name.
     """
-    mistake = _JUDGES[record.purpose](record, values)
+    # A record may be nothing but its alias: a place that is kept for a later key.
+    mistake = (_cname if record.type == "CNAME" else _JUDGES[record.purpose])(record, values)
     if mistake is None or mistake.code == "second_record":
         return mistake
     for other in others:
@@ -54,7 +57,8 @@ def judge(record: Record, values: Sequence[str], others: Sequence[Record] = ()) 
 
 
 def line(record: Record) -> str:
-    """The record as one line of a zone file, without TTL."""
+    """The record as one line of a zone file, without TTL, in the form that its owner chose."""
+    record = record.published
     return f"{record.name}. IN {record.type} {line_value(record)}"
 
 
@@ -142,16 +146,14 @@ def _key(record: Record, value: str) -> Mistake | None:
 
 
 def _spf(record: Record, values: Sequence[str]) -> Mistake | None:
-    # RFC 7208 §4.5: a record begins with v=spf1 and a space or the end.
-    lines = [value for value in values if re.match(r"v=spf1(?: |$)", value, re.IGNORECASE)]
+    lines = spf_lines(values)
     include = record.value.split("include:")[1].split()[0]
     if not lines:
         found = next((value for value in values if _unquoted(value).lower().startswith("v=spf1")), None)
         return _missing() if found is None else _in_quotes(record)
     if len(lines) > 1:
         # RFC 7208 §4.5: two records are a permanent error, as if there were none that works.
-        terms = dict.fromkeys(term for one in lines for term in one.split()[1:] if not _ends(term))
-        merged = merge_spf(" ".join(["v=spf1", *terms, "~all"]), include)[0]
+        merged = merge_several_spf(lines, include)
         return Mistake(
             "second_record",
             f"{len(lines)} SPF records stand there; receivers then use none of them.",
@@ -193,7 +195,8 @@ def _cname(record: Record, values: Sequence[str]) -> Mistake | None:
     if not values:
         return _missing()
     wanted, found = _host(record.value), _host(values[0])
-    if found == wanted:
+    # The target itself, or the name in the relay's own zone that leads there.
+    if found in (wanted, _host(record.alias) or wanted):
         return None
     above = record.name.split(".")
     if found in [f"{wanted}.{'.'.join(above[at:])}" for at in range(len(above))]:
@@ -202,7 +205,26 @@ def _cname(record: Record, values: Sequence[str]) -> Mistake | None:
             f"The alias points at {shown([found])}: your provider has put the domain behind the target.",
             f"Enter the target with a dot at the end: {line(record)}",
         )  # fmt: skip
-    return Mistake("different", f"The alias points at {shown([found])}.", line(record))
+    return foreign_alias(record, [found]) or Mistake(
+        "different", f"The alias points at {shown([found])}.", line(record)
+    )
+
+
+def foreign_alias(record: Record, chain: Sequence[str]) -> Mistake | None:
+    """The mistake of an alias into the relay's own zone, but to a name that was given to another domain or account,
+    or for another record; None where there is no such alias."""
+    own, (uuid, zone) = _host(record.alias), record.alias_place
+    if not own:
+        return None
+    for target in map(_host, chain):
+        if target == own or not target.endswith(f".{zone}"):
+            continue
+        if target.endswith(f".{uuid}.{zone}"):
+            says = f"The alias leads to {shown([target])}, which is the place of another record of this domain."
+            return Mistake("swapped", says, line(record))
+        says = f"The alias leads to {shown([target])}, which was given to another domain or to another account."
+        return Mistake("other_domain", says, line(record))
+    return None
 
 
 def _mx(record: Record, values: Sequence[str]) -> Mistake | None:
@@ -257,10 +279,6 @@ def _unquoted(value: str) -> str:
 
 def _quoted(text: str) -> str:
     return quoted(text) if text.isascii() else f'"{printable(text)}"'
-
-
-def _ends(term: str) -> bool:
-    return re.fullmatch(r"[+?~-]?all", term, re.IGNORECASE) is not None
 
 
 def _list(text: str) -> list[str]:

@@ -3,16 +3,17 @@
 `service` is what pages, APIs, the command line and the clock call; `model` the values they get and the options an
 owner may set; `loading` makes them from rows. `pairs` makes DKIM pairs, `rotation` moves them on. `looking` asks
 DNS once, `states` says what follows from it, `checking` does both and writes the outcome. `hosting` tells the DNS
-provider, `trial` sends a test message, `forwarding` sets where replies go, `operator` holds what only the operator
-may.
+provider, `hosted` is the relay's own zone of members' records, `trial` sends a test message, `forwarding` sets where
+replies go, `operator` holds what only the operator may.
 
 Promises that only proof in DNS makes a domain verified, that an unproved claim changes nothing for anybody else,
 and that a state, its event and the mail about it commit together.
 """
 
 from enroll.domains.forwarding import Forwarding
-from enroll.domains.model import Domain, KeyState, Options
+from enroll.domains.hosted import HostedZone, export
+from enroll.domains.model import Domain, Form, KeyState, Options
 from enroll.domains.operator import Operator
 from enroll.domains.service import Domains
 
-__all__ = ["Domain", "Domains", "Forwarding", "KeyState", "Operator", "Options"]
+__all__ = ["Domain", "Domains", "Form", "Forwarding", "HostedZone", "KeyState", "Operator", "Options", "export"]

@@ -86,6 +86,9 @@ class Checking:
             looked, provider = await asyncio.gather(
                 look(self._resolver, domain, self._hosts), self._hosting.refreshed(row)
             )
+            new = domain.next_pair
+            if new is not None and not self._rotation.settled(domain.options, new):
+                looked = replace(looked, next_pair=None)
             plan = await self._plan(row, keys, domain, looked, by)
             plan.values.update(provider)
             written = await self._storage.write(lambda tx: self._write(tx, row, plan))

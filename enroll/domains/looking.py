@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from enroll.checks import Finding, compare
-from enroll.domains.model import Domain, KeyState
+from enroll.domains.model import Domain, Form, KeyState, spare_stem
 from enroll.domains.states import proved
 from enroll.observe import observe
-from enroll.records import DomainView, Record, RelayHosts, required
+from enroll.records import DomainView, Record, RelayHosts, hosted, merge_several_spf, required, spf_lines
 from relay.base.config import Config
 from relay.base.resolver import Resolver
 
@@ -30,7 +30,7 @@ def hosts_of(config: Config) -> RelayHosts:
     """The relay's own names, as records point at them."""
     return RelayHosts(
         spf_host=config.spf_host, bounce_host=config.bounce_host, tracking_host=config.tracking_host,
-        mx_host=config.mx_host, dmarc_rua=config.dns.dmarc_report_to or None,
+        mx_host=config.mx_host, dmarc_rua=config.dns.dmarc_report_to or None, hosted_zone=config.hosted_zone,
     )
 
 
@@ -47,6 +47,24 @@ def records_of(domain: Domain, hosts: RelayHosts) -> list[Record]:
         if record.purpose == "ownership"
     ]
     return [*own[:1], *agreed, *own[1:]]
+
+
+def hosted_of(domain: Domain, hosts: RelayHosts) -> list[tuple[str, str, str]]:
+    """(name, type, value) of what the relay's own zone holds for `domain`, whichever form its owner chose."""
+    return hosted(required(_view(domain, domain.keys), hosts))
+
+
+def as_published(domain: Domain, records: Sequence[Record], spf_host: str, form: Form | None = None) -> list[Record]:
+    """`records` as the owner enters them: in the form chosen (`form` instead, if given), and the SPF line merged into
+    the one that was seen at the last look, because two of them would count for nothing."""
+    spf = next((f for f in domain.findings if f.get("purpose") == "spf"), {})
+    there = spf_lines(str(value) for value in spf.get("found") or ())
+    out = []
+    for record in records:
+        if record.purpose == "spf" and there and not any(line.endswith("…") for line in there):
+            record = replace(record, value=merge_several_spf(there, spf_host))
+        out.append(replace(record, by_alias=record.by_alias if form is None else form == "cname").published)
+    return out
 
 
 async def look(resolver: Resolver, domain: Domain, hosts: RelayHosts) -> Look:
@@ -77,7 +95,8 @@ def _view(domain: Domain, pairs: Sequence[KeyState], name: str | None = None) ->
         name=name or domain.name, ownership_token=domain.ownership_token,
         keys=tuple((k.stem, k.rsa_txt, k.ed_txt, k.state) for k in pairs),
         return_path=o.return_path, custom_subdomain=o.custom_subdomain, tracking=o.tracking,
-        track_prefix=o.track_prefix, replies=o.replies,
+        track_prefix=o.track_prefix, replies=o.replies, uuid=domain.uuid, hosted=o.hosted,
+        spare=spare_stem(o.stems, pairs) if name is None else "",
     )
 
 

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from enroll.errors import invalid
 from relay.base import names
 from relay.base.storage.domains import KeyRow, Row
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
-_MARKS = ("approved", "pending_since", "failed_at", "forward_wanted")
+_MARKS = ("approved", "pending_since", "failed_at", "forward_wanted", "stems")
+
+Form = Literal["txt", "cname"]
+"""How records are entered: as they are, or as aliases into the relay's own zone where that can be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """A domain's switches. Those named in `DNS_AFFECTING` decide which records must be published.
 
-    The last four are not the owner's to set: `approved` is the operator's word, `pending_since` and `failed_at`
+    `hosted`: the owner publishes aliases into the relay's own zone, once; keys then change there.
+    The last five are not the owner's to set: `approved` is the operator's word, `pending_since` and `failed_at`
     (Unix seconds) say when the state last became pending and when a look last counted as failed, `forward_wanted`
-    is a mailbox that has not said yes yet.
+    is a mailbox that has not said yes yet, `stems` are the two between which the keys of a hosted domain take turns.
     """
 
     return_path: bool = False
@@ -29,18 +33,21 @@ class Options:
     tracking: bool = False
     track_prefix: str = "track"
     replies: bool = False
+    hosted: bool = False
     report_to: str = "forward_to"
     forward_to: str = ""
     approved: bool = False
     pending_since: float = 0.0
     failed_at: float = 0.0
     forward_wanted: str = ""
+    stems: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Options:
         """The options of a row; what an older or newer program wrote besides is left alone."""
         known = {f.name for f in fields(cls)}
-        return cls(**{name: value for name, value in stored.items() if name in known})
+        values: dict[str, Any] = {name: value for name, value in stored.items() if name in known}
+        return cls(**values | {"stems": tuple(stored.get("stems") or ())})
 
     def public(self) -> dict[str, Any]:
         """The owner's own switches by name."""
@@ -52,7 +59,7 @@ class Options:
 
 
 DNS_AFFECTING = ("return_path", "custom_subdomain", "tracking", "track_prefix", "replies")
-SETTABLE = (*DNS_AFFECTING, "report_to")
+SETTABLE = (*DNS_AFFECTING, "hosted", "report_to")
 
 
 def changed(options: Options, changes: Mapping[str, Any]) -> Options:
@@ -78,7 +85,7 @@ def _published(o: Options) -> tuple[object, ...]:
 
 
 def _checked(name: str, value: Any) -> Any:
-    if name in ("return_path", "tracking", "replies"):
+    if name in ("return_path", "tracking", "replies", "hosted"):
         if not isinstance(value, bool):
             raise invalid(name, "This switch is either true or false.")
         return value
@@ -93,6 +100,26 @@ def _checked(name: str, value: Any) -> Any:
     if not _LABEL.fullmatch(label):
         raise invalid(name, "Use 1 to 32 letters, digits and hyphens, with no hyphen at either end.")
     return label
+
+
+class HasStem(Protocol):
+    """A DKIM pair, as far as its name goes."""
+
+    @property
+    def stem(self) -> str:
+        """The selectors' common part."""
+        ...
+
+    @property
+    def state(self) -> str:
+        """pending, live, retiring or removed."""
+        ...
+
+
+def spare_stem(stems: Sequence[str], pairs: Iterable[HasStem]) -> str:
+    """The stem of a hosted domain that no pair uses, "" when both are in use."""
+    used = {pair.stem for pair in pairs if pair.state != "removed"}
+    return next((stem for stem in stems if stem not in used), "")
 
 
 @dataclass(frozen=True, slots=True)

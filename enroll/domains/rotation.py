@@ -3,17 +3,25 @@
 A rotation puts a new pair beside the live one. Mail is signed with the old pair until the new one's records are
 seen; then they change places in one transaction, and the old records stay published while mail signed with them
 may still be under way. At the end the private halves are overwritten and the owner is told to take the records down.
+
+A hosted domain has two stems, published once as aliases into the relay's own zone, and its pairs take turns at them:
+the owner need not touch DNS. The new pair takes over once it is seen through its alias and what resolvers may still
+keep of that name has expired.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
 
 import structlog
 
-from enroll.domains.pairs import new_pair
+from enroll.domains.model import HasStem, Options, spare_stem
+from enroll.domains.pairs import new_pair, two_stems
 from enroll.errors import conflict
-from relay.base.clock import DAY, Clock
+from relay.base.clock import DAY, Clock, iso
 from relay.base.config import Config
 from relay.base.secrets import Vault
 from relay.base.storage import Storage, Tx, versions
@@ -23,6 +31,15 @@ from relay.base.storage.domains import KeyRow, NewPair, Row
 log = structlog.get_logger("domains")
 
 
+class HasMade(HasStem, Protocol):
+    """A DKIM pair, with when it was made (Unix seconds)."""
+
+    @property
+    def created_at(self) -> float:
+        """When it was made."""
+        ...
+
+
 class Rotation:
     """Makes pairs and moves them on."""
 
@@ -30,22 +47,44 @@ class Rotation:
         self._storage, self._config, self._clock, self._vault = storage, config, clock, vault
         self._making = asyncio.Semaphore(config.submission.signing_threads)
 
-    async def make(self, member_id: int, name: str) -> NewPair:
-        """A new pair, made off the loop, few at once."""
+    async def make(self, member_id: int, name: str, stem: str = "") -> NewPair:
+        """A new pair, made off the loop, few at once; under `stem`, or a fresh one."""
         async with self._making:
-            return await new_pair(self._vault, member_id, name, self._clock.now())
+            return await new_pair(self._vault, member_id, name, self._clock.now(), stem)
+
+    def hosted(self, options: Options) -> bool:
+        """True when the pairs of a domain with these options take turns at two stems."""
+        return options.hosted and bool(self._config.hosted_zone)
+
+    def with_stems(self, options: Options, pairs: Sequence[HasStem]) -> Options:
+        """`options` with the two stems that a hosted domain needs; those of any other are left as they are."""
+        if not self.hosted(options):
+            return options
+        return replace(options, stems=two_stems(options.stems, pairs, self._clock.now()))
+
+    def settled(self, options: Options, pair: HasMade) -> bool:
+        """True when nobody can still hold an older answer for the pair's selectors.
+
+        A stem that had a key before may be remembered with it, one that had none as missing (RFC 2308 §5); mail
+        signed with the new key must not be checked against either.
+        """
+        if not self.hosted(options) or pair.stem not in options.stems:
+            return True
+        d = self._config.dns
+        return self._clock.now() - pair.created_at >= max(d.hosted_ttl_seconds, d.hosted_negative_ttl_seconds)
 
     async def begin(self, row: Row) -> None:
         """Put a new pair beside the live one of `row`. Raises EnrollError 409 when there is nothing to rotate."""
         async with self._storage.read() as tx:
-            self._may_begin(row, (await rows.pairs(tx, [row.id])).get(row.id, []))
-        pair = await self.make(row.member_id, row.name)
+            stem = self._may_begin(row, (await rows.pairs(tx, [row.id])).get(row.id, []))
+        pair = await self.make(row.member_id, row.name, stem)
 
         async def write(tx: Tx) -> None:
             fresh = await rows.get(tx, row.id, lock=True)
             if fresh is None:
                 raise conflict("The domain is gone.")
-            self._may_begin(fresh, (await rows.pairs(tx, [row.id])).get(row.id, []))
+            if self._may_begin(fresh, (await rows.pairs(tx, [row.id])).get(row.id, [])) != stem:
+                raise conflict("The domain was changed meanwhile: rotate again.")
             now = self._clock.now()
             await rows.add_pair(tx, row.id, pair, now)
             # The clock looks soon, and the owner's next look is not answered from before the change.
@@ -80,8 +119,8 @@ class Rotation:
 
         return await self._storage.write(write)
 
-    @staticmethod
-    def _may_begin(row: Row, pairs: list[KeyRow]) -> None:
+    def _may_begin(self, row: Row, pairs: list[KeyRow]) -> str:
+        """The stem for the new pair, "" for a fresh one. Raises EnrollError 409."""
         states = {pair.state for pair in pairs}
         if row.state in ("suspended", "blocked", "deleted"):
             raise conflict(f"The domain is {row.state}.")
@@ -89,3 +128,12 @@ class Rotation:
             raise conflict("The domain has not been verified yet: its first keys are still new.")
         if "pending" in states:
             raise conflict("A rotation is under way: publish the new pair's records first.")
+        options = Options.read(row.options)
+        if not self.hosted(options):
+            return ""
+        stem = spare_stem(options.stems, pairs)
+        if not stem:
+            leaves_at = max((p.state_at for p in pairs if p.state == "retiring"), default=self._clock.now())
+            until = iso(leaves_at + self._config.enrollment.retiring_days * DAY)
+            raise conflict(f"The pair before this one stays published until {until}: rotate after that.")
+        return stem

@@ -14,8 +14,8 @@ from enroll import stats as figures
 from enroll.domains.checking import TOKEN_BYTES, Checking
 from enroll.domains.hosting import Hosting
 from enroll.domains.loading import load, load_one
-from enroll.domains.looking import hosts_of, records_of
-from enroll.domains.model import Domain, Options, affects_dns, changed
+from enroll.domains.looking import as_published, hosts_of, records_of
+from enroll.domains.model import Domain, Form, Options, affects_dns, changed
 from enroll.domains.rotation import Rotation
 from enroll.domains.states import LOCKED, By
 from enroll.domains.trial import send_test
@@ -69,7 +69,7 @@ class Domains:
             name = names.enrollable(name)
         except names.BadName as e:
             raise invalid("name", f"This name can't be enrolled: {e.reason}.") from None
-        wanted = changed(Options(), options or {})
+        wanted = self._possible(options or {}, changed(Options(), options or {}))
         domain_id = await self.commit(lambda tx: self._enter(tx, member_id, name, wanted, options or {}))
         return await self.finish(domain_id)
 
@@ -106,7 +106,8 @@ class Domains:
             await event_log.append(tx, [replace(created, domain_id=row.id)])
             return row.id
         if row.state != "initializing":
-            await self._again(tx, row, changed(Options.read(row.options), given), "enrolled again")
+            again = self._possible(given, changed(Options.read(row.options), given))
+            await self._again(tx, row, await self._with_stems(tx, row, again), "enrolled again")
         return row.id
 
     async def finish(self, domain_id: int) -> Domain:
@@ -124,6 +125,7 @@ class Domains:
             now = self._clock.now()
             await rows.add_pair(tx, domain_id, pair, now)
             options = replace(Options.read(fresh.options), pending_since=now)
+            options = await self._with_stems(tx, fresh, options)
             await rows.change(
                 tx, domain_id, state="pending", options=options.stored(),
                 next_check_at=now + self._config.enrollment.recheck_pending_seconds,
@@ -145,15 +147,16 @@ class Domains:
         async with self._storage.read() as tx:
             return await load_one(tx, await self._row(tx, member_id, key))
 
-    def records(self, domain: Domain) -> builtins.list[Record]:
-        """What the owner must or should publish."""
-        return records_of(domain, self._hosts)
+    def records(self, domain: Domain, form: Form | None = None) -> builtins.list[Record]:
+        """What the owner must or should publish, in the form that was chosen for the domain, or in `form`: `txt`, or
+        `cname` for aliases into the relay's own zone wherever one can stand."""
+        return as_published(domain, records_of(domain, self._hosts), self._hosts.spf_host, form)
 
-    def zone(self, domain: Domain) -> str:
+    def zone(self, domain: Domain, form: Form | None = None) -> str:
         """The records as lines of a zone file (RFC 1035 §5); an SPF record found at the last look is not doubled."""
         spf = next((f for f in domain.findings if f.get("purpose") == "spf"), {})
         stands = any(str(value).strip('"').lower().startswith("v=spf1") for value in spf.get("found") or ())
-        return zone_file(self.records(domain), spf_there=str(spf.get("fix") or "") if stands else None)
+        return zone_file(self.records(domain, form), spf_there=str(spf.get("fix") or "") if stands else None)
 
     async def dns_host(self, domain: Domain) -> tuple[str, builtins.list[str]]:
         """(label of the DNS provider or `unknown`, name servers); never an error."""
@@ -197,7 +200,7 @@ class Domains:
         async def write(tx: Tx) -> Domain:
             row = await self._owned(tx, member_id, key)
             before = Options.read(row.options)
-            after = changed(before, changes)
+            after = await self._with_stems(tx, row, self._possible(changes, changed(before, changes)))
             if affects_dns(before, after):
                 await self._again(tx, row, after, "records changed")
             elif after != before:
@@ -206,6 +209,15 @@ class Domains:
             return await load_one(tx, await rows.get(tx, row.id))
 
         return await self.commit(write)
+
+    def _possible(self, asked: Mapping[str, Any], options: Options) -> Options:
+        if asked.get("hosted") and not self._config.hosted_zone:
+            raise invalid("hosted", "This relay has no zone for members' records: publish the records themselves.")
+        return options
+
+    async def _with_stems(self, tx: Tx, row: Row, options: Options) -> Options:
+        """A hosted domain needs two stems: the live pair's, and the one that the next pair will have."""
+        return self.rotation.with_stems(options, (await rows.pairs(tx, [row.id])).get(row.id, []))
 
     async def _again(self, tx: Tx, row: Row, options: Options, why: str) -> None:
         """Start over with new options: old findings are void, a state that isn't the operator's becomes pending."""

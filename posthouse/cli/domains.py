@@ -11,7 +11,7 @@ from posthouse.cli.members import Yes, sure
 from posthouse.cli.shell import FAILED, OK, USAGE, Failure, Run, Shell, command
 
 if TYPE_CHECKING:
-    from enroll.domains.model import Domain
+    from enroll.domains.model import Domain, Form
     from enroll.records import Record
     from posthouse.rooms import Rooms
 
@@ -47,11 +47,12 @@ async def add(
     handle: Annotated[str, typer.Argument(help="The member's handle.")],
     name: Name,
     return_path: Annotated[bool, typer.Option(help="A return path of the domain's own, which aligns SPF.")] = False,
+    hosted: Annotated[bool, typer.Option(help="CNAMEs, published once, into the relay's own zone.")] = False,
 ) -> int:
     """Enroll a domain for a member; shows the records to publish."""
     async with shell.rooms() as rooms:
         member = await rooms.enroll.accounts.get(handle)
-        options = {"return_path": True} if return_path else None
+        options = {name: True for name, wanted in (("return_path", return_path), ("hosted", hosted)) if wanted}
         domain = await rooms.domains.enroll(member.id, name, options)
         wanted = rooms.domains.records(domain)
     shell.answer(
@@ -99,18 +100,24 @@ async def show(shell: Shell, name: Name, member: Whose = None) -> int:
 async def records(
     shell: Shell,
     name: Name,
-    form: Annotated[str, typer.Option("--format", help="table, zone or json.")] = "table",
+    output: Annotated[str, typer.Option("--format", help="table, zone or json.")] = "table",
+    form: Annotated[
+        str, typer.Option(help="txt, or cname for aliases into the relay's own zone; else as the domain is set.")
+    ] = "",
     member: Whose = None,
 ) -> int:
     """The DNS records to publish."""
-    if form not in ("table", "zone", "json"):
-        raise Failure(USAGE, f"--format {form}: table, zone or json")
-    shell.as_json = shell.as_json or form == "json"
+    if output not in ("table", "zone", "json"):
+        raise Failure(USAGE, f"--format {output}: table, zone or json")
+    if form not in ("", "txt", "cname"):
+        raise Failure(USAGE, f"--form {form}: txt or cname")
+    shell.as_json = shell.as_json or output == "json"
+    chosen: Form | None = "txt" if form == "txt" else "cname" if form == "cname" else None
     async with shell.rooms() as rooms:
         domain = await _find(rooms, name, member)
-        wanted = rooms.domains.records(domain)
-        zone = rooms.domains.zone(domain)
-    if form == "zone" and not shell.as_json:
+        wanted = rooms.domains.records(domain, chosen)
+        zone = rooms.domains.zone(domain, chosen)
+    if output == "zone" and not shell.as_json:
         sys.stdout.write(zone)
         return OK
     shell.answer([record_facts(r) for r in wanted], lambda: _records_table(shell, domain, wanted))
@@ -121,7 +128,8 @@ def _records_table(shell: Shell, domain: Domain, wanted: list[Record]) -> None:
     shell.say(f"{domain.unicode_name} is {domain.state}. Publish these records,")
     shell.say(f"then: posthouse domain check {domain.name}\n")
     for r in wanted:
-        shell.say(f"{'required' if r.required else 'optional'}  {r.why}\n  {r.name}  {r.type}\n  {r.value}\n")
+        shell.say(f"{'required' if r.required else 'optional'}  {r.why}\n  {r.name}  {r.type}\n  {r.value}")
+        shell.say(f"  or  CNAME  {r.alias}\n" if r.alias and r.value != r.alias else "")
 
 
 async def check(shell: Shell, name: Name, member: Whose = None) -> int:
@@ -228,5 +236,5 @@ def record_facts(r: Record) -> dict[str, Any]:
     """A record for programs."""
     return {
         "purpose": r.purpose, "name": r.name, "short": r.short, "type": r.type, "value": r.value,
-        "required": r.required, "why": r.why,
+        "cname": r.alias or None, "required": r.required, "why": r.why,
     }

@@ -7,7 +7,7 @@ import contextlib
 import os
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
-from posthouse.doctor import certificates, host, network, state
+from posthouse.doctor import certificates, host, hosted, network, state
 from posthouse.doctor.finding import WARN, Finding, Limits, Patient
 from posthouse.rooms import resolver_of
 from relay.base.clock import Clock
@@ -30,6 +30,7 @@ EXAMINATIONS: Mapping[str, Examination] = {
     "names": network.own_names,
     "ptr": network.reverse_names,
     "spf": network.spf,
+    "hosted zone": hosted.hosted_zone,
     "port 25 out": network.port_25,
 }
 

@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from enroll.domains import HostedZone
 from enroll.recheck import Recheck
 from enroll.zone import DnsServer, RateLimit, Zones
 from posthouse.check_config import split
@@ -69,6 +70,7 @@ class Node:
         self.sandbox: Sandbox | None = None
         self.answering: Answering | None = None
         self.dns: list[DnsServer] = []
+        self.hosted: HostedZone | None = None
         self.stopping = False
         self.settled = asyncio.Event()
         self._stack = contextlib.AsyncExitStack()
@@ -110,10 +112,16 @@ class Node:
         self.config.server.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Before the rooms: a relay that asks its own DNS server (the demo) needs it from the start.
         if "dns" in roles:
+            if self.config.hosted_zone:
+                self.hosted = HostedZone(self.config)
+                zones.put(self.hosted.zone)
             for address in self.config.dns.listen:
                 await self._start_dns(address, zones, dns_open_world)
         self._rooms = await Rooms.open(self.config, self.clock, delivers="delivery" in roles)
         self._watch_rooms()
+        if self.hosted is not None:
+            await self.hosted.open(self.rooms.storage)
+            self.tasks.keep("hosted records", self.hosted.follow)
         if "sandbox" in roles and self.config.sandbox.enabled:
             await self._start_sandbox()
         if "delivery" in roles:
@@ -135,7 +143,7 @@ class Node:
             "node.started", roles=sorted(roles), owner=self.rooms.owner, http=self.http.ports if self.http else [],
             submission=self.submission.ports if self.submission else [],
             submission_tls=self.submission.tls_ports if self.submission else [],
-            inbound=self.inbound.ports if self.inbound else [],
+            inbound=self.inbound.ports if self.inbound else [], dns=[server.port for server in self.dns],
         )
 
     def _watch_rooms(self) -> None:
@@ -262,6 +270,9 @@ class Node:
             ends.append(self.inbound.stop(seconds * 0.8))
         if self.http is not None:
             ends.append(self.http.stop())
+        if self.hosted is not None:
+            self.tasks.let_end("hosted records")
+            self.hosted.stop()
         if self.worker is not None:
             self.tasks.let_end("delivery")
             ends.append(self.worker.stop(seconds * 0.8))

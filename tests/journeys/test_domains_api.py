@@ -70,7 +70,7 @@ async def test_enroll_shows_what_to_publish_and_verify_what_was_found(api: Api) 
     assert domain["state"] == "pending"
     assert domain["options"] == {
         "returnPath": True, "customSubdomain": "sl", "tracking": False, "trackPrefix": "track", "replies": False,
-        "reportTo": "forward_to", "forwardTo": "",
+        "hosted": False, "reportTo": "forward_to", "forwardTo": "",
     }
     assert domain["createdAt"].endswith("Z")
     assert domain["checkedAt"] is None

@@ -356,3 +356,56 @@ async def test_equal_questions_are_asked_once_and_never_more_than_allowed_at_a_t
     await observe(counting, RECORDS * 3, concurrent=2)
     assert len(counting.asked) == len(set(counting.asked)) == 8
     assert counting.most <= 2
+
+
+HOSTED = dataclasses.replace(HOSTS, hosted_zone="hosted.test")
+MINE, OTHERS = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+
+
+@pytest.mark.parametrize(
+    ("target", "ok", "mistake", "says"),
+    [
+        (f"_posthouse-challenge.{MINE}", True, None, f"by CNAME to _posthouse-challenge.{MINE}.hosted.test"),
+        (f"_posthouse-challenge.{OTHERS}", False, "other_domain", "given to another domain or to another account"),
+        (f"_posthouse-challenge.{OTHERS[::-1]}", False, "other_domain", "given to another domain"),
+        (f"_dmarc.{MINE}", False, "swapped", "the place of another record"),
+        (f"nope.{MINE}", False, "swapped", "the place of another record"),
+    ],
+)
+async def test_an_alias_into_the_relay_s_zone_is_followed_and_must_be_the_domain_s_own(
+    target: str, ok: bool, mistake: str | None, says: str
+) -> None:
+    records = required(dataclasses.replace(VIEW, uuid=MINE, hosted=True), HOSTED)
+    proof = next(r for r in records if r.purpose == "ownership")
+    zone = [
+        (proof.alias, "TXT", proof.value), (f"_dmarc.{MINE}.hosted.test", "TXT", "v=DMARC1; p=none"),
+        (f"_posthouse-challenge.{OTHERS}.hosted.test", "TXT", "posthouse-domain-verification=theirs"),
+    ]
+    async with world({D: [(proof.name, "CNAME", f"{target}.hosted.test.")], "hosted.test": zone}) as w:
+        (one,) = compare([proof], await observe(w.resolver, [proof]))
+    assert (one.ok, one.mistake) == (ok, mistake)
+    assert says in one.says
+    if not ok:
+        assert one.fix == f"{proof.name}. IN CNAME _posthouse-challenge.{MINE}.hosted.test."
+
+
+async def test_a_return_path_may_point_at_its_place_in_the_relay_s_zone() -> None:
+    records = required(dataclasses.replace(VIEW, uuid=MINE), HOSTED)
+    path = next(r for r in records if r.purpose == "return_path")
+    for target in (path.alias, path.value):
+        async with world({D: [(path.name, "CNAME", target)]}) as w:
+            (one,) = compare([path], await observe(w.resolver, [path]))
+        assert one.ok is True
+    async with world({D: [(path.name, "CNAME", f"sl.{OTHERS}.hosted.test.")]}) as w:
+        (one,) = compare([path], await observe(w.resolver, [path]))
+    assert (one.ok, one.mistake) == (False, "other_domain")
+
+
+@pytest.mark.parametrize("parent", ["test", ""])
+async def test_a_domain_that_has_lapsed_is_denied_by_the_zone_above(parent: str) -> None:
+    record = required(dataclasses.replace(VIEW, name="lapsed.test"), HOSTS)[0]
+    above = make_zone(parent, ns=["ns.registry.example"])
+    registry = make_zone("registry.example", [("ns.registry.example", "A", "127.0.0.1")])
+    async with world([above, registry]) as w:
+        (one,) = compare([record], await observe(w.resolver, [record]))
+    assert (one.ok, one.mistake) == (False, "missing")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from enroll.zone import DnsServer, Zone, Zones
 from posthouse.doctor import FAIL, OK, WARN, Finding, Limits, examine
 from relay.base.clock import Clock
 from relay.base.config import Config
@@ -182,3 +183,37 @@ async def test_storage_that_was_handed_in_stays_open(sqlite_config: Config) -> N
     async with storage.read():
         pass
     await storage.close()
+
+
+async def test_the_hosted_zone_is_delegated_to_us_and_answered_over_udp_and_tcp(tmp_path: Path) -> None:
+    zone, server = f"hosted.{HOST}", "ns.posthouse.dev"
+    config = make_config(tmp_path, server={"hostname": HOST}, dns={"hosted_zone": zone, "hosted_servers": [server]})
+    parent = make_zone("posthouse.dev", [*GOOD, (server, "A", "127.0.0.1")])
+    ours = Zone(zone, ns=[server])
+
+    async def look(*zones: Zone) -> list[Finding]:
+        async with world(zones, open_world=False, timeout_seconds=1.0) as dns:
+            return await examine(config, only=["hosted zone"], resolver=dns.resolver)
+
+    (well,) = await look(parent, ours)
+    assert (well.status, well.saw) == (OK, f"127.0.0.1 answers for {zone} over UDP and TCP")
+    (nobody,) = await look(parent)
+    assert nobody.status == FAIL
+    assert nobody.fix == f"{zone}. NS {server}., in the zone above {zone}"
+    foreign, silent = await look(parent, Zone(zone, ns=["ns.elsewhere.test"]))
+    assert (foreign.status, foreign.saw) == (
+        FAIL, f"{zone} is served by ns.elsewhere.test, not by {server} (dns.hosted_servers)"
+    )
+    assert silent.name == "hosted zone at ns.elsewhere.test"
+    # Delegated as it should be, but the server there knows nothing of it.
+    delegating = make_zone("posthouse.dev", [*GOOD, (server, "A", "127.0.0.1")])
+    async with world([delegating, ours], open_world=False) as dns, DnsServer(
+        Zones(delegating), "127.0.0.2", dns.server.port
+    ):
+        delegating.replace(server, "A", "127.0.0.2")
+        (lame,) = await examine(config, only=["hosted zone"], resolver=dns.resolver)
+    assert lame.status == FAIL
+    assert "127.0.0.2 does not answer" in lame.saw
+    assert "udp: NXDOMAIN; tcp: NXDOMAIN" in lame.saw
+    async with world([parent], open_world=False) as dns:
+        assert not await examine(public(tmp_path), only=["hosted zone"], resolver=dns.resolver), "where there is none"

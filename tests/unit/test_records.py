@@ -9,7 +9,17 @@ import dns.zonefile
 import pytest
 
 from enroll.providers import LABELS, provider
-from enroll.records import DomainView, RelayHosts, dig_command, hosted, merge_spf, required, short_name, zone_file
+from enroll.records import (
+    DomainView,
+    RelayHosts,
+    dig_command,
+    hosted,
+    merge_several_spf,
+    merge_spf,
+    required,
+    short_name,
+    zone_file,
+)
 
 RSA = "v=DKIM1; k=rsa; p=" + "A" * 392
 ED = "v=DKIM1; k=ed25519; p=" + "B" * 44
@@ -96,14 +106,44 @@ def test_the_dig_command_asks_for_the_record() -> None:
     assert dig_command(required(PLAIN, HOSTS)[1]) == "dig +short 2605r._domainkey.member.example TXT"
 
 
-def test_hosted_records_are_aliases_where_aliases_may_stand() -> None:
-    records = {r.purpose: hosted(r, "u-1", "hosted.relay.test") for r in required(FULL, HOSTS)}
-    key = records["dkim_rsa"]
-    assert key is not None
-    assert (key.type, key.value) == ("CNAME", "2605r._domainkey.u-1.hosted.relay.test.")
-    assert records["spf"] is None
-    assert records["mx"] is None
-    assert records["return_path"] is None
+HOSTING = dataclasses.replace(HOSTS, hosted_zone="hosted.relay.test")
+
+
+def test_every_record_below_the_domain_may_be_an_alias_into_the_relay_s_zone() -> None:
+    records = required(dataclasses.replace(FULL, uuid="u-1"), HOSTING)
+    aliases = {r.purpose: r.alias for r in records}
+    assert aliases["dkim_rsa"] == "2605r._domainkey.u-1.hosted.relay.test."
+    assert aliases["return_path"] == "sl.u-1.hosted.relay.test."
+    assert aliases["tracking"] == "track-sl.u-1.hosted.relay.test."
+    assert aliases["spf"] == aliases["mx"] == "", "an alias can't stand at the domain itself"
+    key = next(r for r in records if r.purpose == "dkim_rsa")
+    assert key.published is key
+    assert dataclasses.replace(key, by_alias=True).published.type == "CNAME"
+    assert key.alias_place == ("u-1", "hosted.relay.test")
+    assert not any(r.alias for r in required(FULL, HOSTS)), "and none where no zone is set"
+
+
+def test_the_relay_s_zone_holds_what_the_aliases_lead_to() -> None:
+    keys = tuple((f"s{state}", RSA, ED, state) for state in ("pending", "live", "retiring", "removed"))
+    view = dataclasses.replace(FULL, uuid="u-1", keys=keys, hosted=True, spare="sremoved")
+    held = hosted(required(view, HOSTING))
+    names = {name.removesuffix(".u-1.hosted.relay.test"): (type, value) for name, type, value in held}
+    assert len(names) == len(held)
+    assert names["_posthouse-challenge"] == ("TXT", "posthouse-domain-verification=t0ken")
+    assert names["sl"] == ("CNAME", "bounce.relay.test.")
+    assert names["track-sl"] == ("CNAME", "track.relay.test.")
+    for stem, there in (("spending", True), ("slive", True), ("sretiring", True), ("sremoved", False)):
+        assert (f"{stem}r._domainkey" in names) is there
+        assert (f"{stem}e._domainkey" in names) is there
+
+
+def test_a_hosted_domain_publishes_a_place_for_its_next_pair_once() -> None:
+    view = dataclasses.replace(PLAIN, uuid="u-1", hosted=True, spare="next")
+    spare = [r for r in required(view, HOSTING) if r.name.startswith("next")]
+    assert [(r.name, r.type, r.value, r.required) for r in spare] == [
+        (f"next{a}._domainkey.member.example", "CNAME", f"next{a}._domainkey.u-1.hosted.relay.test.", False)
+        for a in "re"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -148,3 +188,9 @@ def test_the_provider_is_told_by_its_name_servers(host: str, label: str) -> None
 def test_a_mixture_of_providers_or_none_is_unknown() -> None:
     assert provider([]) == provider(["ns1.linode.com", "ns1.gandi.net"]) == "unknown"
     assert len(LABELS) == 17
+
+
+def test_several_spf_lines_become_one() -> None:
+    assert merge_several_spf([], "S") == "v=spf1 include:S ~all"
+    assert merge_several_spf(["v=spf1 mx -all"], "S") == "v=spf1 mx include:S -all"
+    assert merge_several_spf(["v=spf1 mx -all", "v=spf1 a ?all"], "S") == "v=spf1 mx a include:S ~all"

@@ -24,6 +24,9 @@ class OptionsIn(Strict):
     tracking: bool | None = Field(None, description="A tracking host under the domain itself.")
     track_prefix: str | None = Field(None, max_length=64, description="Prefix of the tracking host.")
     replies: bool | None = Field(None, description="Mail to the domain is forwarded; needs the MX record.")
+    hosted: bool | None = Field(
+        None, description="Records are published once as CNAMEs into the relay's own zone; keys then change there."
+    )
     report_to: Literal["forward_to", "mail_from"] | None = Field(None, description="Where bounce reports go.")
 
 
@@ -56,6 +59,7 @@ class OptionsView(View):
     tracking: bool
     track_prefix: str
     replies: bool
+    hosted: bool
     report_to: str
     forward_to: str
 
@@ -101,13 +105,15 @@ class DomainList(View):
 
 class RecordView(View):
     """A record to publish, and what the last look found. `ok`: true, false, or null when it could not be asked or
-    has not been looked at (then `says` is empty)."""
+    has not been looked at (then `says` is empty). `cname`: where a CNAME at the record's name may point instead, null
+    where none can stand or the relay keeps no such zone."""
 
     purpose: Purpose
     name: str
     short: str
     type: str
     value: str
+    cname: str | None
     required: bool
     why: str
     dig: str
@@ -228,7 +234,8 @@ def records_view(domain: Domain, records: list[Record]) -> RecordsView:
 def _record(record: Record, finding: dict[str, Any]) -> RecordView:
     return RecordView(
         purpose=record.purpose, name=record.name, short=record.short, type=record.type, value=record.value,
-        required=record.required, why=record.why, dig=dig_command(record), ok=finding.get("ok"),
+        cname=record.alias or None, required=record.required, why=record.why, dig=dig_command(record),
+        ok=finding.get("ok"),
         found=list(finding.get("found") or ()), mistake=finding.get("mistake"), says=finding.get("says") or "",
         fix=finding.get("fix") or "", retry_after_seconds=finding.get("retry_after_seconds"),
         servers=list(finding.get("servers") or ()),

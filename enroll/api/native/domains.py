@@ -26,7 +26,7 @@ from enroll.api.native.domain_views import (
     stats_view,
 )
 from enroll.api.schema import KEY_OR_SESSION, Paths, operation
-from enroll.domains import Domain
+from enroll.domains import Domain, Form
 from enroll.errors import EnrollError, not_found
 from enroll.services import DomainServices, Services
 from enroll.sessions import Actor
@@ -78,7 +78,10 @@ def openapi_paths() -> Paths:
         "/v1/domains/{id}/records": {
             "get": op(
                 "The records to publish, with what was found", gives=RecordsView, path=_ID,
-                query={"format": {"type": "string", "enum": ["json", "zone"]}},
+                query={
+                    "format": {"type": "string", "enum": ["json", "zone"]},
+                    "form": {"type": "string", "enum": ["txt", "cname"]},
+                },
             )
         },
         "/v1/domains/{id}/dns-host": {"get": op("Who runs the domain's DNS", gives=DnsHostView, path=_ID)},
@@ -153,13 +156,14 @@ class _Domains:
 
     async def records(self, request: web.Request) -> web.Response:
         _, domain = await self._one(request, "read")
+        form = _form(request)
         if request.query.get("format", "json") == "zone":
-            response = web.Response(text=self._domains.zone(domain), content_type="text/plain")
+            response = web.Response(text=self._domains.zone(domain, form), content_type="text/plain")
             response.headers[hdrs.CONTENT_DISPOSITION] = f'attachment; filename="{domain.name}.zone"'
             return response
         if request.query.get("format", "json") != "json":
             refuse_fields([("format", "json or zone")])
-        return records_view(domain, self._domains.records(domain)).response()
+        return records_view(domain, self._domains.records(domain, form)).response()
 
     async def dns_host(self, request: web.Request) -> web.Response:
         _, domain = await self._one(request, "read")
@@ -199,6 +203,17 @@ class _Domains:
         return VerifiedView(
             domain=domain_view(domain), records=records_view(domain, self._domains.records(domain)).records
         )
+
+
+def _form(request: web.Request) -> Form | None:
+    match request.query.get("form"):
+        case None:
+            return None
+        case "txt":
+            return "txt"
+        case "cname":
+            return "cname"
+    return refuse_fields([("form", "txt or cname")])
 
 
 def _number(request: web.Request, name: str, default: int, *, least: int = 0) -> int:

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
-Bytes = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0)]
+from relay.base.config.dns import Dns
+from relay.base.config.section import Bytes, Count, Seconds, Section, key
+
 Role = Literal["submission", "inbound", "http", "delivery", "recheck", "webhooks", "dns", "sandbox"]
-
-
-def key(default: Any, says: str) -> Any:
-    """A config key: its default and the sentence that explains it."""
-    return Field(default=default, description=says)
-
-
-class Section(BaseModel):
-    """A table of the file. Unknown keys are mistakes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class Server(Section):
@@ -111,32 +100,6 @@ class Http(Section):
     max_upload_memory_bytes: Bytes = key(268_435_456, "Bytes of request bodies held at once, a process (256 MiB).")
     idempotency_hours: Count = key(24, "How long an Idempotency-Key is remembered.")
     idempotency_stale_seconds: Seconds = key(300.0, "A request with an Idempotency-Key that has not finished after so long counts as lost and may be repeated.")
-
-
-class Dns(Section):
-    """Asking DNS, and answering it."""
-
-    resolvers: list[str] = key([], "Resolvers as IP or IP:port; empty: the system's.")
-    authoritative_port: int = key(53, "Port on which authoritative servers are asked.")
-    timeout_seconds: Seconds = key(5.0, "Longest wait for one answer.")
-    lifetime_seconds: Seconds = key(12.0, "Longest time for one question, retries included.")
-    cache_entries: Count = key(10_000, "Answers kept in memory.")
-    spf_host: str = key("", "Name members include in their SPF; empty: spf.<hostname>.")
-    bounce_host: str = key("", "Domain of the return paths; empty: bounce.<hostname>.")
-    tracking_host: str = key("", "Name that tracking CNAMEs point at; empty: track.<hostname>.")
-    mx_host: str = key("", "Name that reply-forwarding MX records point at; empty: the hostname.")
-    dmarc_report_to: str = key("", "Mailbox suggested for DMARC aggregate reports; empty: none.")
-    listen: list[str] = key([], "Addresses of the relay's own authoritative server (role dns).")
-    hosted_zone: str = key("", "Zone in which the relay keeps members' records (CNAME targets); empty: none.")
-    hosted_servers: list[str] = key([], "Names of the zone's servers, outside of it; empty: the hostname.")
-    hosted_ttl_seconds: Count = key(300, "How long resolvers may keep a hosted record.")
-    hosted_negative_ttl_seconds: Count = key(60, "How long they may keep that there is none.")
-    hosted_cache_domains: Count = key(5_000, "Domains whose hosted records are kept in memory.")
-    answers_a_second: Count = key(100, "UDP answers a second to one network (IPv4 /24, IPv6 /56).")
-    answers_slip: Count = key(2, "Above that, one question in so many is sent to TCP; the others get no answer.")
-    answers_networks: Count = key(50_000, "Networks counted at once.")
-    max_connections: Count = key(100, "TCP connections to the authoritative server.")
-    max_connections_an_address: Count = key(10, "Of these, from one address.")
 
 
 class Enrollment(Section):
@@ -391,6 +354,16 @@ class Config(Section):
     def mx_host(self) -> str:
         """The name reply-forwarding MX records point at."""
         return self.dns.mx_host or self.server.hostname
+
+    @property
+    def hosted_zone(self) -> str:
+        """The zone of members' hosted records, lower-case and without a dot at its end; "" for none."""
+        return self.dns.hosted_zone.lower().rstrip(".")
+
+    @property
+    def hosted_servers(self) -> list[str]:
+        """The names of that zone's servers."""
+        return [name.lower().rstrip(".") for name in self.dns.hosted_servers] or [self.server.hostname]
 
     @property
     def notice_from(self) -> str:

@@ -117,15 +117,17 @@ class Look:
         """The deepest zone at or above `name` that the resolvers know servers of."""
         reason = "no zone found"
         at = name
-        while at != dns.name.root:
+        while True:
             found = await self._ns(host_text(at))
             if isinstance(found, Answer) and not found.cname_chain:
                 return _Zone(at, found.texts())
             if isinstance(found, Later):
                 # Some servers fail on NS at a name in mid-zone; the zone above can still tell, or refer us down.
                 reason = found.reason
+            if at == dns.name.root:
+                return Later(reason)
+            # The root itself is asked at last: a name under no zone at all is denied by its servers.
             at = _next_cut(at, found)
-        return Later(reason)
 
     async def _ask_zone(self, walk: _Walk, zone: _Zone, name: dns.name.Name) -> list[ServerAnswer]:
         hosts = zone.hosts[: self._max_servers]

@@ -67,14 +67,17 @@ async def exchange(
     *,
     timeout_seconds: float,
     recursive: bool,
+    tcp: bool = False,
     max_strays: int = 50,
 ) -> dns.message.Message:
     """Ask `ip` for `name` and `rdtype`; the whole of it, TCP included, ends within `timeout_seconds`.
 
-    recursive: set RD, for a resolver. Raises Failed.
+    recursive: set RD, for a resolver. tcp: ask over TCP at once. Raises Failed.
     """
     try:
         async with asyncio.timeout(timeout_seconds):
+            if tcp:
+                return await _ask_tcp(_question(name, rdtype, recursive, edns=True), ip, port)
             reply = await _ask(_question(name, rdtype, recursive, edns=True), ip, port, max_strays)
             # RFC 6891 §7: a server that knows no EDNS says FORMERR; ask once more without.
             if reply.rcode() in (dns.rcode.FORMERR, dns.rcode.NOTIMP) and reply.edns < 0:

@@ -69,6 +69,7 @@ class Resolver:
         self._timeout_seconds = timeout_seconds
         self._lifetime_seconds = lifetime_seconds
         self._rounds = rounds
+        self._authoritative_port = authoritative_port
         self._max_cname = max_cname
         self._max_mx = max_mx
         self._max_records = max_records
@@ -165,6 +166,24 @@ class Resolver:
         alias to a zone whose servers disagree has one element for each thing they say.
         """
         return await self._look.look(name, dns.rdatatype.from_text(rdtype))
+
+    async def serves(self, zone: str, ip: str, *, tcp: bool) -> str:
+        """Why the server at `ip` is no authority for `zone`, asked over UDP or over TCP; "" when it is one."""
+        qname = dns_name(zone)
+        if qname is None:
+            return "not a name that DNS can hold"
+        try:
+            async with self._room:
+                reply = await exchange(
+                    qname, dns.rdatatype.SOA, ip, self._authoritative_port, timeout_seconds=self._timeout_seconds,
+                    recursive=False, tcp=tcp,
+                )
+        except Failed as failed:
+            return failed.reason
+        if reply.rcode() != dns.rcode.NOERROR:
+            return dns.rcode.to_text(reply.rcode())
+        # RFC 1034 §4.2.1: a zone's own servers answer for its top with authority.
+        return "" if reply.flags & dns.flags.AA and reply.answer else "not authoritative"
 
     async def _resolve(self, name: str, rdtype: dns.rdatatype.RdataType, fresh: bool) -> Result:
         qname = dns_name(name)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Select, case, func, insert, select, update
+from sqlalchemy import Select, case, delete, func, insert, select, update
 
 from relay.base.storage.engine import Tx, serialise
 from relay.base.storage.tables import dkim_keys, domains, members
@@ -140,6 +140,16 @@ async def page(
     return await _all(tx, query.order_by(domains.c.id).limit(limit))
 
 
+async def identities(tx: Tx) -> list[str]:
+    """The uuid of every domain that is not deleted."""
+    return list((await tx.execute(select(domains.c.uuid).where(domains.c.state != "deleted"))).scalars())
+
+
+async def by_uuid(tx: Tx, uuid: str) -> Row | None:
+    """The domain with this uuid, if it is not deleted."""
+    return await _one(tx, select(domains).where(domains.c.uuid == uuid, domains.c.state != "deleted"))
+
+
 async def count(tx: Tx, member_id: int) -> int:
     """How many domains a member has, deleted ones left out."""
     return int(
@@ -207,7 +217,12 @@ async def owner(tx: Tx, member_id: int) -> Owner | None:
 
 
 async def add_pair(tx: Tx, domain_id: int, pair: NewPair, now: float) -> int:
-    """Write a pair as `pending`; returns its id."""
+    """Write a pair as `pending`, in the place of a removed one with its stem; returns its id."""
+    await tx.execute(
+        delete(dkim_keys).where(
+            dkim_keys.c.domain_id == domain_id, dkim_keys.c.stem == pair.stem, dkim_keys.c.state == "removed"
+        )
+    )
     return int(
         (
             await tx.execute(

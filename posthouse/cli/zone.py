@@ -1,0 +1,64 @@
+"""zone: the relay's own zone of members' records, for a DNS server that isn't this relay's."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from posthouse.cli.shell import OK, REFUSED, Failure, Shell, command
+
+
+def register(app: typer.Typer) -> None:
+    """Put the commands in."""
+    group = typer.Typer(no_args_is_help=True, help="The relay's own zone of members' records.")
+    app.add_typer(group, name="zone")
+    command(group, "export")(export)
+
+
+async def export(
+    shell: Shell,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to replace, once all is written; else standard output.")
+    ] = None,
+) -> int:
+    """Write the hosted zone as a zone file (RFC 1035 §5), for nsd, knot or BIND to load."""
+    from enroll.domains import export as pages
+    from enroll.zone import zone_text
+
+    config = shell.config()
+    if not config.hosted_zone:
+        raise Failure(REFUSED, "dns.hosted_zone is not set: there is no zone to export")
+    lines = 0
+
+    async def texts() -> AsyncIterator[str]:
+        nonlocal lines
+        async with shell.rooms(config) as rooms:
+            async for page in pages(rooms.storage, config):
+                lines += len(page)
+                yield zone_text(page)
+
+    if output is None:
+        async for text in texts():
+            sys.stdout.write(text)
+        return OK
+    try:
+        # A server that reloads meanwhile sees the old file or the new one, never half of one.
+        with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=output.parent, delete=False) as file:
+            try:
+                async for text in texts():
+                    file.write(text)
+                os.fchmod(file.fileno(), 0o644)
+                os.replace(file.name, output)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)  # noqa: ASYNC240
+                raise
+    except OSError as e:
+        raise Failure(REFUSED, f"{output}: {(e.strerror or str(e)).lower()}") from None
+    shell.answer({"zone": config.hosted_zone, "records": lines, "file": str(output)}, f"{output}: {lines} records")
+    return OK

@@ -1,0 +1,53 @@
+"""The zone of members' hosted records as the world sees it: delegated to our servers, and answered over UDP and TCP."""
+
+from __future__ import annotations
+
+from posthouse.doctor.finding import FAIL, OK, WARN, Finding, Patient
+from relay.base.resolver import Answer, Later
+
+_MAX_SERVERS = 8
+
+
+async def hosted_zone(patient: Patient) -> list[Finding]:
+    """Who the parent says serves it, and what each of these answers at its public address."""
+    config = patient.config
+    zone, ours = config.hosted_zone, config.hosted_servers
+    if not zone:
+        return []
+    if not patient.public:
+        return [Finding("hosted zone", OK, "not looked for: server.hostname is not a public name")]
+    told = await patient.resolver.ns(zone)
+    if isinstance(told, Later):
+        return [Finding("hosted zone", WARN, f"{zone}: could not be asked ({told.reason})")]
+    fix = " and ".join(f"{zone}. NS {name}." for name in ours) + f", in the zone above {zone}"
+    servers = told.texts() if isinstance(told, Answer) else ()
+    if not servers:
+        return [Finding("hosted zone", FAIL, f"{zone} is not delegated to anybody", fix)]
+    found = []
+    if set(servers) != set(ours):
+        saw = f"{zone} is served by {', '.join(sorted(servers))}, not by {', '.join(ours)} (dns.hosted_servers)"
+        found.append(Finding("hosted zone", FAIL if set(servers).isdisjoint(ours) else WARN, saw, fix))
+    for server in sorted(servers)[:_MAX_SERVERS]:
+        found += await _server(patient, zone, server)
+    return found
+
+
+async def _server(patient: Patient, zone: str, server: str) -> list[Finding]:
+    name = f"hosted zone at {server}"
+    result = await patient.resolver.addresses(server)
+    if isinstance(result, Later):
+        return [Finding(name, WARN, f"could not be asked ({result.reason})")]
+    if not isinstance(result, Answer):
+        return [Finding(name, FAIL, "has no address", f"{server}. A <the address of dns.listen>")]
+    found = []
+    for address in map(str, result.records[:_MAX_SERVERS]):
+        ways = {}
+        for way in ("udp", "tcp"):
+            ways[way] = await patient.resolver.serves(zone, address, tcp=way == "tcp")
+        wrong = [f"{way}: {why}" for way, why in ways.items() if why]
+        fix = f"posthouse serve --role dns, listening on port 53 of {address}; let UDP and TCP through to it"
+        if wrong:
+            found.append(Finding(name, FAIL, f"{address} does not answer for {zone} ({'; '.join(wrong)})", fix))
+        else:
+            found.append(Finding(name, OK, f"{address} answers for {zone} over UDP and TCP"))
+    return found

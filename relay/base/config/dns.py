@@ -1,0 +1,31 @@
+"""The table `[dns]` of the settings: where names are asked, the relay's own names, and its authoritative server."""
+
+from __future__ import annotations
+
+from relay.base.config.section import Count, Seconds, Section, key
+
+
+class Dns(Section):
+    """Asking DNS, and answering it."""
+
+    resolvers: list[str] = key([], "Resolvers as IP or IP:port; empty: the system's.")
+    authoritative_port: int = key(53, "Port on which authoritative servers are asked.")
+    timeout_seconds: Seconds = key(5.0, "Longest wait for one answer.")
+    lifetime_seconds: Seconds = key(12.0, "Longest time for one question, retries included.")
+    cache_entries: Count = key(10_000, "Answers kept in memory.")
+    spf_host: str = key("", "Name members include in their SPF; empty: spf.<hostname>.")
+    bounce_host: str = key("", "Domain of the return paths; empty: bounce.<hostname>.")
+    tracking_host: str = key("", "Name that tracking CNAMEs point at; empty: track.<hostname>.")
+    mx_host: str = key("", "Name that reply-forwarding MX records point at; empty: the hostname.")
+    dmarc_report_to: str = key("", "Mailbox suggested for DMARC aggregate reports; empty: none.")
+    listen: list[str] = key([], "Addresses of the relay's own authoritative server (role dns).")
+    hosted_zone: str = key("", "Zone in which the relay keeps members' records (CNAME targets); empty: none.")
+    hosted_servers: list[str] = key([], "Names of the zone's servers, outside of it; empty: the hostname.")
+    hosted_ttl_seconds: Count = key(300, "How long resolvers may keep a hosted record.")
+    hosted_negative_ttl_seconds: Count = key(60, "How long they may keep that there is none.")
+    hosted_cache_domains: Count = key(5_000, "Domains whose hosted records are kept in memory.")
+    answers_a_second: Count = key(100, "UDP answers a second to one network (IPv4 /24, IPv6 /56).")
+    answers_slip: Count = key(2, "Above that, one question in so many is sent to TCP; the others get no answer.")
+    answers_networks: Count = key(50_000, "Networks counted at once.")
+    max_connections: Count = key(100, "TCP connections to the authoritative server.")
+    max_connections_an_address: Count = key(10, "Of these, from one address.")
