@@ -118,6 +118,7 @@ class _View:
             self.domains[r.member_id, r.name] = entry
             self.by_member.setdefault(r.member_id, []).append(entry)
         self.names = {name for _, name in self.domains}
+        self.forwards = {d.name: d for d in self.domains.values() if d.options.get("replies")}
         self.return_paths = {d.return_path for d in self.domains.values() if d.return_path}
         suspended: list[_Key] = []
         others: list[_Key] = []
@@ -302,6 +303,10 @@ class Directory:
     def is_sending_domain(self, name: str) -> bool:
         """True for a verified domain (A-label) of any member."""
         return name in self._view.names
+
+    def forwarding(self, name: str) -> DomainEntry | None:
+        """The verified domain `name` (A-label), of whichever member, whose incoming mail the relay takes."""
+        return self._view.forwards.get(name)
 
     def is_return_path(self, name: str) -> bool:
         """True for a verified return-path domain of any member."""

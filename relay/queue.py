@@ -282,6 +282,9 @@ class Queue:
         # What DNS says is not enough: a resolver gone wrong would empty a member's list.
         if not (self._config.suppression.hard_bounces and due.return_path and s.state == "bounced"):
             return None
+        # Of no domain: forwarded mail, and what refuses it is the member's own mailbox.
+        if due.domain_id is None:
+            return None
         if outcome.kind != "never" or outcome.stage not in ("rcpt", "dot"):
             return None
         why = classify(outcome.enhanced or "", outcome.text)

@@ -105,14 +105,14 @@ INVALID_RECIPIENT = Reply(
 NO_SUCH_ADDRESS = Reply(
     "no_such_address", 550, "5.1.1", 0, "",
     "No such address here",
-    "Port 25 takes reports on the relay's own return paths and mail for its postmaster; the address is neither, or is "
-    "no longer open.",
+    "Port 25 takes reports on the relay's own return paths, mail for its postmaster, and mail for domains that have "
+    "it forwarded; the address is none of these, or is no longer open.",
     "Nothing to mend: the relay takes no other mail.", "RCPT (port 25)",
 )
 ADDRESS_NOT_AVAILABLE = Reply(
     "address_not_available", 550, "5.1.1", 0, "",
     "address not available",
-    "The domain sends through this relay, but does not have replies forwarded.",
+    "The domain sends through this relay, but has no mail forwarded: it is switched off, or names no mailbox.",
     "Write to another address of the sender.", "RCPT (port 25)",
 )
 INVALID_SENDER = Reply(
@@ -126,6 +126,19 @@ SUPPRESSED = Reply(
     "Recipient suppressed: {saw}",
     "The recipient is on the member's suppression list (unsubscribed, complained, or does not exist).",
     "Remove the recipient from your list.", "RCPT", policy=True,
+)
+ONE_FORWARD = Reply(
+    "one_forward", 452, "4.5.3", 0, "",
+    "One domain at a time: send this recipient a copy of its own",
+    "Mail that is forwarded for one domain, and what has another way to go, can't share a message.",
+    "Nothing to mend: a mail server sends the rest in a further message by itself.", "RCPT (port 25)",
+)
+FORWARDS_LIMITED = Reply(
+    "forwards_limited", 451, "4.7.1", 0, "",
+    "Too much mail to forward just now, try again later",
+    "As much mail as may be was forwarded for this domain, or from this address, within the last hour.",
+    "Nothing to mend: a mail server tries again by itself. The operator sets both in [inbound].",
+    "RCPT, DATA (port 25)",
 )
 TOO_MANY_RECIPIENTS = Reply(
     "too_many_recipients", 452, "4.5.3", 422, "TOO_MANY_RECIPIENTS",

@@ -205,7 +205,7 @@ class Node:
 
         courier = Courier(
             resolver=rooms.resolver, vault=rooms.vault, config=config, monotonic=self.clock.monotonic,
-            rng=random.Random(),
+            rng=random.Random(), takes_in=lambda domain: rooms.directory.forwarding(domain) is not None,
         )
         self.worker = Worker(
             rooms.queue, rooms.handoff, courier, Pacer(self.clock.monotonic), config, self.clock, settled
@@ -240,7 +240,7 @@ class Node:
         rooms = self.rooms
         server = InboundServer(
             config=self.config, storage=rooms.storage, vault=rooms.vault, directory=rooms.directory,
-            policy=rooms.policy, intake=rooms.intake, refusals=rooms.refusals, clock=self.clock,
+            policy=rooms.policy, intake=rooms.intake, refusals=rooms.refusals, clock=self.clock, resolver=rooms.resolver,
             certificate=Certificate.of(self.config, self.clock),
         )
         await _listening(", ".join(self.config.inbound.listen), server.start())

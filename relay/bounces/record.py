@@ -56,6 +56,9 @@ class _Batch:
         self.happened.append(Event(kind, who.member_id, self.at, who.domain_id, who.message_id, who.id, data))
 
     def suppress(self, who: Returned, reason: str, detail: str) -> None:
+        # Of no domain: forwarded mail, and what sent it back is the member's own mailbox.
+        if who.domain_id is None:
+            return
         entry = suppression(who.member_id, who.address, reason, detail, self.at)
         if entry is not None:
             self.entries.append(entry)

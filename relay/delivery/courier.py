@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 from relay.base.config import Config
 from relay.base.secrets import Vault
@@ -27,10 +28,14 @@ class Courier:
     """Routes and conversations for all lanes of a process."""
 
     def __init__(
-        self, *, resolver: AsksDns, vault: Vault, config: Config, monotonic: Callable[[], float], rng: random.Random
+        self, *, resolver: AsksDns, vault: Vault, config: Config, monotonic: Callable[[], float], rng: random.Random,
+        takes_in: Callable[[str], bool] = lambda domain: False,
     ) -> None:
         self._resolver, self._vault, self._monotonic, self._rng = resolver, vault, monotonic, rng
         self._settings = route_settings(config)
+        # Mail for a domain that we forward for goes in by our own port 25, which alone knows what to do with it; its
+        # marks end a loop.
+        self._takes_in, self._inward = takes_in, replace(self._settings, own_names=frozenset())
         d = config.delivery
         limits = Limits(
             connect_seconds=d.connect_timeout_seconds, greeting_seconds=d.command_timeout_seconds,
@@ -64,7 +69,8 @@ class Courier:
         known = self._routes.get(destination)
         if known is not None and now - known[0] < _ROUTE_SECONDS:
             return known[1]
-        found = await route(destination, resolver=self._resolver, settings=self._settings, rng=self._rng)
+        settings = self._inward if self._takes_in(destination) else self._settings
+        found = await route(destination, resolver=self._resolver, settings=settings, rng=self._rng)
         if isinstance(found, Route):
             if len(self._routes) >= _ROUTES:
                 self._routes.clear()

@@ -18,6 +18,7 @@ from relay.base.throttle import Throttle
 from relay.bounces.parse import Report, parse
 from relay.bounces.parse.entity import read_fields
 from relay.bounces.record import Records
+from relay.inbound.forwards import Forwards, Incoming
 from relay.inbound.operator import letter
 from relay.intake import Accepted, Intake, Recipient, Submission
 from relay.replies import Verdict, printable
@@ -31,20 +32,25 @@ _BY = re.compile(r"\bby\s+([\w.-]{1,253})", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One message: its envelope sender ("" for none), the recipients of our return paths, the role addresses."""
+    """One message: its envelope sender ("" for none), the recipients of our return paths, the role addresses; or what
+    is to be forwarded, which comes alone."""
 
     sender: str
     returned: tuple[int, ...]
     roles: tuple[str, ...]
     raw: bytes
     client: str = ""
+    forward: Incoming | None = None
 
 
 class Arrivals:
     """Takes messages in."""
 
-    def __init__(self, records: Records, intake: Intake, config: Config, clock: Clock) -> None:
-        self._records, self._intake, self._config, self._clock = records, intake, config, clock
+    def __init__(
+        self, records: Records, forwards: Forwards, intake: Intake, config: Config, clock: Clock
+    ) -> None:
+        self._records, self._forwards, self._intake = records, forwards, intake
+        self._config, self._clock = config, clock
         self._passed_on = Throttle(config.inbound.role_mail_an_hour, _HOUR)
         hosts = (config.server.hostname, config.mx_host, config.bounce_host)
         self._hosts = frozenset(h.lower() for h in hosts)
@@ -71,6 +77,8 @@ class Arrivals:
         # RFC 5321 §6.3: counting Received fields is the loop detection that always works.
         if len(received) > self._config.submission.max_received:
             return Verdict(replies.LOOP, saw=f"more than {self._config.submission.max_received} Received fields")
+        if arrival.forward is not None:
+            return await self._forwards.pass_on(arrival.forward)
         been_here = any((m := _BY.search(r)) is not None and m[1].lower() in self._hosts for r in received)
         automatic = fields.get("auto-submitted", ["no"])[0].lower() != "no"
         if been_here and automatic:

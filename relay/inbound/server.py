@@ -14,11 +14,13 @@ from relay.base.tls import Certificate
 from relay.bounces.record import Records
 from relay.directory import Directory
 from relay.inbound.arrivals import Arrivals
+from relay.inbound.forwards import Forwards
 from relay.inbound.session import InboundSession
 from relay.intake import Intake
 from relay.policy import Policy
 from relay.refusals import Refusals
 from relay.submission.server import SubmissionServer
+from relay.verify import AsksRecords
 
 log = structlog.get_logger()
 _BACKLOG = 512
@@ -31,7 +33,7 @@ class InboundServer(SubmissionServer):
 
     def __init__(
         self, *, config: Config, storage: Storage, vault: Vault, directory: Directory, policy: Policy, intake: Intake,
-        refusals: Refusals, certificate: Certificate, clock: Clock,
+        refusals: Refusals, certificate: Certificate, clock: Clock, resolver: AsksRecords,
     ) -> None:
         i = config.inbound
         bounds = config.submission.model_copy(
@@ -42,7 +44,8 @@ class InboundServer(SubmissionServer):
             }
         )
         self.records = Records(storage, vault, config, clock)
-        arrivals = Arrivals(self.records, intake, config, clock)
+        self.forwards = Forwards(intake, directory, resolver, vault, config, clock)
+        arrivals = Arrivals(self.records, self.forwards, intake, config, clock)
         super().__init__(
             config=config.model_copy(update={"submission": bounds}), directory=directory, policy=policy,
             intake=arrivals, refusals=refusals, certificate=certificate,  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from relay.base import names
 from relay.base.names import Address
 from relay.base.storage import StorageError
 from relay.inbound.arrivals import Arrival
+from relay.inbound.forwards import Incoming
 from relay.intake import Recipient
 from relay.replies import Verdict
 from relay.submission import parameters
@@ -31,10 +32,13 @@ class InboundSession(SubmissionSession):
         super().__init__(rooms, implicit_tls=implicit_tls)
         self._returned: dict[Address, int] = {}
         self._roles: dict[Address, str] = {}
+        self._forward: Address | None = None
+        self._size: int | None = None
 
     def _set_rset_state(self) -> None:
         super()._set_rset_state()
         self._returned, self._roles = {}, {}
+        self._forward = self._size = None
 
     def greeting(self) -> list[str]:
         """220 for everybody: there is no login, so its time limit ends here."""
@@ -95,7 +99,7 @@ class InboundSession(SubmissionSession):
         except names.BadName as e:
             self.turn_down(Verdict(replies.INVALID_SENDER, saw=e.reason))
             return
-        t.sender, t.smtputf8 = sender, given.smtputf8
+        t.sender, t.smtputf8, self._size = sender, given.smtputf8, given.size
         self.say(replies.line(replies.OK_SENDER))
 
     async def smtp_RCPT(self, argument: str) -> None:
@@ -125,6 +129,9 @@ class InboundSession(SubmissionSession):
             self.turn_down(Verdict(replies.TOO_MANY_RECIPIENTS, wanted=str(self.limits.max_recipients)))
             return
         refused = await self._know(to)
+        if refused is not None and refused.reply.temporary:
+            self.turn_down(refused)
+            return
         if refused is not None:
             # Counted like a wrong command: whoever guesses return paths gets few guesses a connection.
             self._bad += 1
@@ -139,25 +146,45 @@ class InboundSession(SubmissionSession):
         """Keep what the address stands for, or refuse it."""
         house = self.house
         if house.is_ours(to.domain):
-            if to.local.lower() in ROLES:
-                self._roles[to] = to.text
+            recipient_id = None
+            role = to.local.lower() in ROLES
+            if not role:
+                try:
+                    recipient_id = await house.records.whose(to)
+                except StorageError:
+                    return Verdict(replies.UNAVAILABLE)
+            if role or recipient_id is not None:
+                # What is forwarded goes alone: else a failure of one half would have the other half come twice.
+                if self._forward is not None:
+                    return Verdict(replies.ONE_FORWARD)
+                if recipient_id is None:
+                    self._roles[to] = to.text
+                else:
+                    self._returned[to] = recipient_id
                 return None
-            try:
-                recipient_id = await house.records.whose(to)
-            except StorageError:
-                return Verdict(replies.UNAVAILABLE)
-            if recipient_id is not None:
-                self._returned[to] = recipient_id
-                return None
-        elif house.directory.is_sending_domain(to.domain):
-            return Verdict(replies.ADDRESS_NOT_AVAILABLE)
-        return Verdict(replies.NO_SUCH_ADDRESS)
+        return self._forwarded(to)
+
+    def _forwarded(self, to: Address) -> Verdict | None:
+        refused: Verdict | None = self.house.forwards.wanted(to, self.address, self._size)
+        if refused is not None:
+            return refused
+        if self._returned or self._roles or (self._forward is not None and self._forward.domain != to.domain):
+            return Verdict(replies.ONE_FORWARD)
+        # Several addresses of one domain lead to one mailbox: it gets one copy.
+        self._forward = self._forward or to
+        return None
 
     def _submission(self, raw: bytes) -> Any:
         t = self.transaction
         sender = t.sender.text if t.sender is not None and t.sender != _NULL else ""
+        forward = None
+        if self._forward is not None:
+            forward = Incoming(
+                self._forward, sender, raw, self.address, self.client.host_name or "", self.tls_version, t.smtputf8
+            )
         return Arrival(
-            sender, tuple(dict.fromkeys(self._returned.values())), tuple(self._roles.values()), raw, self.address
+            sender, tuple(dict.fromkeys(self._returned.values())), tuple(self._roles.values()), raw, self.address,
+            forward,
         )
 
     commands: ClassVar[Mapping[str, Command]] = {

@@ -9,6 +9,7 @@ from relay.base import names
 from relay.base.config import Config
 from relay.base.secrets import random_id
 from relay.directory import DomainEntry, MemberEntry
+from relay.intake.forward import forwarded
 from relay.intake.keyring import Keyring, NoKey
 from relay.intake.submission import Built, Submission
 from relay.message import BadMessage, Bounds, Field, Parsed, Trace
@@ -39,6 +40,8 @@ class Builder:
 
     def build(self, submission: Submission, member: MemberEntry, now: float) -> Built | Verdict:
         """The final bytes. `now` in Unix seconds: also the signatures' t=, unless the message is scheduled."""
+        if submission.forward is not None:
+            return forwarded(submission, submission.forward, member, now, self._config)
         parsed = self.parse(submission.raw)
         if isinstance(parsed, Verdict):
             return parsed

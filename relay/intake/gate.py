@@ -80,7 +80,7 @@ class Intake:
         if member is None:
             return Verdict(replies.UNAVAILABLE)
         full = await self._full(member.id, len(submission.recipients))
-        if full is not None and submission.login is not None:
+        if full is not None and (submission.login is not None or submission.forward is not None):
             return full
         now = self._clock.now()
         small = len(submission.raw) < self._config.submission.sign_inline_bytes
@@ -104,6 +104,8 @@ class Intake:
     def _member(self, submission: Submission) -> MemberEntry | None:
         if submission.login is not None:
             return self._directory.member(submission.login.member_id)
+        if submission.forward is not None:
+            return self._directory.member(submission.forward.domain.member_id)
         return self._directory.system_member()
 
     async def _commit(self, built: Built) -> Accepted | Verdict:

@@ -9,6 +9,7 @@ from typing import Any
 from relay.base.names import Address
 from relay.base.storage import Tx
 from relay.directory import DomainEntry, Login
+from relay.message import Parsed
 from relay.message import Prepared as PreparedMessage
 from relay.replies import Verdict
 
@@ -25,9 +26,23 @@ class Recipient:
     orcpt: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Mail from outside for `wanted`, an address of `domain`, whose member it belongs to.
+
+    `parsed` is the message as it is to leave, `results` the Authentication-Results field to put on top of it.
+    """
+
+    domain: DomainEntry
+    wanted: str
+    parsed: Parsed
+    results: bytes
+
+
 @dataclass(slots=True)
 class Submission:
-    """A message at the gate. `login` None: the relay's own mail, outside warming and standing."""
+    """A message at the gate. `login` None: the relay's own mail or, with `forward`, a stranger's on its way to a
+    member; both outside warming and standing."""
 
     login: Login | None
     domain: DomainEntry | None
@@ -46,6 +61,7 @@ class Submission:
     tls: str | None = None
     send_at: float | None = None
     also: Also | None = None
+    forward: Forward | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,10 +164,11 @@ class Writer:
         else:
             path = (built.signer.return_path if built.signer else "") or self._config.bounce_host
         leased = built.lease_until is not None
+        signer = s.forward.domain if s.forward else built.signer
         return NewMessage(
             {
                 "queue_id": built.queue_id, "member_id": built.member_id,
-                "domain_id": built.signer.id if built.signer else None,
+                "domain_id": signer.id if signer else None,
                 "key_id": s.login.key_id if s.login else None, "door": s.door,
                 "mail_from": s.mail_from.text if s.mail_from else "", "header_from": built.header_from,
                 "subject": (built.message.subject or "")[:255], "header_id": built.message.message_id[:998],
@@ -185,6 +186,7 @@ class Writer:
                 for i, r in enumerate(s.recipients)
                 if i not in left_out
             ],
+            counted=s.forward is None,
         )
 
     def _accepted(self, built: Built, row: NewMessage, left_out: dict[int, Verdict]) -> Accepted:
@@ -199,6 +201,8 @@ class Writer:
         s = built.submission
         domain_id = built.signer.id if built.signer else None
         facts = {"queueId": built.queue_id, "from": built.header_from, "category": built.category}
+        if s.forward:
+            facts["forwardedFor"] = s.forward.wanted
         if s.tags:
             facts["tags"] = s.tags  # type: ignore[assignment]
         if s.metadata:

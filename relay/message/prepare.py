@@ -92,6 +92,12 @@ def prepare(
     return Prepared(kept, received, parsed.body, _message_id(kept), _subject(kept))
 
 
+def passed_on(parsed: Parsed, *, now: float, queue_id: str, trace: Trace) -> Prepared:
+    """Give a message that only passes through: nothing is taken out or added but the trace line."""
+    received = received_line(trace, queue_id=queue_id, now=now)
+    return Prepared(list(parsed.fields), received, parsed.body, _message_id(parsed.fields), _subject(parsed.fields))
+
+
 def received_line(trace: Trace, *, queue_id: str, now: float) -> bytes:
     """Write the Received field, folded at 78 columns, CRLF at its end. `now` is in Unix seconds."""
     # RFC 5321 §4.4 wants the client named; RFC 5322 §3.6.7 lets it be left out, which is what privacy
@@ -189,7 +195,7 @@ def _folded(name: str, clauses: Iterable[str]) -> str:
 
 
 def _message_id(fields: list[Field]) -> str:
-    value = next(field.value for field in fields if field.name == "message-id")
+    value = next((field.value for field in fields if field.name == "message-id"), b"")
     text = value[:_READ_SUBJECT].decode("utf-8", "replace")
     found = _MESSAGE_ID.search(text)
     return found.group() if found else _UNSAFE.sub("", text).strip()[:_SHOWN_SUBJECT]

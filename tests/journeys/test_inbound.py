@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from relay.base.clock import utc_day
 from relay.base.config import Config
+from relay.base.resolver import Resolver
 from relay.base.storage import events, stats, suppressions
 from relay.base.storage.tables import recipients
 from relay.base.tls import Certificate
@@ -36,12 +37,14 @@ def settings(world: World, **sections: Any) -> Config:
 
 
 @asynccontextmanager
-async def inbound(world: World, **sections: Any) -> AsyncIterator[InboundServer]:
+async def inbound(
+    world: World, *, resolver: Resolver | None = None, **sections: Any
+) -> AsyncIterator[InboundServer]:
     config = settings(world, **sections)
     server = InboundServer(
         config=config, storage=world.storage, vault=world.vault, directory=world.directory, policy=world.policy,
         intake=world.intake, refusals=world.refusals, clock=world.clock,
-        certificate=Certificate.of(config, world.clock),
+        certificate=Certificate.of(config, world.clock), resolver=resolver or Resolver(["127.0.0.1:1"]),
     )
     await server.start()
     try:

@@ -79,7 +79,7 @@ async def line(
             world = await World.make(config, clock or Clock())
             courier = Courier(
                 resolver=dns.resolver, vault=world.vault, config=config, monotonic=world.clock.monotonic,
-                rng=random.Random(1),
+                rng=random.Random(1), takes_in=lambda domain: world.directory.forwarding(domain) is not None,
             )
             made = Line(world, sink, courier, dns)
             try:

@@ -226,6 +226,10 @@ class Inbound(Section):
     max_message_bytes: Bytes = key(26_214_400, "Largest message (25 MiB); of a report only the first MiB is read.")
     max_connections: Count = key(500, "Open connections in all, a process.")
     max_connections_an_address: Count = key(20, "Open connections from one address.")
+    forward_max_bytes: Bytes = key(26_214_400, "Largest message that is forwarded (25 MiB).")
+    forwards_a_domain_an_hour: Count = key(1000, "Messages forwarded for one domain an hour, a process.")
+    forwards_an_address_an_hour: Count = key(200, "Messages forwarded from one client address an hour, a process.")
+    authentication_seconds: Seconds = key(20.0, "Time for SPF, and for DKIM, of one message that is forwarded.")
     role_mail_an_hour: Count = key(100, "Messages to postmaster@, abuse@ and fbl@ passed on to the operator an hour, a process.")
     role_mail_max_bytes: Bytes = key(1_048_576, "Of a larger message only the beginning is passed on (1 MiB).")
 

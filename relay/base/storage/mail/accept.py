@@ -27,7 +27,8 @@ async def add(tx: Tx, batch: Sequence[NewMessage]) -> None:
         message.id = got
         rows.extend(
             {
-                "message_id": got, "member_id": message.row["member_id"], "domain_id": message.row["domain_id"],
+                "message_id": got, "member_id": message.row["member_id"],
+                "domain_id": message.row["domain_id"] if message.counted else None,
                 "address": r.address, "destination": r.destination, "state": "queued", "next_at": r.next_at,
                 "expires_at": r.expires_at, "notify": r.notify, "orcpt": r.orcpt,
                 "lease_owner": r.lease_owner, "lease_until": r.lease_until,
