@@ -17,6 +17,7 @@ from typing import Any
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from posthouse.demo.receiver import Receiver
+from posthouse.demo.world import SANDBOX
 from posthouse.serve import Node
 from relay.base import names
 from relay.base.events import BOUNCED, COMPLAINED, UNSUBSCRIBED
@@ -82,8 +83,9 @@ class Courses:
             return list(await asyncio.gather(*(self._one(http, course, seconds) for course in courses)))
 
     async def _one(self, http: ClientSession, course: Course, seconds: float) -> Walked:
-        # A domain that was never written to: whatever an earlier walk put on the list doesn't stand in the way.
-        walked = Walked(course.name, f"{course.local}@{secrets.token_hex(4)}.test")
+        # An address that was never written to: whatever an earlier walk put on the list doesn't stand in the way.
+        kind, plus, detail = course.local.partition("+")
+        walked = Walked(course.name, f"{kind}.{secrets.token_hex(4)}{plus}{detail}@{SANDBOX}")
         try:
             async with asyncio.timeout(seconds):
                 await self._walk(http, course, walked)

@@ -9,7 +9,7 @@ from pathlib import Path
 from posthouse.demo.courses import COURSES
 from posthouse.demo.place import HOST, Ports
 from posthouse.demo.walk import RECIPIENT, SENDER, Guest
-from posthouse.demo.world import DOMAIN
+from posthouse.demo.world import DOMAIN, SANDBOX
 
 
 def lines(guest: Guest, ports: Ports, certificate: Path) -> dict[str, str]:
@@ -57,8 +57,8 @@ def happenings(guest: Guest, ports: Ports) -> dict[str, str]:
     out = {}
     for course in COURSES:
         body = {
-            "from": SENDER, "to": f"{course.local}@{course.name.replace(' ', '-')}.test", "subject": course.name,
-            "text": "Hello", "category": course.category,
+            "from": SENDER, "to": f"{course.local}@{SANDBOX}", "subject": course.name, "text": "Hello",
+            "category": course.category,
         }
         out[course.name] = (
             f"curl -sS {url}/v1/send {key} -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}"
@@ -89,7 +89,7 @@ def text(guest: Guest, ports: Ports, certificate: Path) -> str:
     out += [
         "",
         "Make something happen. Each is posted to the demo's own webhook, which verifies the signature and prints the",
-        "event below. A second time the recipient is refused: it is on the suppression list; take another domain.",
+        "event below. A second time the recipient is refused: it is on the suppression list; complain.2@… is another.",
     ]
     for happening, line in happenings(guest, ports).items():
         out += ["", f"# {happening}", line]

@@ -80,6 +80,7 @@ def configuration(ports: Ports, data: Path, *, quiet: bool) -> Config:
             "webhooks": {
                 "allow_private_networks": True, "poll_seconds": 0.5, "retry_seconds": [2, 5, 10, 20, 30],
             },
+            "standing": {"exempt_domains": ["sandbox.test"]},
             "sandbox": {"enabled": True, "listen": f"{HOST}:{ports.sandbox}", "answer_seconds": 0.3},
             "log": {"level": "error" if quiet else "warning", "format": "json" if quiet else "console"},
         }

@@ -8,7 +8,8 @@ from enroll.zone import Zone, ZoneRecord, Zones
 from posthouse.demo.place import HOST, HOSTNAME
 
 DOMAIN = "demo.test"
-EXCHANGER = "mx.sandbox.test"
+SANDBOX = "sandbox.test"
+EXCHANGER = f"mx.{SANDBOX}"
 _SERVER = f"ns.{HOSTNAME}"
 
 
@@ -21,9 +22,9 @@ def demo_zones() -> Zones:
     relay.add(f"bounce.{HOSTNAME}", "MX", f"10 {HOSTNAME}.")
     relay.add(f"bounce.{HOSTNAME}", "TXT", f"v=spf1 include:spf.{HOSTNAME} -all")
     relay.add(HOSTNAME, "TXT", f"v=spf1 include:spf.{HOSTNAME} -all")
-    sandbox = Zone("sandbox.test", ns=(_SERVER,))
+    sandbox = Zone(SANDBOX, ns=(_SERVER,))
     sandbox.add(EXCHANGER, "A", HOST)
-    sandbox.add("sandbox.test", "MX", f"10 {EXCHANGER}.")
+    sandbox.add(SANDBOX, "MX", f"10 {EXCHANGER}.")
     demo = Zone(DOMAIN, ns=(_SERVER,))
     demo.add(DOMAIN, "MX", f"10 {EXCHANGER}.")
     return Zones(relay, sandbox, demo, Zone("", ns=(_SERVER,), source=_everybody))

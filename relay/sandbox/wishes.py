@@ -13,6 +13,8 @@ Accepted, and something comes back later (`answers`):
     complain@…            a complaint to the return path; complain-fbl@… to fbl@ at its domain
     unsubscribe@…         presses one-click    unsubscribe-mailto@…   writes to the mailto: of List-Unsubscribe
     reply@…               a person answers
+
+A dot and anything make another address that asks for the same: complain.2@…, bounce.x+5.1.1@…
 """
 
 from __future__ import annotations
@@ -62,6 +64,7 @@ class Wish:
 def wish(address: str) -> Wish:
     """Read an address. A wish that makes no sense is `ok`: the sandbox takes everything."""
     name, _, detail = address.rpartition("@")[0].lower().partition("+")
+    name = name.partition(".")[0]
     if name in _PLAIN:
         return Wish(_PLAIN[name])
     if name in _STATED:

@@ -17,7 +17,7 @@ from posthouse.demo.walk import SENDER, Walk
 from posthouse.demo.world import demo_zones
 from posthouse.serve import Node
 from posthouse.serve.sandbox import Mailbox
-from relay.base.events import BOUNCED, COMPLAINED, DEFERRED, SENT
+from relay.base.events import BOUNCED, COMPLAINED, DEFERRED, SENT, UNSUBSCRIBED
 from relay.sandbox import Received
 from tests.kit.dns import world
 
@@ -41,7 +41,7 @@ class Demo:
         assert self.node.mailbox is not None
         assert self.node.answering is not None
         await self.node.answering.idle()
-        kept = await self.node.mailbox.wait_for(lambda k: k.received.rcpt_to[0].startswith(f"{local}@"))
+        kept = await self.node.mailbox.wait_for(lambda k: k.received.rcpt_to[0].startswith(f"{local}."))
         async with ClientSession() as http, http.get(f"{self.url}/sandbox/{kept.id}") as answer:
             assert answer.status == 200
             return await answer.text()
@@ -69,6 +69,7 @@ async def test_what_each_recipient_makes_happen(demo: Demo) -> None:
         Course("full mailbox", "late-bounce+5.2.2", BOUNCED, "bounced", "", late=True),
         Course("delay", "delayed", DEFERRED, "sent", "", late=True),
         Course("complaint to the role", "complain-fbl", COMPLAINED, "sent", "complaint"),
+        Course("unsubscribing by mail", "unsubscribe-mailto", UNSUBSCRIBED, "sent", "unsubscribe", category="bulk"),
         Course("vacation", "vacation", SENT, "sent", ""),
     ]
     async with asyncio.timeout(SECONDS):
@@ -83,7 +84,7 @@ async def test_what_each_recipient_makes_happen(demo: Demo) -> None:
         ("DMARC", "demo.test", "pass", ""),
     ]
     # A vacation note changes nothing, though it came on the return path.
-    assert walked[4].state == "sent"
+    assert walked[5].state == "sent"
     assert demo.receiver.refused == 0
 
 

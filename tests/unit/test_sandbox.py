@@ -93,6 +93,12 @@ async def with_tls() -> AsyncIterator[Place]:
         ("slow+99999h@s.test", Wish("slow", seconds=86400.0)),
         ("tlsfail@s.test", Wish("tlsfail")),
         ("complain@s.test", Wish("complain")),
+        ("complain.2@s.test", Wish("complain")),
+        ("bounce.a.b+5.2.2@s.test", Wish("bounce", "5.2.2")),
+        ("late-bounce@s.test", Wish("late-bounce", "5.1.1")),
+        ("late-bounce+4.2.2@s.test", Wish("late-bounce", "4.2.2")),
+        ("delayed+5.1.1@s.test", Wish("ok")),
+        ("unsubscribe-mailto+x@s.test", Wish("unsubscribe-mailto")),
     ],
 )
 def test_addresses_say_what_they_want(address: str, expected: Wish) -> None:
