@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from relay.bounces.parse import automatic, feedback, prose, status
 from relay.bounces.parse.entity import read
-from relay.bounces.parse.values import Fate, Report
+from relay.bounces.parse.values import SUCCEEDED, Fate, Report
 
-__all__ = ["Fate", "Report", "parse"]
+__all__ = ["SUCCEEDED", "Fate", "Report", "parse"]
 
 
 def parse(octets: bytes) -> Report:

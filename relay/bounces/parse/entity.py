@@ -10,7 +10,6 @@ import base64
 import binascii
 import quopri
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 READ_MAX = 1_048_576
@@ -19,10 +18,23 @@ _FIELDS_MAX = 500
 _VALUE_MAX = 8192
 _PARTS_MAX = 50
 _DEPTH_MAX = 6
+_LOOKALIKES_MAX = 1000
+_AFTER = (b"", b"\n", b"\r", b" ", b"\t")
 TEXT_MAX = 65_536
 
 _TYPE = re.compile(r"\s*([!#-'*+.^-~\w-]{1,80})/([!#-'*+.^-~\w-]{1,80})")
 _PARAMETER = re.compile(r';\s*([\w*.-]{1,60})\s*=\s*(?:"((?:[^"\\]|\\.){0,500})"|([^\s;"]{1,500}))')
+# Charsets of mail; others (idna, unicode_escape …) are programs of a kind, and some are slow.
+_CHARSET = re.compile(
+    r"(?:utf-?(?:8|16(?:le|be)?)|(?:us-)?ascii|iso[-_]?8859[-_]\d{1,2}|(?:windows|cp)-?\d{3,5}|koi8-[ru]|big5(?:-?hkscs)?|"
+    r"iso-2022-(?:jp(?:-\w{1,4})?|kr)|shift[-_]jis|sjis|euc-(?:jp|kr)|gb2312|gbk|gb18030|hz-gb-2312|ks_c_5601-1987|"
+    r"tis-620|mac-?roman|latin-?\d)",
+    re.IGNORECASE,
+)
+_GUESS = re.compile(rb"\n--([^\s]{1,70})[ \t]*\r?\n(?:[Cc]ontent-[Tt]ype|\r?\n)")
+_WORD = re.compile(r"=\?([\w.:*-]{1,40})\?([bBqQ])\?([^?]{0,800})\?=")
+_BETWEEN = re.compile(r"\?=\s{1,20}=\?")
+_RARE = bytes({*range(32), 127} - {*b"\t\n\r"})
 _CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), " ")
 
 
@@ -35,15 +47,21 @@ class Entity:
     type: str = "text/plain"
     parameters: dict[str, str] = field(default_factory=dict)
     depth: int = 0
+    _leaves: list[Entity] | None = field(default=None, init=False, repr=False, compare=False)
 
     def get(self, name: str) -> str:
         """The first field of a name, or ""."""
         found = self.fields.get(name)
         return found[0] if found else ""
 
+    def words(self, name: str) -> str:
+        """The first field of a name with its encoded words read (RFC 2047), as well as they can be."""
+        return decode_words(self.get(name))
+
     def text(self) -> str:
-        """The body as text with LF line ends, transfer encoding taken off, bounded."""
-        return decoded(self)[:TEXT_MAX].decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+        """The body as text with LF line ends, transfer encoding and charset taken off, bounded."""
+        octets = decoded(self)[:TEXT_MAX]
+        return in_charset(octets, self.parameters.get("charset", "")).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read(octets: bytes, depth: int = 0, default: str = "text/plain") -> Entity:
@@ -61,6 +79,37 @@ def read(octets: bytes, depth: int = 0, default: str = "text/plain") -> Entity:
     return entity
 
 
+def in_charset(octets: bytes, charset: str) -> str:
+    """Octets as text: by the named charset where it is one of those mail uses, else as they look."""
+    if octets.isascii() and b"\x1b" not in octets and b"~{" not in octets and not charset.lower().startswith("utf-"):
+        return octets.decode("ascii")
+    for name in (charset, "utf-8"):
+        if _CHARSET.fullmatch(name):
+            try:
+                return octets.decode(name, "replace" if name != "utf-8" else "strict")
+            except (LookupError, ValueError):
+                continue
+    if b"\x1b$" in octets or b"\x1b(" in octets:
+        return octets.decode("iso-2022-jp", "replace")
+    return octets.decode("utf-8", "replace")
+
+
+def decode_words(text: str) -> str:
+    """Encoded words read where they can be, all else as it stands. For looking at, never for writing on."""
+    if "=?" not in text:
+        return text
+    return _WORD.sub(_decoded_word, _BETWEEN.sub("?==?", text[:_VALUE_MAX])).translate(_CONTROLS)
+
+
+def _decoded_word(found: re.Match[str]) -> str:
+    charset, encoding, payload = found[1].partition("*")[0], found[2].lower(), found[3].encode("utf-8", "replace")
+    try:
+        octets = base64.b64decode(payload + b"==") if encoding == "b" else quopri.decodestring(payload, header=True)
+    except (binascii.Error, ValueError):
+        return found[0]
+    return in_charset(octets, charset)
+
+
 def _halves(octets: bytes) -> tuple[bytes, bytes]:
     ends = [(at, len(mark)) for mark in (b"\r\n\r\n", b"\n\n", b"\n\r\n") if (at := octets.find(mark)) >= 0]
     if octets[:1] in (b"\r", b"\n"):
@@ -75,9 +124,13 @@ def read_fields(head: bytes) -> dict[str, list[str]]:
     """A header block as fields; what is no field is passed over."""
     fields: dict[str, list[str]] = {}
     name, value, count = "", "", 0
-    for raw in head[:_HEADER_MAX].split(b"\n"):
-        line = raw.decode("utf-8", "replace").translate(_CONTROLS).rstrip()
-        if raw[:1] in (b" ", b"\t"):
+    head = head[:_HEADER_MAX]
+    text = head.decode("utf-8", "replace").replace("\r\n", "\n")
+    # Most headers hold no control but tabs: then there is nothing to look for in each line.
+    odd = not head.isascii() or "\r" in text or len(head.translate(None, _RARE)) < len(head)
+    for raw in text.split("\n"):
+        line = (raw.translate(_CONTROLS) if odd or "\t" in raw else raw).rstrip()
+        if raw[:1] in (" ", "\t"):
             if name and len(value) < _VALUE_MAX:
                 value += " " + line.strip()
             continue
@@ -113,25 +166,44 @@ def parts(entity: Entity) -> list[Entity]:
     boundary = entity.parameters.get("boundary", "")
     if not entity.type.startswith("multipart/") or not boundary or entity.depth >= _DEPTH_MAX:
         return []
-    mark = b"--" + boundary.encode("utf-8", "replace")
-    # RFC 2046 §5.1.1: a delimiter begins its line.
-    pieces = (b"\n" + entity.body).split(b"\n" + mark, _PARTS_MAX)[1:]
-    found = []
+    body = b"\n" + entity.body
+    mark = b"\n--" + boundary.encode("utf-8", "replace")
+    if mark not in body:
+        # A program between may have written another Content-Type than it found; the lines still tell.
+        guess = _GUESS.search(body)
+        if guess is None:
+            return []
+        mark = b"\n--" + guess[1]
+    # RFC 2046 §5.1.1: a delimiter begins its line, and nothing but blanks follow it.
+    found: list[Entity] = []
     default = "message/rfc822" if entity.type == "multipart/digest" else "text/plain"
-    for piece in pieces:
-        if piece.startswith(b"--"):
+    at = body.find(mark)
+    while at >= 0 and len(found) < _PARTS_MAX:
+        begin = body.find(b"\n", at + len(mark))
+        tail = body[at + len(mark) : min(begin if begin >= 0 else len(body), at + len(mark) + 100)]
+        if tail.startswith(b"--") or begin < 0:
             break
-        _, _, content = piece.partition(b"\n")
+        end = _delimiter(body, mark, begin)
         # A part without fields begins with an empty line; `read` takes that for an empty header.
+        content = body[begin + 1 : end if end >= 0 else len(body)]
         found.append(read(content.removesuffix(b"\r"), entity.depth + 1, default))
+        at = end
     return found
 
 
-def leaves(entity: Entity) -> Iterator[Entity]:
-    """Every part that is not a multipart, depth first; not into enclosed messages."""
-    inner = parts(entity)
-    if not inner:
-        yield entity
-        return
-    for part in inner:
-        yield from leaves(part)
+def _delimiter(body: bytes, mark: bytes, at: int) -> int:
+    """Where the next delimiter line begins, or -1. A longer boundary that begins alike is another's."""
+    for _ in range(_LOOKALIKES_MAX):
+        at = body.find(mark, at)
+        behind = body[at + len(mark) : at + len(mark) + 2]
+        if at < 0 or behind[:1] in _AFTER or behind == b"--":
+            return at
+        at += len(mark)
+    return -1
+
+
+def leaves(entity: Entity) -> list[Entity]:
+    """Every part that is not a multipart, depth first; not into enclosed messages. Taken apart once, then kept."""
+    if entity._leaves is None:
+        entity._leaves = [leaf for part in parts(entity) for leaf in leaves(part)] or [entity]
+    return entity._leaves

@@ -1,9 +1,14 @@
-"""Complaints: abuse reports of feedback loops (RFC 5965), and receipts told apart from them."""
+"""Complaints: abuse reports of feedback loops (RFC 5965), and what looks like them and is none.
+
+Told apart: receipts that somebody has read a message (RFC 8098), reports of failed authentication (RFC 6591) and
+aggregate ones about a domain, and the older forms in which a provider just encloses what was complained about.
+"""
 
 from __future__ import annotations
 
 import re
 
+from relay.bounces.parse.automatic import is_forwarded
 from relay.bounces.parse.entity import Entity, decoded, leaves, read_fields
 from relay.bounces.parse.entity import read as read_entity
 from relay.bounces.parse.values import Report
@@ -11,40 +16,88 @@ from relay.bounces.parse.values import Report
 _PATH = re.compile(r"[^\s<>;,\"]{1,64}@[^\s<>;,\"]{1,253}")
 _QUEUE_ID = re.compile(r"[a-z2-7]{16}")
 _CLAIMS_MAX = 10
+_PATHS = ("return-path", "x-envelope-from", "envelope-from", "x-original-return-path")
+_WHOLE = ("message/rfc822", "message/global")
+_HEADS = ("text/rfc822-headers", "message/rfc822-headers", "message/global-headers")
+# Reports about a domain or about authentication: nobody complains in them.
+_NO_COMPLAINT = frozenset({"auth-failure", "dmarc", "authfailure"})
+# JMRP's form before ARF, X-ARF's, and the subjects of hand-made loops; each encloses the message.
+_LOOP_SUBJECT = re.compile(
+    r"\s*(?:complaint about message from|(?:spam|abuse) (?:complaint|report)|feedback loop|email feedback report)",
+    re.IGNORECASE,
+)
+_XARF = re.compile(
+    rb"^[ \t\"]{0,8}report-?type\"?[ \t]{0,4}:[ \t]{0,4}\"?(spam|abuse|phishing|fraud)", re.IGNORECASE | re.MULTILINE
+)
+_AGGREGATE = re.compile(r"\s*report domain\s*:", re.IGNORECASE)
 
 
 def read(entity: Entity) -> Report | None:
-    """A complaint, a receipt (as `auto_reply`), or None."""
+    """A complaint, a receipt (as `auto_reply`), a report about a domain (as `other`), or None."""
     kind = entity.parameters.get("report-type", "").lower()
     # RFC 8098 §3: a disposition notification tells of reading, never of delivery.
     if kind == "disposition-notification":
         return Report("auto_reply", "receipt")
-    found = list(leaves(entity)) if entity.type.startswith("multipart/") else []
+    if _AGGREGATE.match(entity.words("subject")):
+        return Report("other", "aggregate")
+    if not entity.type.startswith("multipart/"):
+        return None
+    found = list(leaves(entity))
     report = next((p for p in found if p.type == "message/feedback-report"), None)
     if report is None:
-        return None
+        if any(p.type == "message/disposition-notification" for p in found):
+            return Report("auto_reply", "receipt")
+        return _enclosed(entity, found)
     # RFC 5965 §3: fields as in a header, one group.
     fields = read_fields(decoded(report).lstrip(b"\r\n"))
-    feedback = fields.get("feedback-type", [""])[0].lower()[:40]
+    feedback = fields.get("feedback-type", [""])[0].lower().strip()[:40]
+    # RFC 6591 §3.1: a message that failed authentication, most often not even ours.
+    if feedback in _NO_COMPLAINT:
+        return Report("other", feedback)
+    paths, ids = _claims(found)
+    for value in fields.get("original-mail-from", []):
+        paths[:0] = _PATH.findall(value)
+    return _complaint("arf", feedback or "abuse", paths, ids, fields.get("user-agent", [""])[0][:100])
+
+
+def _enclosed(entity: Entity, found: list[Entity]) -> Report | None:
+    """A complaint without a feedback-report part."""
+    if is_forwarded(entity) or not any(p.type in _WHOLE for p in found):
+        return None
+    xarf = "x-arf" in entity.fields or "x-xarf" in entity.fields
+    told = next((m[1] for p in found if (m := _XARF.search(decoded(p)[:4000]))), b"") if xarf else b""
+    if xarf and not told:
+        return Report("other", "xarf")
+    if not xarf and not _LOOP_SUBJECT.match(entity.words("subject")):
+        return None
+    paths, ids = _claims(found)
+    feedback = "fraud" if told.lower() in (b"phishing", b"fraud") else "abuse"
+    return _complaint("xarf" if xarf else "enclosed", feedback, paths, ids, "")
+
+
+def _claims(found: list[Entity]) -> tuple[list[str], list[str]]:
+    """Return paths and queue ids that the enclosed messages bear."""
     paths: list[str] = []
     ids: list[str] = []
-    for value in fields.get("original-mail-from", []):
-        paths += _PATH.findall(value)
     for part in found:
-        if part.type in ("message/rfc822", "message/global"):
+        if part.type in _WHOLE:
             original = read_entity(decoded(part).lstrip(b"\r\n"))
-        elif part.type in ("text/rfc822-headers", "message/rfc822-headers", "message/global-headers"):
+        elif part.type in _HEADS:
             original = read_entity(decoded(part).lstrip(b"\r\n") + b"\r\n\r\n")
         else:
             continue
-        for name in ("return-path", "x-envelope-from", "envelope-from", "x-original-return-path"):
+        for name in _PATHS:
             for value in original.fields.get(name, []):
                 paths += _PATH.findall(value)
         for value in original.fields.get("x-posthouse-message", []):
             ids += _QUEUE_ID.findall(value.strip()[:16])
         for value in original.fields.get("feedback-id", []):
             ids += _QUEUE_ID.findall(value.strip()[:16])
+    return paths, ids
+
+
+def _complaint(shape: str, feedback: str, paths: list[str], ids: list[str], agent: str) -> Report:
     return Report(
-        "complaint", "arf", feedback=feedback or "abuse", paths=tuple(dict.fromkeys(paths))[:_CLAIMS_MAX],
-        queue_ids=tuple(dict.fromkeys(ids))[:_CLAIMS_MAX], agent=fields.get("user-agent", [""])[0][:100],
-    )
+        "complaint", shape, feedback=feedback, paths=tuple(dict.fromkeys(paths))[:_CLAIMS_MAX],
+        queue_ids=tuple(dict.fromkeys(ids))[:_CLAIMS_MAX], agent=agent,
+    )  # fmt: skip

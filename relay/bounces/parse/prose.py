@@ -1,88 +1,239 @@
 """Bounces without a machine-readable part: the sentences with which mail systems begin them, and what follows.
 
-A sentence must stand at the beginning of a line near the top, the sender must be a mail system, and the words must
-say why; else it is no bounce. What it says is one fate: such reports name several recipients too loosely to tell.
+The sender must be a mail system, or the subject one of theirs; then a sentence near the top, or an address with a
+reply code beside it, makes it a bounce. Each recipient that the text names gets the words that stand behind its name.
 """
 
 from __future__ import annotations
 
 import re
 
-from relay.bounces.parse.automatic import is_system
+from relay.bounces.parse.automatic import is_forwarded, is_system, looks_returned
 from relay.bounces.parse.entity import Entity, leaves
+from relay.bounces.parse.entity import read as read_entity
 from relay.bounces.parse.values import Action, Fate, Report
+from relay.diagnosis import classify
 
 _TOP = 6000
 _REASON = 1500
+_REPLY = 600
+_FATES_MAX = 100
 
 _I = re.IGNORECASE | re.MULTILINE
-# name, the sentence, what it says of the recipient ("": its words decide)
-_SHAPES: tuple[tuple[str, re.Pattern[str], Action], ...] = (
-    # Delays first: some of them quote the sentence of the failure to come.
-    ("delay", re.compile(
-        r"^.{0,60}(?:this is a warning message only|you do not need to resend|message (?:is )?still undelivered|"
-        r"has not yet been delivered|not (?:yet )?been delivered (?:yet|to one)|will (?:be|keep) (?:re)?tr(?:ied|ying)|"
-        r"delivery (?:has been |is )?(?:delayed|temporarily)|warning: could not send|(?:temporarily|will be) deferred|"
-        r"^delivery to the following recipient has been delayed|will continue to (?:try|retry|attempt)|"
-        r"no action is required on your part)", _I), "delayed"),
-    ("qmail", re.compile(r"^\s*hi\. this is the .{0,40}qmail", _I), "failed"),
-    ("exim", re.compile(
-        r"^this message was created automatically by (?:the )?mail delivery software|"
-        r"^a message that you (?:have )?sent could not be delivered|"
-        r"^a message sent by.{0,200}$\s+.{0,100}could not be delivered", _I), "failed"),
-    ("postfix", re.compile(
-        r"^this is the (?:postfix program|mail system) at host|^i'm sorry to have to inform you that", _I), "failed"),
-    ("sendmail", re.compile(
-        r"^\s*-{3,} ?(?:the following addresses had (?:permanent fatal errors|delivery problems|permanent)|"
-        r"transcript of session follows)", _I), "failed"),
-    ("exchange", re.compile(
-        r"^.{0,20}your message did not reach some or all of the intended recipients|"
-        r"^the following recipient\(s\) (?:could not|cannot) be reached|"
-        r"^delivery has failed to these recipients|^your message couldn't be delivered", _I), "failed"),
-    ("gmail", re.compile(
-        r"^delivery to the following recipients? failed permanently|^(?:\*\* )?address not found|"
-        r"^your message wasn't delivered to", _I), "failed"),
-    ("yahoo", re.compile(
-        r"^\s*message from\s+\S+\s*$\s+^.{0,20}unable to deliver message to the following|"
-        r"^sorry,? we were unable to deliver your message|"
-        r"^unable to deliver message to the following address", _I), "failed"),
-    ("lotus", re.compile(r"^your (?:message|document):?\s*$|^was not delivered to:", _I), "failed"),
-    ("other", re.compile(
-        r"^.{0,60}(?:the following (?:message|recipients?|address(?:es)?).{0,60}(?:could not be delivered|failed|"
-        r"undeliverable|not delivered)|(?:message|mail|e-?mail) .{0,60}"
-        r"(?:could not be|was not|cannot be|wasn't) delivered|"
-        r"(?:could not|unable to|cannot|can't|failed to) (?:be )?deliver(?:ed)?|delivery (?:has )?failed|"
-        r"undeliver(?:able|ed) (?:mail|message)|returned mail)", _I), ""),
+# Delays first: some of them quote the sentence of the failure to come.
+_DELAY = re.compile(
+    r"^.{0,60}(?:this is a warning message only|you do not need to resend|message (?:is )?still undelivered|"
+    r"has not (?:yet )?been delivered (?:yet|to one)|has not yet been delivered|"
+    r"not (?:yet )?been delivered (?:yet|to one)|"
+    r"will (?:be|keep) (?:re)?tr(?:ied|ying)|delivery (?:has been |is |was )?(?:delayed|temporarily)|"
+    r"warning: could not send|(?:temporarily|will be) deferred|will continue to (?:try|retry|attempt)|"
+    r"no action is required on your part|delivery attempts will continue|"
+    r"(?:is|was|been) (?:delayed|queued)\b.{0,60}(?:retr|attempt|try)|transient non-fatal|still trying|"
+    r"is delayed for|temporary failure|(?:keep|continue) trying|not been delivered yet|"
+    r"try(?:ing)? again (?:later|for)|wird weiter|verzögert|"
+    r"sera réessay|nouvelle tentative|se seguirá intentando|再送)",
+    _I,
 )
+_FINAL = re.compile(
+    r"permanent (?:fatal )?error|failed permanently|permanent failure|permanently|unrecoverable|given up|giving up|"
+    r"will not (?:be )?(?:re)?tr|has been returned|was returned|maximum .{0,30}(?:reached|exceeded)", re.IGNORECASE,
+)
+# Sentences of failure, and one name for each system that writes them; searched in one pass.
+_SHAPES: tuple[tuple[str, str], ...] = (
+    ("qmail", r"^\s*hi\. this is the .{0,60}|^i'm afraid i wasn't able to deliver|^i wasn't able to deliver"),
+    ("exim", r"^this message was created automatically by (?:the )?mail|"
+             r"^a message (?:that )?you (?:have )?sent (?:could not|has not|to)|^a message sent by"),
+    ("postfix", r"^this is the (?:postfix program|mail system) at host|^.{0,3}i'm sorry to have to inform you"),
+    ("sendmail", r"^\s*-{3,} ?(?:the following addresses (?:had|have)|transcript of session follows|non-deliver)"),
+    ("exchange", r"^.{0,20}your message did(?: not|n't) reach (?:some|all)|"
+                 r"^the following recipient\(?s?\)? (?:could not|cannot|can't) be reached|"
+                 r"^delivery has failed to these recipients|^your message (?:to .{0,80} )?couldn't be delivered|"
+                 r"^your message wasn't delivered|^delivery to these recipients|^.{0,60}did not reach the following"),
+    ("gmail", r"^delivery to the following recipients? failed|^(?:\*\* )?(?:address not found|message (?:blocked|not))|"
+              r"^your message wasn't delivered to|^the response (?:from the remote server )?was"),
+    ("yahoo", r"^\s*message from\s+\S+\s*$|^sorry,? we (?:were|are) unable to deliver|^unable to deliver message to"),
+    ("lotus", r"^your (?:message|document):?\s*$|^was not delivered to:"),
+    ("other",
+     r"^.{0,80}(?:"
+     r"the following (?:message|mail|recipient|address|user|e-?mail|destination).{0,80}(?:could not|cannot|couldn't|"
+     r"failed|undeliver|not delivered|unknown|rejected|problem|error|did not|not (?:be )?(?:deliver|reach))|"
+     r"(?:message|mail|e-?mail|letter) .{0,80}(?:could not|was not|cannot|can not|wasn't|couldn't|can't|has not|not) "
+     r"(?:be |been )?(?:successfully )?(?:deliver|sent|process|accept|reach)|"
+     r"(?:could not|unable to|cannot|can't|couldn't|failed to|impossible to) (?:be )?(?:deliver|send|forward|reach)|"
+     r"(?:message|mail|e-?mail) .{0,60}(?:has been|was|were|is being|is) (?:rejected|returned|refused|blocked|"
+     r"bounced)|"
+     r"delivery .{0,60}(?:failed|failure|unsuccessful|not possible|impossible|error)|deliver(?:y|ing) .{0,20}fail|"
+     r"undeliver(?:able|ed)|non-?deliver|returned (?:mail|to sender)|not delivered|failed address|failed recipient|"
+     r"(?:user|recipient|address|mailbox|account).{0,60}"
+     r"(?:unknown|not found|does(?: not|n't) exist|invalid|disabled|full)|"
+     r"(?:unknown|invalid|no such) (?:user|recipient|address|mailbox|host|domain)|account is .{0,20}limited|"
+     r"each of the following|rejected by .{0,40}(?:mail|server)|error (?:was |has )?(?:occurred|encountered)|"
+     r"message status|remote (?:host|server|mail).{0,30}(?:said|respon|rejected)|problem(?:s)? (?:deliver|with)|"
+     r"(?:konnte|konnten|kann|können) nicht .{0,60}(?:zugestellt|übermittelt|gesendet|versendet|ausgeliefert)|"
+     r"nicht zugestellt|nicht zustellbar|unzustellbar|zustellung .{0,60}(?:fehlgeschlagen|nicht|gescheitert)|"
+     r"n'a (?:pas )?(?:pu|été) .{0,60}|échec|échoué|impossible de|non remis|"
+     r"no se (?:ha )?(?:pudo|puede|podido|entreg)|"
+     r"no (?:ha|pudo|puede) .{0,20}entreg|não (?:foi|pôde|pode|é) .{0,30}|impossibile|non (?:è stato|può|è)|"
+     r"niet (?:worden |te )?(?:be(?:zorgd|stel)|afgeleverd)|kunde inte|nie (?:można|został|mogła)|не (?:был|"
+     r"удал|мож).{0,40}|"
+     r"недостав|失敗|できません|届けられ|送信できな|不明|无法|失败|退回|投递|拒收"
+     r")"),
+)  # fmt: skip
+_ANY = re.compile("|".join(f"(?P<{name}>{sentence})" for name, sentence in _SHAPES), _I)
 # Where the quoted original begins: nothing behind it speaks of the bounce.
 _COPY = re.compile(
-    r"^(?:[- ]{2,}.{0,40}(?:original message|copy of (?:the|your) message|below this line is a copy|"
-    r"returned (?:message|mail) follows|unsent message).{0,60}|return-path: .{0,300}|received: (?:from|by) .{0,300})$",
-    re.IGNORECASE | re.MULTILINE,
+    r"^(?:[-=*_|> ]{0,40}.{0,60}(?:"
+    r"(?:copy of|below this line|text of|header of|headers of|body of|start of|begin of|beginning of|attached is)"
+    r" .{0,40}(?:message|mail|header|original)|"
+    r"(?:original|returned|unsent|undelivered|rejected|failed|your) (?:message|mail|e-?mail|text|letter)"
+    r"(?:'s)?(?: text| headers?| body)? "
+    r"(?:follow|below|begins|is (?:below|attached|following)|starts?|attached)|"
+    r"message headers? (?:follow|below)|header follows)"
+    r".{0,80}|[-=* ]{2,}.{0,10}(?:original|returned|forwarded|unsent|ursprüngliche|message|body|"
+    r"header).{0,40}[-=* ]{2,}|"
+    r"return-path: .{0,300}|received: (?:from|by|\(qmail) .{0,300}|content-type: message/.{0,60})$",
+    _I,
 )
 _STATUS = re.compile(r"(?<![\d.])([45])\.(\d{1,3})\.(\d{1,3})(?![\d.])")
-_CODE = re.compile(r"(?:^|[\s:;<>(\[#])([45])\d\d[ -]", re.MULTILINE)
+_CODE = re.compile(r"(?:^|[\s:;<>(\[#'\"])([45])\d\d(?=[\s\-:;,)\]'\"#]|$)", re.MULTILINE)
+_REPLIED = re.compile(
+    r"(?:^|[\s:;<>(\[#'\"])(?:[45]\d\d[ -]{1,2}#?(?:[45]\.\d{1,3}\.\d{1,3}|[^\W\d])|#?[45]\.\d{1,3}\.\d{1,3}\b)"
+)
+_ADDRESS = re.compile(r"[^\s<>()\[\]:;,\"'=@/|*]{1,64}@[^\W_](?:[\w-]{0,62})(?:\.[\w-]{1,63}){1,8}")
+# An address that a report is about: alone on its line, before a colon or bracket, or behind a word for recipient.
+_BEFORE = re.compile(
+    r"(?:^[\s>*•·-]{0,20}<?|"
+    r"(?:recipients?|address(?:es)?|users?|mailbox|account|to|destination|rcpt to|an|à|para|adresse|"
+    r"empfänger|destinataire|destinatario|получател\w{0,3}|宛先|addressee|for)\W{0,6}|(?:smtp|rfc822|"
+    r"mailto)[:;]\s?<?)$",
+    re.IGNORECASE,
+)
+_NOBODY = re.compile(
+    r"(?:mailer-?daemon|postmaster|abuse|help-?desk|support|hostmaster|webmaster|noreply|no-reply)@", re.IGNORECASE
+)
 
 
 def read(entity: Entity) -> Report | None:
     """A bounce in words, or None."""
-    failed = "x-failed-recipients" in entity.fields  # Exim's field, and Gmail's
-    if not failed and not is_system(entity):
+    if is_forwarded(entity):
         return None
-    top = next((p.text() for p in leaves(entity) if p.type.startswith("text/")), "")[:_TOP]
-    if "<html" in top[:500].lower():
-        top = re.sub(r"<[^>]{0,500}>", "\n", top)
-    copy = _COPY.search(top)
-    if copy is not None and copy.start() > 40:
-        top = top[: copy.start()]
-    for name, pattern, action in _SHAPES:
-        found = pattern.search(top)
-        if found is not None:
-            return Report("bounce", name, (_fate(top[found.start() :], action),))
-    return Report("bounce", "failed-recipients", (_fate(top, ""),)) if failed else None
+    failed = "x-failed-recipients" in entity.fields  # Exim's field, and Gmail's
+    system = failed or is_system(entity)
+    returned = looks_returned(entity)
+    if not system and not returned:
+        return None
+    parts = list(leaves(entity))
+    top = _top(parts)
+    name, begin = _shape(top)
+    if not name:
+        # No sentence we know: a mail system that names an address beside a reply code is still a bounce.
+        if not ((system and returned) or failed or (system and _REPLIED.search(top))):
+            return None
+        if not failed and not _REPLIED.search(top) and not _ADDRESS.search(top):
+            return Report("bounce", "empty", (Fate(""),)) if returned and system else None
+        name, begin = "failed-recipients" if failed else "unnamed", 0
+    elif not system and not _ADDRESS.search(top) and not _CODE.search(top):
+        return None
+    late = _DELAY.search(top)
+    action: Action = "delayed" if late is not None and not _FINAL.search(top) else "failed"
+    if name in ("unnamed", "failed-recipients"):
+        action = action if action == "delayed" or (system and returned) else ""
+    ours = {a.lower() for field in ("to", "from", "reply-to") for a in _ADDRESS.findall(entity.get(field)[:2000])}
+    named = _ADDRESS.findall(entity.get("x-failed-recipients")[:4000])
+    return Report("bounce", "delay" if action == "delayed" else name, _fates(top, begin, action, named, ours, parts))
 
 
-def _fate(text: str, action: Action) -> Fate:
+def _top(parts: list[Entity]) -> str:
+    """The text for people up to where it quotes the message: plain text before HTML, and blank parts passed over."""
+    for wanted in ("text/plain", "text/html", "text/"):
+        for part in parts:
+            if not part.type.startswith(wanted) or "rfc822" in part.type:
+                continue
+            text = part.text()
+            top = text[: 4 * _TOP]
+            if part.type == "text/html" or "<html" in top[:500].lower() or "<body" in top[:500].lower():
+                top = _plain(top)
+            top = top[:_TOP].replace("\u2019", "'")
+            if not top.strip():
+                continue
+            copy = _COPY.search(top, 40) if len(top) > 40 else None
+            return top if copy is None else top[: copy.start()]
+    return ""
+
+
+def _plain(text: str) -> str:
+    text = re.sub(r"(?i)<(?:br|/p|/div|/tr|/h\d|/li)\b[^<>]{0,200}>", "\n", text)
+    text = re.sub(r"<[a-zA-Z/!?][^<>@]{0,500}>", " ", text)
+    for name, sign in (("&lt;", "<"), ("&gt;", ">"), ("&nbsp;", " "), ("&#39;", "'"), ("&quot;", '"'), ("&amp;", "&")):
+        text = text.replace(name, sign)
+    return re.sub(r"[ \t]+", " ", text)
+
+
+def _shape(top: str) -> tuple[str, int]:
+    loose = ("", 0)
+    for found in _ANY.finditer(top):
+        if found.lastgroup != "other":
+            return found.lastgroup or "", found.start()
+        # Such sentences stand anywhere; what comes before them may be the reason.
+        loose = ("other", 0)
+    return loose
+
+
+def _fates(
+    top: str, begin: int, action: Action, named: list[str], ours: set[str], parts: list[Entity]
+) -> tuple[Fate, ...]:
+    wanted = list(dict.fromkeys(a.lower().rstrip(".") for a in named)) or _recipients(top, begin, ours)
+    if not wanted and not _loose(top, ours):
+        wanted = _of_original(parts, ours)
+    elif not wanted:
+        wanted = _loose(top, ours)[:1]
+    if len(wanted) < 2:
+        return (_fate(top[begin:], action, wanted[0] if wanted else ""),)
+    said: dict[str, list[str]] = {address: [] for address in wanted[:_FATES_MAX]}
+    marks = [(m.start(), m.end(), m[0].lower().rstrip(".")) for m in _ADDRESS.finditer(top)]
+    marks = [m for m in marks if m[2] in said]
+    ends = [start for start, _, _ in marks[1:]] + [len(top)]
+    for (_, end, address), until in zip(marks, ends, strict=False):
+        said[address].append(top[end:until])
+    fates = []
+    later = ""
+    for address in reversed(said):
+        words = "\n".join(said[address])
+        # Several addresses in a row, then the reason of them all.
+        words = words if re.search(r"[^\W\d]{3}", words) else later
+        later = words
+        fates.append(_fate(words or top[begin:], action, address))
+    return tuple(reversed(fates))
+
+
+def _recipients(top: str, begin: int, ours: set[str]) -> list[str]:
+    found: dict[str, None] = {}
+    for match in _ADDRESS.finditer(top):
+        address = match[0].lower().rstrip(".")
+        if address in ours or _NOBODY.match(address) or len(found) >= _FATES_MAX:
+            continue
+        line = top[max(top.rfind("\n", 0, match.start()) + 1, match.start() - 60) : match.start()]
+        if _BEFORE.search(line):
+            found[address] = None
+    return list(found)
+
+
+def _loose(top: str, ours: set[str]) -> list[str]:
+    every = (m[0].lower().rstrip(".") for m in _ADDRESS.finditer(top))
+    return [a for a in every if a not in ours and not _NOBODY.match(a)]
+
+
+def _of_original(parts: list[Entity], ours: set[str]) -> list[str]:
+    """The recipient in the enclosed message's To, where the text names none."""
+    for part in parts:
+        if part.type in ("message/rfc822", "text/rfc822-headers", "message/rfc822-headers", "message/global"):
+            inside = read_entity(part.body.lstrip(b"\r\n")[:65_536], part.depth + 1)
+            found = [a.lower() for a in _ADDRESS.findall(inside.get("to")[:2000])]
+            return found if len(found) == 1 else []
+    return []
+
+
+def _fate(text: str, action: Action, address: str) -> Fate:
     """The words behind the sentence; a temporary code in them makes it no failure, whatever the sentence says."""
     words = " ".join(text.split())[:_REASON]
     codes = [m[0] for m in _STATUS.finditer(words)]
@@ -93,4 +244,9 @@ def _fate(text: str, action: Action) -> Fate:
             action = action or "delayed"
         elif "5" in classes:
             action = "failed"
-    return Fate(action, status, words)
+    replied = _REPLIED.search(words)
+    if replied is not None:
+        reply = words[replied.start() :].lstrip(" :;<>([#'\"")[:_REPLY]
+        if classify(status, reply).class_ != "unknown":
+            words = reply
+    return Fate(action, status, words, address)

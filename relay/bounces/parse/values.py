@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["bounce", "complaint", "auto_reply", "other"]
-Action = Literal["failed", "delayed", "delivered", ""]
+Action = Literal["failed", "delayed", "delivered", "relayed", "expanded", ""]
+SUCCEEDED = ("delivered", "relayed", "expanded")
 
 
 @dataclass(frozen=True, slots=True)
 class Fate:
     """What a report says of one recipient (RFC 3464 §2.3). Addresses are the report's own claim, nothing more.
 
-    `status` is "" where none could be read; `diagnostic` is one printable line.
+    `status` is "" where none could be read; `diagnostic` is one printable line; `host` is who reports.
     """
 
     action: Action
@@ -21,6 +22,7 @@ class Fate:
     diagnostic: str = ""
     final: str = ""
     original: str = ""
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,5 +51,5 @@ class Report:
             return None
         wanted = address.lower()
         named = [f for f in self.fates if wanted in (f.final.lower(), f.original.lower())]
-        rank = {"failed": 2, "delayed": 1, "": 1, "delivered": 0}
+        rank = {"failed": 2, "delayed": 1, "": 1, "delivered": 0, "relayed": 0, "expanded": 0}
         return min(named or self.fates, key=lambda f: (rank[f.action], f.status[:1]))

@@ -1,0 +1,141 @@
+"""Why mail did not arrive: an enhanced status and the words beside it → a class with a reason in plain words.
+
+One table for what a host says in the conversation and for what a report says later. Promises: pure, never an
+exception, linear in a bounded text; words that blame the sending host come before everything else, so nobody's
+address is suppressed for a listing of ours; what is not known is `unknown`, and temporary unless it says class 5.
+
+The phrases stand in `words`. Leaves to others: whether a recipient's life ends (the queue, `relay.bounces.record`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from relay.diagnosis import words
+
+Class = Literal[
+    "mailbox_unknown", "domain_unknown", "mailbox_full", "mailbox_disabled", "moved", "too_large", "content", "policy",
+    "authentication", "sender", "reputation", "rate", "greylisted", "loop", "routing", "expired", "system", "protocol",
+    "tls", "unknown",
+]
+
+_TEXT_MAX = 4000
+# The fault lies with this relay or with how it is seen, not with the address and not with the member's list.
+_OWN = frozenset({"reputation", "rate", "greylisted", "tls"})
+# Faults of the address itself: the only ones for which it is no longer mailed.
+_ADDRESS = frozenset({"mailbox_unknown", "domain_unknown"})
+# Such faults only with these statuses, or none at all: 5.2.1 may be true of an address that comes back.
+_ADDRESS_IF: dict[str, frozenset[str]] = {
+    "moved": frozenset({"1.6"}), "mailbox_disabled": frozenset({"", "1.0", "1.1", "1.2", "1.3", "1.6"}),
+}
+# What is said in such loose words that any number is better.
+_LOOSE = frozenset({"policy", "system", "moved", "protocol"})
+
+REASONS: dict[Class, str] = {
+    "mailbox_unknown": "There is no such mailbox.",
+    "domain_unknown": "The recipient's domain does not exist or takes no mail.",
+    "mailbox_full": "The mailbox is full.",
+    "mailbox_disabled": "The mailbox exists but takes no mail at present.",
+    "moved": "The recipient has moved.",
+    "too_large": "The message is too large for the recipient's server.",
+    "content": "The recipient's server refused the content.",
+    "policy": "The recipient's server refused by a rule of its own.",
+    "authentication": "The recipient's server could not verify the sender (SPF, DKIM or DMARC).",
+    "sender": "The recipient's server refused the sender's address.",
+    "reputation": "The recipient's server distrusts the relay's own address (a blocklist, or its DNS).",
+    "rate": "The recipient's server found too much mail coming from the relay.",
+    "greylisted": "The recipient's server asked to come again later.",
+    "loop": "The mail went round in a loop.",
+    "routing": "No way to the recipient's server could be found or used.",
+    "expired": "The recipient's server could not be reached for too long.",
+    "system": "The recipient's server has trouble of its own.",
+    "protocol": "The two servers did not understand each other.",
+    "tls": "A secured connection was not possible.",
+    "unknown": "The recipient's server gave no reason that could be read.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """What is wrong. `permanent`: trying again is of no use; `own_fault`: ours, it counts against no member.
+
+    `address_fault`: the address itself is at fault for good, reason to stop mailing it (RFC 3463 §3.2, X.1.x).
+    """
+
+    permanent: bool
+    class_: Class
+    reason: str
+    own_fault: bool
+    address_fault: bool
+
+
+_STATUS = re.compile(r"(?<![\d.])#?([245])\.(\d{1,3})\.(\d{1,3})(?![\d.])")
+_CODE = re.compile(r"(?:^|[\s;:#<(\['\"])([45])\d\d(?=[\s\-#:;,)\]'\"]|\.(?!\d)|$)")
+
+
+# RFC 3463 §3, RFC 7372, RFC 7504, RFC 7505: subject and detail → class.
+_BY_STATUS: dict[str, Class] = {
+    "1.0": "unknown", "1.1": "mailbox_unknown", "1.2": "domain_unknown", "1.3": "mailbox_unknown",
+    "1.4": "mailbox_unknown", "1.6": "moved", "1.7": "sender", "1.8": "sender", "1.9": "routing",
+    "1.10": "domain_unknown", "2.0": "unknown", "2.1": "mailbox_disabled", "2.2": "mailbox_full", "2.3": "too_large",
+    "2.4": "mailbox_disabled", "3.4": "too_large", "4.4": "routing", "4.6": "loop", "4.7": "expired",
+    "7.0": "policy", "7.1": "policy", "7.5": "tls", "7.10": "tls", "7.20": "authentication",
+    "7.21": "authentication", "7.22": "authentication", "7.23": "authentication", "7.24": "authentication",
+    "7.25": "reputation", "7.26": "authentication", "7.27": "sender",
+}
+_BY_SUBJECT: dict[str, Class] = {
+    "1": "unknown", "2": "mailbox_disabled", "3": "system", "4": "routing", "5": "protocol", "6": "content",
+    "7": "policy",
+}
+# Statuses that say all there is to say about an address; words can only take from them, never add.
+_PLAIN_ADDRESS = frozenset({"1.1", "1.2", "1.3", "1.4", "1.6", "1.10"})
+# Words that outweigh any status: they speak of the host or the message, whatever the number says.
+_OUTWEIGH = frozenset({"greylisted", "reputation", "rate", "authentication", "sender", "mailbox_full"})
+# Words that outweigh the status of an address fault: many hosts answer 5.1.1 to all they don't want.
+_NOT_THE_ADDRESS = _OUTWEIGH | {"content", "loop", "too_large", "mailbox_disabled"}
+# By_status classes that say so little that words are believed first.
+_VAGUE = frozenset({"unknown", "policy", "routing", "system", "protocol", "mailbox_disabled", "content"})
+
+
+def classify(status: str, text: str, *, permanent: bool | None = None) -> Classified:
+    """The class of an enhanced status ("" for none) and a diagnostic or reply beside it.
+
+    `permanent` overrides what status and text say of it (a report's own Action). Source: RFC 3463 §3.
+    """
+    text = text[:_TEXT_MAX]
+    found = _STATUS.fullmatch(status.strip()) if len(status) < 20 else None
+    inner = _STATUS.search(text)
+    # RFC 3464 §2.3.4: many gateways write x.0.0 in Status and the remote's true code in Diagnostic-Code only.
+    if inner is not None and (found is None or (found[2] == "0" and found[3] == "0")) and inner[1] != "2":
+        found = inner
+    if permanent is None:
+        told = found if found is not None and found[1] != "2" else _CODE.search(text)
+        permanent = told is not None and told[1] == "5"
+        # A status of class 5 beside a reply of class 4 alone: the reporter gave up, the remote did not say never.
+        if permanent and told is found and {m[1] for m in _CODE.finditer(text)} == {"4"}:
+            permanent = False
+    number = f"{int(found[2])}.{int(found[3])}" if found is not None else ""
+    class_ = _class(number, text)
+    address = class_ in _ADDRESS or (number in _ADDRESS_IF.get(class_, ()) and "temporar" not in text.lower())
+    address = permanent and address
+    return Classified(permanent, class_, REASONS[class_], class_ in _OWN, address)
+
+
+def _class(status: str, text: str) -> Class:
+    # RFC 3463 §3.8: x.7.x is a rule that spoke; then "recipient address rejected" says nothing of the address.
+    said: Class | None = words.said(text, weak=not status.startswith("7.")) or None  # type: ignore[assignment]
+    by_status = _BY_STATUS.get(status) or _BY_SUBJECT.get(status.partition(".")[0])
+    if status == "4.1" and said == "policy" and "recipient address rejected" in text.lower():
+        return "mailbox_unknown"  # Exchange Online writes so for addresses its directory doesn't have
+    if status in _PLAIN_ADDRESS and by_status is not None:
+        # Exchange writes 5.1.10, null MX by RFC 7505, for a mailbox it doesn't have.
+        told = _NOT_THE_ADDRESS | {"mailbox_unknown"} if status == "1.10" else _NOT_THE_ADDRESS
+        return said if said in told and said is not None else by_status
+    # A status that speaks of neither address nor mailbox is taken at its word unless the text is plainer.
+    if by_status is None or by_status in _VAGUE:
+        if said in _LOOSE and by_status not in (None, "unknown"):
+            return by_status or said
+        return said or by_status or "unknown"
+    return said if said in _OUTWEIGH and said is not None else by_status

@@ -1,0 +1,152 @@
+"""Reports as the mail systems of the world write them, each in its own shape, and what can happen to them on the way.
+
+`tests/data/reports/table.tsv` says of each file what a reader makes of it: the kind of report and, for the recipient
+bob@far.example, action, class, the address named, status, and whether the address is no longer mailed.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from relay.bounces.parse import SUCCEEDED, Report, parse
+from relay.bounces.record import judge
+from relay.diagnosis import classify
+
+FOLDER = Path(__file__).parents[1] / "data" / "reports"
+ROWS = [line.split("\t") for line in (FOLDER / "table.tsv").read_text().splitlines()[1:]]
+SAMPLES = {row[0]: (FOLDER / f"{row[0]}.eml").read_bytes() for row in ROWS}
+BOB = "bob@far.example"
+COMPLAINTS = ("abuse", "fraud", "virus", "other")
+
+
+def made_of(report: Report) -> tuple[str, ...]:
+    """A report as a row of the table."""
+    fate = report.fate_of(BOB)
+    if fate is None:
+        complaint = report.kind == "complaint" and report.feedback in COMPLAINTS
+        return (report.kind, "-", "-", "-", "-", str(int(complaint)))
+    final, why = judge(fate)
+    suppresses = final and why.address_fault and fate.action not in SUCCEEDED
+    class_ = "-" if fate.action in SUCCEEDED else why.class_
+    return (report.kind, fate.action or "-", class_, fate.final or "-", fate.status or "-", str(int(suppresses)))
+
+
+@pytest.mark.parametrize("ends", [b"\n", b"\r\n"], ids=["lf", "crlf"])
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
+def test_a_report_is_read_for_what_it_is(row: list[str], ends: bytes) -> None:
+    raw = SAMPLES[row[0]]
+    # Mixed line ends are that sample's own trouble.
+    report = parse(raw if row[0] == "mixed-ends" else raw.replace(b"\n", ends))
+    assert made_of(report) == tuple(row[1:]), report
+
+
+def test_every_sample_stands_in_the_table() -> None:
+    assert {p.stem for p in FOLDER.glob("*.eml")} == set(SAMPLES)
+
+
+@pytest.mark.parametrize("kind", ["auto_reply", "other"])
+def test_what_is_no_report_stays_none_when_it_is_cut_anywhere(kind: str) -> None:
+    for name in (row[0] for row in ROWS if row[1] == kind):
+        # Behind its header a note stays a note; before, nobody could tell.
+        head, _, _ = SAMPLES[name].partition(b"\n\n")
+        for at in range(len(head) + 2, len(SAMPLES[name]), 97):
+            assert parse(SAMPLES[name][:at]).kind not in ("bounce", "complaint"), (name, at)
+
+
+def test_spoiled_on_the_way_a_report_is_still_read_without_an_exception() -> None:
+    chance = random.Random(5965)
+    for name, raw in SAMPLES.items():
+        lines = raw.split(b"\n")
+        spoiled = [b"\n".join(lines[:at]) for at in range(0, len(lines), 3)]
+        for _ in range(12):
+            some = list(lines)
+            at = chance.randrange(len(some))
+            match chance.randrange(5):
+                case 0:
+                    del some[at : at + chance.randrange(1, 6)]
+                case 1:
+                    some[at:at] = some[: chance.randrange(len(some))]
+                case 2:
+                    some[at] = bytes(chance.randrange(256) for _ in range(40))
+                case 3:
+                    some = [re.sub(rb"charset=[\w-]+", b"charset=utf-16", line) for line in some]
+                case _:
+                    chance.shuffle(some)
+            spoiled.append(b"\n".join(some))
+        for octets in spoiled:
+            report = parse(octets)
+            report.fate_of(BOB)
+            for fate in report.fates:
+                judge(fate)
+            assert isinstance(report, Report), name
+
+
+@pytest.mark.parametrize("charset", ["utf-7", "idna", "punycode", "unicode_escape", "zlib", "x" * 999, "utf-16"])
+def test_no_charset_is_a_program(charset: str) -> None:
+    raw = SAMPLES["exim-unknown"].replace(b"\n\n", f"\nContent-Type: text/plain; charset={charset}\n\n".encode(), 1)
+    assert parse(raw).kind == "bounce"
+
+
+def _nested(levels: int) -> bytes:
+    heads = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(levels))
+    return b"From: mailer-daemon@far.example\r\n" + heads + b"\r\nend"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"From: mailer-daemon@x\r\nSubject: failure notice\r\n\r\n" + b"<bob@far.example>: 550 no\r\n" * 1_000_000,
+        b"Content-Type: multipart/report; boundary=x\r\n\r\n" + b"--x\r\n\r\ntext\r\n" * 10_000,
+        b"Content-Type: multipart/report; boundary=x\r\n\r\n" + b"--xy\r\n" * 100_000,
+        _nested(5_000),
+        b"From: mailer-daemon@x\r\n\r\n" + b"a@" * 400_000,
+        b"From: mailer-daemon@x\r\n\r\nthe following address " + b"a" * 800_000,
+        b"From: mailer-daemon@x\r\nContent-Type: text/html\r\n\r\n<html>" + b"<br <p &lt;" * 80_000,
+        b"From: mailer-daemon@x\r\nSubject: " + b"=?utf-8?q?" * 100_000 + b"\r\n\r\nfailed",
+        b"From: mailer-daemon@x\r\n\r\n" + b"Final-Recipient: rfc822;a@b\r\nAction: failed\r\n" * 20_000,
+        b"From: mailer-daemon@x\r\n\r\n" + b"----- " * 150_000,
+        b"Content-Type: message/delivery-status\r\n\r\nFinal-Recipient: a@b\r\nDiagnostic-Code: " + b"user " * 200_000,
+    ],
+    ids=["25-mb", "parts", "lookalikes", "depth", "ats", "word", "html", "encoded", "groups", "dashes", "diagnostic"],
+)
+def test_hostile_reports_cost_no_more_than_their_octets(raw: bytes) -> None:
+    began = time.process_time()
+    for fate in parse(raw).fates:
+        judge(fate)
+    # Linear reading of the first MiB takes a fraction of a second; what grows with the square takes minutes.
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "class_", "suppresses"),
+    [
+        # The number says the address, the words say the host: nobody's address pays for that.
+        ("5.1.1", "550 5.1.1 rejected: your IP 192.0.2.1 is listed on a blacklist", "reputation", False),
+        ("5.1.1", "550 5.1.1 sender address rejected: user unknown", "sender", False),
+        ("5.1.1", "550 5.1.1 <spam@unknown-user.spamhaus.example>: no", "reputation", False),
+        # Names of hosts and mailboxes are no words.
+        ("", "550 host spamfilter.far.example said: user unknown", "mailbox_unknown", True),
+        ("", "550 <quota@far.example>: No such user here", "mailbox_unknown", True),
+        ("5.7.1", "550 5.7.1 <bob@far.example>: Recipient address rejected: by policy", "policy", False),
+        ("5.7.1", "554 5.7.1 <bob@far.example>: Recipient address rejected: User unknown", "mailbox_unknown", True),
+        ("5.5.1", "500 5.5.1 Command not recognized", "protocol", False),
+        ("", "554 delivery error: This account has been disabled or discontinued", "mailbox_disabled", True),
+        ("5.2.1", "550 5.2.1 mailbox disabled", "mailbox_disabled", False),
+        ("", "550 account temporarily disabled", "mailbox_disabled", False),
+        ("5.1.6", "551 5.1.6 The recipient has moved", "moved", True),
+        ("5.0.0", "550 4.1.1 try later, unverified address", "mailbox_unknown", False),
+        ("5.1.1", "450 4.1.1 User unknown in table", "mailbox_unknown", False),
+        ("5.4.7", "550 5.4.7 Delivery expired", "expired", False),
+        ("", "552 Requested mail action aborted: exceeded storage allocation", "mailbox_full", False),
+        ("", "550 boîte pleine", "mailbox_full", False),
+        ("", "550 такой пользователь не найден", "mailbox_unknown", True),
+    ],
+)
+def test_words_and_numbers_that_contradict(status: str, text: str, class_: str, suppresses: bool) -> None:
+    found = classify(status, text)
+    assert (found.class_, found.address_fault) == (class_, suppresses)
