@@ -72,7 +72,7 @@ class Policy:
         if not self._suppressions.maybe(login.member_id, canonical):
             return None
         found = await self._suppressions.find(login.member_id, canonical)
-        if found is None or not suppression.applies(found.reason, category):
+        if found is None or not suppression.applies(found, category):
             return None
         return suppression.refusal(found)
 

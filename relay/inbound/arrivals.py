@@ -22,6 +22,7 @@ from relay.inbound.forwards import Forwards, Incoming
 from relay.inbound.operator import letter
 from relay.intake import Accepted, Intake, Recipient, Submission
 from relay.replies import Verdict, printable
+from relay.unsubscribe import Leaving, Unsubscribe
 
 log = structlog.get_logger()
 _HEADER_MAX = 65_536
@@ -41,16 +42,19 @@ class Arrival:
     raw: bytes
     client: str = ""
     forward: Incoming | None = None
+    leaving: tuple[Leaving, ...] = ()
 
 
 class Arrivals:
     """Takes messages in."""
 
     def __init__(
-        self, records: Records, forwards: Forwards, intake: Intake, config: Config, clock: Clock
+        self, records: Records, forwards: Forwards, unsubscribe: Unsubscribe, intake: Intake, config: Config,
+        clock: Clock,
     ) -> None:
         self._records, self._forwards, self._intake = records, forwards, intake
         self._config, self._clock = config, clock
+        self._unsubscribe = unsubscribe
         self._passed_on = Throttle(config.inbound.role_mail_an_hour, _HOUR)
         hosts = (config.server.hostname, config.mx_host, config.bounce_host)
         self._hosts = frozenset(h.lower() for h in hosts)
@@ -77,6 +81,8 @@ class Arrivals:
         # RFC 5321 §6.3: counting Received fields is the loop detection that always works.
         if len(received) > self._config.submission.max_received:
             return Verdict(replies.LOOP, saw=f"more than {self._config.submission.max_received} Received fields")
+        if arrival.leaving:
+            await self._leave(arrival, fields)
         if arrival.forward is not None:
             return await self._forwards.pass_on(arrival.forward)
         been_here = any((m := _BY.search(r)) is not None and m[1].lower() in self._hosts for r in received)
@@ -89,6 +95,18 @@ class Arrivals:
         if arrival.roles and (refused := await self._role_mail(arrival, report, fields, automatic)) is not None:
             return refused
         return Accepted(random_id(10), 0, ())
+
+    async def _leave(self, arrival: Arrival, fields: dict[str, list[str]]) -> None:
+        """Unsubscribe who leaves by this message: that it comes is the whole request (RFC 2369 §3.2)."""
+        # What nobody wrote asks for nothing: reports, and programs that answer for a person (RFC 3834 §2). What a
+        # mail provider sends for its user may call itself auto-generated.
+        asked = fields.get("auto-submitted", ["no"])[0].lower().startswith("auto-generated")
+        report = await asyncio.to_thread(parse, arrival.raw)
+        if report.kind != "other" and not (asked and report.kind == "auto_reply"):
+            log.info("inbound.not_leaving", kind=report.kind)
+            return
+        for who in arrival.leaving:
+            await self._unsubscribe.leave(who, "mailto")
 
     async def _role_mail(
         self, arrival: Arrival, report: Report, fields: dict[str, list[str]], automatic: bool

@@ -20,6 +20,7 @@ from relay.intake import Intake
 from relay.policy import Policy
 from relay.refusals import Refusals
 from relay.submission.server import SubmissionServer
+from relay.unsubscribe import Unsubscribe
 from relay.verify import AsksRecords
 
 log = structlog.get_logger()
@@ -45,7 +46,8 @@ class InboundServer(SubmissionServer):
         )
         self.records = Records(storage, vault, config, clock)
         self.forwards = Forwards(intake, directory, resolver, vault, config, clock)
-        arrivals = Arrivals(self.records, self.forwards, intake, config, clock)
+        self.unsubscribe = Unsubscribe(storage, vault, config, clock)
+        arrivals = Arrivals(self.records, self.forwards, self.unsubscribe, intake, config, clock)
         super().__init__(
             config=config.model_copy(update={"submission": bounds}), directory=directory, policy=policy,
             intake=arrivals, refusals=refusals, certificate=certificate,  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from relay.submission import parameters
 from relay.submission.conversation import Command
 from relay.submission.parameters import BadArgument
 from relay.submission.session import SubmissionSession
+from relay.unsubscribe import Leaving
 
 _NULL = Address("", "")
 ROLES = frozenset({"postmaster", "abuse", "fbl"})
@@ -32,12 +33,13 @@ class InboundSession(SubmissionSession):
         super().__init__(rooms, implicit_tls=implicit_tls)
         self._returned: dict[Address, int] = {}
         self._roles: dict[Address, str] = {}
+        self._leavers: dict[Address, Leaving] = {}
         self._forward: Address | None = None
         self._size: int | None = None
 
     def _set_rset_state(self) -> None:
         super()._set_rset_state()
-        self._returned, self._roles = {}, {}
+        self._returned, self._roles, self._leavers = {}, {}, {}
         self._forward = self._size = None
 
     def greeting(self) -> list[str]:
@@ -145,6 +147,8 @@ class InboundSession(SubmissionSession):
     async def _know(self, to: Address) -> Verdict | None:
         """Keep what the address stands for, or refuse it."""
         house = self.house
+        if house.unsubscribe.claims(to):
+            return await self._leaves(to)
         if house.is_ours(to.domain):
             recipient_id = None
             role = to.local.lower() in ROLES
@@ -174,6 +178,16 @@ class InboundSession(SubmissionSession):
         self._forward = self._forward or to
         return None
 
+    async def _leaves(self, to: Address) -> Verdict | None:
+        try:
+            found = await self.house.unsubscribe.whose(to)
+        except StorageError:
+            return Verdict(replies.UNAVAILABLE)
+        if found is None:
+            return Verdict(replies.NO_SUCH_ADDRESS)
+        self._leavers[to] = found
+        return None
+
     def _submission(self, raw: bytes) -> Any:
         t = self.transaction
         sender = t.sender.text if t.sender is not None and t.sender != _NULL else ""
@@ -184,7 +198,7 @@ class InboundSession(SubmissionSession):
             )
         return Arrival(
             sender, tuple(dict.fromkeys(self._returned.values())), tuple(self._roles.values()), raw, self.address,
-            forward,
+            forward, leaving=tuple(self._leavers.values()),
         )
 
     commands: ClassVar[Mapping[str, Command]] = {

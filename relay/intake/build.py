@@ -105,7 +105,9 @@ class Builder:
                 kept = [f for f in prepared.fields if f.name not in ("list-unsubscribe", "list-unsubscribe-post")]
                 prepared.fields[:] = kept
                 for i, r in enumerate(submission.recipients):
-                    lines = self._unsubscribe.lines(member.id, signer.id, names.canonical(r.address))
+                    lines = self._unsubscribe.lines(
+                        member.id, signer.id, names.canonical(r.address), queue_id=queue_id, category=category
+                    )
                     heads[i] = head([Field(name, raw) for name, raw in lines])
                 if len(heads) == 1:
                     shared, heads = heads[0], {}

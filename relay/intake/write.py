@@ -110,7 +110,7 @@ class Writer:
                 continue
             for at, r in enumerate(b.submission.recipients):
                 entry = found.get((b.member_id, names.canonical(r.address)))
-                if entry is None or not suppression.applies(entry.reason, self._bypass(b)):
+                if entry is None or not any(suppression.applies(entry, c) for c in {self._bypass(b), b.category}):
                     continue
                 out[i][at] = suppression.refusal(entry)
             if out[i] and (b.submission.door == "smtp" or len(out[i]) == len(b.submission.recipients)):

@@ -9,10 +9,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from relay.base.storage import events, mail
+from relay.base.storage import events, mail, suppressions
 from relay.intake import Accepted
 from relay.replies import Verdict
-from tests.kit.world import World
+from relay.unsubscribe import Unsubscribe, address
+from tests.kit.world import MemberAt, World, letter
 
 pytestmark = pytest.mark.parametrize("config", ["sqlite"], indirect=True)
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
@@ -31,7 +32,7 @@ async def path_in(world: World, got: Accepted) -> str:
     async with world.storage.read() as tx:
         found = await mail.bytes_of(tx, [(got.recipients[0][1], got.message_id)])
     head, _ = found[got.recipients[0][1]]
-    link = re.search(rb"List-Unsubscribe:\r\n <http://127\.0\.0\.1:8080(/u/[\w-]+)>", head)
+    link = re.search(rb"List-Unsubscribe:\r\n <http://127\.0\.0\.1:8080(/u/[\w-]+)>,\r\n <mailto:u-", head)
     assert link is not None
     return link[1].decode()
 
@@ -93,5 +94,88 @@ async def test_an_own_one_click_header_is_kept_and_a_bare_mailto_is_replaced(wor
         copies.append(b"".join(found[got.recipients[0][1]]))
     assert b"\r\nList-Unsubscribe: <https://example.test/out>\r\n" in copies[0]
     assert copies[0].count(b"\r\nList-Unsubscribe:") == 1
-    assert b"mailto:" not in copies[1]
+    assert b"mailto:out@" not in copies[1]
     assert copies[1].count(b"\r\nList-Unsubscribe:") == 1
+
+
+async def listed(world: World, member: MemberAt) -> list[tuple[str, str, str]]:
+    async with world.storage.read() as tx:
+        return [(s.canonical, s.reason, s.categories) for s in await suppressions.page(tx, member.id)]
+
+
+async def test_the_page_offers_all_or_only_mail_of_this_kind(world: World, http: TestClient) -> None:
+    alice = await world.member()
+    await world.domain(alice)
+    path = await path_in(world, await world.submit(alice, "bob@sink.test", category="broadcast"))
+    page = await (await http.get(path)).text()
+    assert page.count("<button>") == 2
+    assert "announcements" in page
+    assert (await http.post(path, data={**ONE_CLICK, "only": "bulk"})).status == 400
+    assert (await http.post(path, data={**ONE_CLICK, "only": "broadcast"})).status == 200
+    assert await listed(world, alice) == [("bob@sink.test", "unsubscribe", "broadcast")]
+    await world.suppressions.refresh()
+    # Announcements are refused, whichever way their category is said; the rest still comes.
+    refused = await world.submit(alice, "bob@sink.test", category="broadcast")
+    assert refused.extra["categories"] == ["broadcast"]
+    said = b"X-Posthouse-Category: broadcast\r\n" + letter()
+    assert isinstance(await world.submit(alice, "bob@sink.test", raw=said), Verdict)
+    other = await world.submit(alice, "bob@sink.test")
+    assert isinstance(other, Accepted)
+    # Bulk mail left as well makes both; then everything.
+    assert (await http.post(await path_in(world, other), data={**ONE_CLICK, "only": "bulk"})).status == 200
+    assert await listed(world, alice) == [("bob@sink.test", "unsubscribe", "broadcast bulk")]
+    assert isinstance(await world.submit(alice, "bob@sink.test", category="transactional", door="http"), Accepted)
+    assert (await http.post(path, data=ONE_CLICK)).status == 200
+    assert await listed(world, alice) == [("bob@sink.test", "unsubscribe", "")]
+    assert isinstance(await world.submit(alice, "bob@sink.test", category="transactional", door="http"), Verdict)
+    assert isinstance(await world.submit(alice, "bob@sink.test", category="mfa-otp", door="http"), Accepted)
+    async with world.storage.read() as tx:
+        told = [e.data for e in await events.after(tx, 0, types=["unsubscribed"])]
+    assert [(d["category"], d["stops"]) for d in told] == [
+        ("broadcast", ["broadcast"]), ("bulk", ["broadcast", "bulk"]), ("broadcast", "all"),
+    ]
+
+
+async def test_links_of_earlier_versions_still_work(world: World, http: TestClient) -> None:
+    alice = await world.member()
+    domain_id = await world.domain(alice)
+    old = world.vault.token("unsubscribe", f"{alice.id}\n{domain_id}\nbob@sink.test".encode())
+    assert (await http.post(f"/u/{old}", data=ONE_CLICK)).status == 200
+    assert await listed(world, alice) == [("bob@sink.test", "unsubscribe", "")]
+
+
+async def test_each_copy_has_both_ways_out_and_both_fields_are_signed(world: World) -> None:
+    alice = await world.member()
+    await world.domain(alice)
+    got = await world.submit(alice, "bob@sink.test", "carol@sink.test")
+    async with world.storage.read() as tx:
+        found = await mail.bytes_of(tx, [(r, got.message_id) for _, r in got.recipients])
+    locals_ = set()
+    for head, _ in found.values():
+        [mailto] = re.findall(rb"<mailto:(u-[a-z2-7]{40})@bounce\.localhost\?subject=unsubscribe>", head)
+        locals_.add(mailto)
+        assert len(mailto) <= 64
+        signed = re.findall(rb"[\s;]h=([^;]+);", head)
+        assert len(signed) == 2
+        for names in signed:
+            listed_names = b"".join(names.lower().split()).split(b":")
+            # Once as they stand and once more, so that nobody can put a second one in front.
+            assert listed_names.count(b"list-unsubscribe") == 2
+            assert listed_names.count(b"list-unsubscribe-post") == 2
+    assert len(locals_) == 2
+
+
+async def test_the_mail_address_reads_in_any_case_and_no_other_way(world: World) -> None:
+    local = address.local_part(world.vault, "abcdefghij234567", "bob@sink.test")
+    assert address.read(world.vault, local.upper()) == ("abcdefghij234567", address.who("bob@sink.test"))
+    turned = local[:-1] + ("a" if local[-1] != "a" else "b")
+    for wrong in (local[:-1], local + "a", turned, "b-" + local[2:], "u-", "u-" + "0" * 40, "u-" + "é" * 40):
+        assert address.read(world.vault, wrong) is None, wrong
+
+
+async def test_a_relay_without_port_25_promises_no_mail(world: World) -> None:
+    config = world.config.model_copy(
+        update={"suppression": world.config.suppression.model_copy(update={"unsubscribe_mail": False})}
+    )
+    alone = Unsubscribe(world.storage, world.vault, config, world.clock)
+    assert b"mailto" not in alone.lines(1, 1, "bob@sink.test", queue_id="abcdefghij234567")[0][1]

@@ -1,0 +1,224 @@
+"""Suppression files, ours and other relays': what is taken, with which reason, and what is refused on which line."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from relay.base.config import Config
+from relay.base.storage import Storage
+from relay.suppression import Imported, Lists, New
+from relay.suppression.export import cell, uncell
+from tests.kit.clock import HandClock
+
+NOW = datetime(2030, 5, 1, tzinfo=UTC).timestamp()
+Entries = list[tuple[str, str, str, str]]
+
+
+async def taken(lists: Lists, text: str, otherwise: str = "import") -> tuple[Entries, Imported]:
+    """(address, reason, day, detail) of the entries that a file makes, and what is said of it."""
+    done = await lists.take_in(1, text.encode(), otherwise)
+    found = await lists.page(1, limit=1000)
+    shown = [
+        (s.original, s.reason, datetime.fromtimestamp(s.created_at, UTC).strftime("%Y-%m-%d"), s.detail)
+        for s in found
+    ]
+    return shown, done
+
+
+@pytest.fixture
+def lists(storage: Storage, config: Config) -> Lists:
+    few = config.suppression.model_copy(update={"import_rows": 3, "shown_refusals": 2})
+    return Lists(storage, config.model_copy(update={"suppression": few}), HandClock(NOW))
+
+
+MAILGUN_DAY = "Tue, 07 Jan 2025 19:25:45 UTC"
+FILES = {
+    "sendgrid bounces csv": (
+        "status,reason,email,created\n"
+        "5.1.1,550 5.1.1 The email account that you tried to reach does not exist,gone@a.test,1443651125\n"
+        '4.7.1,"421 4.7.1 too many messages",busy@a.test,1443651125\n'
+        ",550 blocked using zen.spamhaus.org,listed@a.test,1443651125\n",
+        [("gone@a.test", "hard_bounce", "2015-09-30",
+          "550 5.1.1 The email account that you tried to reach does not exist")],
+        [(3, "temporary"), (4, "temporary")], {"sendgrid": 1},
+    ),
+    "sendgrid bounces json": (
+        '[\n{"created": 1443651125, "email": "gone@a.test", "reason": "550 5.1.1 unknown", "status": "5.1.1"}\n]',
+        [("gone@a.test", "hard_bounce", "2015-09-30", "550 5.1.1 unknown")], [], {"sendgrid": 1},
+    ),
+    "sendgrid invalid emails": (
+        "reason,email,created\nMail domain mentioned in email address is unknown,x@b.test,1449953655\n",
+        [("x@b.test", "hard_bounce", "2015-12-12", "Mail domain mentioned in email address is unknown")],
+        [], {"sendgrid": 1},
+    ),
+    "sendgrid spam reports": (
+        '[{"created": 1443651141, "email": "angry@a.test", "ip": "10.63.202.100"}]',
+        [("angry@a.test", "complaint", "2015-09-30", "spam report")], [], {"sendgrid": 1},
+    ),
+    "sendgrid group unsubscribes": (
+        '{"suppressions": [{"email": "left@a.test", "group_id": 1, "group_name": "Weekly News",'
+        ' "created_at": 1410986704}]}',
+        [("left@a.test", "unsubscribe", "2014-09-17", "group: Weekly News")], [], {"sendgrid": 1},
+    ),
+    "mailgun bounces json": (
+        json.dumps({"items": [{"address": "alice@a.test", "code": "550", "error": "No such mailbox",
+                               "created_at": "Fri, 21 Oct 2011 11:02:55 UTC"}],
+                    "paging": {"next": "https://api.mailgun.net/v3/x/bounces?page=next&address=alice@a.test"}},
+                   indent=1),
+        [("alice@a.test", "hard_bounce", "2011-10-21", "550 No such mailbox")], [], {"mailgun": 1},
+    ),
+    "mailgun bounces csv": (
+        f'address,code,error,created_at\nalice@a.test,550,"No such, mailbox","{MAILGUN_DAY}"\n',
+        [("alice@a.test", "hard_bounce", "2025-01-07", "550 No such, mailbox")], [], {"mailgun": 1},
+    ),
+    "mailgun unsubscribes": (
+        json.dumps({"items": [
+            {"address": "a@a.test", "tags": ["*"], "created_at": MAILGUN_DAY},
+            {"address": "b@a.test", "tags": ["news"], "created_at": "Mon, 01 Jan 0001 00:00:00 UTC"},
+            {"address": "c@a.test", "tags": [], "created_at": MAILGUN_DAY},
+        ]}),
+        [("a@a.test", "unsubscribe", "2025-01-07", ""), ("b@a.test", "unsubscribe", "2030-05-01", "tags: news"),
+         ("c@a.test", "unsubscribe", "2025-01-07", "")], [], {"mailgun": 3},
+    ),
+    "mailgun complaints": (
+        f'address,created_at\nangry@a.test,"{MAILGUN_DAY}"\n',
+        [("angry@a.test", "complaint", "2025-01-07", "")], [], {"mailgun": 1},
+    ),
+    "ses list": (
+        json.dumps({"SuppressedDestinationSummaries": [
+            {"EmailAddress": "a@a.test", "Reason": "BOUNCE", "LastUpdateTime": "2020-04-10T21:03:05.137Z"},
+            {"EmailAddress": "b@a.test", "Reason": "COMPLAINT", "LastUpdateTime": 1586552585.137},
+        ], "NextToken": "abc"}),
+        [("a@a.test", "hard_bounce", "2020-04-10", ""), ("b@a.test", "complaint", "2020-04-10", "")],
+        [], {"amazon-ses": 2},
+    ),
+    "ses csv": (
+        "EmailAddress,Reason,LastUpdateTime\na@a.test,BOUNCE,2020-04-10T21:03:05Z\n",
+        [("a@a.test", "hard_bounce", "2020-04-10", "")], [], {"amazon-ses": 1},
+    ),
+    "ses json lines": (
+        '{"emailAddress": "a@a.test", "reason": "BOUNCE"}\n{"emailAddress": "b@a.test", "reason": "COMPLAINT"}\n',
+        [("a@a.test", "hard_bounce", "2030-05-01", ""), ("b@a.test", "complaint", "2030-05-01", "")],
+        [], {"amazon-ses": 2},
+    ),
+    "ses without a head": (
+        "a@a.test,BOUNCE\nb@a.test, COMPLAINT\n",
+        [("a@a.test", "hard_bounce", "2030-05-01", ""), ("b@a.test", "complaint", "2030-05-01", "")], [], {"list": 2},
+    ),
+    "postmark dump": (
+        json.dumps({"Suppressions": [
+            {"EmailAddress": f"{n}@a.test", "SuppressionReason": reason, "Origin": who,
+             "CreatedAt": "2019-12-17T08:58:33-05:00"}
+            for n, (reason, who) in enumerate([("ManualSuppression", "Recipient"), ("HardBounce", "Recipient"),
+                                               ("SpamComplaint", "Recipient"), ("ManualSuppression", "Customer")])
+        ]}),
+        [("0@a.test", "unsubscribe", "2019-12-17", ""), ("1@a.test", "hard_bounce", "2019-12-17", ""),
+         ("2@a.test", "complaint", "2019-12-17", ""), ("3@a.test", "manual", "2019-12-17", "")], [], {"postmark": 4},
+    ),
+    "plain list with mistakes": (
+        "\ufeffa@a.test\r\n\r\nnot an address@\r\nb@a.test\r\nA+tag@A.test\r\nc@\r\n@d.test\r\n",
+        [("a@a.test", "import", "2030-05-01", ""), ("b@a.test", "import", "2030-05-01", "")],
+        [(3, ""), (6, "")], {"list": 3},
+    ),
+    "semicolons": (
+        "Email Address;Reason;Date\na@a.test;unsubscribed;2024-02-01 10:00:00\nb@a.test;soft bounce;\n",
+        [("a@a.test", "unsubscribe", "2024-02-01", "")], [(3, "temporary")], {"amazon-ses": 1},
+    ),
+}
+
+
+@pytest.mark.parametrize("config", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("case", FILES)
+async def test_what_other_relays_export_is_recognised(lists: Lists, case: str) -> None:
+    text, entries, refused, origins = FILES[case]
+    found, done = await taken(lists, text)
+    assert found == entries
+    assert [line for line, _ in done.refused] == [line for line, _ in refused]
+    assert all(word in why for (_, why), (_, word) in zip(done.refused, refused, strict=True))
+    assert dict(done.origins) == origins
+    assert done.read == done.added + done.known + done.refusals
+    again = await lists.take_in(1, text.encode())
+    assert (again.added, again.known) == (0, done.added + done.known)
+
+
+@pytest.mark.parametrize("config", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("text", "line", "word"),
+    [
+        ("a@a.test\n" * 2 + 'address\n"b@a.test', 3, ""), ('[{"email": "a@a.test"},\n{"email": ]', 2, "JSON"),
+        ('{"items": [\n{"address": "a@a.test"}', 2, "ends too early"), ("name,phone\nx,1\n", 1, "address"),
+        ("[" * 100_000, 1, "JSON"), ('[{"email": ' + "[" * 100_000, 1, "JSON"), ("[1, 2]", 1, "neither"),
+        ('[{"email": "\\ud800@a.test"}]', 1, ""), ('[{"email": "a@a.test", "created": 1' + "0" * 5000 + "}]", 1, ""),
+        ('"' + "x" * 200_000, 1, "quotation"), ("\0\n", 1, ""),
+    ],
+)
+async def test_a_file_that_breaks_off_is_named_where_it_does(lists: Lists, text: str, line: int, word: str) -> None:
+    _, done = await taken(lists, text)
+    assert done.refusals >= 1
+    assert done.refused[0][0] == line
+    assert word in done.refused[0][1]
+
+
+@pytest.mark.parametrize("config", ["sqlite"], indirect=True)
+async def test_what_comes_before_the_break_stays_and_all_refusals_are_counted(lists: Lists) -> None:
+    found, done = await taken(lists, "\n".join(["address", *(f"p{i}@a.test" for i in range(10)), *["bad"] * 5]))
+    assert len(found) == 10
+    assert (done.added, done.refusals, len(done.refused)) == (10, 5, 2)
+    done = await lists.take_in(1, b"address\nx@a.test\n\xff\xfe\n")
+    assert (done.added, done.refused[0][0]) == (0, 3)
+    assert "UTF-8" in done.refused[0][1]
+
+
+@pytest.mark.parametrize("config", ["sqlite"], indirect=True)
+async def test_the_caller_says_why_where_the_file_does_not(lists: Lists) -> None:
+    found, done = await taken(lists, "email,created\na@a.test,1443651125\n", "unsubscribe")
+    assert found == [("a@a.test", "unsubscribe", "2015-09-30", "")]
+    assert done.guessed == 1
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+async def test_an_export_read_back_is_the_same_list(storage: Storage, lists: Lists, form: str) -> None:
+    nasty = [
+        New("=cmd|x@a.test", "manual", "=HYPERLINK(\"http://x\",\"y\")"), New("'o@a.test", "manual", "'quoted"),
+        New("Bob+News@BÜCHER.example", "complaint", "+1, \"two\"; three"), New("-a@a.test", "hard_bounce", "@SUM(1)"),
+        New("''=b@a.test", "import", "grün — 漢字"), New("left@a.test", "unsubscribe", "page", "broadcast"),
+        New('"a b"@a.test', "manual", ""), New("#hash@a.test", "manual", "line\nbreak\x00\x1b[31m"),
+    ]
+    assert all(t.new for t in await lists.put_many(1, nasty))
+    text = "".join([part async for part in lists.written(1, form)])
+    if form == "csv":
+        assert not [c for line in text.splitlines() for c in line.split(",") if c[:1] in ("=", "+", "-", "@")]
+    done = await lists.take_in(2, text.encode())
+    assert (done.added, done.refusals, dict(done.origins)) == (len(nasty), 0, {"posthouse": len(nasty)})
+    mine, theirs = await lists.page(1), await lists.page(2)
+    same = [(s.canonical, s.original, s.reason, s.detail, s.created_at, s.categories) for s in mine]
+    assert same == [(s.canonical, s.original, s.reason, s.detail, s.created_at, s.categories) for s in theirs]
+    assert "".join([part async for part in lists.written(2, form)]) == text
+    assert all(uncell(cell(t)) == t for t in ("", "'", "''", "'=", "=", "'''+", "a", "'a"))
+
+
+async def test_a_list_is_searched_from_either_end_and_never_shows_another_members(lists: Lists) -> None:
+    for i, reason in enumerate(("manual", "complaint", "manual", "unsubscribe")):
+        await lists.put(1, New(f"Person_{i}@A.test", reason))
+    await lists.put(2, New("person_9@a.test"))
+    ids = [s.id for s in await lists.page(1)]
+    assert [s.id for s in await lists.page(1, before=2**62, limit=2)] == ids[:1:-1]
+    assert [s.id for s in await lists.page(1, before=ids[2])] == ids[1::-1]
+    assert [s.id for s in await lists.page(1, after=ids[1])] == ids[2:]
+    assert [s.id for s in await lists.page(1, reason="manual")] == [ids[0], ids[2]]
+    assert [s.id for s in await lists.page(1, search="PERSON_2")] == [ids[2]]
+    # What means something in a pattern means itself.
+    assert await lists.page(1, search="person%3") == []
+    assert await lists.page(1, search="personX3") == []
+    found = await lists.look_up(1, "person_1+any@a.test")
+    assert found is not None
+    assert found.reason == "complaint"
+    assert await lists.listed(1, ["PERSON_0@a.test", "person_9@a.test", "no address"]) == {"PERSON_0@a.test"}
+    # A graver reason replaces an unsubscribe and nothing milder replaces that.
+    assert (await lists.put(1, New("person_3@a.test", "complaint")))[0].reason == "complaint"
+    assert (await lists.put(1, New("person_3@a.test", "unsubscribe")))[1] is False
+    assert await lists.remove(1, "PERSON_3@a.test")
+    assert not await lists.remove(1, "person_9@a.test")
