@@ -109,6 +109,8 @@ class DomainPages:
         form = await self._guard.form(request, visitor)
         domain = await self._find(request, visitor)
         changes: dict[str, Any] = {name: form.ticked(name) for name in _SWITCHES}
+        if self._services.config.hosted_zone:
+            changes["hosted"] = form.ticked("hosted")
         if form.text("custom_subdomain"):
             changes["custom_subdomain"] = form.text("custom_subdomain", 63)
         try:
@@ -201,7 +203,7 @@ class DomainPages:
             allowance=allowance(domain, spent, services.config, now),
             stats=await services.domains.stats(visitor.member.id, domain.id),
             test_from=f"{services.config.enrollment.test_sender}@{domain.name}", mx_host=services.config.mx_host,
-            bounce_host=services.config.bounce_host, **self._findings(domain),
+            bounce_host=services.config.bounce_host, hosted_zone=services.config.hosted_zone, **self._findings(domain),
         )
 
 

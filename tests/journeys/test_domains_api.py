@@ -14,6 +14,7 @@ from relay.base.config import Config
 from relay.base.storage import stats
 from relay.base.web import Listener, application
 from tests.kit.enrolling import Enrolling, enrolling
+from tests.kit.hosting import hosting_config
 from tests.kit.world import MemberAt
 
 
@@ -47,7 +48,9 @@ class Api:
 
 
 @pytest.fixture
-async def api(sqlite_config: Config) -> AsyncIterator[Api]:
+async def api(sqlite_config: Config, request: pytest.FixtureRequest) -> AsyncIterator[Api]:
+    if getattr(request, "param", "") == "hosting":
+        sqlite_config = hosting_config(sqlite_config)
     async with enrolling(sqlite_config) as relay:
         app = application(
             sqlite_config, relay.clock, relay.storage, routes=enrollment.routes(relay.services),
@@ -102,6 +105,33 @@ async def test_records_come_as_json_and_as_a_zone_file(api: Api) -> None:
     assert status == 200
     assert text.count(" IN TXT ") == 5
     assert (await api.ask("GET", f"/v1/domains/{made['id']}/records?format=xml"))[0] == 400
+
+
+@pytest.mark.parametrize("api", ["hosting"], indirect=True)
+async def test_records_come_in_both_forms(api: Api) -> None:
+    made = await api.enroll()
+    path = f"/v1/domains/{made['id']}"
+    target = f"_posthouse-challenge.{made['uuid']}.hosted.relay.test."
+    _, plain = await api.ask("GET", f"{path}/records")
+    _, aliases = await api.ask("GET", f"{path}/records?form=cname")
+    assert (plain["records"][0]["type"], plain["records"][0]["cname"]) == ("TXT", target)
+    assert (aliases["records"][0]["type"], aliases["records"][0]["value"]) == ("CNAME", target)
+    status, domain = await api.ask("PATCH", path, {"hosted": True})
+    assert (status, domain["options"]["hosted"], domain["state"]) == (200, True, "pending")
+    _, chosen = await api.ask("GET", f"{path}/records")
+    assert [r["type"] for r in chosen["records"] if r["purpose"] != "spf"] == ["CNAME"] * 6
+    _, text = await api.ask("GET", f"{path}/records?format=zone&form=txt")
+    token = (await api.relay.domains.get(api.alice.id, made["id"])).ownership_token
+    assert f'"posthouse-domain-verification={token}"' in text
+    assert (await api.ask("GET", f"{path}/records?form=a"))[0] == 400
+
+
+async def test_a_relay_without_a_zone_for_records_refuses_to_host_them(api: Api) -> None:
+    made = await api.enroll()
+    status, body = await api.ask("PATCH", f"/v1/domains/{made['id']}", {"hosted": True})
+    assert (status, body["detail"]["field"]) == (422, "hosted")
+    _, plain = await api.ask("GET", f"/v1/domains/{made['id']}/records")
+    assert {r["cname"] for r in plain["records"]} == {None}
 
 
 async def test_a_list_comes_in_pages(api: Api) -> None:

@@ -176,3 +176,18 @@ def test_the_file_s_own_mistakes_are_one_line_each(tmp_path: Path) -> None:
 def test_a_file_system_that_takes_no_files_is_named(tmp_path: Path) -> None:
     config = load(None, {"POSTHOUSE_SERVER__DATA_DIR": "/proc/posthouse"})
     assert "/proc can't be written" in " ".join(str(m) for m in mistakes(config, Clock(), ports=False))
+
+
+def test_a_zone_for_members_records_that_can_not_work(tmp_path: Path) -> None:
+    def said(**dns: object) -> list[str]:
+        config = make_config(tmp_path, server={"hostname": "mail.relay.org"}, dns=dns)
+        return [str(m) for m in mistakes(config, HandClock(NOW), ports=False)]
+
+    good = {"hosted_zone": "hosted.relay.org", "hosted_servers": ["ns1.relay.org", "ns2.relay.org"]}
+    assert said(**good) == []
+    assert said(hosted_zone="hosted.relay.org") == [], "its server is the relay itself, if no other is named"
+    (inside,) = said(hosted_zone="hosted.relay.org", hosted_servers=["ns.hosted.relay.org"])
+    assert inside.startswith("dns.hosted_servers: 'ns.hosted.relay.org' stands in the zone itself")
+    assert any("take a zone of its own" in line for line in said(hosted_zone="relay.org", hosted_servers=["ns.x.org"]))
+    (bad,) = said(hosted_zone="hosted..relay.org")
+    assert bad.startswith("dns.hosted_zone: 'hosted..relay.org' is not a host name")
