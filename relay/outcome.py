@@ -75,12 +75,13 @@ class Reply:
 class Peer:
     """With whom: the MX name, its address, the TLS version and whether its certificate was verified.
 
-    `tls_verified` is None without TLS."""
+    `tls_verified` is None without TLS. `dsn`: it offers DSN, so wishes about reports go on to it (RFC 3461 §5.2.1)."""
 
     host: str = ""
     ip: str = ""
     tls: str | None = None
     tls_verified: bool | None = None
+    dsn: bool = False
 
 
 NOBODY = Peer()
@@ -88,7 +89,7 @@ NOBODY = Peer()
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one recipient in one attempt. `text` is verbatim where they said something."""
+    """What became of one recipient in one attempt. `text` is verbatim where they said something; `dsn` is the peer's."""
 
     kind: Kind
     code: int | None
@@ -101,6 +102,7 @@ class Outcome:
     stage: Stage
     scope: Scope
     duration_seconds: float = 0.0
+    dsn: bool = False
 
     @property
     def try_next_host(self) -> bool:
@@ -131,7 +133,7 @@ def from_reply(
         enhanced = None
     return Outcome(
         kind, reply.code, enhanced, reply.verbatim(limit), peer.host, peer.ip, peer.tls, peer.tls_verified,
-        stage, scope, duration_seconds,
+        stage, scope, duration_seconds, peer.dsn,
     )
 
 

@@ -224,9 +224,12 @@ class Queue:
         s = Settlement(
             due.id, due.message_id, self._owner, "sent", now, now, outcome.code, outcome.text, attempt=attempt
         )
-        if outcome.kind == "delivered":
-            return s
         notify = (due.notify or "").upper().split(",")
+        if outcome.kind == "delivered":
+            # RFC 3461 §5.2.2: a host without DSN reports no success, so all that can be said is that it has the mail.
+            if due.return_path and "SUCCESS" in notify and not outcome.dsn:
+                s.report_due = "relayed"
+            return s
         if outcome.kind == "never" or now >= due.expires_at:
             s.state = "bounced"
             # RFC 3461 §4.1: without NOTIFY, failures are reported; NEVER silences every report.

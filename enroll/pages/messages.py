@@ -24,6 +24,7 @@ _STAGES = {
     "route": "before any host was found", "connect": "on connecting", "greeting": "in place of a greeting",
     "ehlo": "to EHLO", "starttls": "to STARTTLS", "auth": "to the login", "mail": "to the sender",
     "rcpt": "to the recipient", "data": "to DATA", "dot": "to the whole message",
+    "report": "later, in a report",
 }
 Found = tuple[MessageRow, list[DetailRow], list[AttemptRow]]
 

@@ -4,6 +4,9 @@
   fault of the address puts it on the member's suppression list.
 - A complaint puts the address on the list as `complaint`.
 - A delay is an event; an automatic answer and mail that is no report are nothing.
+- What the sender asked to hear (RFC 3461 §4.1: failures unless it said otherwise, delays, success) is marked as owed:
+  `relay.delivery.reports` writes it anew, in our own words, to the domain's own mailbox. So nobody who holds a
+  return path can have anything sent elsewhere, nor twice.
 
 Promises that a report repeated, also at the same moment by another process, changes nothing the second time. Reading
 reports is `relay.bounces.parse`, taking them in is `relay.inbound`.
@@ -23,15 +26,15 @@ from relay.base.config import Config
 from relay.base.events import BOUNCED, COMPLAINED, DEFERRED, Event
 from relay.base.secrets import Vault
 from relay.base.storage import Storage, Tx, events, mail, stats, suppressions
-from relay.base.storage.mail import LateBounce, Returned
+from relay.base.storage.mail import LateBounce, LateWord, Returned
 from relay.base.storage.suppressions import Suppression
 from relay.bounces import address
-from relay.bounces.parse import Fate, Report
+from relay.bounces.parse import SUCCEEDED, Fate, Report
 from relay.diagnosis import Classified, classify
 from relay.replies import printable
 
 log = structlog.get_logger()
-Result = Literal["bounced", "deferred", "complained", "nothing"]
+Result = Literal["bounced", "deferred", "complained", "delivered", "nothing"]
 _CODE = re.compile(r"(?:^|[\s;:])([45]\d\d)(?=[ -])")
 _DELAYS_MAX = 20  # events about one recipient; whoever holds a return path could send reports for ever
 
@@ -50,6 +53,8 @@ class _Batch:
     happened: list[Event] = field(default_factory=list)
     entries: list[Suppression] = field(default_factory=list)
     bounced: list[LateBounce] = field(default_factory=list)
+    heard: list[LateWord] = field(default_factory=list)
+    owed: dict[int, str] = field(default_factory=dict)
     counted: dict[tuple[int, str, int], dict[str, int]] = field(default_factory=dict)
 
     def tell(self, kind: str, who: Returned, data: dict[str, Any]) -> None:
@@ -70,7 +75,7 @@ class _Batch:
 
 
 class Records:
-    """Applies reports. Makes no DSN and sends nothing: mail that comes back never makes mail."""
+    """Applies reports. Sends nothing: mail that comes back never makes mail, but it may settle what is owed."""
 
     def __init__(self, storage: Storage, vault: Vault, config: Config, clock: Clock) -> None:
         self._storage, self._vault, self._config, self._clock = storage, vault, config, clock
@@ -134,7 +139,11 @@ class Records:
             if results[-1] == "bounced":
                 # The same recipient twice in one batch: the second finds it settled.
                 found[who.id] = replace(who, state="bounced")
+            elif batch.owed.get(who.id) == "delayed":
+                found[who.id] = replace(who, delay_told=True)
+        await mail.owe_reports(tx, batch.owed)
         await mail.bounce_late(tx, batch.bounced)
+        await mail.hear_late(tx, batch.heard)
         await suppressions.add(tx, batch.entries)
         await stats.count(tx, batch.counted)
         await events.append(tx, batch.happened)
@@ -154,24 +163,52 @@ class Records:
 
     async def _came_back(self, tx: Tx, who: Returned, report: Report, batch: _Batch) -> Result:
         fate = report.fate_of(who.address)
-        if fate is None or fate.action == "delivered" or who.state not in ("queued", "deferred", "sent"):
+        if fate is None or who.state not in ("queued", "deferred", "sent"):
             return "nothing"
+        if fate.action in SUCCEEDED:
+            return await self._arrived(tx, who, fate, batch)
         final, why = judge(fate)
         data = facts(who, fate, why)
+        reply = str(data["reply"])
+        match = _CODE.search(fate.diagnostic)
+        code = int(match[1]) if match else None
+        word = LateWord(who.id, batch.at, "never" if final else "later", printable(fate.host), code, fate.status, reply)
         if not final:
             if await _told(tx, who, DEFERRED, batch.happened, status=fate.status):
                 return "nothing"
             batch.tell(DEFERRED, who, data)
+            batch.heard.append(word)
+            if _wants(who, "DELAY") and not who.delay_told:
+                batch.owed[who.id] = "delayed"
             return "deferred"
-        code = _CODE.search(fate.diagnostic)
-        batch.bounced.append(
-            LateBounce(who.id, who.message_id, batch.at, int(code[1]) if code else None, str(data["reply"]))
-        )
+        due = "failed" if _wants(who, "FAILURE") else None
+        batch.bounced.append(LateBounce(who.id, who.message_id, batch.at, code, reply, due))
+        batch.heard.append(word)
         batch.count(who, "bounced")
         batch.tell(BOUNCED, who, data)
         if why.address_fault and self._config.suppression.hard_bounces:
             batch.suppress(who, "hard_bounce", why.reason)
         return "bounced"
+
+
+    async def _arrived(self, tx: Tx, who: Returned, fate: Fate, batch: _Batch) -> Result:
+        """Success is nobody's business who has not asked for it, and is told once."""
+        if not _wants(who, "SUCCESS") or any(w.recipient_id == who.id and w.kind == "delivered" for w in batch.heard):
+            return "nothing"
+        if await mail.success_told(tx, who.id):
+            return "nothing"
+        batch.owed[who.id] = "arrived" if fate.action == "delivered" else fate.action
+        said = printable(" ".join(fate.diagnostic.split()))[:500]
+        batch.heard.append(LateWord(who.id, batch.at, "delivered", printable(fate.host), None, fate.status, said))
+        return "delivered"
+
+
+def _wants(who: Returned, news: str) -> bool:
+    """Whether the sender is to hear of it; without NOTIFY, of failures. Of no domain: forwarded, its sender is a
+    stranger, who is never written to."""
+    if who.domain_id is None:
+        return False
+    return news == "FAILURE" if who.notify is None else news in who.notify.upper().split(",")
 
 
 def judge(fate: Fate) -> tuple[bool, Classified]:

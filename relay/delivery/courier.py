@@ -1,7 +1,7 @@
 """Carrying one recipient's copy: the route, the return path, the conversation. Nothing here touches storage.
 
-VERP: every recipient has a return path of its own, so each goes in a transaction of its own. DSN wishes
-(RFC 3461) are honoured in our own reports and not passed on: what comes back comes to our return path.
+VERP: every recipient has a return path of its own, so each goes in a transaction of its own. Wishes about reports
+(RFC 3461 §5.2.1) go on to a host that offers DSN; what it reports comes back to that return path.
 """
 
 from __future__ import annotations
@@ -58,8 +58,12 @@ class Courier:
         sender = ""
         if due.return_path:
             sender = f"{return_paths.local_part(self._vault, due.id)}@{due.return_path}"
+        # Of no domain: forwarded, as its own wish has it.
+        notify = due.notify if due.domain_id is None else _onward(due.notify)
+        wishes = {"notify": (notify,), "orcpt": (due.orcpt,)} if notify or due.orcpt else {}
         [outcome] = await self._pool.deliver(
-            where, sender, [due.address], (ready.head, ready.body), size=ready.size, smtputf8=due.smtputf8
+            where, sender, [due.address], (ready.head, ready.body), size=ready.size, smtputf8=due.smtputf8,
+            envid=due.envid, ret=due.ret, **wishes,
         )
         return outcome
 
@@ -80,6 +84,17 @@ class Courier:
     async def close(self) -> None:
         """Close idle connections."""
         await self._pool.close()
+
+
+def _onward(notify: str | None) -> str | None:
+    """NOTIFY for the next host: the client's, and FAILURE always.
+
+    RFC 3461 §5.2.1 would pass it on unchanged. But the return path is ours: without failures a member could ask for
+    none and go on mailing addresses that don't exist. Its own report depends on its own NOTIFY."""
+    if notify is None:
+        return None
+    wanted = {*notify.upper().split(","), "FAILURE"} - {"NEVER"}
+    return ",".join(word for word in ("SUCCESS", "FAILURE", "DELAY") if word in wanted)
 
 
 def route_settings(config: Config) -> RouteSettings:

@@ -1,17 +1,21 @@
-"""Posting owed reports: a duty of one process. Facts → report → the queue, in the transaction that ticks it off.
+"""Posting owed reports: facts → report → the queue, in the transaction that ticks it off, so it goes out once.
 
-Where to: the domain's forward-to mailbox if set, else postmaster@ the domain (a domain may choose the envelope
-sender); never to an address that would come back to us. The relay's own mail has a null sender and is never
-reported on, so reports can't make reports.
+Recipients of one message with the same news share a report; while the message has open recipients, news waits a
+moment for theirs. Where to: the domain's forward-to mailbox if set, else postmaster@ the domain; the envelope sender
+first, where the domain chose that. Never to an address that would come back to us, nor to one that the report is
+about. The relay's own mail has a null sender and is never reported on, so reports can't make reports.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import structlog
 
 from relay.base import names
 from relay.base.clock import Clock
 from relay.base.config import Config
+from relay.base.names import Address
 from relay.base.storage import Storage, Tx, directory, mail
 from relay.base.storage.mail import ReportFacts
 from relay.bounces import report
@@ -23,56 +27,74 @@ _BATCH = 50
 
 
 class Reports:
-    """Writes the reports that `queue.settle` has marked as owed."""
+    """Writes the reports that the queue and `relay.bounces.record` have marked as owed."""
 
     def __init__(self, storage: Storage, intake: Intake, config: Config, clock: Clock) -> None:
         self._storage, self._intake, self._config, self._clock = storage, intake, config, clock
 
     async def post_due(self) -> int:
         """Post up to a batch of owed reports; returns how many were dealt with. Raises StorageError."""
+        ripe = self._clock.now() - self._config.delivery.report_gather_seconds
         async with self._storage.read() as tx:
-            owed = await mail.reports_due(tx, _BATCH)
-        for recipient_id, kind in owed:
-            await self._post(recipient_id, kind)
-        return len(owed)
+            owed = await mail.reports_due(tx, _BATCH, ripe)
+        return sum([await self._post(message_id, kind) for message_id, kind in owed])
 
-    async def _post(self, recipient_id: int, kind: str) -> None:
+    async def _post(self, message_id: int, kind: str) -> bool:
+        """Whether this report is dealt with."""
+        d = self._config.delivery
         async with self._storage.read() as tx:
-            facts = await mail.report_facts(tx, recipient_id)
+            facts = await mail.report_facts(tx, message_id, kind, d.report_max_recipients)
             domain = await directory.report_to(tx, facts.domain_id) if facts and facts.domain_id else None
-        to = self._address(facts, domain) if facts else None
-        if facts is None or to is None:
-            await self._storage.write(lambda tx: mail.report_done(tx, recipient_id, kind))
-            return
+        if facts is None:
+            return False
+        ids = [r.id for r in facts.recipients]
+        to = destination(facts, domain, self._config)
+        if to is None:
+            log.info("report.nowhere", queue_id=facts.queue_id, kind=kind)
+            return await self._storage.write(lambda tx: mail.report_done(tx, ids, kind))
         raw = report.compose(
             facts, hostname=self._config.server.hostname, sender=self._config.notice_from, to=to.text,
-            now=self._clock.now(),
+            now=self._clock.now(), whole_max=d.report_whole_max_bytes,
         )
         built = await self._intake.prepare(
-            Submission(None, None, "own", None, [Recipient(to)], raw, smtputf8=facts.smtputf8)
+            Submission(
+                None, None, "own", None, [Recipient(to)], raw, category="transactional",
+                smtputf8=not to.text.isascii(),
+            )
         )
         if isinstance(built, Verdict):
-            log.error("report.impossible", recipient_id=recipient_id, cause=built.text())
-            return
+            log.error("report.impossible", queue_id=facts.queue_id, kind=kind, cause=built.text())
+            if built.reply.temporary:
+                return False
+            return await self._storage.write(lambda tx: mail.report_done(tx, ids, kind))
 
         async def post(tx: Tx) -> bool:
-            mine = await mail.report_done(tx, recipient_id, kind)
+            mine = await mail.report_done(tx, ids, kind)
             if mine:
                 await self._intake.write(tx, built)
             return mine
 
-        if await self._storage.write(post):
-            log.info("report.posted", queue_id=facts.queue_id, kind=kind)
+        posted = await self._storage.write(post)
+        if posted:
+            log.info("report.posted", queue_id=facts.queue_id, kind=kind, recipients=len(ids))
+        return posted
 
-    def _address(self, facts: ReportFacts, domain: tuple[str, dict[str, object]] | None) -> names.Address | None:
-        name, options = domain or ("", {})
-        wanted = str(options.get("forward_to") or "")
-        if not wanted:
-            wanted = facts.mail_from if options.get("report_to") == "mail_from" or not name else f"postmaster@{name}"
+
+def destination(facts: ReportFacts, domain: tuple[str, dict[str, Any]] | None, config: Config) -> Address | None:
+    """The address for this report; None when there is none that mail should go to. `domain` is its name and options."""
+    name, options = domain or ("", {})
+    wishes = [str(options.get("forward_to") or ""), f"postmaster@{name}" if name else ""]
+    if options.get("report_to") == "mail_from" or not name:
+        wishes.insert(0, facts.mail_from)
+    # Mail to these names comes in on our own port 25, which takes none of it.
+    ours = {config.bounce_host, config.server.hostname, config.mx_host}
+    about = {r.address.lower() for r in facts.recipients}
+    for wish in wishes:
         try:
-            address = names.address(wanted)
+            address = names.address(wish, smtputf8=True)
         except names.BadName:
-            return None
-        ours = {self._config.bounce_host, self._config.server.hostname, self._config.mx_host}
+            continue
         comes_back = address.domain in ours or (options.get("replies") and address.domain == name)
-        return None if comes_back else address
+        if not comes_back and address.text.lower() not in about:
+            return address
+    return None

@@ -172,7 +172,7 @@ async def test_the_retry_schedule_and_the_end_of_patience(world: World) -> None:
     assert waits[2] > 800
     assert sum(waits) >= 432_000 - 1
     async with world.storage.read() as tx:
-        assert len(await mail.reports_due(tx, 10)) == 1
+        assert len(await mail.reports_due(tx, 10, world.clock.now())) == 1
 
 
 async def test_a_flood_of_one_member_does_not_hold_up_another(world: World) -> None:
@@ -197,7 +197,7 @@ async def test_bodies_are_purged_once_settled_and_the_log_stays(world: World) ->
     assert await world.storage.write(lambda tx: mail.purge_bodies(tx, later, 100)) == 0
     await world.queue.settle(second.due, outcome("never", 550))
     assert await world.storage.write(lambda tx: mail.purge_bodies(tx, later, 100)) == 0, "a report is owed"
-    assert await world.storage.write(lambda tx: mail.report_done(tx, second.due.id, "failed"))
+    assert await world.storage.write(lambda tx: mail.report_done(tx, [second.due.id], "failed"))
     assert await world.storage.write(lambda tx: mail.purge_bodies(tx, later, 100)) == 1
     assert await rows(world, bodies) == 0
     assert await rows(world, recipients) == 2

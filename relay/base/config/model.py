@@ -192,6 +192,11 @@ class Delivery(Section):
     greylist_seconds: Seconds = key(300.0, "Shortest first wait for a host that answered 450 or 451.")
     max_age_seconds: Seconds = key(432_000.0, "After so long (5 days) a deferred message bounces.")
     delay_notice_seconds: Seconds = key(14_400.0, "After so long (4 hours) a delay notice is sent, if asked for.")
+    report_gather_seconds: Seconds = key(
+        60.0, "So long a report waits for further news of the same message, while it has open recipients."
+    )
+    report_max_recipients: Count = key(100, "Most recipients in one report.")
+    report_whole_max_bytes: Bytes = key(1_048_576, "With RET=FULL a report encloses messages of up to so much (1 MiB).")
     workers: Count = key(200, "Deliveries at once, a process.")
     prefetch: Count = key(1000, "Recipients held for delivery at once, a process.")
     prefetch_bytes: Bytes = key(33_554_432, "Message bytes held by claimed recipients, a process (32 MiB).")

@@ -199,7 +199,7 @@ recipients = Table(
     Column("code", Integer),
     Column("says", String(1000), nullable=False, server_default=""),
     Column("settled_at", Double),
-    Column("report_due", String(8)),  # failed | delayed: a report to the sender is owed
+    Column("report_due", String(8)),  # owed to the sender: failed delayed relayed | arrived expanded
     Column("delay_told", Boolean, nullable=False, server_default=text("false")),
     Index("ix_recipients_due", "next_at", "id", sqlite_where=text(OPEN), postgresql_where=text(OPEN)),
     Index(

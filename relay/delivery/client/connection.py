@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from relay.delivery.client.content import has_bare_line_ends, stuffed
 from relay.delivery.client.limits import DEFAULTS, Credentials, Limits
@@ -35,7 +36,8 @@ class Connection:
         self._wire = opened.wire
         self._loop = asyncio.get_running_loop()
         self.offers = opened.offers
-        self.peer: Peer = opened.peer
+        self._dsn = "DSN" in opened.offers
+        self.peer: Peer = replace(opened.peer, dsn=self._dsn)
         self.target = target
         self.limits = limits
         self.deliveries = 0
@@ -46,7 +48,6 @@ class Connection:
         self._pipelining = "PIPELINING" in opened.offers
         self._8bitmime = "8BITMIME" in opened.offers
         self._smtputf8 = "SMTPUTF8" in opened.offers
-        self._dsn = "DSN" in opened.offers
 
     @classmethod
     async def open(

@@ -4,7 +4,15 @@ from relay.base.storage.mail.accept import add, queued
 from relay.base.storage.mail.claim import bytes_of, claim
 from relay.base.storage.mail.purge import purge_bodies, purge_log
 from relay.base.storage.mail.reports import report_done, report_facts, reports_due
-from relay.base.storage.mail.returned import bounce_late, only_recipient, returned, returned_for_update
+from relay.base.storage.mail.returned import (
+    bounce_late,
+    hear_late,
+    only_recipient,
+    owe_reports,
+    returned,
+    returned_for_update,
+    success_told,
+)  # fmt: skip
 from relay.base.storage.mail.settle import (
     catch_up,
     change,
@@ -16,11 +24,21 @@ from relay.base.storage.mail.settle import (
     renew,
     settle,
 )  # fmt: skip
-from relay.base.storage.mail.values import Due, LateBounce, NewMessage, NewRecipient, ReportFacts, Returned, Settlement
+from relay.base.storage.mail.values import (
+    Due,
+    LateBounce,
+    LateWord,
+    NewMessage,
+    NewRecipient,
+    ReportedRecipient,
+    ReportFacts,
+    Returned,
+    Settlement,
+)  # fmt: skip
 
 __all__ = [
-    "Due", "LateBounce", "NewMessage", "NewRecipient", "ReportFacts", "Returned", "Settlement", "add", "bounce_late",
-    "bytes_of", "catch_up", "change", "claim", "finish", "give_back", "next_due", "only_recipient", "owned", "owners",
-    "purge_bodies", "purge_log", "queued", "renew", "report_done", "report_facts", "reports_due", "returned",
-    "returned_for_update", "settle",
+    "Due", "LateBounce", "LateWord", "NewMessage", "NewRecipient", "ReportFacts", "ReportedRecipient", "Returned",
+    "Settlement", "add", "bounce_late", "bytes_of", "catch_up", "change", "claim", "finish", "give_back", "hear_late",
+    "next_due", "only_recipient", "owe_reports", "owned", "owners", "purge_bodies", "purge_log", "queued", "renew",
+    "report_done", "report_facts", "reports_due", "returned", "returned_for_update", "settle", "success_told",
 ]

@@ -9,16 +9,20 @@ from sqlalchemy import bindparam, or_, select, update
 
 from relay.base.storage.engine import Tx, locks_rows
 from relay.base.storage.mail.settle import finish
-from relay.base.storage.mail.values import LateBounce, Returned
+from relay.base.storage.mail.values import LateBounce, LateWord, Returned
 from relay.base.storage.prepared import Prepared
-from relay.base.storage.tables import messages, recipients
+from relay.base.storage.tables import attempts, messages, recipients
+
+STAGE = "report"
+"""The stage of an attempt that is none: something heard afterwards."""
 
 # A recipient in one of these states may still hear from the other side.
 _HEARING = ("queued", "deferred", "sent")
 _IS_HEARING = or_(*(recipients.c.state == state for state in _HEARING))
 _FACTS = (
     recipients.c.id, recipients.c.message_id, recipients.c.member_id, recipients.c.domain_id, recipients.c.address,
-    recipients.c.state, messages.c.queue_id, messages.c.return_path,
+    recipients.c.state, messages.c.queue_id, messages.c.return_path, recipients.c.notify,
+    recipients.c.delay_told,
 )
 
 
@@ -32,9 +36,10 @@ _BOUNCE = Prepared(
     .where(recipients.c.id == bindparam("b_id"), _IS_HEARING)
     .values(
         state="bounced", settled_at=bindparam("b_at"), code=bindparam("b_code"), says=bindparam("b_says"),
-        lease_owner=None, lease_until=None,
+        lease_owner=None, lease_until=None, report_due=bindparam("b_report_due"),
     )
 )
+_HEARD = Prepared(lambda insert: insert(attempts))
 
 
 async def returned(tx: Tx, recipient_id: int, *, settled: bool = False) -> Returned | None:
@@ -64,6 +69,42 @@ async def bounce_late(tx: Tx, batch: Sequence[LateBounce]) -> None:
     """Make recipients `bounced` that the other side had taken, or that were still being tried."""
     if batch:
         await _BOUNCE.many(
-            tx, [{"b_id": b.recipient_id, "b_at": b.at, "b_code": b.code, "b_says": b.says[:1000]} for b in batch]
+            tx,
+            [
+                {
+                    "b_id": b.recipient_id, "b_at": b.at, "b_code": b.code, "b_says": b.says[:1000],
+                    "b_report_due": b.report_due,
+                }
+                for b in batch
+            ],
         )
         await finish(tx, {b.message_id: b.at for b in batch})
+
+
+async def hear_late(tx: Tx, batch: Sequence[LateWord]) -> None:
+    """Keep what reports said, beside the attempts."""
+    if batch:
+        await _HEARD.many(
+            tx,
+            [
+                {
+                    "recipient_id": w.recipient_id, "at": w.at, "kind": w.kind, "host": w.host[:253],
+                    "stage": STAGE, "code": w.code, "enhanced": w.enhanced[:12], "says": w.says[:1000],
+                }
+                for w in batch
+            ],
+        )
+
+
+async def success_told(tx: Tx, recipient_id: int) -> bool:
+    """Whether a report of success has been heard of this recipient."""
+    a = attempts.c
+    query = select(a.id).where(a.recipient_id == recipient_id, a.stage == STAGE, a.kind == "delivered").limit(1)
+    return (await tx.execute(query)).first() is not None
+
+
+async def owe_reports(tx: Tx, owed: dict[int, str]) -> None:
+    """Mark reports as owed to senders: recipient id → kind. Says of `delayed` that it has been told."""
+    for recipient_id, kind in owed.items():
+        told = {"delay_told": True} if kind == "delayed" else {}
+        await tx.execute(update(recipients).where(recipients.c.id == recipient_id).values(report_due=kind, **told))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, case, exists, or_, select, text, update
+from sqlalchemy import String, bindparam, case, exists, func, literal_column, or_, select, text, update
 
 from relay.base.storage.engine import Tx, locks_rows
 from relay.base.storage.mail.values import Settlement
@@ -13,6 +13,7 @@ from relay.base.storage.prepared import Prepared
 from relay.base.storage.tables import OPEN, attempts, messages, recipients
 
 _IS_OPEN = text(OPEN)
+_SUCCESS_OWED = literal_column("CASE WHEN report_due IN ('arrived', 'expanded', 'relayed') THEN report_due END", String)
 
 _SETTLE = Prepared(
     lambda _: update(recipients)
@@ -20,7 +21,9 @@ _SETTLE = Prepared(
     .values(
         state=bindparam("b_state"), next_at=bindparam("b_next_at"), attempts=recipients.c.attempts + 1,
         lease_owner=None, lease_until=None, code=bindparam("b_code"), says=bindparam("b_says"),
-        settled_at=bindparam("b_settled_at"), report_due=bindparam("b_report_due"),
+        settled_at=bindparam("b_settled_at"),
+        # The host's own report of success may have been quicker than this.
+        report_due=func.coalesce(bindparam("b_report_due", type_=String), _SUCCESS_OWED),
         delay_told=or_(recipients.c.delay_told, bindparam("b_delay_told")),
     )
 )

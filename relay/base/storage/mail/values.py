@@ -80,45 +80,74 @@ class Settlement:
 
 
 @dataclass(frozen=True, slots=True)
-class ReportFacts:
-    """What a report to the sender is written from."""
+class ReportedRecipient:
+    """One recipient of a report. `late`: the other side said it afterwards, in a report of its own."""
 
-    recipient_id: int
-    kind: str
+    id: int
     address: str
     orcpt: str | None
     code: int | None
     enhanced: str
     says: str
     host: str
-    tried_at: float
+    at: float
     expires_at: float
-    member_id: int
+    late: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFacts:
+    """What a report to the sender is written from. `content` is empty when the message's bytes are gone."""
+
+    kind: str
+    recipients: tuple[ReportedRecipient, ...]
     domain_id: int | None
     queue_id: str
     mail_from: str
+    header_from: str
+    header_id: str
     envid: str | None
     ret: str | None
     subject: str
     received_at: float
-    smtputf8: bool
     content: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class LateBounce:
-    """A failure that came after the other side had taken the mail, at `at`; `says`: the first 1000 are kept."""
+    """A failure that came after the other side had taken the mail, at `at`; `says`: the first 1000 are kept.
+
+    `report_due`: the report that its sender is owed now, or None.
+    """
 
     recipient_id: int
     message_id: int
     at: float
     code: int | None
     says: str
+    report_due: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LateWord:
+    """What the report of another host (`host`) said of a recipient; kept as an attempt of the stage `report`.
+
+    `kind` is an attempt's: delivered | later | never.
+    """
+
+    recipient_id: int
+    at: float
+    kind: str
+    host: str
+    code: int | None
+    enhanced: str
+    says: str
 
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """A recipient about whom something came back. `return_path` is the domain of its return path."""
+    """A recipient about whom something came back. `return_path` is the domain of its return path; `notify` and
+    `delay_told` say which reports its sender wants (RFC 3461 §4.1), and whether one of a delay has been owed."""
 
     id: int
     message_id: int
@@ -128,3 +157,5 @@ class Returned:
     state: str
     queue_id: str
     return_path: str
+    notify: str | None = None
+    delay_told: bool = False
