@@ -16,7 +16,7 @@ from relay.base.secrets import random_id
 from relay.base.storage import StorageError, StorageFull
 from relay.base.throttle import Throttle
 from relay.bounces.parse import Report, parse
-from relay.bounces.parse.entity import read_fields
+from relay.bounces.parse.entity import read
 from relay.bounces.record import Records
 from relay.inbound.forwards import Forwards, Incoming
 from relay.inbound.operator import letter
@@ -25,7 +25,6 @@ from relay.replies import Verdict, printable
 from relay.unsubscribe import Leaving, Unsubscribe
 
 log = structlog.get_logger()
-_HEADER_MAX = 65_536
 _INLINE_BYTES = 16_384
 _HOUR = 3600.0
 _BY = re.compile(r"\bby\s+([\w.-]{1,253})", re.IGNORECASE)
@@ -76,7 +75,8 @@ class Arrivals:
 
     async def _take(self, arrival: Arrival) -> Accepted | Verdict:
         raw = arrival.raw
-        fields = read_fields(raw[: _end(raw)])
+        entity = read(raw)
+        fields = entity.fields
         received = fields.get("received", [])
         # RFC 5321 §6.3: counting Received fields is the loop detection that always works.
         if len(received) > self._config.submission.max_received:
@@ -89,7 +89,7 @@ class Arrivals:
         automatic = fields.get("auto-submitted", ["no"])[0].lower() != "no"
         if been_here and automatic:
             return Verdict(replies.LOOP, saw="this relay's own mail has come back to it")
-        report = parse(raw) if len(raw) < _INLINE_BYTES else await asyncio.to_thread(parse, raw)
+        report = parse(entity) if len(raw) < _INLINE_BYTES else await asyncio.to_thread(parse, entity)
         for recipient_id in arrival.returned:
             await self._records.apply(recipient_id, report)
         if arrival.roles and (refused := await self._role_mail(arrival, report, fields, automatic)) is not None:
@@ -146,8 +146,3 @@ class Arrivals:
         except names.BadName:
             return None
         return None if operator.domain in self._hosts else operator
-
-
-def _end(raw: bytes) -> int:
-    end = raw.find(b"\r\n\r\n", 0, _HEADER_MAX)
-    return end if end >= 0 else _HEADER_MAX

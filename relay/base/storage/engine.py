@@ -53,7 +53,8 @@ class Storage:
         self, reader: AsyncEngine, writer: AsyncEngine, *, group_max: int, lock_file: Path | None, patience: float,
         quick: AsyncEngine | None = None,
     ) -> None:
-        self._reader, self._writer, self._quick = reader, writer, quick or reader
+        self._reader, self._writer, self._quick = reader, writer, quick
+        self._glancing: AsyncConnection | None = None
         self._group_max, self._patience = group_max, patience
         self._jobs: deque[_Job] = deque()
         self._wake = asyncio.Event()
@@ -202,15 +203,25 @@ class Storage:
 
     @contextlib.asynccontextmanager
     async def glance(self) -> AsyncIterator[Tx]:
-        """Like `read`, for one prepared statement that finds a row by its key: it sees one state, a second one may see
-        another. On SQLite it runs where it is asked, without two hops between threads. Raises StorageError."""
-        try:
-            async with self._quick.connect() as tx:
+        """Like `read`, for prepared statements that find a row by its key: each sees a state of its own.
+        On SQLite they run where they are asked, without hops between threads. Raises StorageError."""
+        if self._quick is None:
+            async with self.read() as tx:
                 yield tx
+            return
+        try:
+            if self._glancing is None:
+                self._glancing = await self._quick.connect()
+            yield self._glancing
         except (SQLAlchemyError, sqlite3.Error, OSError) as e:
-            if isinstance(e, sqlite3.Error):
-                await self._quick.dispose()  # SQLAlchemy has not seen it, and would keep the connection
+            await self._look_away()
             raise classify(e) from e
+
+    async def _look_away(self) -> None:
+        if self._glancing is not None:
+            glancing, self._glancing = self._glancing, None
+            await glancing.invalidate()
+            await glancing.close()
 
     @property
     def backlog(self) -> int:
@@ -224,7 +235,9 @@ class Storage:
         await asyncio.gather(self.task, return_exceptions=True)
         await self._writer.dispose()
         await self._reader.dispose()
-        await self._quick.dispose()
+        await self._look_away()
+        if self._quick is not None:
+            await self._quick.dispose()
         if self._turns is not None:
             self._turns.close()
             self._turns = None

@@ -13,15 +13,15 @@ What a report means for a recipient is decided by `relay.bounces.record`; which 
 from __future__ import annotations
 
 from relay.bounces.parse import automatic, feedback, prose, status
-from relay.bounces.parse.entity import read
+from relay.bounces.parse.entity import Entity, read
 from relay.bounces.parse.values import SUCCEEDED, Fate, Report
 
 __all__ = ["SUCCEEDED", "Fate", "Report", "parse"]
 
 
-def parse(octets: bytes) -> Report:
-    """What this message says. `octets` of any quality; only the first MiB is read."""
-    entity = read(octets)
+def parse(message: bytes | Entity) -> Report:
+    """What this message says: octets of any quality (only the first MiB is read), or what `read` made of them."""
+    entity = message if isinstance(message, Entity) else read(message)
     for reader in (feedback.read, status.read, automatic.read, prose.read):
         found = reader(entity)
         if found is not None:
