@@ -7,11 +7,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from dkim.canonicalization import Relaxed
+from hypothesis import given
+from hypothesis import strategies as st
 
 from relay import signing
 from relay.base import keys
 from relay.message import Field, parse
-from relay.signing import OVERSIGNED, SigningKey, body_hash, canonical_body, load_ed25519, load_rsa, sign
+from relay.signing import OVERSIGNED, SigningKey, body_hash, canonical_body, load_ed25519, load_rsa, relaxed_value, sign
 from tests.kit.dkim_check import dkimpy_verifies, plainly_verifies
 
 MESSAGE = (
@@ -172,6 +174,12 @@ def test_what_can_not_be_signed_says_so(pair: Pair) -> None:
 )  # fmt: skip
 def test_the_relaxed_body_is_dkimpys(body: bytes) -> None:
     assert canonical_body(body) == Relaxed.canonicalize_body(body)
+
+
+@given(st.lists(st.sampled_from([b" ", b"\t", b"\r\n ", b"\r\n\t", b"a", b"b,", b"\xc3\xa4"])))
+def test_the_relaxed_header_is_dkimpys(pieces: list[bytes]) -> None:
+    value = b"".join(pieces) + b"\r\n"
+    assert Relaxed.canonicalize_headers([(b"x", value)]) == [(b"x", relaxed_value(value) + b"\r\n")]
 
 
 def test_the_body_hash_does_not_depend_on_the_pieces() -> None:
