@@ -1,5 +1,5 @@
 """The courses that mail can take after it was accepted, each walked for real: a bounce at once, a late one, a
-complaint, an unsubscription.
+complaint, an unsubscription, a reply that is forwarded.
 
 One message to the sandbox recipient that asks for it; then what a member would notice is waited for: the event at
 the webhook, verified, the message's state over the API, the entry on the suppression list. All at the same time.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,10 +18,10 @@ from typing import Any
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from posthouse.demo.receiver import Receiver
-from posthouse.demo.world import SANDBOX
+from posthouse.demo.world import OWNER, SANDBOX
 from posthouse.serve import Node
 from relay.base import names
-from relay.base.events import BOUNCED, COMPLAINED, UNSUBSCRIBED
+from relay.base.events import BOUNCED, COMPLAINED, SENT, UNSUBSCRIBED
 from relay.base.storage import suppressions
 
 _SECONDS = 20
@@ -38,6 +39,8 @@ class Course:
     category: str = "transactional"
     # A report that came after the other side had taken the message.
     late: bool = False
+    # Somebody answers; event and state are those of the answer's copy, on its way to the member's mailbox.
+    replied: bool = False
 
 
 COURSES = (
@@ -45,7 +48,9 @@ COURSES = (
     Course("late bounce", "late-bounce+5.1.1", BOUNCED, "bounced", "hard_bounce", late=True),
     Course("complaint", "complain", COMPLAINED, "sent", "complaint"),
     Course("one-click unsubscribe", "unsubscribe", UNSUBSCRIBED, "sent", "unsubscribe", category="bulk"),
+    Course("reply", "reply", SENT, "sent", "", replied=True),
 )
+_QUEUE_ID = re.compile(r"\bid ([a-z2-7]{16})\b")
 
 
 @dataclass(slots=True)
@@ -56,6 +61,8 @@ class Walked:
     recipient: str
     ok: bool = False
     queue_id: str = ""
+    # The queue id of the reply's copy.
+    forwarded_id: str = ""
     event: str = ""
     webhook_verified: bool = False
     state: str = ""
@@ -98,8 +105,9 @@ class Courses:
         return walked
 
     async def _walk(self, http: ClientSession, course: Course, walked: Walked) -> None:
+        subject = f"A {course.name}, please ({secrets.token_hex(4)})"
         body = {
-            "from": self._sender, "to": walked.recipient, "subject": f"A {course.name}, please",
+            "from": self._sender, "to": walked.recipient, "subject": subject,
             "text": "Sent to a sandbox recipient that makes this happen.\n", "category": course.category,
         }
         async with http.post("/v1/send", json=body) as answer:
@@ -109,8 +117,12 @@ class Courses:
             return
         walked.queue_id = str(said["id"])
         canonical = names.canonical(names.address(walked.recipient))
+        if course.replied:
+            walked.forwarded_id = await self._forwarded(f"Re: {subject}")
+        about, watched = {walked.recipient, canonical}, walked.forwarded_id or walked.queue_id
         posted = await self._receiver.wait_for(
-            lambda p: p.type == course.event and p.recipient in (walked.recipient, canonical)
+            lambda p: p.type == course.event
+            and (p.event["data"].get("queueId") == watched if course.replied else p.recipient in about)
         )
         walked.event, walked.webhook_verified = posted.type, True
         if bool(posted.event["data"].get("late")) != course.late:
@@ -125,9 +137,17 @@ class Courses:
             return
         while True:
             settled = self._node.settled
-            async with http.get(f"/v1/messages/{walked.queue_id}") as answer:
+            async with http.get(f"/v1/messages/{watched}") as answer:
                 detail = await answer.json()
             walked.state = str(detail["recipients"][0]["status"])
             if walked.state == course.state:
                 return
             await settled.wait()
+
+    async def _forwarded(self, subject: str) -> str:
+        """The queue id of the copy with this subject that has reached the member's mailbox, by its Received line."""
+        mailbox = self._node.mailbox
+        assert mailbox is not None
+        kept = await mailbox.wait_for(lambda k: k.received.rcpt_to == (OWNER,) and k.header("subject") == subject)
+        found = _QUEUE_ID.search(kept.header("received"))
+        return found[1] if found else ""

@@ -8,6 +8,7 @@ it can't go on.
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import smtplib
 import ssl
@@ -26,7 +27,7 @@ from enroll.zone import Zones
 from posthouse.demo.courses import Courses
 from posthouse.demo.place import HOST, Ports
 from posthouse.demo.receiver import Receiver
-from posthouse.demo.world import DOMAIN
+from posthouse.demo.world import DOMAIN, OWNER
 from posthouse.serve import Node
 from relay.base.clock import Clock
 from relay.base.storage import operate
@@ -38,6 +39,9 @@ RECIPIENT = "you@sandbox.test"
 # Room for trying things out: a new domain would have five recipients an hour.
 TIER = "established"
 _SIGNATURES = 2
+# Bounces under the domain's own name, and mail for it forwarded to its owner.
+_OPTIONS = {"return_path": True, "replies": True}
+_CODE = re.compile(rb"^ {4}([A-Z2-7]{10})\r?$", re.MULTILINE)
 _WEBHOOK = "the demo's receiver"
 
 
@@ -98,6 +102,8 @@ class Walk:
             domain = await self._enroll(self.guest)
         async with self._step("the records found by asking DNS: the domain is verified"):
             await self._verify(domain)
+        async with self._step(f"mail for {DOMAIN} goes to {OWNER}, which has said yes"):
+            await self._forward(self.guest)
         async with self._step("a webhook, posted to the demo's own receiver"):
             await self._listen(self.guest)
         async with self._step("one message sent over SMTP (STARTTLS, AUTH)"):
@@ -119,7 +125,7 @@ class Walk:
         courses = Courses(
             self._node, self._receiver, url=url, member_id=guest.member_id, api_key=guest.api_key, sender=SENDER
         )
-        async with self._step("bounce, late bounce, complaint, unsubscription: each seen in state, webhook and list"):
+        async with self._step("bounce, late bounce, complaint, unsubscription, reply: each seen to its end"):
             found = await courses.all()
             self.report.courses = [one.json() for one in found]
             wrong = [f"{one.course}: {one.error}" for one in found if not one.ok]
@@ -149,7 +155,7 @@ class Walk:
         except EnrollError as e:
             if e.status != 404:
                 raise Stumble(e.text) from None
-            member = await accounts.create(HANDLE, f"owner@{DOMAIN}", None, by_operator=True)
+            member = await accounts.create(HANDLE, OWNER, None, by_operator=True)
         await accounts.set_password(await accounts.password_link(member.id), password)
         # A folder that is used again has keys of earlier days; none of their texts is known any more.
         for key in await rooms.enroll.credentials.list(member.id):
@@ -160,7 +166,10 @@ class Walk:
     async def _enroll(self, guest: Guest) -> Domain:
         rooms = self._node.rooms
         known = [d for d in await rooms.domains.list(guest.member_id) if d.name == DOMAIN]
-        domain = known[0] if known else await rooms.domains.enroll(guest.member_id, DOMAIN, {"return_path": True})
+        if known:
+            domain = await rooms.domains.update(guest.member_id, DOMAIN, _OPTIONS)
+        else:
+            domain = await rooms.domains.enroll(guest.member_id, DOMAIN, _OPTIONS)
         for record in rooms.domains.records(domain):
             self._zones.replace(record.name, record.type, record.value)
         return domain
@@ -173,6 +182,21 @@ class Walk:
             raise Stumble(f"{DOMAIN} is {found.state}: {wrong or found.reason}")
         await rooms.operator.set_tier(DOMAIN, TIER)
         await rooms.directory.refresh()
+
+    async def _forward(self, guest: Guest) -> None:
+        """The mailbox says yes by the code that was sent to it; on used data it has done so before."""
+        services, mailbox = self._node.rooms.enroll.for_domains, self._node.mailbox
+        assert services is not None
+        assert mailbox is not None
+        domain = await services.forwarding.set(guest.member_id, DOMAIN, OWNER)
+        if domain.options.forward_to != OWNER:
+            kept = await mailbox.wait_for(
+                lambda k: k.received.rcpt_to == (OWNER,) and _CODE.search(k.received.raw) is not None
+            )
+            code = _CODE.search(kept.received.raw)
+            assert code is not None
+            await services.forwarding.set(guest.member_id, DOMAIN, OWNER, code[1].decode())
+        await self._node.rooms.directory.refresh()
 
     async def _listen(self, guest: Guest) -> None:
         """A webhook to the receiver; those of an earlier run on the same data go."""

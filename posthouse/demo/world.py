@@ -9,6 +9,8 @@ from posthouse.demo.place import HOST, HOSTNAME
 
 DOMAIN = "demo.test"
 SANDBOX = "sandbox.test"
+# Where the owner of the domain reads mail.
+OWNER = f"owner@{SANDBOX}"
 EXCHANGER = f"mx.{SANDBOX}"
 _SERVER = f"ns.{HOSTNAME}"
 
@@ -25,9 +27,7 @@ def demo_zones() -> Zones:
     sandbox = Zone(SANDBOX, ns=(_SERVER,))
     sandbox.add(EXCHANGER, "A", HOST)
     sandbox.add(SANDBOX, "MX", f"10 {EXCHANGER}.")
-    demo = Zone(DOMAIN, ns=(_SERVER,))
-    demo.add(DOMAIN, "MX", f"10 {EXCHANGER}.")
-    return Zones(relay, sandbox, demo, Zone("", ns=(_SERVER,), source=_everybody))
+    return Zones(relay, sandbox, Zone(DOMAIN, ns=(_SERVER,)), Zone("", ns=(_SERVER,), source=_everybody))
 
 
 async def _everybody(name: str, _type: str) -> Sequence[ZoneRecord] | None:

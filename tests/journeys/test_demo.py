@@ -45,8 +45,9 @@ async def check(*words: str) -> tuple[int, dict, str]:
     return process.returncode or 0, json.loads(out), err.decode()
 
 
-async def test_check_walks_the_whole_way_and_says_so() -> None:
-    code, report, err = await check("--port-base", "0")
+async def test_check_walks_the_whole_way_and_says_so_and_again_in_the_same_folder(tmp_path: Path) -> None:
+    words = ("--port-base", "0", "--data", str(tmp_path / "demo"))
+    code, report, err = await check(*words)
     assert (code, report["ok"], report["error"]) == (0, True, ""), report
     assert all(step["ok"] for step in report["steps"])
     assert {(s["algorithm"], s["result"]) for s in report["dkim"]} == {
@@ -61,15 +62,12 @@ async def test_check_walks_the_whole_way_and_says_so() -> None:
         "late bounce": ("bounced", "bounced", "hard_bounce", True),
         "complaint": ("sent", "complained", "complaint", True),
         "one-click unsubscribe": ("sent", "unsubscribed", "unsubscribe", True),
+        "reply": ("sent", "sent", "", True),
     }
     assert err == ""
-
-
-async def test_a_folder_can_be_used_again(tmp_path: Path) -> None:
-    for _ in range(2):
-        code, report, _ = await check("--port-base", "0", "--data", str(tmp_path / "demo"))
-        assert (code, report["error"]) == (0, "")
     assert (tmp_path / "demo" / "posthouse.db").exists()
+    code, report, _ = await check(*words)
+    assert (code, report["error"], [c["ok"] for c in report["courses"]]) == (0, "", [True] * 5)
 
 
 async def test_a_taken_port_is_a_clear_line() -> None:
@@ -114,7 +112,9 @@ async def test_it_stays_up_and_every_line_it_shows_works() -> None:
     async with running() as (process, said):
         lines = dict(re.findall(r"^# (.+)\n(.+)$", said, re.MULTILINE))
         clients = {"swaks", "curl (HTTP API)", "curl (SMTP)", "Python", "Node"}
-        happenings = ["hard bounce", "late bounce", "complaint", "one-click unsubscribe", "what became of them"]
+        happenings = [
+            "hard bounce", "late bounce", "complaint", "one-click unsubscribe", "reply", "what became of them",
+        ]
         assert set(lines) == clients | set(happenings)
         wanted, answers = [], {}
         for client, line in lines.items():
@@ -131,7 +131,7 @@ async def test_it_stays_up_and_every_line_it_shows_works() -> None:
             wanted.append({"curl (HTTP API)": "From curl<", "curl (SMTP)": "From curl over SMTP"}.get(client, client))
         assert len(wanted) >= 1
         if happenings[0] in answers:
-            assert len(json.loads(answers["what became of them"])["messages"]) == 4
+            assert len(json.loads(answers["what became of them"])["messages"]) == 5
             await until_told(process, ["bounced", "bounced", "complained", "unsubscribed"])
         url = re.search(r"Sandbox +(\S+)", said)
         assert url is not None
