@@ -30,11 +30,12 @@ OPEN_STATES = ("queued", "deferred")
 
 @dataclass(slots=True)
 class Ready:
-    """A leased recipient with its final bytes."""
+    """A leased recipient with its final bytes. `checked`: the gate has just looked at each octet of them."""
 
     due: Due
     head: bytes
     body: bytes
+    checked: bool = False
 
     @property
     def size(self) -> int:

@@ -63,7 +63,7 @@ class Courier:
         wishes = {"notify": (notify,), "orcpt": (due.orcpt,)} if notify or due.orcpt else {}
         [outcome] = await self._pool.deliver(
             where, sender, [due.address], (ready.head, ready.body), size=ready.size, smtputf8=due.smtputf8,
-            envid=due.envid, ret=due.ret, **wishes,
+            envid=due.envid, ret=due.ret, checked=ready.checked, **wishes,
         )
         return outcome
 

@@ -162,5 +162,5 @@ def _ready(built: Built, accepted: Accepted, config: Config) -> list[Ready]:
             built.queue_id, s.mail_from.text if s.mail_from else "", path, s.envid, s.ret, s.smtputf8, built.size,
             built.now, False,
         )
-        ready.append(Ready(due, built.heads.get(i, built.shared), built.content))
+        ready.append(Ready(due, built.heads.get(i, built.shared), built.content, checked=True))
     return ready

@@ -74,20 +74,21 @@ class Connection:
     async def deliver(
         self, mail_from: str, recipients: Sequence[str], chunks: Sequence[bytes], *, size: int | None = None,
         smtputf8: bool = False, envid: str | None = None, ret: str | None = None,
-        notify: Sequence[str | None] = (), orcpt: Sequence[str | None] = (),
+        notify: Sequence[str | None] = (), orcpt: Sequence[str | None] = (), checked: bool = False,
     ) -> list[Outcome]:
         """Carry one message, the joined `chunks` with CRLF line ends, to `recipients`: an outcome each, in order.
 
         `mail_from` may be empty (RFC 5321 §4.5.5). `size` in octets; None: counted. `envid` and `orcpt` are
         xtext as they came; `envid`, `ret`, `notify`, `orcpt` are passed on where the server offers DSN
-        (RFC 3461 §5.1); `offers` tells whether it does. Raises nothing but cancellation, which closes."""
+        (RFC 3461 §5.1); `offers` tells whether it does. `checked`: that no CR or LF stands alone in the last chunk
+        is known. Raises nothing but cancellation, which closes."""
         delivery = _Delivery(self, recipients)
         self._wire.deadline = delivery.begun + self.limits.conversation_seconds
         try:
             if size is None:
                 size = sum(map(len, chunks))
             ascii_only = all(chunk.isascii() for chunk in chunks)
-            if delivery.impossible(mail_from, chunks, size, smtputf8, ascii_only):
+            if delivery.impossible(mail_from, chunks[:-1] if checked else chunks, size, smtputf8, ascii_only):
                 return delivery.outcomes()
             mail = b"MAIL FROM:<" + mail_from.encode() + b">"
             if "SIZE" in self.offers:
@@ -187,13 +188,13 @@ class _Delivery:
         return concluded("never", enhanced, text, stage, scope, self.peer, code=code)
 
     def impossible(
-        self, mail_from: str, chunks: Sequence[bytes], size: int, smtputf8: bool, ascii_only: bool
+        self, mail_from: str, unchecked: Sequence[bytes], size: int, smtputf8: bool, ascii_only: bool
     ) -> bool:
         """True when this message can't go to this server at all; single recipients may drop out too."""
         connection, limits = self.connection, self.limits
         if not (_PATH.fullmatch(mail_from) and len(mail_from) <= limits.address_bytes):
             self.rest(self._never("5.1.7", 553, "the sender address is malformed", "mail", "message"))
-        elif has_bare_line_ends(chunks):
+        elif has_bare_line_ends(unchecked):
             # What we would send might be read as two messages (SMTP smuggling).
             self.rest(self._never("5.6.0", 554, "the message holds a bare CR or LF", "data", "message"))
         elif (smtputf8 and not connection._smtputf8) or not (smtputf8 or mail_from.isascii()):
