@@ -67,6 +67,7 @@ def configuration(ports: Ports, data: Path, *, quiet: bool) -> Config:
             "dns": {
                 "listen": [f"{HOST}:{ports.dns}"], "resolvers": [f"{HOST}:{ports.dns}"],
                 "authoritative_port": ports.dns, "timeout_seconds": 2, "lifetime_seconds": 5,
+                "hosted_zone": f"hosted.{HOSTNAME}", "hosted_servers": [f"ns.{HOSTNAME}"],
                 "answers_a_second": 10_000, "max_connections_an_address": 100,
             },
             "delivery": {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from posthouse.doctor.finding import FAIL, OK, WARN, Finding, Patient
 from relay.base.resolver import Answer, Later
 
@@ -27,9 +29,8 @@ async def hosted_zone(patient: Patient) -> list[Finding]:
     if set(servers) != set(ours):
         saw = f"{zone} is served by {', '.join(sorted(servers))}, not by {', '.join(ours)} (dns.hosted_servers)"
         found.append(Finding("hosted zone", FAIL if set(servers).isdisjoint(ours) else WARN, saw, fix))
-    for server in sorted(servers)[:_MAX_SERVERS]:
-        found += await _server(patient, zone, server)
-    return found
+    asked = await asyncio.gather(*(_server(patient, zone, server) for server in sorted(servers)[:_MAX_SERVERS]))
+    return [*found, *(one for of_server in asked for one in of_server)]
 
 
 async def _server(patient: Patient, zone: str, server: str) -> list[Finding]:
@@ -39,15 +40,14 @@ async def _server(patient: Patient, zone: str, server: str) -> list[Finding]:
         return [Finding(name, WARN, f"could not be asked ({result.reason})")]
     if not isinstance(result, Answer):
         return [Finding(name, FAIL, "has no address", f"{server}. A <the address of dns.listen>")]
-    found = []
-    for address in map(str, result.records[:_MAX_SERVERS]):
-        ways = {}
-        for way in ("udp", "tcp"):
-            ways[way] = await patient.resolver.serves(zone, address, tcp=way == "tcp")
-        wrong = [f"{way}: {why}" for way, why in ways.items() if why]
-        fix = f"posthouse serve --role dns, listening on port 53 of {address}; let UDP and TCP through to it"
-        if wrong:
-            found.append(Finding(name, FAIL, f"{address} does not answer for {zone} ({'; '.join(wrong)})", fix))
-        else:
-            found.append(Finding(name, OK, f"{address} answers for {zone} over UDP and TCP"))
-    return found
+    addresses = [str(record) for record in result.records[:_MAX_SERVERS]]
+    return list(await asyncio.gather(*(_address(patient, zone, name, address) for address in addresses)))
+
+
+async def _address(patient: Patient, zone: str, name: str, address: str) -> Finding:
+    udp, tcp = await asyncio.gather(*(patient.resolver.serves(zone, address, tcp=tcp) for tcp in (False, True)))
+    wrong = "; ".join(f"{way}: {why}" for way, why in (("udp", udp), ("tcp", tcp)) if why)
+    if not wrong:
+        return Finding(name, OK, f"{address} answers for {zone} over UDP and TCP")
+    fix = f"posthouse serve --role dns, listening on port 53 of {address}; let UDP and TCP through to it"
+    return Finding(name, FAIL, f"{address} does not answer for {zone} ({wrong})", fix)
