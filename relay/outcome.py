@@ -89,7 +89,7 @@ NOBODY = Peer()
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one recipient in one attempt. `text` is verbatim where they said something; `dsn` is the peer's."""
+    """What became of one recipient in one attempt. `text` is verbatim where they said something; `dsn` as in Peer."""
 
     kind: Kind
     code: int | None
