@@ -80,7 +80,7 @@ class Services:
         domains = Domains(
             *ground, self.vault, resolver=resolver, intake=intake, directory=self.directory, notices=notices
         )
-        forwarding = Forwarding(*ground, self.vault, notices)
+        forwarding = Forwarding(*ground, self.vault, notices, self.directory)
         return replace(
             self, for_domains=DomainServices(notices, domains, forwarding, Operator(*ground, domains))
         )

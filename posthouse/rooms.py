@@ -11,6 +11,7 @@ import random
 from dataclasses import dataclass
 
 from enroll.domains import Domains
+from enroll.domains.forwarding import Forwarding
 from enroll.domains.operator import Operator
 from enroll.services import Services
 from relay.base.clock import Clock
@@ -101,6 +102,12 @@ class Rooms:
         """The operator's."""
         assert self.enroll.for_domains is not None
         return self.enroll.for_domains.operator
+
+    @property
+    def forwarding(self) -> Forwarding:
+        """Where domains' replies and reports go."""
+        assert self.enroll.for_domains is not None
+        return self.enroll.for_domains.forwarding
 
     async def close(self) -> None:
         """Close everything, last opened first."""

@@ -23,17 +23,38 @@ from relay.base.storage import Storage, Tx, versions
 from relay.base.storage import domains as rows
 from relay.base.storage.domains import Row
 from relay.base.throttle import Throttle
+from relay.directory import Directory
 
 Change = Callable[[Options], Options]
+_CHAIN = 5  # domains of this relay that forward to each other, followed so far
 _CODE_LETTERS = 10  # 50 bits, with tries counted
 _TRIES_AN_HOUR = 20
+
+
+def round_trip(name: str, mailbox: str, directory: Directory, field: str) -> None:
+    """Raise EnrollError 422 for `field` if mail for the domain `name`, forwarded to `mailbox`, would come back to it
+    by way of domains that this relay forwards for."""
+    at = mailbox
+    for _ in range(_CHAIN):
+        domain = at.rpartition("@")[2].lower()
+        if domain == name:
+            raise invalid(
+                field, f"Mail for {names.to_unicode(name)} would go round: it is forwarded to {mailbox}, which leads "
+                "back to it. Name a mailbox elsewhere.",
+            )
+        entry = directory.forwarding(domain)
+        if entry is None:
+            return
+        at = str(entry.options.get("forward_to") or "")
 
 
 class Forwarding:
     """Sets and clears a domain's forward-to mailbox."""
 
-    def __init__(self, storage: Storage, config: Config, clock: Clock, vault: Vault, notices: Notices) -> None:
-        self._storage, self._config, self._clock = storage, config, clock
+    def __init__(
+        self, storage: Storage, config: Config, clock: Clock, vault: Vault, notices: Notices, directory: Directory
+    ) -> None:
+        self._storage, self._config, self._clock, self._directory = storage, config, clock, directory
         self._vault, self._notices = vault, notices
         self._sent = Throttle(config.enrollment.forward_codes_an_hour, HOUR)
         self._tried = Throttle(_TRIES_AN_HOUR, HOUR)
@@ -52,6 +73,7 @@ class Forwarding:
             raise invalid("forward_to", e.reason) from None
         async with self._storage.read() as tx:
             row = await self._row(tx, member_id, name)
+        self._goes_round(row, wanted)
         if Options.read(row.options).forward_to == wanted:
             return await self._write(member_id, name, lambda o: replace(o, forward_wanted=""))
         if code is not None:
@@ -77,6 +99,15 @@ class Forwarding:
             return domain
 
         return await self._storage.write(write)
+
+    def _goes_round(self, row: Row, mailbox: str) -> None:
+        """Refuse a mailbox whose mail would come back to this domain; the door ends what is only seen there."""
+        domain = names.address(mailbox).domain
+        c = self._config
+        if domain in (c.server.hostname, c.mx_host, c.bounce_host):
+            raise invalid("forward_to", "Mail to this address comes to the relay itself. Name a mailbox elsewhere.")
+        if Options.read(row.options).replies:
+            round_trip(row.name, mailbox, self._directory, "forward_to")
 
     def _limited(self, throttle: Throttle, key: int) -> None:
         now = self._clock.monotonic()

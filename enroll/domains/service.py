@@ -12,6 +12,7 @@ import structlog
 
 from enroll import stats as figures
 from enroll.domains.checking import TOKEN_BYTES, Checking
+from enroll.domains.forwarding import round_trip
 from enroll.domains.hosting import Hosting
 from enroll.domains.loading import load, load_one
 from enroll.domains.looking import as_published, hosts_of, records_of
@@ -201,6 +202,8 @@ class Domains:
             row = await self._owned(tx, member_id, key)
             before = Options.read(row.options)
             after = await self._with_stems(tx, row, self._possible(changes, changed(before, changes)))
+            if after.replies and not before.replies and after.forward_to:
+                round_trip(row.name, after.forward_to, self._directory, "replies")
             if affects_dns(before, after):
                 await self._again(tx, row, after, "records changed")
             elif after != before:

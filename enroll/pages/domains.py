@@ -24,7 +24,7 @@ PURPOSES: Mapping[str, str] = {
     "ownership": "Ownership", "dkim_rsa": "DKIM (RSA)", "dkim_ed25519": "DKIM (Ed25519)", "spf": "SPF",
     "dmarc": "DMARC", "return_path": "Return path", "tracking": "Tracking", "mx": "Replies (MX)",
 }
-_SWITCHES = ("return_path",)
+_SWITCHES = ("return_path", "replies")
 
 
 @dataclass(frozen=True, slots=True)

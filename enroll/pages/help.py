@@ -107,12 +107,20 @@ class Help:
         return Own(
             dkim=_wrong(found, ("dkim_rsa", "dkim_ed25519")), ownership=_wrong(found, ("ownership",)),
             spf=_wrong(found, ("spf", "dmarc")),
-            replies=_wrong([d for d in found if d.options.replies], ("mx",)),
+            replies=_unheard([d for d in found if d.options.replies]),
             tiers=[
                 (d, allowance(d, spent.get(d.id, []), services.config, now)) for d in found if d.state == "verified"
             ],
             stuck=[r for r in latest if r.state not in ("sent", "cancelled")][:_SHOWN], refused=refused,
         )
+
+
+def _unheard(found: Iterable[Domain]) -> list[tuple[Domain, list[dict[str, Any]]]]:
+    """Domains with forwarding whose replies don't get through: the MX record is wrong, or there is no mailbox."""
+    missing = {"says": "No mailbox is set: mail for the domain is refused. Name one on its page.", "fix": ""}
+    lost = {d.id: (d, [missing]) for d in found if not d.options.forward_to}
+    wrong = {d.id: (d, lost[d.id][1] + fs if d.id in lost else fs) for d, fs in _wrong(found, ("mx",))}
+    return list((lost | wrong).values())
 
 
 def _wrong(found: Iterable[Domain], purposes: tuple[str, ...]) -> list[tuple[Domain, list[dict[str, Any]]]]:

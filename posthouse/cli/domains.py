@@ -1,4 +1,4 @@
-"""domain: enroll, show, records, check, tier, approve, rotate, delete."""
+"""domain: enroll, show, records, check, tier, approve, rotate, delete; forwarding has a file of its own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from posthouse.cli import forwarding
 from posthouse.cli.members import Yes, sure
 from posthouse.cli.shell import FAILED, OK, USAGE, Failure, Run, Shell, command
 
@@ -29,6 +30,7 @@ def register(app: typer.Typer) -> None:
     commands: dict[str, Run] = {
         "add": add, "list": list_, "show": show, "records": records, "check": check, "tier": tier,
         "approve": approve, "suspend": suspend, "release": release, "rotate": rotate, "delete": delete,
+        "forward": forwarding.forward, "replies": forwarding.replies,
     }
     for name, function in commands.items():
         command(group, name)(function)

@@ -317,6 +317,27 @@ async def test_a_forward_to_mailbox_must_say_yes(relay: Enrolling) -> None:
     assert domain.id == cleared.id
 
 
+async def test_a_mailbox_whose_mail_would_come_back_is_refused(relay: Enrolling) -> None:
+    alice, bob = await relay.member(), await relay.member("bob")
+    one, other = await relay.verified(alice, "example.test"), await relay.verified(bob, "other.test")
+    # A mailbox in the domain itself is fine for reports, as long as its mail goes elsewhere.
+    await relay.forwarding.set(alice.id, "example.test", "me@example.test")
+    (mail,) = await relay.mail_to("me@example.test")
+    code = next(line.strip() for line in mail.decode().splitlines() if line.startswith("    "))
+    await relay.forwarding.set(alice.id, "example.test", "me@example.test", code)
+    caught = await refused(relay.domains.update(alice.id, one.id, {"replies": True}))
+    assert (caught.status, caught.field) == (422, "replies")
+    # Nor by way of a domain of somebody else that is forwarded here.
+    await relay.forwarding.set(alice.id, "example.test", "")
+    await relay.domains.update(alice.id, one.id, {"replies": True})
+    await relay.rooms.change("domains", other.id, options={"replies": True, "forward_to": "me@example.test"})
+    await relay.rooms.directory.refresh()
+    for mailbox in ("bob@other.test", "me@example.test"):
+        caught = await refused(relay.forwarding.set(alice.id, "example.test", mailbox))
+        assert (caught.status, caught.field) == (422, "forward_to")
+        assert "would go round" in caught.text
+
+
 async def test_codes_can_not_be_used_to_flood_a_mailbox(relay: Enrolling) -> None:
     alice = await relay.member()
     await relay.domains.enroll(alice.id, "example.test")

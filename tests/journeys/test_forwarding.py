@@ -83,6 +83,7 @@ async def house(config: Config, **sections: Any) -> AsyncIterator[House]:
             ("@", "TXT", "v=spf1 ip4:127.0.0.1 -all"), ("_dmarc.stranger.test", "TXT", "v=DMARC1; p=reject"),
             ("s._domainkey.stranger.test", "TXT", KEY.txt),
         ]))  # fmt: skip
+        await way.world.member("posthouse", system=True)
         alice = await way.world.member()
         made = House(way, 0, alice, await way.world.domain(alice))
         await made.options()
@@ -252,6 +253,20 @@ async def test_what_is_forwarded_comes_alone_and_once(refusing: House) -> None:
         assert (await talk.ask("RCPT TO:<postmaster>")).startswith("250")
         assert (await talk.ask("RCPT TO:<info@example.test>")).startswith("452 4.5.3")
     assert len(await at.log()) == 1
+
+
+async def test_the_report_of_a_members_own_failure_goes_to_the_mailbox(sqlite_config: Config) -> None:
+    async with house(sqlite_config) as at:
+        world = at.way.world
+        at.way.sink.on("RCPT", lambda said: "550 5.1.1 no such user" if b"gone@" in said else "250 2.1.5 ok")
+        at.way.start()
+        await world.submit(at.alice, "gone@sink.test")
+        assert await at.way.settle(1) == ["bounced"]
+        assert await Reports(world.storage, world.intake, world.config, world.clock).post_due() == 1
+        assert await at.way.settle(1) == ["sent"]
+        [report] = at.way.sink.messages
+        assert (report.mail_from, report.rcpt_tos) == ("", ["owner@sink.test"])
+        assert b"Final-Recipient: rfc822; gone@sink.test" in report.raw
 
 
 async def test_a_member_writes_to_an_address_of_its_own_domain(sqlite_config: Config) -> None:

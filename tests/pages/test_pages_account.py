@@ -281,6 +281,17 @@ async def test_a_mailbox_for_replies_is_confirmed_with_the_code_it_was_sent(plac
     assert code is not None
     await visit.send(page, f"{page}/forward", {"code": code[1].decode()})
     assert (await place.house.domains.get(alice.id, domain.id)).options.forward_to == "box@other.test"
+    assert "Reply forwarding" in (await visit.get(page))[1]
+    await visit.send(page, f"{page}/options", {"replies": "on"})
+    text = (await visit.get(page))[1]
+    assert "Replies (MX)" in text
+    assert "What was forwarded" in text
+    await visit.send(page, f"{page}/forward", {"forward_to": ""})
+    assert "mail for the domain is refused" in (await visit.get(page))[1]
+    assert "No mailbox is set" in (await visit.get("/help"))[1]
+    status, text, _ = await visit.send(page, f"{page}/forward", {"forward_to": "me@example.test"})
+    assert status == 422
+    assert "would go round" in text
 
 
 async def test_the_connection_lines_name_a_verified_domain(place: Site) -> None:

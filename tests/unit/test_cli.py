@@ -114,6 +114,14 @@ def test_domains_and_their_records(run: Run) -> None:
     assert told(run("domain", "tier", "shop.example", "unlimited", "--json"))["tier"] == "unlimited"
     assert told(run("domain", "tier", "shop.example", "age", "--json"))["tier"] is None
     run("domain", "tier", "shop.example", "golden", code=REFUSED)
+    asked = told(run("domain", "forward", "shop.example", "owner@box.example", "--json"))
+    assert (asked["forward_to"], asked["pending"]) == ("", "owner@box.example")
+    run("domain", "forward", "shop.example", "--code", "AAAAAAAAAA", code=REFUSED)
+    run("domain", "forward", "shop.example", "x@box.example", "--clear", code=USAGE)
+    assert told(run("domain", "replies", "shop.example", "on", "--json"))["replies"] is True
+    assert "posthouse domain forward shop.example MAILBOX" in run("domain", "replies", "shop.example", "on").stdout
+    assert told(run("domain", "forward", "shop.example", "--clear", "--json"))["pending"] is None
+    run("domain", "replies", "shop.example", "maybe", code=USAGE)
     assert "shop.example" in run("domain", "list", "alice").stdout
     run("domain", "delete", "shop.example", "--yes")
     assert told(run("domain", "list", "--json")) == []

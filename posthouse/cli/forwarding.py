@@ -1,0 +1,84 @@
+"""domain forward, domain replies: where a domain's replies and bounce reports go, and whether replies are taken in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from posthouse.cli.shell import OK, USAGE, Failure, Shell
+
+if TYPE_CHECKING:
+    from enroll.domains.model import Domain
+    from posthouse.rooms import Rooms
+
+Name = Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain's name, any spelling.")]
+Whose = Annotated[
+    str | None, typer.Option("--member", help="Whose domain is meant, where several members enrolled the name.")
+]
+
+
+async def _find(rooms: Rooms, name: str, member: str | None) -> Domain:
+    member_id = None if member is None else (await rooms.enroll.accounts.get(member)).id
+    return await rooms.operator.find(name, member_id)
+
+
+async def forward(
+    shell: Shell,
+    name: Name,
+    mailbox: Annotated[str | None, typer.Argument(help="A mailbox; left out, what is set is shown.")] = None,
+    code: Annotated[str | None, typer.Option(help="The code that was sent to the mailbox.")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Set none.")] = False,
+    member: Whose = None,
+) -> int:
+    """Show or set the mailbox for replies and bounce reports; a code sent to it confirms."""
+    if clear and (mailbox or code):
+        raise Failure(USAGE, "--clear stands alone")
+    async with shell.rooms() as rooms:
+        domain = await _find(rooms, name, member)
+        # A code alone is for the mailbox that waits for it.
+        mailbox = mailbox or (domain.options.forward_wanted if code else None)
+        if code and not mailbox:
+            raise Failure(USAGE, "no mailbox waits for a code: name one first")
+        if clear or mailbox:
+            domain = await rooms.forwarding.set(domain.member_id, domain.name, mailbox or "", code)
+    shell.answer(_facts(domain), lambda: _people(shell, domain))
+    return OK
+
+
+async def replies(
+    shell: Shell,
+    name: Name,
+    to: Annotated[str, typer.Argument(metavar="on|off", help="Whether mail for the domain is taken in and forwarded.")],
+    member: Whose = None,
+) -> int:
+    """Switch reply forwarding on or off; on, the domain's MX record must point here."""
+    if to not in ("on", "off"):
+        raise Failure(USAGE, f"{to}: on or off")
+    async with shell.rooms() as rooms:
+        found = await _find(rooms, name, member)
+        domain = await rooms.domains.update(found.member_id, found.id, {"replies": to == "on"})
+    shell.answer(_facts(domain), lambda: _people(shell, domain))
+    return OK
+
+
+def _facts(d: Domain) -> dict[str, object]:
+    o = d.options
+    return {
+        "name": d.name, "state": d.state, "replies": o.replies, "forward_to": o.forward_to,
+        "pending": o.forward_wanted or None,
+    }
+
+
+def _people(shell: Shell, d: Domain) -> None:
+    o = d.options
+    shell.pairs({
+        "domain": d.unicode_name, "state": d.state, "replies": "forwarded" if o.replies else "not taken in",
+        "mailbox": o.forward_to or "(none)",
+    })  # fmt: skip
+    if o.forward_wanted:
+        shell.say(f"A code was sent to {o.forward_wanted}: posthouse domain forward {d.name} --code CODE")
+    if o.replies and not o.forward_to:
+        shell.say(f"Replies are refused until there is a mailbox: posthouse domain forward {d.name} MAILBOX")
+    if o.replies and d.state == "pending":
+        shell.say(f"The MX record is required now: posthouse domain records {d.name}")
