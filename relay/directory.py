@@ -79,6 +79,7 @@ class MemberEntry:
     status: str
     reason: str
     system: bool
+    slowed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,10 @@ class _View:
     """One snapshot, indexed."""
 
     def __init__(self, snap: rows.Snapshot) -> None:
-        self.members = {r.id: MemberEntry(r.id, r.handle, r.did, r.status, r.reason, r.system) for r in snap.members}
+        self.members = {
+            r.id: MemberEntry(r.id, r.handle, r.did, r.status, r.reason, r.system, r.stage == "slowed")
+            for r in snap.members
+        }
         self.dids = {m.did.lower() for m in self.members.values()}
         self.keys = {r.public_id: _key(r) for r in snap.keys}
         self.key_ids = {k.id for k in self.keys.values()}
@@ -315,6 +319,11 @@ class Directory:
     def system_member(self) -> MemberEntry | None:
         """The member in whose name the relay's own mail goes."""
         return next((m for m in self._view.members.values() if m.system), None)
+
+    def slowed(self, member_id: int) -> bool:
+        """Whether the standing of a member puts its domains into the next lower tier."""
+        member = self._view.members.get(member_id)
+        return member is not None and member.slowed
 
     def member(self, member_id: int) -> MemberEntry | None:
         """The member with this id."""

@@ -20,7 +20,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from relay.base.clock import Clock
 from relay.base.config import Config
-from relay.base.storage import Storage, StorageError, reports
+from relay.base.storage import Storage, StorageError, incidents, reports
 from relay.base.web import answer, client_address, in_networks
 from relay.replies import NOT_FOUND, Refused
 
@@ -57,6 +57,10 @@ class Monitor:
             "posthouse_queue_oldest_due_seconds", "How long the oldest due recipient has been due.", registry=registry
         )
         self._backlog = Gauge("posthouse_storage_backlog", "Writes waiting for a transaction.", registry=registry)
+        self._incidents = Gauge(
+            "posthouse_incidents_open", "Faults of the relay itself, as other hosts told it, that are open.",
+            registry=registry,
+        )
         self._up = Gauge("posthouse_storage_up", "1 when storage answers.", registry=registry)
         self._requests = Counter(
             "posthouse_http_requests", "HTTP requests.", ["method", "route", "status"], registry=registry
@@ -149,6 +153,7 @@ class Monitor:
         try:
             async with asyncio.timeout(s.answer_seconds), s.storage.read() as tx:
                 counts, oldest = await reports.waiting(tx, s.clock.now())
+                opened = await incidents.open_now(tx)
         except (StorageError, TimeoutError) as e:
             log.warning("storage.silent", cause=str(e))
             self._up.set(0)
@@ -156,6 +161,7 @@ class Monitor:
         self._counted_at = now
         self._up.set(1)
         self._oldest.set(oldest)
+        self._incidents.set(sum(opened.values()))
         for state, count in counts.items():
             self._queue.labels(state).set(count)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from relay import message, replies, suppression, warming
 from relay.base import names
 from relay.base.clock import DAY, Clock
-from relay.base.config import Config
+from relay.base.config import Config, Tier
 from relay.base.storage import Storage, StorageError, allowances
 from relay.directory import Directory, DomainEntry, Login
 from relay.replies import Verdict
@@ -79,7 +79,7 @@ class Policy:
     async def _allowed(self, domain: DomainEntry, want: int) -> Verdict | None:
         """Low tiers are looked at early, so that a client need not send the message first."""
         now = self._clock.now()
-        tier = warming.tier_of(domain.tier, domain.first_verified_at, self._config.warming.tiers, now)
+        tier = self.tier(domain, now)
         if tier is None or tier.per_hour >= self._config.warming.aggregate_from:
             return None
         async with self._storage.read() as tx:
@@ -88,6 +88,13 @@ class Policy:
         if judgement.fits:
             return None
         return warming.refusal(judgement, tier, domain.name, want, domain.member_id)
+
+    def tier(self, domain: DomainEntry, now: float) -> Tier | None:
+        """The warming tier of a domain as its age and its member's standing have it; None: unlimited."""
+        return warming.tier_of(
+            domain.tier, domain.first_verified_at, self._config.warming.tiers, now,
+            slowed=self._directory.slowed(domain.member_id),
+        )
 
     def header_from(self, login: Login, parsed: message.Parsed) -> DomainEntry | Verdict:
         """The signing domain: that of the one mailbox of the one From field (RFC 5322 §3.6.2, RFC 7489 §3.1)."""

@@ -20,8 +20,20 @@ Entry = tuple[float, int]
 """(when it was spent, Unix seconds; how many recipients)."""
 
 
-def tier_of(pinned: str | None, first_verified_at: float | None, tiers: Sequence[Tier], now: float) -> Tier | None:
-    """The tier of a domain: the pinned one, else by age. None: unlimited."""
+def tier_of(
+    pinned: str | None, first_verified_at: float | None, tiers: Sequence[Tier], now: float, *, slowed: bool = False
+) -> Tier | None:
+    """The tier of a domain: the pinned one, else by age. None: unlimited.
+
+    `slowed`: its member's standing asks for the next lower one (the first has none below it).
+    """
+    tier = _tier(pinned, first_verified_at, tiers, now)
+    if not slowed:
+        return tier
+    return tiers[-1] if tier is None else tiers[max(0, tiers.index(tier) - 1)]
+
+
+def _tier(pinned: str | None, first_verified_at: float | None, tiers: Sequence[Tier], now: float) -> Tier | None:
     if pinned == UNLIMITED:
         return None
     for tier in tiers:

@@ -14,6 +14,7 @@ from enroll.pages.services import PageServices
 from enroll.sessions import cookie_token, set_cookie
 from relay.base.clock import DAY
 from relay.base.storage import allowances, refusals, reports
+from relay.standing import SLOWED, standing_of, words
 
 _LATEST = 6
 
@@ -57,10 +58,16 @@ class Account:
             spent = await allowances.entries(tx, [d.id for d in domains], now - DAY) if domains else {}
             latest = await reports.recipients_of(tx, member.id, limit=_LATEST)
             refused = await refusals.latest(tx, member.id, _LATEST)
+            standing = await standing_of(tx, services.config, member.id, member.status, now)
         public_url = services.config.server.public_url
         return self._renderer.page(
             "account.html", visitor, done=request.query.get("done"), latest=latest,
-            domains=[(d, allowance(d, spent.get(d.id, []), services.config, now)) for d in domains],
+            domains=[
+                (d, allowance(d, spent.get(d.id, []), services.config, now, slowed=standing.stage == SLOWED))
+                for d in domains
+            ],
+            standing=standing, meaning=words.MEANING[standing.stage], advice=words.advice(standing.judgement),
+            said=words.said(standing.judgement, services.config), formula=words.formula(services.config),
             more=domains[-1].id if len(found) > size else None, paged=bool(start),
             refused=[t for r in refused if (t := told(r, public_url, member.id)) is not None],
         )

@@ -200,7 +200,9 @@ class DomainPages:
         return self._renderer.page(
             "domain.html", visitor, status=error.status if error is not None else 200, error=error, about=about,
             test_to=mailbox or visitor.member.email, done=done,
-            allowance=allowance(domain, spent, services.config, now),
+            allowance=allowance(
+                domain, spent, services.config, now, slowed=services.directory.slowed(domain.member_id)
+            ),
             stats=await services.domains.stats(visitor.member.id, domain.id),
             test_from=f"{services.config.enrollment.test_sender}@{domain.name}", mx_host=services.config.mx_host,
             bounce_host=services.config.bounce_host, hosted_zone=services.config.hosted_zone, **self._findings(domain),

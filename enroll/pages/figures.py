@@ -50,9 +50,12 @@ class Allowance:
     next_at: float | None
 
 
-def allowance(domain: Domain, entries: Sequence[warming.Entry], config: Config, now: float) -> Allowance:
-    """What `domain` has used and has left, from its entries of the last 24 hours, oldest first."""
-    tier = warming.tier_of(domain.tier, domain.first_verified_at, config.warming.tiers, now)
+def allowance(
+    domain: Domain, entries: Sequence[warming.Entry], config: Config, now: float, *, slowed: bool
+) -> Allowance:
+    """What `domain` has used and has left, from its entries of the last 24 hours, oldest first. `slowed`: its member
+    is."""
+    tier = warming.tier_of(domain.tier, domain.first_verified_at, config.warming.tiers, now, slowed=slowed)
     hour, day = warming.used(entries, now)
     if tier is None:
         return Allowance(warming.UNLIMITED, (Window("hour", hour, None), Window("day", day, None)), None)

@@ -99,6 +99,7 @@ class Help:
         if not isinstance(visitor, Known):
             return None
         services, now = self._services, self._services.clock.now()
+        slowed = services.directory.slowed(visitor.member.id)
         found = await services.domains.list(visitor.member.id, limit=services.config.http.page_size)
         async with services.storage.read() as tx:
             spent = await allowances.entries(tx, [d.id for d in found], now - DAY) if found else {}
@@ -109,7 +110,8 @@ class Help:
             spf=_wrong(found, ("spf", "dmarc")),
             replies=_unheard([d for d in found if d.options.replies]),
             tiers=[
-                (d, allowance(d, spent.get(d.id, []), services.config, now)) for d in found if d.state == "verified"
+                (d, allowance(d, spent.get(d.id, []), services.config, now, slowed=slowed))
+                for d in found if d.state == "verified"
             ],
             stuck=[r for r in latest if r.state not in ("sent", "cancelled")][:_SHOWN], refused=refused,
         )

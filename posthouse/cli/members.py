@@ -83,19 +83,30 @@ async def list_(
 
 
 async def show(shell: Shell, handle: Handle) -> int:
-    """One member with keys and domains."""
+    """One member with standing, keys and domains."""
+    from relay.standing import shown, standing_of
+
     async with shell.rooms() as rooms:
         member = await rooms.enroll.accounts.get(handle)
         keys = await rooms.enroll.credentials.list(member.id)
         domains = await rooms.operator.list(member.id)
         now = rooms.clock.now()
+        async with rooms.storage.read() as tx:
+            found = await standing_of(tx, rooms.config, member.id, member.status, now)
+        standing = shown(found, rooms.config, member.reason)
     data = _member(member) | {
+        "standing": standing,
         "keys": [_key(k, now) for k in keys],
         "domains": [{"name": d.name, "state": d.state, "tier": d.tier} for d in domains],
     }
 
     def people() -> None:
         shell.pairs(_member(member))
+        shell.say("\nStanding")
+        shell.pairs({"stage": standing["stage"]} | {
+            name: f"{m['count']} of {m['of']}, lower bound {m['lowerBound']:.4f}, suspended at {m['suspendAt']:g}"
+            for name in ("bounces", "complaints") for m in (standing[name],)
+        })
         shell.say("\nKeys")
         rows = [(f"ph_{k.public_id}_…", k.state(now), k.description) for k in keys]
         shell.table(["KEY", "STATE", "DESCRIPTION"], rows)
@@ -118,7 +129,7 @@ async def suspend(
 
 
 async def release(shell: Shell, handle: Handle) -> int:
-    """End a suspension."""
+    """End a suspension; the member's window for bounces and complaints begins anew."""
     async with shell.rooms() as rooms:
         member = await rooms.enroll.accounts.release(handle)
     shell.answer(_member(member), f"{member.handle} may send again.")

@@ -26,6 +26,7 @@ EXAMINATIONS: Mapping[str, Examination] = {
     "database": state.database,
     "queue": state.queue,
     "workers": state.workers,
+    "incidents": state.incidents,
     "resolver": network.resolver,
     "names": network.own_names,
     "ptr": network.reverse_names,

@@ -1,13 +1,15 @@
-"""Database, queue, workers."""
+"""Database, queue, workers, incidents."""
 
 from __future__ import annotations
 
 from posthouse.doctor.finding import FAIL, OK, WARN, Finding, Patient
 from relay.base.clock import iso
 from relay.base.storage import StorageError, archive, operate
+from relay.base.storage import incidents as rows
 from relay.base.storage.migrate import revision
+from relay.standing.feed import INCIDENTS
 
-_DUTIES = {"recheck": "recheck", "retention": "delivery", "webhooks": "webhooks"}
+_DUTIES = {"recheck": "recheck", "retention": "delivery", "standing": "delivery", "webhooks": "webhooks"}
 
 
 async def database(patient: Patient) -> list[Finding]:
@@ -64,6 +66,24 @@ async def workers(patient: Patient) -> list[Finding]:
         saw = f"no process does: {', '.join(missing)}"
         return [Finding("workers", WARN, saw, "posthouse serve, with these roles in one of its processes")]
     return [Finding("workers", OK, f"done by some process: {', '.join(sorted(taken))}")]
+
+
+async def incidents(patient: Patient) -> list[Finding]:
+    """What other hosts blame this relay for."""
+    if patient.storage is None:
+        return []
+    try:
+        async with patient.storage.read() as tx:
+            found = await rows.listing(tx, state=rows.OPEN)
+    except StorageError:
+        return []
+    return [
+        Finding(
+            "incidents", WARN, f"{i.kind}, {i.count} times, last {iso(i.seen_at)}: {INCIDENTS.get(i.kind, '')}",
+            f"posthouse incident show {i.id}; when mended: posthouse incident close {i.id}",
+        )
+        for i in found
+    ] or [Finding("incidents", OK, "nobody blames this relay")]
 
 
 async def _health(patient: Patient) -> operate.Health | None:

@@ -24,7 +24,7 @@ from enroll.recheck import Recheck
 from enroll.zone import DnsServer, RateLimit, Zones
 from posthouse.check_config import split
 from posthouse.rooms import Rooms
-from posthouse.serve.duties import post_reports
+from posthouse.serve.duties import post_reports, watch_standing
 from posthouse.serve.http import http_application
 from posthouse.serve.sandbox import Mailbox
 from posthouse.serve.tasks import Patience, Tasks
@@ -215,6 +215,7 @@ class Node:
         self.tasks.keep("reports", lambda: post_reports(reports, config.delivery.poll_seconds))
         retention = Retention(rooms.storage, config, self.clock, rooms.owner)
         self.tasks.keep("retention", retention.run)
+        self.tasks.keep("standing", lambda: watch_standing(rooms))
 
     async def _start_http(self) -> None:
         ProcessCollector(registry=self.registry)

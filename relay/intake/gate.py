@@ -95,7 +95,7 @@ class Intake:
 
     async def preflight(self, submission: Submission) -> list[Gate]:
         """Every gate with verdict and evidence; nothing is written or spent."""
-        return await preflight(submission, self._policy, self._builder, self._storage, self._config, self._clock)
+        return await preflight(submission, self._policy, self._builder, self._storage, self._clock)
 
     async def close(self) -> None:
         """Stop the signing threads."""

@@ -7,7 +7,6 @@ from typing import Any
 
 from relay import warming
 from relay.base.clock import DAY, Clock
-from relay.base.config import Config
 from relay.base.storage import Storage, allowances
 from relay.intake.build import Builder
 from relay.intake.submission import Submission
@@ -27,7 +26,7 @@ class Gate:
 
 
 async def preflight(
-    submission: Submission, policy: Policy, builder: Builder, storage: Storage, config: Config, clock: Clock
+    submission: Submission, policy: Policy, builder: Builder, storage: Storage, clock: Clock
 ) -> list[Gate]:
     """The gates in the order in which a message meets them. Raises StorageError."""
     login = submission.login
@@ -55,7 +54,7 @@ async def preflight(
                 Gate("recipient", answer if isinstance(answer, Verdict) else None, {"recipient": r.address.text})
             )
         now = clock.now()
-        tier = warming.tier_of(domain.tier, domain.first_verified_at, config.warming.tiers, now)
+        tier = policy.tier(domain, now)
         if tier is None:
             gates.append(Gate("warming", None, {"tier": warming.UNLIMITED}))
         else:

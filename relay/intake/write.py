@@ -14,7 +14,7 @@ from relay.base import names
 from relay.base.clock import DAY, Clock, utc_day
 from relay.base.config import Config
 from relay.base.events import ACCEPTED, SUPPRESSED, Event
-from relay.base.storage import Tx, allowances, events, mail, stats, suppressions, versions
+from relay.base.storage import Tx, allowances, events, mail, standing, stats, suppressions, versions
 from relay.base.storage import directory as rows
 from relay.base.storage.mail import NewMessage, NewRecipient
 from relay.directory import Directory
@@ -39,7 +39,7 @@ class Writer:
         seen = await versions.current(tx)
         await self._standing(tx, batch, refused, seen.get(versions.DIRECTORY, 0))
         left = await self._suppressed(tx, batch, refused, seen.get(versions.SUPPRESSIONS, 0))
-        await self._warming(tx, batch, refused, left, now)
+        await self._warming(tx, batch, refused, left, now, seen.get(versions.DIRECTORY, 0))
         written: list[tuple[int, NewMessage]] = []
         for i, built in enumerate(batch):
             if i not in refused:
@@ -126,14 +126,17 @@ class Writer:
 
     async def _warming(
         self, tx: Tx, batch: Sequence[Built], refused: dict[int, Verdict],
-        left: dict[int, dict[int, Verdict]], now: float,
+        left: dict[int, dict[int, Verdict]], now: float, version: int,
     ) -> None:
         w = self._config.warming
+        slowed = await self._slowed(tx, batch, version)
         limited = {}
         for i, b in enumerate(batch):
             if i in refused or b.submission.login is None or b.signer is None:
                 continue
-            tier = warming.tier_of(b.signer.tier, b.signer.first_verified_at, w.tiers, now)
+            tier = warming.tier_of(
+                b.signer.tier, b.signer.first_verified_at, w.tiers, now, slowed=b.member_id in slowed
+            )
             if tier is not None:
                 limited[i] = tier
         if not limited:
@@ -155,6 +158,13 @@ class Writer:
             mine.append((at, want))
             spent[signer.id, at] = spent.get((signer.id, at), 0) + want
         await allowances.spend(tx, spent)
+
+    async def _slowed(self, tx: Tx, batch: Sequence[Built], version: int) -> set[int]:
+        """Members whose standing puts their domains into the next lower tier."""
+        members = {b.member_id for b in batch}
+        if self._directory.exact(version):
+            return {m for m in members if self._directory.slowed(m)}
+        return await standing.slowed(tx, members)
 
     def _row(self, built: Built, left_out: dict[int, Verdict]) -> NewMessage:
         s, d = built.submission, self._config.delivery

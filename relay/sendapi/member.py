@@ -1,4 +1,4 @@
-"""GET /member/status and /member/deliverability: the member's own standing, readable while suspended too."""
+"""GET /member/status, /member/deliverability, /v1/standing: a member about itself, readable while suspended too."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from relay.directory import DomainEntry, MemberEntry
 from relay.replies import NOT_FOUND, Refused
 from relay.sendapi.door import Caller, query
 from relay.sendapi.send import Sender
+from relay.standing import shown, standing_of
 
 DAYS = 14
 
@@ -26,8 +27,24 @@ class Member:
         self._services, self._door = sender.services, sender.door
 
     def routes(self) -> list[web.RouteDef]:
-        """The two routes."""
-        return [web.get("/member/status", self.status), web.get("/member/deliverability", self.deliverability)]
+        """The three routes."""
+        return [
+            web.get("/member/status", self.status),
+            web.get("/member/deliverability", self.deliverability),
+            web.get("/v1/standing", self.standing),
+        ]
+
+    async def standing(self, request: web.Request) -> web.Response:
+        """The stage, and everything that it follows from."""
+        query(request)
+        member, _, _ = self._who(request)
+        return answer(await self._standing(member))
+
+    async def _standing(self, member: MemberEntry) -> dict[str, Any]:
+        config, now = self._services.config, self._services.clock.now()
+        async with self._services.storage.read() as tx:
+            found = await standing_of(tx, config, member.id, member.status, now)
+        return shown(found, config, member.reason)
 
     async def status(self, request: web.Request) -> web.Response:
         """Handle, DID, status and reason, and of each domain the tier with what is used and left."""
@@ -61,6 +78,7 @@ class Member:
                 # null: at least one domain has no limit.
                 "hourly_limit": _sum([t.per_hour if t else None for t in tiers]),
                 "daily_limit": _sum([t.per_day if t else None for t in tiers]), "labels": [],
+                "standing": await self._standing(member),
             }
         )
 
@@ -76,7 +94,7 @@ class Member:
         return member, directory.domains_of_member(member.id), None
 
     def _tier(self, domain: DomainEntry, now: float) -> Tier | None:
-        return warming.tier_of(domain.tier, domain.first_verified_at, self._services.config.warming.tiers, now)
+        return self._services.policy.tier(domain, now)
 
 
 def _window(domain: DomainEntry, tier: Tier | None, used: tuple[int, int]) -> dict[str, Any]:

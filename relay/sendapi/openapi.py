@@ -52,6 +52,7 @@ def openapi_paths() -> dict[str, Any]:
         "/v1/events": _get("Events in order, by cursor", "Events", [_query(n, "") for n in ("after", "type", "limit")]),
         "/member/status": _get("The member, its domains and what is left of their allowances", "Member", []),
         "/member/deliverability": _get("Sums of 14 days", "Deliverability", []),
+        "/v1/standing": _get("The member's stage, and the numbers it follows from", "Standing", []),
     }
     return {
         "paths": paths,
@@ -120,6 +121,10 @@ def _list(items: dict[str, Any]) -> dict[str, Any]:
 _STRING = {"type": "string"}
 _INTEGER = {"type": "integer"}
 _MAYBE = {"type": ["string", "null"]}
+_SHARE = _object(
+    count=_INTEGER, of=_INTEGER, share={"type": "number"}, lowerBound={"type": "number"}, noticeAt={"type": "number"},
+    slowAt={"type": "number"}, suspendAt={"type": "number"}, left={"type": ["integer", "null"]},
+)
 _SENT = _object(
     accepted=_list(_object(recipient=_STRING, messageId=_INTEGER)),
     rejected=_list(_object(recipient=_STRING, reason=_STRING, code=_STRING)), id=_MAYBE,
@@ -142,5 +147,12 @@ _ANSWERS: dict[str, Any] = {
         did=_STRING, status=_STRING, sent_14d=_INTEGER, bounced_14d=_INTEGER, complaints_14d=_INTEGER,
         bounce_rate={"type": "number"}, daily_sends=_list(_INTEGER), hourly_limit={"type": ["integer", "null"]},
         daily_limit={"type": ["integer", "null"]}, labels=_list(_STRING),
+        standing={"$ref": "#/components/schemas/Standing"},
+    ),
+    "Standing": _object(
+        stage={"type": "string", "enum": ["good", "notice", "slowed", "suspended"]}, meaning=_STRING, reason=_STRING,
+        since=_MAYBE, windowHours=_INTEGER, countedFrom=_MAYBE, finished=_INTEGER, delivered=_INTEGER,
+        bounced=_INTEGER, lateBounced=_INTEGER, complained=_INTEGER, excused=_INTEGER, minVolume=_INTEGER,
+        judged={"type": "boolean"}, bounces=_SHARE, complaints=_SHARE, formula=_STRING, advice=_STRING,
     ),
 }

@@ -78,3 +78,13 @@ def test_at_the_named_slot_it_fits_and_not_a_moment_before(entries: list[tuple[f
         return
     assert warming.judge(entries, WEEK1, judged.next_at, want).fits
     assert not warming.judge(entries, WEEK1, judged.next_at - 0.01, want).fits
+
+
+def test_a_slowed_member_sends_at_the_next_lower_tier() -> None:
+    def slowed(pinned: str | None, days: float) -> str:
+        tier = warming.tier_of(pinned, NOW - days * 86400, TIERS, NOW, slowed=True)
+        assert tier is not None
+        return tier.name
+
+    assert [slowed(None, days) for days in (400, 10, 1)] == ["week 2", "week 1", "week 1"]
+    assert (slowed("established", 1), slowed("unlimited", 1)) == ("week 2", "established")

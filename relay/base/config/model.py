@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from relay.base.config.dns import Dns
 from relay.base.config.section import Bytes, Count, Seconds, Section, key
+from relay.base.config.standing import Standing
 
 Role = Literal["submission", "inbound", "http", "delivery", "recheck", "webhooks", "dns", "sandbox"]
 
@@ -331,6 +332,7 @@ class Config(Section):
     enrollment: Enrollment = Enrollment()
     signing: Signing = Signing()
     warming: Warming = Warming()
+    standing: Standing = Standing()
     delivery: Delivery = Delivery()
     inbound: Inbound = Inbound()
     suppression: Suppression = Suppression()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from relay.base.storage.engine import Tx
-from relay.base.storage.tables import api_keys, dkim_keys, domains, members
+from relay.base.storage.tables import api_keys, dkim_keys, domains, members, standings
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,14 @@ async def snapshot(tx: Tx) -> Snapshot:
     """All of it, in one look."""
     m, k, d, p = members.c, api_keys.c, domains.c, dkim_keys.c
     return Snapshot(
-        (await tx.execute(select(m.id, m.handle, m.did, m.status, m.reason, m.system))).all(),  # type: ignore[arg-type]
+        (
+            await tx.execute(
+                select(
+                    m.id, m.handle, m.did, m.status, m.reason, m.system,
+                    func.coalesce(standings.c.stage, "good").label("stage"),
+                ).outerjoin(standings, standings.c.member_id == m.id)
+            )
+        ).all(),  # type: ignore[arg-type]
         (
             await tx.execute(
                 select(

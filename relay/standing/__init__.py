@@ -1,0 +1,21 @@
+"""Standing: when a member's bounces or complaints stop its sending, and how it gets going again.
+
+    arithmetic   counts in, a judgement out: shares, the lower bound, the stage, what is left (pure)
+    feed         events in, counts and sightings of the relay's own faults out (pure)
+    watch        the duty: count, judge, change the stage, tell the member
+    view         one member's standing, for pages and APIs
+    words        the sentences
+
+A stage is acted upon elsewhere: `suspended` is the member's status, which the directory and the accepting
+transaction know; `slowed` is a lower tier in `relay.warming`. What is counted comes from the event feed, so the
+transactions that settle mail write nothing for it. Signing in, pages and reading by API work at every stage.
+"""
+
+from relay.standing.arithmetic import GOOD, NOTICE, SLOWED, SUSPENDED, Counts, Judgement, Measure, judge
+from relay.standing.view import Standing, shown, standing_of
+from relay.standing.watch import Letter, NoticeLater, Watch
+
+__all__ = [
+    "GOOD", "NOTICE", "SLOWED", "SUSPENDED", "Counts", "Judgement", "Letter", "Measure", "NoticeLater", "Standing",
+    "Watch", "judge", "shown", "standing_of",
+]

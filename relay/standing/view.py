@@ -1,0 +1,75 @@
+"""One member's standing: its stage, its numbers, how far the end is. For pages and APIs, the same everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from relay.base.clock import HOUR, iso
+from relay.base.config import Config
+from relay.base.storage import Tx
+from relay.base.storage import standing as rows
+from relay.standing import words
+from relay.standing.arithmetic import GOOD, SUSPENDED, Counts, Judgement, Measure, judge
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """`stage` is the one in force; what the window alone asks for is in `judgement`. `since`: of the stage;
+    `counted_from`: the beginning of the window, if the member was released within it. Unix seconds."""
+
+    stage: str
+    since: float | None
+    counted_from: float | None
+    counts: Counts
+    judgement: Judgement
+
+    @property
+    def names(self) -> tuple[tuple[str, Measure], ...]:
+        """The two measures with their names."""
+        return ("bounces", self.judgement.bounces), ("complaints", self.judgement.complaints)
+
+
+def window_start(config: Config, now: float) -> float:
+    """The beginning of the window that ends now."""
+    return now - config.standing.window_hours * HOUR
+
+
+async def standing_of(tx: Tx, config: Config, member_id: int, status: str, now: float) -> Standing:
+    """The standing of one member; `status` is the membership's, which the operator may have set too."""
+    since = window_start(config, now)
+    row = (await rows.rows(tx, [member_id])).get(member_id)
+    counts = Counts(*(await rows.sums(tx, since, [member_id])).get(member_id, ()))
+    stage = row.stage if row is not None else GOOD
+    # Of the two, the status is what refuses mail: the operator's word, and a release not yet counted.
+    if status == "suspended":
+        stage = SUSPENDED
+    elif stage == SUSPENDED:
+        stage = GOOD
+    anew = row.counted_from if row is not None and row.counted_from > since else None
+    return Standing(stage, row.stage_at if row is not None else None, anew, counts, judge(counts, config))
+
+
+def shown(standing: Standing, config: Config, reason: str) -> dict[str, Any]:
+    """As JSON. `reason` is the membership's."""
+    c = standing.counts
+    return {
+        "stage": standing.stage, "meaning": words.MEANING[standing.stage], "reason": reason,
+        "since": iso(standing.since) if standing.since is not None else None,
+        "windowHours": config.standing.window_hours,
+        "countedFrom": iso(standing.counted_from) if standing.counted_from is not None else None,
+        "finished": c.finished, "delivered": c.delivered, "bounced": c.bounced, "lateBounced": c.late,
+        "complained": c.complaints, "excused": c.excused, "minVolume": config.standing.min_volume,
+        "judged": standing.judgement.enough,
+        **{name: _measure(m, config) for name, m in standing.names},
+        "formula": words.formula(config), "advice": words.advice(standing.judgement),
+    }
+
+
+def _measure(m: Measure, config: Config) -> dict[str, Any]:
+    s = config.standing
+    return {
+        "count": m.k, "of": m.n, "share": round(m.share, 6), "lowerBound": round(m.lower, 6),
+        "noticeAt": round(m.threshold * s.notice_at, 6), "slowAt": round(m.threshold * s.slow_at, 6),
+        "suspendAt": m.threshold, "left": m.left,
+    }

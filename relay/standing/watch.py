@@ -1,0 +1,290 @@
+"""The duty: follow the feed, judge whoever it concerns, act. One process at a time; any may be cut off at any point.
+
+Promises that each event counts once; that a stage is changed in the transaction that reads the numbers again, with
+its event and its letter; that what the operator suspended is never released here, and a member released by hand
+begins with an empty window, even if this hears of it late. What is in memory is only which members to judge next,
+and once a minute all are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from relay.base.clock import HOUR, Clock
+from relay.base.config import Config
+from relay.base.events import MEMBER_NOTICED, MEMBER_RELEASED, MEMBER_SLOWED, MEMBER_SUSPENDED, Event
+from relay.base.storage import Storage, StorageError, Tx, accounts, duties, events, incidents, versions
+from relay.base.storage import standing as rows
+from relay.base.storage.standing import Row
+from relay.standing import feed, words
+from relay.standing.arithmetic import GOOD, NOTICE, SLOWED, STAGES, SUSPENDED, Counts, Judgement, judge
+from relay.standing.view import window_start
+
+log = structlog.get_logger("standing")
+DUTY = "standing"
+_LEASE_SECONDS = 15.0
+_SWEEP_SECONDS = 60.0
+_NAMED_MAX = 1000  # members that one query names
+_ROUNDS = 50  # of counting in one turn
+_EVENTS = {NOTICE: MEMBER_NOTICED, SLOWED: MEMBER_SLOWED, SUSPENDED: MEMBER_SUSPENDED}
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What a member is told."""
+
+    member_id: int
+    subject: str
+    text: str
+
+
+class NoticeLater(Exception):
+    """The letter can't be written just now."""
+
+
+Join = Callable[[Tx], Awaitable[None]]
+Tell = Callable[[Letter], Awaitable[Join]]
+"""Prepares a letter with no transaction open; what comes back writes it within one. Both raise NoticeLater."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """From one stage to another, for these numbers; GOOD as `to` of a suspended member is a release."""
+
+    was: str
+    to: str
+    judgement: Judgement
+
+
+class Watch:
+    """`run` until cancelled; `tick` is one turn. `owner` names this process among those that share the database."""
+
+    def __init__(self, storage: Storage, config: Config, clock: Clock, *, owner: str, tell: Tell) -> None:
+        self._storage, self._config, self._clock = storage, config, clock
+        self._owner, self._tell = owner, tell
+        self._touched: set[int] = set()
+        self._mine = False
+        self._renew_at = self._sweep_at = float("-inf")
+        s = config.standing
+        self._exempt = {d.strip().lower().rstrip(".") for d in s.exempt_domains}
+        self._exempt.add(f"sandbox.{config.server.hostname}")
+
+    async def run(self) -> None:
+        """Take turns until cancelled, then give the duty back."""
+        try:
+            while True:
+                try:
+                    await self.tick()
+                except StorageError as e:
+                    log.warning("standing.waits", cause=str(e))
+                await asyncio.sleep(self._config.standing.poll_seconds)
+        finally:
+            try:
+                await self._storage.write(lambda tx: duties.leave(tx, DUTY, self._owner))
+            except StorageError as e:
+                log.warning("standing.waits", cause=str(e))
+
+    async def tick(self) -> None:
+        """Count what is new and judge whom it concerns, if the duty is ours. Raises StorageError."""
+        if not await self._ours():
+            return
+        if not await self._count():
+            return  # judged once all is counted: a release may be among the rest
+        ids = sorted(self._touched) if len(self._touched) <= _NAMED_MAX else None
+        if self._clock.monotonic() >= self._sweep_at:
+            ids = None
+            await self._sweep()
+        elif ids == []:
+            return
+        for member_id in await self._due(ids):
+            await self._judge(member_id)
+        self._touched.clear()
+
+    async def _ours(self) -> bool:
+        mono, now = self._clock.monotonic(), self._clock.now()
+        if mono >= self._renew_at:
+            if not await self._storage.write(lambda tx: duties.take(tx, DUTY, self._owner, now, _LEASE_SECONDS)):
+                self._renew_at = mono + _LEASE_SECONDS / 5  # ask again then; meanwhile it is another's
+                self._mine = False
+                return False
+            self._renew_at, self._mine = mono + _LEASE_SECONDS / 3, True
+        return self._mine
+
+    # -- counting ----------------------------------------------------------------------------------------------
+
+    async def _count(self) -> bool:
+        """Count up to the newest event; False if that was too much for one turn."""
+        async with self._storage.read() as tx:
+            target, known = await rows.newest(tx), await rows.cursor(tx)
+        if known is None:
+            await self._storage.write(self._begin)
+            return True
+        at = known
+        for _ in range(_ROUNDS):
+            if at >= target:
+                return True
+            at, touched = await self._storage.write(lambda tx: self._take_in(tx, target))
+            self._touched |= touched
+        return at >= target
+
+    async def _begin(self, tx: Tx) -> None:
+        """The first look ever: what happened before is not counted."""
+        if await rows.cursor(tx, lock=True) is None:
+            await rows.move(tx, await rows.newest(tx))
+
+    async def _take_in(self, tx: Tx, target: int) -> tuple[int, set[int]]:
+        """One batch; returns the new cursor and whom it concerns."""
+        low = await rows.cursor(tx, lock=True) or 0
+        high = min(target, low + self._config.standing.batch)
+        if high <= low:
+            return low, set()
+        # Before anything is counted: what a released member had sent until then doesn't count any more.
+        freed = await rows.released(tx, low, high)
+        for member_id, at in freed.items():
+            await rows.begin_anew(tx, member_id, now=at)
+        counted = await rows.delivered(tx, low, high, self._exempt)
+        failed = await rows.failed(tx, low, high, self._exempt)
+        more, sightings = feed.read(failed, self._config.standing.incident_examples)
+        for key, fields in more.items():
+            into = counted.setdefault(key, {})
+            for name, n in fields.items():
+                into[name] = into.get(name, 0) + n
+        await rows.count(tx, counted)
+        for s in sightings:
+            opened = await incidents.join(
+                tx, s.kind, seen_at=s.seen_at, count=s.count, examples=s.examples,
+                keep=self._config.standing.incident_examples,
+            )
+            if opened:
+                log.error("incident.opened", kind=s.kind, says=feed.INCIDENTS[s.kind], example=s.examples[:1])
+        await rows.move(tx, high)
+        if freed:
+            await versions.bump(tx, versions.DIRECTORY)
+        return high, {member_id for member_id, _ in counted} | set(freed)
+
+    async def _sweep(self) -> None:
+        """Once a minute: what time alone changes."""
+        now, s = self._clock.now(), self._config.standing
+
+        async def do(tx: Tx) -> None:
+            await rows.mend_clock(tx, now)
+            await rows.purge(tx, window_start(self._config, now) - HOUR)
+            await incidents.close_quiet(tx, now - s.incident_quiet_hours * HOUR, now)
+
+        await self._storage.write(do)
+        self._sweep_at = self._clock.monotonic() + _SWEEP_SECONDS
+
+    # -- judging -----------------------------------------------------------------------------------------------
+
+    async def _due(self, ids: list[int] | None) -> list[int]:
+        """Of these members, or of all with anything in the window or a stage, those whose stage seems to change."""
+        now = self._clock.now()
+        async with self._storage.read() as tx:
+            counts = await rows.sums(tx, window_start(self._config, now), ids)
+            stages = await rows.rows(tx, ids)
+        found = []
+        for member_id in sorted(set(counts) | set(stages)):
+            row = stages.get(member_id)
+            judgement = judge(Counts(*counts.get(member_id, ())), self._config)
+            if self._next(row.stage if row else GOOD, judgement) is not None:
+                found.append(member_id)
+        return found
+
+    def _next(self, stage: str, judgement: Judgement) -> str | None:
+        """The stage that follows from these numbers; None: it stays. A stage is left only for `good`, so that
+        numbers at a border send no letters to and fro."""
+        if STAGES.index(judgement.stage) > STAGES.index(stage):
+            return judgement.stage
+        if judgement.stage != GOOD or stage == GOOD:
+            return None
+        if stage == SUSPENDED and self._config.standing.release != "healed":
+            return None
+        return GOOD
+
+    async def _judge(self, member_id: int) -> None:
+        """Take one member's step, if it still is one."""
+        async with self._storage.read() as tx:
+            step = await self._step(tx, member_id)
+            member = await accounts.by_id(tx, member_id)
+            row = (await rows.rows(tx, [member_id])).get(member_id)
+        if step is None or member is None:
+            return
+        join: Join | None = None
+        if self._tells(step, row):
+            now = self._clock.now()
+            subject, text = words.letter(step.to, member.handle, step.judgement, self._config, now)
+            try:
+                join = await self._tell(Letter(member_id, subject, text))
+            except NoticeLater:
+                log.warning("standing.untold", member_id=member_id, stage=step.to)
+        try:
+            done = await self._storage.write(lambda tx: self._take(tx, member_id, step.to, join))
+        except NoticeLater:
+            # Stopping a flood doesn't wait until there is room for a letter about it.
+            log.warning("standing.untold", member_id=member_id, stage=step.to)
+            done = await self._storage.write(lambda tx: self._take(tx, member_id, step.to, None))
+        if done is not None:
+            log.info(
+                "standing.changed", member_id=member_id, was=done.was, now=done.to,
+                numbers=words.reason(done.judgement, self._config),
+            )
+
+    def _tells(self, step: _Step, row: Row | None) -> bool:
+        """Nobody is written to about numbers that come and go, more than once in a window."""
+        if step.to == GOOD:
+            return step.was == SUSPENDED
+        told = row.told_at if row is not None else None
+        return step.to != NOTICE or told is None or told < window_start(self._config, self._clock.now())
+
+    async def _step(self, tx: Tx, member_id: int, *, lock: bool = False) -> _Step | None:
+        now = self._clock.now()
+        status = await accounts.lock(tx, member_id) if lock else None
+        if not lock:
+            member = await accounts.by_id(tx, member_id)
+            status = member.status if member is not None else None
+        row = (await rows.rows(tx, [member_id], lock=lock)).get(member_id)
+        stage = row.stage if row is not None else GOOD
+        # The operator's own suspension, and a release that the feed has not told of yet, are left alone.
+        if status != ("suspended" if stage == SUSPENDED else "active"):
+            return None
+        counts = Counts(*(await rows.sums(tx, window_start(self._config, now), [member_id])).get(member_id, ()))
+        judgement = judge(counts, self._config)
+        to = self._next(stage, judgement)
+        return _Step(stage, to, judgement) if to is not None else None
+
+    async def _take(self, tx: Tx, member_id: int, to: str, join: Join | None) -> _Step | None:
+        """Write the step, its events and its letter. Every stage on the way up has its event."""
+        step = await self._step(tx, member_id, lock=True)
+        if step is None or step.to != to:
+            return None
+        now = self._clock.now()
+        why = words.reason(step.judgement, self._config)
+        happened = []
+        if to == GOOD:
+            if step.was == SUSPENDED:
+                await accounts.set_status(tx, member_id, "active", reason="", now=now, was=("suspended",))
+                await rows.begin_anew(tx, member_id, now=now)
+                happened.append(Event(MEMBER_RELEASED, member_id, now, data={"reason": "the window has healed"}))
+            else:
+                await rows.set_stage(tx, member_id, GOOD, now=now, told=False)
+        else:
+            if to == SUSPENDED:
+                await accounts.set_status(tx, member_id, "suspended", reason=why, now=now, was=("active",))
+            await rows.set_stage(tx, member_id, to, now=now, told=join is not None)
+            for stage in STAGES[STAGES.index(step.was) + 1 : STAGES.index(to) + 1]:
+                m = step.judgement
+                data = {
+                    "reason": why, "stage": stage, "finished": m.bounces.n, "bounces": m.bounces.k,
+                    "complaints": m.complaints.k,
+                }
+                happened.append(Event(_EVENTS[stage], member_id, now, data=data))
+        if {step.was, to} & {SLOWED, SUSPENDED}:
+            await versions.bump(tx, versions.DIRECTORY)
+        if join is not None:
+            await join(tx)
+        await events.append(tx, happened)
+        return step
