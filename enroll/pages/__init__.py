@@ -7,6 +7,7 @@
     keys      /account/keys        API keys, each shown once
     webhooks  /account/webhooks    where events are posted, and what became of each
     messages  /account/messages    what became of mail
+    suppressions  /account/suppressions  whom not to mail, and /account/bounces: what came back, and why
     refusal   /r/<id>              one refusal, and the decision asked again
     help      /help                every answer explained, the reader's own troubles first
     static    /static/…            style sheet, script, icon
@@ -36,6 +37,7 @@ from enroll.pages.refusal import Refusal
 from enroll.pages.render import Renderer, to
 from enroll.pages.services import PageServices
 from enroll.pages.static import Assets
+from enroll.pages.suppressions import SuppressionPages
 from enroll.pages.webhooks import WebhookPages
 from relay.base.web import ErrorPage
 
@@ -60,7 +62,7 @@ def pages(services: PageServices) -> Pages:
     """Every page's routes, the page for errors that the web frame asks for, and what renders them."""
     assets = Assets()
     renderer, guard = Renderer(services.config, services.clock, assets), Guard(services)
-    rooms = (Home, Enroll, Account, DomainPages, Keys, WebhookPages, Messages, Refusal, Help)
+    rooms = (Home, Enroll, Account, DomainPages, Keys, WebhookPages, Messages, SuppressionPages, Refusal, Help)
     found = [_led(route) for room in rooms for route in room(services, guard, renderer).routes()]
     return Pages([*found, *assets.routes()], error_page(renderer), renderer)
 

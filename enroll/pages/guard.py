@@ -8,6 +8,7 @@ things is left to the services: they answer 404.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import re
 import secrets
@@ -15,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from aiohttp import hdrs, web
+from aiohttp import BodyPartReader, hdrs, web
 
 from enroll.accounts import Member
 from enroll.errors import EnrollError
@@ -27,6 +28,7 @@ MAX_FORM_BYTES = 65_536
 MAX_FIELDS = 200
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
 _FORM_SECONDS = 7200
+_MAX_PARTS = 10
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -124,7 +126,40 @@ class Guard:
         # A mistake in any one fence is caught by another.
         self._services.gate.own_page(request)
         form = await _read(request)
-        given = form.secret("csrf")
+        self._repeated(request, visitor, form.secret("csrf"))
+        return form
+
+    async def upload(self, request: web.Request, visitor: Visitor, limit: int) -> tuple[Form, bytes]:
+        """The fields of a form with a file, which comes last, and the file, at most `limit` bytes. Raises the same,
+        and EnrollError 413 for a larger file."""
+        self._services.gate.own_page(request)
+        try:
+            async with asyncio.timeout(self._services.config.http.read_timeout_seconds):
+                form, raw = await self._parts(request, visitor, limit)
+        except (ValueError, TimeoutError, ConnectionError, web.RequestPayloadError):
+            raise EnrollError(400, "INVALID_REQUEST", "The form can't be read, or did not arrive in time") from None
+        return form, raw
+
+    async def _parts(self, request: web.Request, visitor: Visitor, limit: int) -> tuple[Form, bytes]:
+        # RFC 7578 §5.2: fields come in the order of the form.
+        fields: list[tuple[str, str]] = []
+        parts = await request.multipart()
+        for _ in range(_MAX_PARTS):
+            part = await parts.next()
+            if not isinstance(part, BodyPartReader):
+                break
+            if part.filename is None:
+                value = await _bounded(part, MAX_FORM_BYTES)
+                fields.append((part.name or "", value.decode("utf-8").replace("\0", "")))
+                continue
+            # Whose form it is, is known before a byte of the file is kept.
+            form = Form(tuple(fields))
+            self._repeated(request, visitor, form.secret("csrf"))
+            return form, await _bounded(part, limit)
+        raise EnrollError(422, "INVALID_VALUE", "Choose a file", "file")
+
+    def _repeated(self, request: web.Request, visitor: Visitor, given: str) -> None:
+        """Raises EnrollError 403 unless the form repeats the token it was given."""
         if visitor.session is not None:
             right = proven(visitor.session, given)
         else:
@@ -137,7 +172,6 @@ class Guard:
                 403, "CSRF_FAILED",
                 "This form is too old, or was not sent from our own page. Go back, load the page again and repeat it",
             )
-        return form
 
     def offering(self, response: web.Response, visitor: Visitor) -> web.Response:
         """The response of a page with a form for strangers: hands out the token that the form repeats."""
@@ -166,6 +200,17 @@ def inside(path: str) -> str:
     plain = not parts.scheme and not parts.netloc and path.isascii() and path.isprintable() and "\\" not in path
     ours = parts.path in ("/account", "/enroll", "/help") or parts.path.startswith(("/account/", "/r/"))
     return path if plain and ours and not path.startswith("//") else "/account"
+
+
+async def _bounded(part: BodyPartReader, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := await part.read_chunk(65_536):
+        size += len(chunk)
+        if size > limit:
+            raise EnrollError(413, "TOO_LARGE", f"The file is larger than {limit // 1024} KiB", "file")
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
 async def _read(request: web.Request) -> Form:

@@ -52,6 +52,8 @@ DONE: Mapping[str, str] = {
     "webhook-replayed": "The events are on their way again.",
     "webhook-enabled": "Events are posted again, from now on. Replay what was missed.",
     "webhook-deleted": "The webhook is deleted. Nothing is posted there any more.",
+    "suppressed": "The address is on your list. It is not mailed any more.",
+    "unsuppressed": "The address is off your list. You may mail it again.",
 }
 """What a page says after a change, by the word in `?done=`: the words are ours whatever the address says."""
 

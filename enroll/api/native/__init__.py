@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from enroll.api.native import domains, identity, keys, member, sessions, webhooks
+from enroll.api.native import domains, identity, keys, member, sessions, suppressions, webhooks
 from enroll.api.schema import Paths
 from enroll.services import Services
 
-_MODULES = (identity, sessions, keys, webhooks)
+_MODULES = (identity, sessions, keys, webhooks, suppressions)
 _DOMAIN_MODULES = (domains, member)
 
 
