@@ -105,8 +105,7 @@ INVALID_RECIPIENT = Reply(
 NO_SUCH_ADDRESS = Reply(
     "no_such_address", 550, "5.1.1", 0, "",
     "No such address here",
-    "Port 25 takes reports on the relay's own return paths, mail for its postmaster, and mail for domains that have "
-    "it forwarded; the address is none of these, or is no longer open.",
+    "Port 25 takes reports on return paths, mail for its postmaster and for domains that forward it: this is neither.",
     "Nothing to mend: the relay takes no other mail.", "RCPT (port 25)",
 )
 ADDRESS_NOT_AVAILABLE = Reply(
@@ -128,17 +127,14 @@ SUPPRESSED = Reply(
     "Remove the recipient from your list.", "RCPT", policy=True,
 )
 ONE_FORWARD = Reply(
-    "one_forward", 452, "4.5.3", 0, "",
-    "One domain at a time: send this recipient a copy of its own",
+    "one_forward", 452, "4.5.3", 0, "", "One domain at a time: send this recipient a copy of its own",
     "Mail that is forwarded for one domain, and what has another way to go, can't share a message.",
     "Nothing to mend: a mail server sends the rest in a further message by itself.", "RCPT (port 25)",
 )
 FORWARDS_LIMITED = Reply(
-    "forwards_limited", 451, "4.7.1", 0, "",
-    "Too much mail to forward just now, try again later",
+    "forwards_limited", 451, "4.7.1", 0, "", "Too much mail to forward just now, try again later",
     "As much mail as may be was forwarded for this domain, or from this address, within the last hour.",
-    "Nothing to mend: a mail server tries again by itself. The operator sets both in [inbound].",
-    "RCPT, DATA (port 25)",
+    "Nothing to mend: a mail server tries again by itself.", "RCPT, DATA (port 25)",
 )
 TOO_MANY_RECIPIENTS = Reply(
     "too_many_recipients", 452, "4.5.3", 422, "TOO_MANY_RECIPIENTS",
