@@ -190,6 +190,12 @@ async def test_a_suspended_member_sends_nothing_but_sees_why(door: Door) -> None
     for path in ("/member/status", "/member/deliverability"):
         assert (await door.ask("GET", path))[1]["status"] == "suspended"
     assert (await door.ask("GET", "/member/status"))[1]["domains"] != []
+    status, got = await door.ask("GET", "/v1/standing")
+    assert (status, got["stage"], got["reason"]) == (200, "suspended", "too many complaints")
+    assert got["bounces"] == {
+        "count": 0, "of": 0, "share": 0.0, "lowerBound": 0.0, "noticeAt": 0.025, "slowAt": 0.0375, "suspendAt": 0.05,
+        "left": 50,
+    }
 
 
 @pytest.mark.parametrize(
@@ -705,6 +711,7 @@ async def test_deliverability_sums_fourteen_days(door: Door) -> None:
     for written in (door.alice.did, quote(door.alice.did), quote(door.alice.did, safe="")):
         status, got = await door.ask("GET", f"/member/deliverability?did={written}")
         assert status == 200, written
+    assert got.pop("standing") == (await door.ask("GET", "/v1/standing"))[1]
     assert got == {
         "did": door.alice.did,
         "status": "active",

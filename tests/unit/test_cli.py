@@ -17,6 +17,7 @@ from posthouse.cli import app
 from posthouse.cli.shell import CONFIG, FAILED, NOT_FOUND, OK, REFUSED, USAGE
 from relay.base.clock import Clock
 from relay.base.config import example
+from relay.base.storage import Storage, incidents
 from relay.intake import Accepted
 from tests.kit.storage import make_config
 from tests.kit.world import World
@@ -223,6 +224,30 @@ def test_migrate_backup_restore(run: Run, tmp_path: Path) -> None:
     other.write_text(f'[server]\ndata_dir = "{tmp_path}/other"\n')
     run("restore", str(tmp_path / "b"), "--passphrase-file", str(words), "-c", str(other))
     assert [m["handle"] for m in told(run("member", "list", "--json", "-c", str(other)))] == ["alice"]
+
+
+def test_an_incident_is_listed_shown_and_closed(run: Run, tmp_path: Path) -> None:
+    run("migrate")
+    assert "None." in run("incident", "list").stdout
+
+    async def happen() -> None:
+        storage = await Storage.open(make_config(tmp_path / "data"))
+        example = {"at": 0.0, "host": "mx.example.net", "recipient": "bob@example.net", "reply": "550 5.7.1 listed"}
+        await storage.write(
+            lambda tx: incidents.join(tx, "reputation", seen_at=0.0, count=7, examples=[example], keep=5)
+        )
+        await storage.close()
+
+    asyncio.run(happen())
+    [one] = told(run("incident", "list", "--json"))
+    assert (one["kind"], one["count"], one["state"]) == ("reputation", 7, "open")
+    assert "mx.example.net" in run("incident", "show", "1").stdout
+    assert "posthouse incident show 1" in run("doctor", "--only", "incidents").stdout
+    run("incident", "close", "1")
+    run("incident", "close", "1", code=REFUSED)
+    run("incident", "show", "2", code=NOT_FOUND)
+    assert told(run("incident", "list", "--json")) == []
+    assert "nobody blames this relay" in run("doctor", "--only", "incidents").stdout
 
 
 def test_the_doctor_says_what_mends_it(run: Run) -> None:

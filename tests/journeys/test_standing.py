@@ -1,0 +1,131 @@
+"""Standing the whole way: mail over real sockets to an exchanger that refuses some of it, and what becomes of its
+sender."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from enroll.services import Services
+from posthouse.serve.duties import tell
+from relay.base.config import Config
+from relay.base.storage import accounts, incidents
+from relay.base.storage import events as rows
+from relay.intake import Accepted
+from relay.replies import Verdict
+from relay.standing import Standing, Watch, standing_of
+from tests.kit.line import Line, line
+from tests.kit.world import MemberAt
+
+LISTED = "550 5.7.1 Service unavailable, client host [192.0.2.1] blocked using zen.spamhaus.org"
+Way = tuple[Line, MemberAt]
+
+
+@asynccontextmanager
+async def judged(config: Config) -> AsyncIterator[Way]:
+    """A line under watch, with a member who may send without limit."""
+    async with line(config) as way:
+        world = way.world
+        alice = await world.member(email="alice@sink.test")
+        await world.domain(alice)
+        services = Services.build(world.storage, world.config, world.clock, world.vault, world.directory)
+        await services.accounts.system_member()
+        services = services.with_domains(way.dns.resolver, world.intake)
+        watch = Watch(world.storage, world.config, world.clock, owner="test", tell=tell(services))
+        world.config.standing.__dict__["poll_seconds"] = 0.05
+        task = asyncio.create_task(watch.run())
+        try:
+            await watch.tick()
+            yield way, alice
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            services.close()
+
+
+async def finish(way: Line, alice: MemberAt, n: int) -> Standing:
+    """Send to u0@ … and wait until all of it is finished and counted."""
+    numbers = [f"u{i}@sink.test" for i in range(n)]
+    for at in range(0, n, 100):
+        got = await way.world.submit(alice, *numbers[at : at + 100])
+        assert isinstance(got, Accepted), got
+    way.start()
+    async with asyncio.timeout(20):
+        while True:
+            async with way.world.storage.read() as tx:
+                row = await accounts.by_id(tx, alice.id)
+                assert row is not None
+                found = await standing_of(tx, way.world.config, alice.id, row.status, way.world.clock.now())
+            if found.counts.finished + found.counts.excused >= n:
+                return found
+            await asyncio.sleep(0.05)
+
+
+async def told(way: Line, alice: MemberAt, last: str) -> list[Any]:
+    """The member's own events, as soon as `last` is among them."""
+    async with asyncio.timeout(10):
+        while True:
+            async with way.world.storage.read() as tx:
+                found = await rows.after(tx, 0, member_id=alice.id, limit=5000)
+            mine = [e for e in found if e.type.startswith("member.")]
+            if not last or last in {e.type for e in mine}:
+                return mine
+            await asyncio.sleep(0.02)
+
+
+def number(command: bytes) -> int:
+    return int(command.split(b"<u", 1)[1].split(b"@", 1)[0])
+
+
+@pytest.mark.parametrize(
+    "bad", [lambda i: i < 40, lambda i: i >= 460, lambda i: i % 12 == 0 and i < 480], ids=["first", "last", "mixed"]
+)
+async def test_eight_percent_of_five_hundred_suspends_in_any_order(
+    sqlite_config: Config, bad: Callable[[int], bool]
+) -> None:
+    async with judged(sqlite_config) as (way, alice):
+        written = asyncio.Event()
+
+        def by_number(command: bytes) -> str:
+            if b"<alice@" in command:
+                written.set()
+                return "250 2.1.5 ok"
+            return "550 5.1.1 no such user" if bad(number(command)) else "250 2.1.5 ok"
+
+        way.sink.on("RCPT", by_number)
+        found = await finish(way, alice, 500)
+        assert (found.counts.finished, found.counts.bounces) == (500, 40)
+        mine = await told(way, alice, "member.suspended")
+        assert [e.type for e in mine] == ["member.noticed", "member.slowed", "member.suspended"]
+        # Nobody told this process: it sees by itself.
+        async with asyncio.timeout(5):
+            await written.wait()
+            directory = way.world.directory
+            while not isinstance(said := directory.login("alice", alice.key, "127.0.0.1"), Verdict):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert (said.reply.smtp, said.reply.http, said.reply.code) == (521, 403, "MEMBER_SUSPENDED")
+        assert "bounces of" in said.saw
+
+
+async def test_one_in_thirteen_suspends_nobody(sqlite_config: Config) -> None:
+    async with judged(sqlite_config) as (way, alice):
+        way.sink.on("RCPT", lambda c: "550 5.1.1 no such user" if number(c) == 3 else "250 2.1.5 ok")
+        found = await finish(way, alice, 13)
+        assert (found.stage, found.counts.bounces, found.judgement.enough) == ("good", 1, False)
+        assert await told(way, alice, "") == []
+
+
+async def test_a_blocklisting_of_ours_suspends_nobody_and_opens_one_incident(sqlite_config: Config) -> None:
+    async with judged(sqlite_config) as (way, alice):
+        way.sink.on("RCPT", lambda c: LISTED if number(c) % 4 else "250 2.1.5 ok")
+        found = await finish(way, alice, 120)
+        assert (found.stage, found.counts.finished, found.counts.excused) == ("good", 30, 90)
+        assert await told(way, alice, "") == []
+        async with way.world.storage.read() as tx:
+            [incident] = await incidents.listing(tx)
+        assert (incident.kind, incident.count, incident.examples[0]["reply"]) == ("reputation", 90, LISTED)
+        assert isinstance(await way.world.submit(alice, "u0@sink.test"), Accepted)
