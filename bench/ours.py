@@ -123,7 +123,9 @@ class Posthouse:
         )
         self._key = (await self.ask("member", "add", HANDLE, "--email", f"{HANDLE}@{DOMAIN}"))["api_key"]
         records = (await self.ask("domain", "add", HANDLE, DOMAIN))["records"]
-        self._names.publish(DOMAIN, [(r["name"], r["type"], r["value"]) for r in records])
+        # The MX: where the member's own reports go.
+        mx = (DOMAIN, "MX", "10 mx.sink.test")
+        self._names.publish(DOMAIN, [mx, *((r["name"], r["type"], r["value"]) for r in records)])
         self._txt = {r["name"]: r["value"] for r in records if r["purpose"].startswith("dkim")}
         found = await self.ask("domain", "check", DOMAIN)
         if found["state"] != "verified":
