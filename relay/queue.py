@@ -330,6 +330,9 @@ def _facts(item: _Item) -> dict[str, Any]:
     }
     if outcome.tls:
         data["tls"] = outcome.tls
+    # Of no domain, and never reported on: a stranger's mail that was forwarded.
+    if due.domain_id is None and due.notify == "NEVER":
+        data["forwarded"] = True
     if s.state == "deferred":
         data["nextAt"] = s.next_at
     elif s.state == "bounced":

@@ -235,7 +235,7 @@ def facts(who: Returned, fate: Fate, why: Classified) -> dict[str, Any]:
     return {
         "recipient": who.address, "queueId": who.queue_id, "late": True, "status": fate.status,
         "reply": said or printable(fate.status) or why.reason, "class": why.class_, "reason": why.reason,
-        "ownFault": why.own_fault,
+        "ownFault": why.own_fault, **({"forwarded": True} if who.domain_id is None else {}),
     }
 
 

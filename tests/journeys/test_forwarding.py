@@ -125,6 +125,7 @@ async def test_a_strangers_mail_arrives_with_its_signature_whole(config: Config)
         )  # fmt: skip
         facts = [(kind, domain_id, data.get("forwardedFor")) for kind, domain_id, data in await at.told()]
         assert facts == [("accepted", None, "Info@example.test"), ("sent", None, None)]
+        assert (await at.told())[1][2]["forwarded"] is True
         await at.nothing_else()
 
 
@@ -137,7 +138,9 @@ async def test_a_copy_that_fails_at_once_or_later_is_an_event_and_makes_no_mail(
         rcpt, end = await give(at.port, taken.mail_from, dsn(taken.mail_from, "owner@sink.test"))
         assert (rcpt[:3], end[:3]) == ("250", "250")
         assert await states(at.way.world) == {"owner@sink.test": "bounced"}
-        assert [kind for kind, _, _ in await at.told()] == ["accepted", "sent", "bounced"]
+        told = await at.told()
+        assert [kind for kind, _, _ in told] == ["accepted", "sent", "bounced"]
+        assert told[2][2]["forwarded"] is True
         await at.nothing_else()
         at.way.sink.on("RCPT", "550 5.1.1 no such user")
         assert (await give(at.port, "b@example.test", signed(), "ann@stranger.test"))[1].startswith("250")
