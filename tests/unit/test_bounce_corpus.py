@@ -110,9 +110,11 @@ def _nested(levels: int) -> bytes:
         b"From: mailer-daemon@x\r\nSubject: " + b"=?utf-8?q?" * 100_000 + b"\r\n\r\nfailed",
         b"From: mailer-daemon@x\r\n\r\n" + b"Final-Recipient: rfc822;a@b\r\nAction: failed\r\n" * 20_000,
         b"From: mailer-daemon@x\r\n\r\n" + b"----- " * 150_000,
+        b"From: mailer-daemon@x\r\nSubject: failure notice\r\n\r\nx" + b"\r\n" * 400_000,
+        b"From: mailer-daemon@x\r\nSubject: failure notice\r\n\r\nx" + b" \t\n" * 300_000,
         b"Content-Type: message/delivery-status\r\n\r\nFinal-Recipient: a@b\r\nDiagnostic-Code: " + b"user " * 200_000,
     ],
-    ids=["25-mb", "parts", "lookalikes", "depth", "ats", "word", "html", "encoded", "groups", "dashes", "diagnostic"],
+    ids=["25-mb", "parts", "lookalikes", "depth", "ats", "word", "html", "encoded", "groups", "dashes", "lines", "blanks", "diagnostic"],
 )
 def test_hostile_reports_cost_no_more_than_their_octets(raw: bytes) -> None:
     began = time.process_time()
@@ -138,6 +140,11 @@ def test_hostile_reports_cost_no_more_than_their_octets(raw: bytes) -> None:
         ("", "554 delivery error: This account has been disabled or discontinued", "mailbox_disabled", True),
         ("5.2.1", "550 5.2.1 mailbox disabled", "mailbox_disabled", False),
         ("", "550 account temporarily disabled", "mailbox_disabled", False),
+        ("", "550 #5.1.0 Address rejected.", "mailbox_unknown", True),
+        ("", "550 relay not permitted", "policy", False),
+        ("", "553 sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)", "policy", False),
+        ("", "550 Sender verification failed: no such user", "sender", False),
+        ("4.4.3", "Name service error for name=far.example: Host not found, try again", "domain_unknown", False),
         ("5.1.6", "551 5.1.6 The recipient has moved", "moved", True),
         ("5.0.0", "550 4.1.1 try later, unverified address", "mailbox_unknown", False),
         ("5.1.1", "450 4.1.1 User unknown in table", "mailbox_unknown", False),

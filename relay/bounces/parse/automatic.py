@@ -43,7 +43,7 @@ _SUBJECT = re.compile(
     re.IGNORECASE,
 )
 _SYSTEM = re.compile(
-    r"mail(?:er)?[-_ .]?(?:daemon|delivery|administrator|admin)|postmaster|microsoftexchange|mail system|"
+    r"mail(?:er)?[-_ .]?(?:daemon|delivery|administrator|admin)|post_?master|microsoftexchange|mail system|"
     r"bounces?\b|<>|"
     r"delivery (?:subsystem|system|agent|service|notif|status|report|failure)|system ?administrator|mdaemon|"
     r"\bmailer\b|"
@@ -71,6 +71,7 @@ _BOUNCE = re.compile(
     r"user unknown|unknown (?:user|address|recipient)|"
     r"invalid (?:address|recipient|user)|address not found|delayed|considered unsolicited|"
     r"nachricht (?:nicht|konnte)|"
+    r"there was an error|problem (?:deliver|with your)|sorry,? your|"
     r"unzustellbar|nicht zustellbar|(?:fehler|fehlgeschlagen).{0,30}zustell|zustell|mail konnte|fehlermeldung|"
     r"non (?:remis|distribu)|échec|echec|message non|retour de|no se (?:puede|pudo|ha)|no entreg|devuel|"
     r"correo (?:no|devuel)|error (?:de|al|en)|não (?:é|foi|entreg)|falha|erro |impossibile|mancat|messaggio non|"

@@ -32,6 +32,12 @@ _CHARSET = re.compile(
     re.IGNORECASE,
 )
 _GUESS = re.compile(rb"\n--([^\s]{1,70})[ \t]*\r?\n(?:[Cc]ontent-[Tt]ype|\r?\n)")
+# The subject of the member's own message, as many reports quote it: its words are no reason.
+SUBJECT = re.compile(
+    r"^[ \t>|]{0,20}(?:subject|betreff|objet|asunto|oggetto|assunto|onderwerp|ämne|emne|temat|тема|件名|主题|主旨)"
+    r"[ \t]{0,4}[:：].*$",
+    re.IGNORECASE | re.MULTILINE,
+)
 _WORD = re.compile(r"=\?([\w.:*-]{1,40})\?([bBqQ])\?([^?]{0,800})\?=")
 _BETWEEN = re.compile(r"\?=\s{1,20}=\?")
 _RARE = bytes({*range(32), 127} - {*b"\t\n\r"})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from relay.bounces.parse.automatic import is_forwarded, is_system, looks_returned
-from relay.bounces.parse.entity import Entity, leaves
+from relay.bounces.parse.entity import SUBJECT, Entity, leaves
 from relay.bounces.parse.entity import read as read_entity
 from relay.bounces.parse.values import Action, Fate, Report
 from relay.diagnosis import classify
@@ -40,18 +40,18 @@ _FINAL = re.compile(
 )
 # Sentences of failure, and one name for each system that writes them; searched in one pass.
 _SHAPES: tuple[tuple[str, str], ...] = (
-    ("qmail", r"^\s*hi\. this is the .{0,60}|^i'm afraid i wasn't able to deliver|^i wasn't able to deliver"),
+    ("qmail", r"^[ \t]{0,20}hi\. this is the .{0,60}|^i'm afraid i wasn't able to deliver|^i wasn't able to deliver"),
     ("exim", r"^this message was created automatically by (?:the )?mail|"
              r"^a message (?:that )?you (?:have )?sent (?:could not|has not|to)|^a message sent by"),
     ("postfix", r"^this is the (?:postfix program|mail system) at host|^.{0,3}i'm sorry to have to inform you"),
-    ("sendmail", r"^\s*-{3,} ?(?:the following addresses (?:had|have)|transcript of session follows|non-deliver)"),
+    ("sendmail", r"^[ \t]{0,20}-{3,80} ?(?:the following addresses (?:had|have)|transcript of session follows|non-deliver)"),
     ("exchange", r"^.{0,20}your message did(?: not|n't) reach (?:some|all)|"
                  r"^the following recipient\(?s?\)? (?:could not|cannot|can't) be reached|"
                  r"^delivery has failed to these recipients|^your message (?:to .{0,80} )?couldn't be delivered|"
                  r"^your message wasn't delivered|^delivery to these recipients|^.{0,60}did not reach the following"),
     ("gmail", r"^delivery to the following recipients? failed|^(?:\*\* )?(?:address not found|message (?:blocked|not))|"
               r"^your message wasn't delivered to|^the response (?:from the remote server )?was"),
-    ("yahoo", r"^\s*message from\s+\S+\s*$|^sorry,? we (?:were|are) unable to deliver|^unable to deliver message to"),
+    ("yahoo", r"^[ \t]{0,20}message from[ \t]{1,8}\S{1,300}[ \t]{0,8}$|^sorry,? we (?:were|are) unable to deliver|^unable to deliver message to"),
     ("lotus", r"^your (?:message|document):?\s*$|^was not delivered to:"),
     ("other",
      r"^.{0,80}(?:"
@@ -68,6 +68,7 @@ _SHAPES: tuple[tuple[str, str], ...] = (
      r"(?:unknown|not found|does(?: not|n't) exist|invalid|disabled|full)|"
      r"(?:unknown|invalid|no such) (?:user|recipient|address|mailbox|host|domain)|account is .{0,20}limited|"
      r"each of the following|rejected by .{0,40}(?:mail|server)|error (?:was |has )?(?:occurred|encountered)|"
+     r"there was an error|trouble deliver|error deliver|attempted to be delivered|could not be reached|"
      r"message status|remote (?:host|server|mail).{0,30}(?:said|respon|rejected)|problem(?:s)? (?:deliver|with)|"
      r"(?:konnte|konnten|kann|können) nicht .{0,60}(?:zugestellt|übermittelt|gesendet|versendet|ausgeliefert)|"
      r"nicht zugestellt|nicht zustellbar|unzustellbar|zustellung .{0,60}(?:fehlgeschlagen|nicht|gescheitert)|"
@@ -89,11 +90,12 @@ _COPY = re.compile(
     r"(?:'s)?(?: text| headers?| body)? "
     r"(?:follow|below|begins|is (?:below|attached|following)|starts?|attached)|"
     r"message headers? (?:follow|below)|header follows)"
-    r".{0,80}|[-=* ]{2,}.{0,10}(?:original|returned|forwarded|unsent|ursprüngliche|message|body|"
-    r"header).{0,40}[-=* ]{2,}|"
+    r".{0,80}|[-=* ]{2,80}.{0,10}(?:original|returned|forwarded|unsent|ursprüngliche|message|body|"
+    r"header).{0,40}[-=* ]{2,80}|"
     r"return-path: .{0,300}|received: (?:from|by|\(qmail) .{0,300}|content-type: message/.{0,60})$",
     _I,
 )
+_BLANK = re.compile(r"\n[ \t]{0,200}\n[\s]{1,6000}")
 _STATUS = re.compile(r"(?<![\d.])([45])\.(\d{1,3})\.(\d{1,3})(?![\d.])")
 _CODE = re.compile(r"(?:^|[\s:;<>(\[#'\"])([45])\d\d(?=[\s\-:;,)\]'\"#]|$)", re.MULTILINE)
 _REPLIED = re.compile(
@@ -145,7 +147,8 @@ def read(entity: Entity) -> Report | None:
 
 def _top(parts: list[Entity]) -> str:
     """The text for people up to where it quotes the message: plain text before HTML, and blank parts passed over."""
-    for wanted in ("text/plain", "text/html", "text/"):
+    # A multipart here is one whose boundary nobody can find.
+    for wanted in ("text/plain", "text/html", "text/", "multipart/"):
         for part in parts:
             if not part.type.startswith(wanted) or "rfc822" in part.type:
                 continue
@@ -153,9 +156,11 @@ def _top(parts: list[Entity]) -> str:
             top = text[: 4 * _TOP]
             if part.type == "text/html" or "<html" in top[:500].lower() or "<body" in top[:500].lower():
                 top = _plain(top)
-            top = top[:_TOP].replace("\u2019", "'")
+            # Without the blank lines by the thousand that would let patterns run on.
+            top = _BLANK.sub("\n\n", top[:_TOP].replace("\u2019", "'"))
             if not top.strip():
                 continue
+            top = SUBJECT.sub("", top)
             copy = _COPY.search(top, 40) if len(top) > 40 else None
             return top if copy is None else top[: copy.start()]
     return ""
@@ -188,7 +193,11 @@ def _fates(
     elif not wanted:
         wanted = _loose(top, ours)[:1]
     if len(wanted) < 2:
-        return (_fate(top[begin:], action, wanted[0] if wanted else ""),)
+        fate = _fate(top[begin:], action, wanted[0] if wanted else "")
+        if begin and not fate.status and classify("", fate.diagnostic).class_ == "unknown":
+            # Some quote the dialogue first and say what it means behind it.
+            fate = _fate(top, action, fate.final)
+        return (fate,)
     said: dict[str, list[str]] = {address: [] for address in wanted[:_FATES_MAX]}
     marks = [(m.start(), m.end(), m[0].lower().rstrip(".")) for m in _ADDRESS.finditer(top)]
     marks = [m for m in marks if m[2] in said]

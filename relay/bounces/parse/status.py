@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 
 from relay.bounces.parse.automatic import is_forwarded, is_system, looks_returned
-from relay.bounces.parse.entity import Entity, decode_words, decoded, leaves, read_fields
+from relay.bounces.parse.entity import SUBJECT, Entity, decode_words, decoded, leaves, read_fields
 from relay.bounces.parse.values import SUCCEEDED, Action, Fate, Report
 from relay.diagnosis import classify
 
@@ -60,6 +60,7 @@ def read(entity: Entity) -> Report | None:
         return None
     # What a notification without Diagnostic-Code knows stands in its text for people.
     human = next((p.text()[:_WORDS_MAX] for p in found if p.type == "text/plain" and p not in machine), "")
+    human = SUBJECT.sub("", human)
     failed = entity.get("x-failed-recipients")
     if len(fates) == 1 and not fates[0].final and "@" in failed and "," not in failed:
         fates = [replace(fates[0], final=_address(failed))]
