@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from posthouse.cli import domains, explain, incident, mail, members, queue, safekeeping, service, zone
+from posthouse.cli import domains, explain, incident, mail, members, queue, safekeeping, service, suppressions, zone
 from posthouse.cli.shell import EXIT_CODES
 
 __all__ = ["app", "main"]
@@ -48,7 +48,7 @@ def _global(
     ctx.obj = {"config": config, "json": as_json}
 
 
-for group in (service, safekeeping, members, domains, zone, queue, explain, mail, incident):
+for group in (service, safekeeping, members, domains, zone, queue, explain, mail, suppressions, incident):
     group.register(app)
 
 

@@ -137,10 +137,21 @@ def test_suppressions(run: Run, tmp_path: Path) -> None:
     assert imported["added"] == 2
     assert [b["line"] for b in imported["bad"]] == [3]
     lines = run("suppression", "export", "alice").stdout.splitlines()
-    assert lines[0] == "address,reason,since,detail"
+    assert lines[0] == "address,reason,since,detail,categories"
     assert lines[1].startswith("Bob@Sink.test,manual,")
     # A spreadsheet must not run what somebody put into an address.
     assert lines[3].startswith("'=cmd@sink.test,import,")
+    assert told(run("suppression", "show", "alice", "BOB+x@sink.test", "--json"))["reason"] == "manual"
+    run("suppression", "show", "alice", "nobody@sink.test", code=NOT_FOUND)
+    # What was exported goes in again and is the same.
+    saved = run("suppression", "export", "alice", "--format", "json").stdout
+    file.write_text(saved)
+    for address in ("bob@sink.test", "carol@sink.test"):
+        run("suppression", "remove", "alice", address)
+    again = told(run("suppression", "import", "alice", str(file), "--json"))
+    assert (again["added"], again["known"], again["origins"]) == (2, 1, {"posthouse": 3})
+    back = run("suppression", "export", "alice", "--format", "json").stdout
+    assert sorted(json.loads(back), key=str) == sorted(json.loads(saved), key=str)
     run("suppression", "remove", "alice", "bob@sink.test")
     run("suppression", "remove", "alice", "bob@sink.test", code=NOT_FOUND)
     assert len(told(run("suppression", "list", "alice", "--json"))) == 2
