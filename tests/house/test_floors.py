@@ -82,7 +82,7 @@ def test_no_sql_and_no_engine_name_outside_storage() -> None:
 
 
 def test_storage_modules_do_not_know_each_other() -> None:
-    plumbing = {"engine", "errors", "tables", "versions", "values", "migrate", "inline", "prepared"}
+    plumbing = {"engine", "errors", "tables", "versions", "values", "migrate", "inline", "prepared", "kept"}
     found = []
     for path in rooms_of_storage():
         if path.stem in ("__init__", "archive", "migrate", "engine"):

@@ -27,6 +27,7 @@ from sqlalchemy.sql.schema import Table
 from relay.base.config import Config
 from relay.base.storage import inline
 from relay.base.storage.errors import StorageError, classify, collided
+from relay.base.storage.kept import Kept
 from relay.base.storage.turns import Turns
 
 T = TypeVar("T")
@@ -53,8 +54,9 @@ class Storage:
         self, reader: AsyncEngine, writer: AsyncEngine, *, group_max: int, lock_file: Path | None, patience: float,
         quick: AsyncEngine | None = None,
     ) -> None:
-        self._reader, self._writer, self._quick = reader, writer, quick
-        self._glancing: AsyncConnection | None = None
+        self._reader, self._writer = reader, writer
+        self._quick = Kept(quick) if quick else None
+        self._kept = Kept(writer) if lock_file else None
         self._group_max, self._patience = group_max, patience
         self._jobs: deque[_Job] = deque()
         self._wake = asyncio.Event()
@@ -81,10 +83,10 @@ class Storage:
             writer = create_async_engine(full, pool_size=1, max_overflow=0, async_creator=creator)
             args = {"timeout": db.busy_timeout_seconds, "isolation_level": None}
             reader = create_async_engine(full, pool_size=db.readers, max_overflow=0, connect_args=args)
-            _sqlite_events(writer, write=True)
-            _sqlite_events(reader, write=False)
+            _sqlite_events(writer, write=True, begins=False)
+            _sqlite_events(reader, write=False, begins=True)
             quick = create_async_engine(full, pool_size=1, max_overflow=0, async_creator=creator)
-            _sqlite_events(quick, write=False)
+            _sqlite_events(quick, write=False, begins=False)
             lock = path.with_name(path.name + ".lock")
             return cls(
                 reader, writer, group_max=db.group_max, lock_file=lock, patience=db.busy_timeout_seconds, quick=quick
@@ -149,7 +151,7 @@ class Storage:
                 _fail(batch, StorageError("storage was closed"))
                 raise
             if (isinstance(e, DBAPIError) and e.connection_invalidated) or isinstance(e, sqlite3.Error | OSError):
-                await self._writer.dispose()
+                await (self._kept.close() if self._kept else self._writer.dispose())
             if tries > 1 and collided(e):
                 await asyncio.sleep(_LOCKED_PAUSE * (1 + os.getpid() % 7 / 7))  # not in step with the other one
                 await self._run(batch, tries - 1)
@@ -167,17 +169,23 @@ class Storage:
 
     @contextlib.asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Tx]:
-        """A write transaction. A database that somebody else holds is asked again until patience ends."""
+        """A write transaction."""
+        if self._kept is None:
+            async with self._writer.begin() as tx:
+                yield tx
+            return
+        tx = await self._begun(self._kept)
+        async with self._kept.ending(tx):
+            yield tx
+
+    async def _begun(self, kept: Kept) -> Tx:
+        """A transaction on SQLite. A database that somebody else holds is asked again until patience ends."""
         until = asyncio.get_running_loop().time() + self._patience
         while True:
-            entered = False
             try:
-                async with self._writer.begin() as tx:
-                    entered = True
-                    yield tx
-                return
-            except DBAPIError as e:
-                if entered or "locked" not in str(e) or asyncio.get_running_loop().time() > until:
+                return await kept.begin()
+            except (DBAPIError, sqlite3.OperationalError) as e:
+                if "locked" not in str(e) or asyncio.get_running_loop().time() > until:
                     raise
             await asyncio.sleep(_LOCKED_PAUSE)
 
@@ -210,18 +218,10 @@ class Storage:
                 yield tx
             return
         try:
-            if self._glancing is None:
-                self._glancing = await self._quick.connect()
-            yield self._glancing
+            yield await self._quick.connection()
         except (SQLAlchemyError, sqlite3.Error, OSError) as e:
-            await self._look_away()
+            await self._quick.drop()
             raise classify(e) from e
-
-    async def _look_away(self) -> None:
-        if self._glancing is not None:
-            glancing, self._glancing = self._glancing, None
-            await glancing.invalidate()
-            await glancing.close()
 
     @property
     def backlog(self) -> int:
@@ -233,11 +233,11 @@ class Storage:
         self._closing = True
         self._wake.set()
         await asyncio.gather(self.task, return_exceptions=True)
+        for kept in (self._kept, self._quick):
+            if kept is not None:
+                await kept.close()
         await self._writer.dispose()
         await self._reader.dispose()
-        await self._look_away()
-        if self._quick is not None:
-            await self._quick.dispose()
         if self._turns is not None:
             self._turns.close()
             self._turns = None
@@ -267,7 +267,7 @@ def _cause(error: BaseException) -> BaseException:
     return error
 
 
-def _sqlite_events(engine: AsyncEngine, *, write: bool) -> None:
+def _sqlite_events(engine: AsyncEngine, *, write: bool, begins: bool) -> None:
     def connect(dbapi: Any, _record: Any) -> None:
         cursor = dbapi.cursor()
         for pragma in (
@@ -285,10 +285,11 @@ def _sqlite_events(engine: AsyncEngine, *, write: bool) -> None:
         cursor.close()
 
     def begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        connection.exec_driver_sql("BEGIN")
 
     event.listen(engine.sync_engine, "connect", connect)
-    event.listen(engine.sync_engine, "begin", begin)
+    if begins:
+        event.listen(engine.sync_engine, "begin", begin)
 
 
 def _wait_for_the_disk(dbapi: Any, _record: Any) -> None:

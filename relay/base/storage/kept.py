@@ -1,0 +1,70 @@
+"""One connection of an inline SQLite engine, kept open, and its transactions.
+
+Taking a connection out of a pool, beginning, committing and giving it back by SQLAlchemy costs 0.2 ms of CPU, more
+than the statements of a small transaction. Here BEGIN, COMMIT and ROLLBACK go straight to the driver; SQLAlchemy
+believes that a transaction of its own goes on, which for SQLite means nothing. After a failure that may have left
+the connection in doubt, `drop` makes the next caller open another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from relay.base.storage.inline import InlineConnection
+
+
+class Kept:
+    """The connection. One caller at a time, except for statements outside transactions."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._connection: AsyncConnection | None = None
+
+    async def connection(self) -> AsyncConnection:
+        """The open connection. Raises what opening one raises."""
+        if self._connection is None:
+            self._connection = await self._engine.connect()
+        return self._connection
+
+    async def begin(self) -> AsyncConnection:
+        """Begin a transaction, as the only writer. Raises sqlite3.OperationalError when another one has the file."""
+        connection = await self.connection()
+        _driver(connection).raw.execute("BEGIN IMMEDIATE")
+        return connection
+
+    @contextlib.asynccontextmanager
+    async def ending(self, connection: AsyncConnection) -> AsyncIterator[None]:
+        """Commit at the end of the block; undo when it fails."""
+        driver = _driver(connection)
+        try:
+            yield
+            await driver.commit()
+        except BaseException:
+            try:
+                await driver.rollback()
+            except sqlite3.Error:
+                await self.drop()
+            raise
+
+    async def drop(self) -> None:
+        """Close it, if it is open."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await connection.invalidate()
+            await connection.close()
+
+    async def close(self) -> None:
+        """Close it, and its engine."""
+        await self.drop()
+        await self._engine.dispose()
+
+
+def _driver(connection: AsyncConnection) -> InlineConnection:
+    raw = connection.sync_connection
+    driver = raw.connection.driver_connection if raw is not None else None
+    assert isinstance(driver, InlineConnection)
+    return driver
