@@ -1,0 +1,55 @@
+"""The tables, once, for both engines. Times are Unix seconds (UTC) as doubles; ids rise and are never used twice.
+
+One storage module writes each table. The shape in the database is made by `migrations/`; a test holds the two
+together.
+"""
+
+from relay.base.storage.tables.enrolled import api_keys, dkim_keys, domains, invites, members, sessions
+from relay.base.storage.tables.ground import OPEN, Id, metadata
+from relay.base.storage.tables.mailed import (
+    allowances,
+    attempts,
+    bodies,
+    daily_stats,
+    heads,
+    idempotency,
+    key_use,
+    messages,
+    recipients,
+    refusals,
+    suppressions,
+)
+from relay.base.storage.tables.shared import duties, events, versions, webhook_deliveries, webhooks
+from relay.base.storage.tables.standing import incidents, standing_counts, standing_cursor, standings
+
+__all__ = [
+    "OPEN",
+    "Id",
+    "allowances",
+    "api_keys",
+    "attempts",
+    "bodies",
+    "daily_stats",
+    "dkim_keys",
+    "domains",
+    "duties",
+    "events",
+    "heads",
+    "idempotency",
+    "incidents",
+    "invites",
+    "key_use",
+    "members",
+    "messages",
+    "metadata",
+    "recipients",
+    "refusals",
+    "sessions",
+    "standing_counts",
+    "standing_cursor",
+    "standings",
+    "suppressions",
+    "versions",
+    "webhook_deliveries",
+    "webhooks",
+]

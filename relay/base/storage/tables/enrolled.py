@@ -1,0 +1,112 @@
+"""Tables that enroll writes: members, their sign-ins and keys, domains."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from relay.base.storage.tables.ground import Id, id_column, metadata
+
+members = Table(
+    "members", metadata, id_column(),
+    Column("handle", String(253), nullable=False, unique=True),
+    Column("did", String(512), nullable=False, unique=True),
+    Column("email", String(320), nullable=False, server_default=""),
+    Column("password_hash", Text),
+    Column("status", String(16), nullable=False, server_default="active"),  # active | suspended | deleted
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("status_at", Double),
+    Column("created_at", Double, nullable=False),
+    Column("system", Boolean, nullable=False, server_default=text("false")),
+    sqlite_autoincrement=True,
+)
+
+invites = Table(
+    "invites", metadata, id_column(),
+    Column("code_hash", String(64), nullable=False, unique=True),
+    Column("note", Text, nullable=False, server_default=""),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("used_by", Id, ForeignKey("members.id")),
+    sqlite_autoincrement=True,
+)
+
+sessions = Table(
+    "sessions", metadata, id_column(),
+    Column("token_hash", String(64), nullable=False, unique=True),
+    Column("member_id", Id, ForeignKey("members.id"), nullable=False, index=True),
+    Column("csrf", String(64), nullable=False),
+    Column("address", String(64), nullable=False, server_default=""),
+    Column("agent", String(255), nullable=False, server_default=""),
+    Column("created_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+api_keys = Table(
+    "api_keys", metadata, id_column(),
+    Column("member_id", Id, ForeignKey("members.id"), nullable=False, index=True),
+    Column("public_id", String(32), nullable=False, unique=True),
+    Column("secret_hash", String(64), nullable=False),
+    Column("scopes", JSON, nullable=False),  # ["send", "read", "manage"]
+    Column("domains", JSON),  # names; null: all of the member's
+    Column("networks", JSON),  # CIDR; null: anywhere
+    Column("description", String(255), nullable=False, server_default=""),
+    Column("default_category", String(32), nullable=False, server_default="bulk"),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("revoked_at", Double),
+    sqlite_autoincrement=True,
+)
+
+domains = Table(
+    "domains", metadata, id_column(),
+    Column("uuid", String(36), nullable=False, unique=True),
+    Column("member_id", Id, ForeignKey("members.id"), nullable=False, index=True),
+    Column("name", String(253), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("ownership_token", String(128), nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("tier", String(64)),  # null: by age; a tier's name; "unlimited"
+    Column("created_at", Double, nullable=False),
+    Column("first_verified_at", Double),
+    Column("checked_at", Double),
+    Column("next_check_at", Double, index=True),
+    Column("failing", Integer, nullable=False, server_default="0"),
+    Column("findings", JSON),
+    Column("return_path_ok", Boolean, nullable=False, server_default=text("false")),
+    Column("provider", String(32), nullable=False, server_default=""),
+    Column("provider_at", Double),
+    Column("deleted_at", Double),
+    UniqueConstraint("name", "member_id"),
+    sqlite_autoincrement=True,
+)
+
+dkim_keys = Table(
+    "dkim_keys", metadata, id_column(),
+    Column("domain_id", Id, ForeignKey("domains.id"), nullable=False, index=True),
+    Column("stem", String(60), nullable=False),
+    Column("state", String(16), nullable=False),  # pending | live | retiring | removed
+    Column("rsa_private", LargeBinary, nullable=False),
+    Column("rsa_txt", Text, nullable=False),
+    Column("ed_private", LargeBinary, nullable=False),
+    Column("ed_txt", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("state_at", Double, nullable=False),
+    UniqueConstraint("domain_id", "stem"),
+    sqlite_autoincrement=True,
+)

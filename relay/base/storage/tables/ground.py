@@ -1,0 +1,22 @@
+"""What every table is made of: the metadata with its names of constraints, ids, and what an open recipient is."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Integer, MetaData
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_N_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Id = BigInteger().with_variant(Integer, "sqlite")
+OPEN = "state IN ('queued', 'deferred')"
+
+
+def id_column() -> Column[int]:
+    """A table's own rising id."""
+    return Column("id", Id, primary_key=True, autoincrement=True)

@@ -1,0 +1,175 @@
+"""Tables that the relay writes: messages and recipients, what was spent, refused, counted."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    UniqueConstraint,
+    text,
+)
+
+from relay.base.storage.tables.ground import OPEN, Id, id_column, metadata
+
+messages = Table(
+    "messages", metadata, id_column(),
+    Column("queue_id", String(32), nullable=False, unique=True),
+    Column("member_id", Id, nullable=False),
+    Column("domain_id", Id),
+    Column("key_id", Id),
+    Column("door", String(8), nullable=False),  # smtp | http | own
+    Column("mail_from", String(320), nullable=False),
+    Column("header_from", String(320), nullable=False, server_default=""),
+    Column("subject", String(255), nullable=False, server_default=""),
+    Column("header_id", String(998), nullable=False, server_default=""),
+    Column("category", String(32), nullable=False),
+    Column("tags", JSON(none_as_null=True)),
+    Column("metadata", JSON(none_as_null=True)),
+    Column("envid", String(100)),
+    Column("ret", String(4)),
+    Column("size", Integer, nullable=False),
+    Column("smtputf8", Boolean, nullable=False),
+    Column("return_path", String(320), nullable=False),  # domain of the return path; "" = null sender
+    Column("received_at", Double, nullable=False),
+    Column("finished_at", Double),
+    Index("ix_messages_member_id_id", "member_id", "id"),
+    Index(
+        "ix_messages_finished_at", "finished_at",
+        sqlite_where=text("finished_at IS NOT NULL"), postgresql_where=text("finished_at IS NOT NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+bodies = Table(
+    "bodies", metadata,
+    Column("message_id", Id, ForeignKey("messages.id"), primary_key=True, autoincrement=False),
+    Column("head", LargeBinary, nullable=False),  # prepended lines shared by recipients without a head of their own
+    Column("body", LargeBinary, nullable=False),  # the message as kept: header fields, blank line, body
+)
+
+heads = Table(
+    "heads", metadata,
+    Column("recipient_id", Id, ForeignKey("recipients.id"), primary_key=True, autoincrement=False),
+    Column("message_id", Id, ForeignKey("messages.id"), nullable=False, index=True),
+    Column("head", LargeBinary, nullable=False),
+)
+
+recipients = Table(
+    "recipients", metadata, id_column(),
+    Column("message_id", Id, ForeignKey("messages.id"), nullable=False, index=True),
+    Column("member_id", Id, nullable=False),
+    Column("domain_id", Id),
+    Column("address", String(320), nullable=False),
+    Column("destination", String(253), nullable=False),
+    Column("state", String(12), nullable=False),  # queued deferred sent bounced suppressed cancelled
+    Column("held", Boolean, nullable=False, server_default=text("false")),
+    Column("next_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("lease_owner", String(64)),
+    Column("lease_until", Double),
+    Column("notify", String(32)),
+    Column("orcpt", String(500)),
+    Column("code", Integer),
+    Column("says", String(1000), nullable=False, server_default=""),
+    Column("settled_at", Double),
+    Column("report_due", String(8)),  # owed to the sender: failed delayed relayed | arrived expanded
+    Column("delay_told", Boolean, nullable=False, server_default=text("false")),
+    Index("ix_recipients_due", "next_at", "id", sqlite_where=text(OPEN), postgresql_where=text(OPEN)),
+    Index(
+        "ix_recipients_member_due", "member_id", "next_at", "id",
+        sqlite_where=text(OPEN), postgresql_where=text(OPEN),
+    ),
+    Index("ix_recipients_member_id_id", "member_id", "id"),
+    Index(
+        "ix_recipients_report_due", "id",
+        sqlite_where=text("report_due IS NOT NULL"), postgresql_where=text("report_due IS NOT NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+attempts = Table(
+    "attempts", metadata, id_column(),
+    Column("recipient_id", Id, ForeignKey("recipients.id"), nullable=False, index=True),
+    Column("at", Double, nullable=False),
+    Column("kind", String(12), nullable=False),  # delivered | later | never
+    Column("host", String(253), nullable=False, server_default=""),
+    Column("ip", String(45), nullable=False, server_default=""),
+    Column("tls", String(40), nullable=False, server_default=""),
+    Column("stage", String(12), nullable=False, server_default=""),
+    Column("code", Integer),
+    Column("enhanced", String(12), nullable=False, server_default=""),
+    Column("says", String(1000), nullable=False, server_default=""),
+    Column("seconds", Double, nullable=False, server_default="0"),
+    sqlite_autoincrement=True,
+)
+
+allowances = Table(
+    "allowances", metadata,
+    Column("domain_id", Id, primary_key=True, autoincrement=False),
+    Column("at", Double, primary_key=True),
+    Column("n", Integer, nullable=False),
+)
+
+suppressions = Table(
+    "suppressions", metadata, id_column(),
+    Column("member_id", Id, nullable=False),
+    Column("canonical", String(320), nullable=False),
+    Column("original", String(320), nullable=False),
+    Column("reason", String(16), nullable=False),  # unsubscribe complaint hard_bounce manual import
+    Column("detail", String(500), nullable=False, server_default=""),
+    Column("created_at", Double, nullable=False),
+    Column("categories", String(64), nullable=False, server_default=""),  # of mail, blank between; "": all
+    UniqueConstraint("member_id", "canonical"),
+    Index("ix_suppressions_member_id_id", "member_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+refusals = Table(
+    "refusals", metadata,
+    Column("id", String(32), primary_key=True),
+    Column("at", Double, nullable=False, index=True),
+    Column("member_id", Id),
+    Column("door", String(8), nullable=False),
+    Column("rule", String(32), nullable=False),
+    Column("verdict", JSON, nullable=False),
+    Column("request", JSON),  # what the same decision needs to be asked again: never message bytes
+    Index("ix_refusals_member_id_at", "member_id", "at"),
+)
+
+idempotency = Table(
+    "idempotency", metadata,
+    Column("member_id", Id, primary_key=True, autoincrement=False),
+    Column("name", String(255), primary_key=True),
+    Column("body_hash", String(64), nullable=False),
+    Column("at", Double, nullable=False, index=True),
+    Column("status", Integer),  # null while the first request runs
+    Column("answer", JSON),
+)
+
+key_use = Table(
+    "key_use", metadata,
+    Column("key_id", Id, primary_key=True, autoincrement=False),
+    Column("used_at", Double, nullable=False),
+)
+
+daily_stats = Table(
+    "daily_stats", metadata,
+    Column("domain_id", Id, primary_key=True, autoincrement=False),
+    Column("day", String(10), primary_key=True),
+    Column("member_id", Id, nullable=False),
+    Column("accepted", Integer, nullable=False, server_default="0"),
+    Column("delivered", Integer, nullable=False, server_default="0"),
+    Column("deferred", Integer, nullable=False, server_default="0"),
+    Column("bounced", Integer, nullable=False, server_default="0"),
+    Column("complaints", Integer, nullable=False, server_default="0"),
+    Index("ix_daily_stats_member_id_day", "member_id", "day"),
+)

@@ -1,0 +1,50 @@
+"""Tables that standing writes, and incidents."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, Column, Double, Index, Integer, String, Table, text
+
+from relay.base.storage.tables.ground import Id, id_column, metadata
+
+# What became of members' mail, in slices of ten minutes (relay.standing).
+standing_counts = Table(
+    "standing_counts", metadata,
+    Column("member_id", Id, primary_key=True, autoincrement=False),
+    Column("at", Double, primary_key=True),  # beginning of the slice
+    Column("delivered", Integer, nullable=False, server_default="0"),
+    Column("bounced", Integer, nullable=False, server_default="0"),
+    Column("late", Integer, nullable=False, server_default="0"),  # bounced after delivered
+    Column("complaints", Integer, nullable=False, server_default="0"),
+    Column("excused", Integer, nullable=False, server_default="0"),  # bounces that were the relay's own fault
+)
+
+standings = Table(
+    "standings", metadata,
+    Column("member_id", Id, primary_key=True, autoincrement=False),
+    Column("stage", String(12), nullable=False),  # good | notice | slowed | suspended
+    Column("stage_at", Double, nullable=False),
+    Column("counted_from", Double, nullable=False, server_default="0"),  # mail accepted before doesn't count
+    Column("told_at", Double),  # the last letter
+)
+
+standing_cursor = Table(
+    "standing_cursor", metadata,
+    Column("name", String(32), primary_key=True),
+    Column("event_id", Id, nullable=False),  # the last event counted
+)
+
+incidents = Table(
+    "incidents", metadata, id_column(),
+    Column("kind", String(20), nullable=False),
+    Column("state", String(8), nullable=False),  # open | closed
+    Column("opened_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    Column("closed_at", Double),
+    Column("count", Integer, nullable=False),
+    Column("examples", JSON, nullable=False),
+    Index(
+        "ix_incidents_open", "kind", unique=True, sqlite_where=text("state = 'open'"),
+        postgresql_where=text("state = 'open'"),
+    ),
+    sqlite_autoincrement=True,
+)
