@@ -40,18 +40,21 @@ _FINAL = re.compile(
 )
 # Sentences of failure, and one name for each system that writes them; searched in one pass.
 _SHAPES: tuple[tuple[str, str], ...] = (
-    ("qmail", r"^[ \t]{0,20}hi\. this is the .{0,60}|^i'm afraid i wasn't able to deliver|^i wasn't able to deliver"),
+    ("qmail", r"^[ \t]{0,20}hi\. this is the .{0,60}|"
+              r"^i'm afraid i wasn't able to deliver|^i wasn't able to deliver"),
     ("exim", r"^this message was created automatically by (?:the )?mail|"
              r"^a message (?:that )?you (?:have )?sent (?:could not|has not|to)|^a message sent by"),
     ("postfix", r"^this is the (?:postfix program|mail system) at host|^.{0,3}i'm sorry to have to inform you"),
-    ("sendmail", r"^[ \t]{0,20}-{3,80} ?(?:the following addresses (?:had|have)|transcript of session follows|non-deliver)"),
+    ("sendmail", r"^[ \t]{0,20}-{3,80} ?(?:the following addresses (?:had|have)|"
+                 r"transcript of session follows|non-deliver)"),
     ("exchange", r"^.{0,20}your message did(?: not|n't) reach (?:some|all)|"
                  r"^the following recipient\(?s?\)? (?:could not|cannot|can't) be reached|"
                  r"^delivery has failed to these recipients|^your message (?:to .{0,80} )?couldn't be delivered|"
                  r"^your message wasn't delivered|^delivery to these recipients|^.{0,60}did not reach the following"),
     ("gmail", r"^delivery to the following recipients? failed|^(?:\*\* )?(?:address not found|message (?:blocked|not))|"
               r"^your message wasn't delivered to|^the response (?:from the remote server )?was"),
-    ("yahoo", r"^[ \t]{0,20}message from[ \t]{1,8}\S{1,300}[ \t]{0,8}$|^sorry,? we (?:were|are) unable to deliver|^unable to deliver message to"),
+    ("yahoo", r"^[ \t]{0,20}message from[ \t]{1,8}\S{1,300}[ \t]{0,8}$|"
+              r"^sorry,? we (?:were|are) unable to deliver|^unable to deliver message to"),
     ("lotus", r"^your (?:message|document):?\s*$|^was not delivered to:"),
     ("other",
      r"^.{0,80}(?:"
