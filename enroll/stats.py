@@ -27,6 +27,8 @@ class Period:
     delivered: int
     bounced: int
     complaints: int
+    opens: int = 0
+    clicks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def figures(counted: Iterable[Day], now: float, days: int) -> Stats:
         old = by_day.get(d.day, Period(d.day, 0, 0, 0, 0))
         by_day[d.day] = Period(
             d.day, old.sent + d.accepted, old.delivered + d.delivered, old.bounced + d.bounced,
-            old.complaints + d.complaints,
+            old.complaints + d.complaints, old.opens + d.opens, old.clicks + d.clicks,
         )
     ordered = [by_day[day] for day in sorted(by_day)]
     month = [p for p in ordered if p.period >= first_day(now, WINDOW_DAYS)]
@@ -120,7 +122,7 @@ def daily(counted: Sequence[Day], now: float, days: int) -> list[int]:
 
 
 def _active(p: Period) -> bool:
-    return bool(p.sent or p.delivered or p.bounced or p.complaints)
+    return bool(p.sent or p.delivered or p.bounced or p.complaints or p.opens or p.clicks)
 
 
 def _percent(part: int, whole: int, digits: int = 1) -> float | None:

@@ -57,7 +57,8 @@ class KeyEntry:
 
 @dataclass(frozen=True, slots=True)
 class DomainEntry:
-    """A verified sending domain. `return_path` is "" until its own record is verified."""
+    """A verified sending domain. `return_path` is "" until its own record is verified, and so is `tracking_host`, until
+    TLS for it answers too."""
 
     id: int
     member_id: int
@@ -67,6 +68,7 @@ class DomainEntry:
     keys: tuple[KeyEntry, ...]
     return_path: str
     options: dict[str, Any]
+    tracking_host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +118,12 @@ class _View:
             path = ""
             if r.return_path_ok and options.get("return_path"):
                 path = f"{options.get('custom_subdomain') or 'sl'}.{r.name}"
+            host = ""
+            if r.tracking_ok and options.get("tracking"):
+                host = f"{options.get('track_prefix') or 'track'}-{options.get('custom_subdomain') or 'sl'}.{r.name}"
             entry = DomainEntry(
-                r.id, r.member_id, r.name, r.tier, r.first_verified_at, tuple(pairs.get(r.id, ())), path, options
+                r.id, r.member_id, r.name, r.tier, r.first_verified_at, tuple(pairs.get(r.id, ())), path, options,
+                host,
             )
             self.domains[r.member_id, r.name] = entry
             self.by_member.setdefault(r.member_id, []).append(entry)

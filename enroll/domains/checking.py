@@ -237,7 +237,7 @@ class Checking:
         options = replace(Options.read(loser.options), pending_since=now)
         await rows.change(
             tx, loser.id, state="pending", reason=TAKEN, failing=0, findings=None, checked_at=None,
-            return_path_ok=False, ownership_token=random_id(TOKEN_BYTES), options=options.stored(),
+            return_path_ok=False, tracking_ok=False, ownership_token=random_id(TOKEN_BYTES), options=options.stored(),
             next_check_at=now + self._config.enrollment.recheck_pending_seconds,
         )
 

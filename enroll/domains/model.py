@@ -23,6 +23,7 @@ class Options:
     """A domain's switches. Those named in `DNS_AFFECTING` decide which records must be published.
 
     `hosted`: the owner publishes aliases into the relay's own zone, once; keys then change there.
+    `link_tracking`, `open_tracking` and `unsubscribe_link` say what the relay puts into messages of the domain.
     The last five are not the owner's to set: `approved` is the operator's word, `pending_since` and `failed_at`
     (Unix seconds) say when the state last became pending and when a look last counted as failed, `forward_wanted`
     is a mailbox that has not said yes yet, `stems` are the two between which the keys of a hosted domain take turns.
@@ -36,6 +37,9 @@ class Options:
     hosted: bool = False
     report_to: str = "forward_to"
     forward_to: str = ""
+    link_tracking: bool = False
+    open_tracking: bool = False
+    unsubscribe_link: bool = False
     approved: bool = False
     pending_since: float = 0.0
     failed_at: float = 0.0
@@ -59,7 +63,8 @@ class Options:
 
 
 DNS_AFFECTING = ("return_path", "custom_subdomain", "tracking", "track_prefix", "replies")
-SETTABLE = (*DNS_AFFECTING, "hosted", "report_to")
+IN_MESSAGES = ("link_tracking", "open_tracking", "unsubscribe_link")
+SETTABLE = (*DNS_AFFECTING, *IN_MESSAGES, "hosted", "report_to")
 
 
 def changed(options: Options, changes: Mapping[str, Any]) -> Options:
@@ -85,7 +90,7 @@ def _published(o: Options) -> tuple[object, ...]:
 
 
 def _checked(name: str, value: Any) -> Any:
-    if name in ("return_path", "tracking", "replies", "hosted"):
+    if name in ("return_path", "tracking", "replies", "hosted", *IN_MESSAGES):
         if not isinstance(value, bool):
             raise invalid(name, "This switch is either true or false.")
         return value
@@ -158,6 +163,7 @@ class Domain:
     findings: list[dict[str, Any]]
     keys: list[KeyState]
     return_path_ok: bool
+    tracking_ok: bool
     provider: str
     consent: tuple[str, ...]
     ownership_token: str = field(repr=False)
@@ -193,6 +199,6 @@ def domain_of(row: Row, keys: Sequence[KeyRow], consent: tuple[str, ...] = ()) -
         first_verified_at=row.first_verified_at, checked_at=row.checked_at, next_check_at=row.next_check_at,
         failing=row.failing, findings=row.findings or [],
         keys=[KeyState(k.stem, k.state, k.rsa_txt, k.ed_txt, k.created_at, k.state_at) for k in keys],
-        return_path_ok=row.return_path_ok, provider=row.provider, consent=consent,
+        return_path_ok=row.return_path_ok, tracking_ok=row.tracking_ok, provider=row.provider, consent=consent,
         ownership_token=row.ownership_token,
     )

@@ -227,6 +227,7 @@ class Domains:
         now = self._clock.now()
         values: dict[str, Any] = {
             "options": options.stored(), "findings": None, "checked_at": None, "failing": 0, "return_path_ok": False,
+            "tracking_ok": False,
         }
         happened = []
         if row.state not in (*LOCKED, "initializing"):
@@ -276,7 +277,8 @@ class Domains:
             pairs = (await rows.pairs(tx, [row.id])).get(row.id, [])
             await rows.destroy_pairs(tx, [p.id for p in pairs], now)
             await rows.change(
-                tx, row.id, state="deleted", deleted_at=now, next_check_at=None, findings=None, return_path_ok=False
+                tx, row.id, state="deleted", deleted_at=now, next_check_at=None, findings=None, return_path_ok=False,
+                tracking_ok=False,
             )
             await versions.bump(tx, versions.DIRECTORY)
             data = {"domain": row.name}

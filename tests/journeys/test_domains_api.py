@@ -74,6 +74,7 @@ async def test_enroll_shows_what_to_publish_and_verify_what_was_found(api: Api) 
     assert domain["options"] == {
         "returnPath": True, "customSubdomain": "sl", "tracking": False, "trackPrefix": "track", "replies": False,
         "hosted": False, "reportTo": "forward_to", "forwardTo": "",
+        "linkTracking": False, "openTracking": False, "unsubscribeLink": False,
     }
     assert domain["createdAt"].endswith("Z")
     assert domain["checkedAt"] is None
@@ -249,7 +250,9 @@ async def test_figures_are_clamped_never_refused(api: Api) -> None:
     for asked, days in (("", 30), ("?days=0", 1), ("?days=9999", 365), ("?days=x", 30)):
         status, body = await api.ask("GET", f"/v1/domains/{made['id']}/stats{asked}")
         assert (status, body["days"]) == (200, days)
-        assert body["stats"] == [{"period": today, "sent": 10, "delivered": 9, "bounced": 1, "complaints": 0}]
+        assert body["stats"] == [{
+            "period": today, "sent": 10, "delivered": 9, "bounced": 1, "complaints": 0, "opens": 0, "clicks": 0,
+        }]
     assert (body["volume7d"], body["volumeDelta"], body["deliveryRate"], body["bounceRate"]) == (10, "new", 90.0, 10.0)
     assert (body["reputation"], body["reputationBucket"]) == (20, "poor")
 

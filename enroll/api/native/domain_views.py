@@ -28,6 +28,9 @@ class OptionsIn(Strict):
         None, description="Records are published once as CNAMEs into the relay's own zone; keys then change there."
     )
     report_to: Literal["forward_to", "mail_from"] | None = Field(None, description="Where bounce reports go.")
+    link_tracking: bool | None = Field(None, description="Links in HTML lead over the relay; clicks become events.")
+    open_tracking: bool | None = Field(None, description="HTML gets an unseen image; opens become events.")
+    unsubscribe_link: bool | None = Field(None, description="Bulk mail gets a line with a link to unsubscribe.")
 
 
 class NewDomain(OptionsIn):
@@ -62,6 +65,9 @@ class OptionsView(View):
     hosted: bool
     report_to: str
     forward_to: str
+    link_tracking: bool
+    open_tracking: bool
+    unsubscribe_link: bool
 
 
 class KeyView(View):
@@ -88,6 +94,7 @@ class DomainView(View):
     tier: str | None
     provider: str
     return_path_ok: bool
+    tracking_ok: bool
     failing: int
     keys: list[KeyView]
     created_at: str
@@ -178,6 +185,8 @@ class PeriodView(View):
     delivered: int
     bounced: int
     complaints: int
+    opens: int
+    clicks: int
 
 
 class StatsView(View):
@@ -208,7 +217,8 @@ def domain_view(domain: Domain) -> DomainView:
         id=domain.id, uuid=domain.uuid, name=domain.name, unicode_name=domain.unicode_name, flag=domain.flag,
         state=domain.state,  # type: ignore[arg-type]  # the model checks it
         reason=domain.reason, options=OptionsView(**domain.options.public()), tier=domain.tier,
-        provider=domain.provider, return_path_ok=domain.return_path_ok, failing=domain.failing,
+        provider=domain.provider, return_path_ok=domain.return_path_ok, tracking_ok=domain.tracking_ok,
+        failing=domain.failing,
         keys=[
             KeyView(
                 stem=k.stem, selectors=[f"{k.stem}r", f"{k.stem}e"],

@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, model_validator
 from relay.base.config.dns import Dns
 from relay.base.config.section import Bytes, Count, Seconds, Section, key
 from relay.base.config.standing import Standing
+from relay.base.config.tracking import Tracking
 
 Role = Literal["submission", "inbound", "http", "delivery", "recheck", "webhooks", "dns", "sandbox"]
 
@@ -336,6 +337,7 @@ class Config(Section):
     delivery: Delivery = Delivery()
     inbound: Inbound = Inbound()
     suppression: Suppression = Suppression()
+    tracking: Tracking = Tracking()
     retention: Retention = Retention()
     webhooks: Webhooks = Webhooks()
     sandbox: Sandbox = Sandbox()

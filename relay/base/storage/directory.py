@@ -44,7 +44,8 @@ async def snapshot(tx: Tx) -> Snapshot:
         (
             await tx.execute(
                 select(
-                    d.id, d.member_id, d.name, d.tier, d.first_verified_at, d.options, d.return_path_ok
+                    d.id, d.member_id, d.name, d.tier, d.first_verified_at, d.options, d.return_path_ok,
+                    d.tracking_ok,
                 ).where(d.state == "verified")
             )
         ).all(),  # type: ignore[arg-type]

@@ -43,6 +43,7 @@ class Row:
     provider: str
     provider_at: float | None
     deleted_at: float | None
+    tracking_ok: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +284,7 @@ async def delete_of_member(tx: Tx, member_id: int, now: float) -> list[Row]:
     if ids:
         await tx.execute(
             update(domains).where(domains.c.id.in_(ids))
-            .values(state="deleted", deleted_at=now, next_check_at=None, return_path_ok=False)
+            .values(state="deleted", deleted_at=now, next_check_at=None, return_path_ok=False, tracking_ok=False)
         )
     return found
 

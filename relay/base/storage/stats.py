@@ -12,7 +12,7 @@ from relay.base.storage.engine import Tx
 from relay.base.storage.prepared import Prepared
 from relay.base.storage.tables import daily_stats
 
-FIELDS = ("accepted", "delivered", "deferred", "bounced", "complaints")
+FIELDS = ("accepted", "delivered", "deferred", "bounced", "complaints", "opens", "clicks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class Day:
     deferred: int
     bounced: int
     complaints: int
+    opens: int = 0
+    clicks: int = 0
 
 
 def _count(insert: Callable[..., Any]) -> Any:

@@ -92,6 +92,7 @@ domains = Table(
     Column("provider", String(32), nullable=False, server_default=""),
     Column("provider_at", Double),
     Column("deleted_at", Double),
+    Column("tracking_ok", Boolean, nullable=False, server_default=text("false")),
     UniqueConstraint("name", "member_id"),
     sqlite_autoincrement=True,
 )

@@ -171,5 +171,7 @@ daily_stats = Table(
     Column("deferred", Integer, nullable=False, server_default="0"),
     Column("bounced", Integer, nullable=False, server_default="0"),
     Column("complaints", Integer, nullable=False, server_default="0"),
+    Column("opens", Integer, nullable=False, server_default="0"),
+    Column("clicks", Integer, nullable=False, server_default="0"),
     Index("ix_daily_stats_member_id_day", "member_id", "day"),
 )
