@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 from relay.base.names import Address
 
+_WORD_OCTETS = 45
+_WORDS = 9  # a line of under 700 characters
+
 
 def letter(
     sender: str, to: Address, subject: str, text: str, *, headers: Mapping[str, str] | None = None,
@@ -14,10 +17,10 @@ def letter(
 ) -> bytes:
     """The message with CRLF line ends, without Date and Message-ID (the intake adds them).
 
-    sender: an address. subject and the values of `headers` are ours; anything but printable ASCII in them becomes
-    `?`, so that no value can begin a line of its own. text may be any Unicode.
+    sender: an address. In the subject and the values of `headers`, what isn't printable becomes `?`, so that no value
+    can begin a line of its own; the subject and the text may be any Unicode, the headers ASCII.
     """
-    fields = {"From": sender, "To": to.text, "Subject": subject}
+    fields = {"From": sender, "To": to.text, "Subject": subject if to.smtputf8 else _encoded(_line(subject))}
     if auto_submitted:
         # RFC 3834 §5: nobody's vacation notice answers this.
         fields["Auto-Submitted"] = "auto-generated"
@@ -36,6 +39,24 @@ def letter(
 def _line(value: str) -> str:
     # RFC 5322 §2.1.1: ours are short; a name of 253 octets still fits.
     return "".join(c if c.isprintable() else "?" for c in value)[:700]
+
+
+def _encoded(text: str) -> str:
+    """`text` as RFC 2047 §2 has it: encoded words of at most 75 characters, as many as one line may hold."""
+    if text.isascii():
+        return text
+    words: list[str] = []
+    part = b""
+    for char in text:
+        if len(part) + len(char.encode()) > _WORD_OCTETS:
+            words.append(_word(part))
+            part = b""
+        part += char.encode()
+    return " ".join([*words, _word(part)][:_WORDS])
+
+
+def _word(part: bytes) -> str:
+    return f"=?utf-8?B?{binascii.b2a_base64(part, newline=False).decode()}?="
 
 
 def _readable(text: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from relay.base.storage.stats import Day
+from relay.base.storage.stats import Day, Sums
 
 WINDOW_DAYS = 30
 DEFAULT_DAYS = 30
@@ -32,15 +32,13 @@ class Period:
 
 
 @dataclass(frozen=True, slots=True)
-class Stats:
-    """A domain's figures: `periods` over the days asked for, the rest over fixed windows that end today.
+class Overview:
+    """A domain's figures over fixed windows that end today.
 
     volume_7d: recipients sent to in 7 days; volume_delta: against the 7 before (`+12%`, `new`, None without
     volume); rates in percent with one decimal and reputation 0–100 over 30 days, None without volume.
     """
 
-    days: int
-    periods: list[Period]
     volume_7d: int
     volume_delta: str | None
     delivery_rate: float | None
@@ -48,6 +46,14 @@ class Stats:
     complaint_rate: float | None
     reputation: int | None
     reputation_bucket: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stats(Overview):
+    """The same, and `periods` over the days asked for."""
+
+    days: int
+    periods: list[Period]
 
 
 def clamp_days(days: int | None) -> int:
@@ -80,12 +86,31 @@ def figures(counted: Iterable[Day], now: float, days: int) -> Stats:
     last_week = sum(p.sent for p in ordered if first_day(now, 14) <= p.period < first_day(now, 7))
     sent, delivered = sum(p.sent for p in month), sum(p.delivered for p in month)
     bounced, complaints = sum(p.bounced for p in month), sum(p.complaints for p in month)
+    shown = [p for p in ordered if p.period >= first_day(now, days) and _active(p)]
+    return Stats(*_shown(sent, delivered, bounced, complaints, this_week, last_week), days=days, periods=shown)
+
+
+def overview(sums: Sums | None) -> Overview:
+    """The figures of one domain from its sums over `windows`; None: it has none."""
+    if sums is None:
+        return Overview(*_shown(0, 0, 0, 0, 0, 0))
+    s = sums
+    return Overview(*_shown(s.accepted, s.delivered, s.bounced, s.complaints, s.week, s.week_before))
+
+
+def windows(now: float) -> dict[str, str]:
+    """The first UTC day of each window that `overview` needs sums over, by its name there."""
+    return {"since": first_day(now, WINDOW_DAYS), "week": first_day(now, 7), "week_before": first_day(now, 14)}
+
+
+def _shown(
+    sent: int, delivered: int, bounced: int, complaints: int, this_week: int, last_week: int
+) -> tuple[int, str | None, float | None, float | None, float | None, int | None, str | None]:
+    """An Overview's fields, in order."""
     score = reputation(sent, delivered, bounced, complaints)
-    return Stats(
-        days=days, periods=[p for p in ordered if p.period >= first_day(now, days) and _active(p)],
-        volume_7d=this_week, volume_delta=volume_delta(this_week, last_week), delivery_rate=_percent(delivered, sent),
-        bounce_rate=_percent(bounced, sent), complaint_rate=_percent(complaints, delivered, 2),
-        reputation=score, reputation_bucket=bucket(score),
+    return (
+        this_week, volume_delta(this_week, last_week), _percent(delivered, sent), _percent(bounced, sent),
+        _percent(complaints, delivered, 2), score, bucket(score),
     )
 
 

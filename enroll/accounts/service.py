@@ -242,6 +242,12 @@ class Accounts(SignIn):
         log.info(event, handle=member.handle)
         return await self.by_id(member.id)
 
+    async def set_max_domains(self, handle: str, limit: int | None) -> Member:
+        """Let a member enroll so many domains; None: as many as anybody. Those that it has stay. EnrollError 404."""
+        member = await self._of_owner(handle)
+        await self._storage.write(lambda tx: accounts.set_max_domains(tx, member.id, limit))
+        return member
+
     async def delete(self, handle: str) -> None:
         """End an account: keys revoked, sign-ins closed, domains deleted with their private keys, e-mail address
         and password forgotten, a DID of its own freed. The handle stays reserved. EnrollError 404, 409."""

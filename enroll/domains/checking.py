@@ -82,7 +82,7 @@ class Checking:
             if domain.state == "initializing":
                 return domain
             if age is not None and 0 <= age < self._config.enrollment.verify_cache_seconds:
-                return domain
+                return await self._asked(domain, now) if by == "owner" else domain
             looked, provider = await asyncio.gather(
                 look(self._resolver, domain, self._hosts), self._hosting.refreshed(row)
             )
@@ -97,6 +97,11 @@ class Checking:
             elif plan.move.state != row.state:
                 log.info("domain.state", domain=row.name, domain_id=row.id, was=row.state, now=plan.move.state, by=by)
             return (await self._read(domain_id))[2]
+
+    async def _asked(self, domain: Domain, now: float) -> Domain:
+        """The owner asked, and the answer is an earlier look's."""
+        await self._storage.write(lambda tx: rows.change(tx, domain.id, asked_at=now))
+        return replace(domain, asked_at=now)
 
     async def _read(self, domain_id: int) -> tuple[Row, list[KeyRow], Domain]:
         async with self._storage.read() as tx:
@@ -121,6 +126,8 @@ class Checking:
             "checked_at": now, "options": options.stored(), "return_path_ok": _return_path_ok(domain, looked),
             "next_check_at": self._next_look(domain, looked, move, options, by, now),
         }
+        if by == "owner":
+            values["asked_at"] = now
         if move.state == "verified" and domain.first_verified_at is None:
             values["first_verified_at"] = now
         losers: dict[int, tuple[Row, Join]] = {}

@@ -12,7 +12,7 @@ from relay.base import names
 from relay.base.storage.domains import KeyRow, Row
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
-_MARKS = ("approved", "pending_since", "failed_at", "forward_wanted", "stems")
+_MARKS = ("approved", "pending_since", "failed_at", "forward_wanted", "stems", "chosen")
 
 Form = Literal["txt", "cname"]
 """How records are entered: as they are, or as aliases into the relay's own zone where that can be."""
@@ -24,9 +24,11 @@ class Options:
 
     `hosted`: the owner publishes aliases into the relay's own zone, once; keys then change there.
     `link_tracking`, `open_tracking` and `unsubscribe_link` say what the relay puts into messages of the domain.
-    The last five are not the owner's to set: `approved` is the operator's word, `pending_since` and `failed_at`
+    `default_sender`: of a member's domains, the one that messages without a From are sent from.
+    The last six are not the owner's to set: `approved` is the operator's word, `pending_since` and `failed_at`
     (Unix seconds) say when the state last became pending and when a look last counted as failed, `forward_wanted`
-    is a mailbox that has not said yes yet, `stems` are the two between which the keys of a hosted domain take turns.
+    is a mailbox that has not said yes yet, `stems` are the two between which the keys of a hosted domain take turns,
+    `chosen` the names of those host options that the owner has named, whatever their values.
     """
 
     return_path: bool = False
@@ -40,22 +42,33 @@ class Options:
     link_tracking: bool = False
     open_tracking: bool = False
     unsubscribe_link: bool = False
+    default_sender: bool = False
     approved: bool = False
     pending_since: float = 0.0
     failed_at: float = 0.0
     forward_wanted: str = ""
     stems: tuple[str, ...] = ()
+    chosen: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Options:
         """The options of a row; what an older or newer program wrote besides is left alone."""
         known = {f.name for f in fields(cls)}
         values: dict[str, Any] = {name: value for name, value in stored.items() if name in known}
-        return cls(**values | {"stems": tuple(stored.get("stems") or ())})
+        lists = {name: tuple(stored.get(name) or ()) for name in ("stems", "chosen")}
+        return cls(**values | lists)
 
     def public(self) -> dict[str, Any]:
         """The owner's own switches by name."""
         return {name: value for name, value in asdict(self).items() if name not in _MARKS}
+
+    def return_path_host(self, name: str) -> str:
+        """The return path's own host under the domain `name`, whether it is switched on or not."""
+        return f"{self.custom_subdomain}.{name}"
+
+    def tracking_host(self, name: str) -> str:
+        """The host of links under the domain `name`; without one of its own, the return path's."""
+        return f"{self.track_prefix}-{self.custom_subdomain}.{name}" if self.tracking else self.return_path_host(name)
 
     def stored(self) -> dict[str, Any]:
         """As a row keeps it."""
@@ -64,7 +77,9 @@ class Options:
 
 DNS_AFFECTING = ("return_path", "custom_subdomain", "tracking", "track_prefix", "replies")
 IN_MESSAGES = ("link_tracking", "open_tracking", "unsubscribe_link")
-SETTABLE = (*DNS_AFFECTING, *IN_MESSAGES, "hosted", "report_to")
+SETTABLE = (*DNS_AFFECTING, *IN_MESSAGES, "hosted", "report_to", "default_sender")
+_HOSTS = ("custom_subdomain", "track_prefix", "tracking")
+_MAX_LABEL = 63
 
 
 def changed(options: Options, changes: Mapping[str, Any]) -> Options:
@@ -74,7 +89,14 @@ def changed(options: Options, changes: Mapping[str, Any]) -> Options:
         if name not in SETTABLE:
             raise invalid(name, "There is no such option.")
         checked[name] = _checked(name, value)
-    return replace(options, **checked)
+    after = replace(options, **checked)
+    # RFC 1035 §2.3.4: the two make one label.
+    named = {"track_prefix", "custom_subdomain"} & changes.keys()
+    if named and len(f"{after.track_prefix}-{after.custom_subdomain}") > _MAX_LABEL:
+        at_fault = "track_prefix" if "track_prefix" in changes else "custom_subdomain"
+        raise invalid(at_fault, f"Prefix and subdomain together may have {_MAX_LABEL - 1} characters at most.")
+    chosen = (*options.chosen, *(name for name in _HOSTS if name in changes and name not in options.chosen))
+    return replace(after, chosen=chosen)
 
 
 def affects_dns(before: Options, after: Options) -> bool:
@@ -90,7 +112,7 @@ def _published(o: Options) -> tuple[object, ...]:
 
 
 def _checked(name: str, value: Any) -> Any:
-    if name in ("return_path", "tracking", "replies", "hosted", *IN_MESSAGES):
+    if name in ("return_path", "tracking", "replies", "hosted", "default_sender", *IN_MESSAGES):
         if not isinstance(value, bool):
             raise invalid(name, "This switch is either true or false.")
         return value
@@ -101,7 +123,7 @@ def _checked(name: str, value: Any) -> Any:
             raise invalid(name, "Reports go to forward_to or to mail_from.")
         return value
     label = value.lower()
-    # RFC 1123 §2.1; 32 octets leave room for `<prefix>-<subdomain>` within one label of 63 (RFC 1035 §2.3.4).
+    # RFC 1123 §2.1
     if not _LABEL.fullmatch(label):
         raise invalid(name, "Use 1 to 32 letters, digits and hyphens, with no hyphen at either end.")
     return label
@@ -143,8 +165,9 @@ class KeyState:
 class Domain:
     """One enrolled domain; times in Unix seconds.
 
-    findings: those of the last look, one for each record. consent: parents, held by other members, at which this
-    domain's ownership record must stand too.
+    findings: those of the last look, one for each record; flags: the same in short, record's name → ok, where it could
+    ever be asked. checked_at: of the last look by anybody; asked_at: when the owner last asked for one. consent:
+    parents, held by other members, at which this domain's ownership record must stand too.
     """
 
     id: int
@@ -158,9 +181,11 @@ class Domain:
     created_at: float
     first_verified_at: float | None
     checked_at: float | None
+    asked_at: float | None
     next_check_at: float | None
     failing: int
     findings: list[dict[str, Any]]
+    flags: dict[str, bool]
     keys: list[KeyState]
     return_path_ok: bool
     tracking_ok: bool
@@ -181,6 +206,12 @@ class Domain:
         return by_state.get("pending") if "live" in by_state else None
 
     @property
+    def proved(self) -> bool:
+        """Whether the last look saw every record that the state depends on."""
+        needed = [f["ok"] for f in self.findings if f["required"]]
+        return bool(needed) and all(ok is True for ok in needed)
+
+    @property
     def unicode_name(self) -> str:
         """The name for people."""
         return names.to_unicode(self.name)
@@ -196,8 +227,8 @@ def domain_of(row: Row, keys: Sequence[KeyRow], consent: tuple[str, ...] = ()) -
     return Domain(
         id=row.id, uuid=row.uuid, member_id=row.member_id, name=row.name, state=row.state, reason=row.reason,
         options=Options.read(row.options), tier=row.tier, created_at=row.created_at,
-        first_verified_at=row.first_verified_at, checked_at=row.checked_at, next_check_at=row.next_check_at,
-        failing=row.failing, findings=row.findings or [],
+        first_verified_at=row.first_verified_at, checked_at=row.checked_at, asked_at=row.asked_at,
+        next_check_at=row.next_check_at, failing=row.failing, findings=row.findings or [], flags=row.flags or {},
         keys=[KeyState(k.stem, k.state, k.rsa_txt, k.ed_txt, k.created_at, k.state_at) for k in keys],
         return_path_ok=row.return_path_ok, tracking_ok=row.tracking_ok, provider=row.provider, consent=consent,
         ownership_token=row.ownership_token,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,7 +20,7 @@ from enroll.domains.looking import as_published, hosts_of, records_of
 from enroll.domains.model import Domain, Form, Options, affects_dns, changed
 from enroll.domains.rotation import Rotation
 from enroll.domains.states import LOCKED, By
-from enroll.domains.trial import send_test
+from enroll.domains.trial import FirstTry, first_try, send_test
 from enroll.errors import EnrollError, conflict, invalid, not_found, suspended
 from enroll.notices import Notices
 from enroll.records import Record, zone_file
@@ -59,18 +60,21 @@ class Domains:
 
     # -- coming in -----------------------------------------------------------------------------------------------
 
-    async def enroll(self, member_id: int, name: str, options: Mapping[str, Any] | None = None) -> Domain:
+    async def enroll(
+        self, member_id: int, name: str, options: Mapping[str, Any] | None = None, *, basis: Options | None = None
+    ) -> Domain:
         """Enroll `name` (any spelling) for a member; returns it with its keys made, as `pending`.
 
-        Enrolling again keeps id, keys and token and goes back to `pending`; `suspended` and `blocked` stay. A
-        deleted one comes back under its id with new keys and token. Raises EnrollError: 422 with the reason for a
-        name or an option that can't be used, 403 LIMIT_REACHED.
+        Options that aren't given have their values from `basis`. Enrolling again keeps id, keys, token and other
+        options and goes back to `pending`; `suspended` and `blocked` stay. A deleted one comes back under its id with
+        new keys and token. Raises EnrollError: 422 with the reason for a name or an option that can't be used, 403
+        LIMIT_REACHED.
         """
         try:
             name = names.enrollable(name)
         except names.BadName as e:
             raise invalid("name", f"This name can't be enrolled: {e.reason}.") from None
-        wanted = self._possible(options or {}, changed(Options(), options or {}))
+        wanted = self._possible(options or {}, changed(basis or Options(), options or {}))
         domain_id = await self.commit(lambda tx: self._enter(tx, member_id, name, wanted, options or {}))
         return await self.finish(domain_id)
 
@@ -85,11 +89,13 @@ class Domains:
             raise suspended("a suspended member can't enroll domains")
         row = await rows.of_member(tx, member_id, name, lock=True)
         if row is None or row.state == "deleted":
-            limit = self._config.enrollment.max_domains
+            limit = self._config.enrollment.max_domains if owner.max_domains is None else owner.max_domains
             if await rows.count(tx, member_id) >= limit:
                 raise EnrollError(403, "LIMIT_REACHED", f"At most {limit} domains can be enrolled.")
         now = self._clock.now()
         created = Event(events.DOMAIN_CREATED, member_id, now, data={"domain": name})
+        if wanted.default_sender:
+            await self._no_other_default(tx, member_id)
         if row is None:
             domain_id = await rows.add(
                 tx, uuid=str(uuid.uuid4()), member_id=member_id, name=name, token=random_id(TOKEN_BYTES),
@@ -101,8 +107,8 @@ class Domains:
             # A new life under the old id: nothing of the first one but the operator's tier outlives it.
             await rows.change(
                 tx, row.id, state="initializing", reason="", ownership_token=random_id(TOKEN_BYTES),
-                options=wanted.stored(), created_at=now, first_verified_at=None, checked_at=None, failing=0,
-                findings=None, return_path_ok=False, deleted_at=None, next_check_at=now + _FINISH_SECONDS,
+                options=wanted.stored(), created_at=now, first_verified_at=None, checked_at=None, asked_at=None,
+                failing=0, findings=None, return_path_ok=False, deleted_at=None, next_check_at=now + _FINISH_SECONDS,
             )
             await event_log.append(tx, [replace(created, domain_id=row.id)])
             return row.id
@@ -142,6 +148,16 @@ class Domains:
         """A member's domains with ids above `after`, by id."""
         async with self._storage.read() as tx:
             return await load(tx, await rows.page(tx, member_id, after=after, limit=limit))
+
+    async def overview(
+        self, member_id: int, *, limit: int
+    ) -> builtins.list[tuple[Domain, figures.Overview]]:
+        """A member's domains by id, at most `limit`, each with its figures. Their `findings` are left out."""
+        windows = figures.windows(self._clock.now())
+        async with self._storage.read() as tx:
+            found = await load(tx, await rows.all_of_member(tx, member_id, limit))
+            sums = await counters.sums(tx, member_id, **windows)
+        return [(domain, figures.overview(sums.get(domain.id))) for domain in found]
 
     async def get(self, member_id: int, key: int | str) -> Domain:
         """A member's domain by id, uuid or name. Raises EnrollError 404."""
@@ -189,29 +205,59 @@ class Domains:
         async with self._storage.read() as tx:
             before = self._clock.now() - e.verify_cache_seconds
             ids = await rows.unchecked(tx, member_id, before, e.verify_batch + 1)
-        checked = [await self.check(domain_id) for domain_id in ids[: e.verify_batch]]
-        return checked, len(ids) > e.verify_batch
+        at_once = asyncio.Semaphore(e.recheck_concurrency)
+
+        async def one(domain_id: int) -> Domain:
+            async with at_once:
+                return await self.check(domain_id)
+
+        looks = await asyncio.gather(*(one(i) for i in ids[: e.verify_batch]), return_exceptions=True)
+        for look in looks:
+            if isinstance(look, BaseException):
+                raise look
+        return [look for look in looks if isinstance(look, Domain)], len(ids) > e.verify_batch
 
     # -- the owner's changes -------------------------------------------------------------------------------------
 
     async def update(self, member_id: int, key: int | str, changes: Mapping[str, Any]) -> Domain:
         """Change options. If other records follow from it, the domain goes back to `pending` (never out of
         `suspended` or `blocked`); keys and token stay. Raises EnrollError 422, 404."""
+        return (await self.revise(member_id, key, changes))[0]
 
-        async def write(tx: Tx) -> Domain:
+    async def revise(
+        self, member_id: int, key: int | str, changes: Mapping[str, Any], *, enabled: bool | None = None
+    ) -> tuple[Domain, bool]:
+        """`update`, and with `enabled` `resume` or `pause` after it; all of it or nothing.
+
+        Returns the domain, and whether other records followed. Raises EnrollError 422, 409, 404.
+        """
+
+        async def write(tx: Tx) -> tuple[Domain, bool]:
             row = await self._owned(tx, member_id, key)
             before = Options.read(row.options)
             after = await self._with_stems(tx, row, self._possible(changes, changed(before, changes)))
             if after.replies and not before.replies and after.forward_to:
                 round_trip(row.name, after.forward_to, self._directory, "replies")
-            if affects_dns(before, after):
+            if after.default_sender and not before.default_sender:
+                await self._no_other_default(tx, member_id)
+            anew = affects_dns(before, after)
+            if anew:
                 await self._again(tx, row, after, "records changed")
             elif after != before:
                 await rows.change(tx, row.id, options=after.stored())
                 await versions.bump(tx, versions.DIRECTORY)
-            return await load_one(tx, await rows.get(tx, row.id))
+            if enabled is not None:
+                await self._flipped(tx, await self._owned(tx, member_id, row.id), enabled)
+            return await load_one(tx, await rows.get(tx, row.id)), anew
 
         return await self.commit(write)
+
+    async def _no_other_default(self, tx: Tx, member_id: int) -> None:
+        for row in await rows.all_of_member(tx, member_id):
+            options = Options.read(row.options)
+            if options.default_sender:
+                await rows.change(tx, row.id, options=replace(options, default_sender=False).stored())
+                await versions.bump(tx, versions.DIRECTORY)
 
     def _possible(self, asked: Mapping[str, Any], options: Options) -> Options:
         if asked.get("hosted") and not self._config.hosted_zone:
@@ -245,25 +291,23 @@ class Domains:
 
     async def pause(self, member_id: int, key: int | str) -> Domain:
         """Stop mail from a verified domain (`disabled`); records and history stay. Raises EnrollError 409, 404."""
-        return await self._flip(member_id, key, "verified", "disabled", events.DOMAIN_DISABLED)
+        return (await self.revise(member_id, key, {}, enabled=False))[0]
 
     async def resume(self, member_id: int, key: int | str) -> Domain:
         """Let a paused domain send again, without asking DNS. Raises EnrollError 409, 404."""
-        return await self._flip(member_id, key, "disabled", "verified", events.DOMAIN_ENABLED)
+        return (await self.revise(member_id, key, {}, enabled=True))[0]
 
-    async def _flip(self, member_id: int, key: int | str, was: str, to: str, event: str) -> Domain:
-        async def write(tx: Tx) -> Domain:
-            row = await self._owned(tx, member_id, key)
-            if row.state not in (was, to):
-                raise conflict(f"The domain is {row.state}: only a {was} one can be changed to {to}.")
-            if row.state == was:
-                now = self._clock.now()
-                await rows.change(tx, row.id, state=to, next_check_at=now if to == "verified" else None)
-                await versions.bump(tx, versions.DIRECTORY)
-                await event_log.append(tx, [Event(event, member_id, now, row.id, data={"domain": row.name})])
-            return await load_one(tx, await rows.get(tx, row.id))
-
-        return await self.commit(write)
+    async def _flipped(self, tx: Tx, row: Row, enabled: bool) -> None:
+        """Move a row between `verified` and `disabled`. A 409 names the state that forbids it."""
+        was, to = ("disabled", "verified") if enabled else ("verified", "disabled")
+        if row.state not in (was, to):
+            text = f"The domain is {row.state}: only a {was} one can be changed to {to}."
+            raise EnrollError(409, "CONFLICT", text, extra={"state": row.state})
+        if row.state == was:
+            now, event = self._clock.now(), events.DOMAIN_ENABLED if enabled else events.DOMAIN_DISABLED
+            await rows.change(tx, row.id, state=to, next_check_at=now if enabled else None)
+            await versions.bump(tx, versions.DIRECTORY)
+            await event_log.append(tx, [Event(event, row.member_id, now, row.id, data={"domain": row.name})])
 
     async def delete(self, member_id: int, key: int | str) -> None:
         """Delete softly: gone from every list, keys destroyed. Raises EnrollError 404; 409 while the operator's
@@ -296,10 +340,20 @@ class Domains:
         await self._tell()
         return await self.get(member_id, row.id)
 
-    async def send_test(self, member_id: int, key: int | str, to: str, subject: str | None = None) -> Accepted:
+    async def send_test(
+        self, member_id: int, key: int | str, to: str, subject: str | None = None, *, local_part: str | None = None,
+        message_id: str | None = None,
+    ) -> Accepted:
         """Queue a test message in the domain's name (see `trial`)."""
         domain = await self.get(member_id, key)
-        return await send_test(self._intake, self._directory, self._config, domain, to, subject)
+        return await send_test(
+            self._intake, self._directory, self._config, domain, to, subject, local_part=local_part,
+            message_id=message_id,
+        )
+
+    async def first_try(self, member_id: int, accepted: Accepted, *, seconds: float) -> FirstTry | None:
+        """What became of the first try to deliver a message to its first recipient; None: none within `seconds`."""
+        return await first_try(self._storage, member_id, accepted.recipients[0][1], seconds)
 
     # -- transactions and rows -----------------------------------------------------------------------------------
 

@@ -2,23 +2,64 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
 from enroll.domains.model import Domain
 from enroll.errors import conflict, invalid
 from enroll.letter import letter
 from relay.base import names
 from relay.base.config import Config
+from relay.base.storage import Storage, reports
 from relay.directory import Directory, Login
 from relay.intake import Accepted, Intake, Recipient, Submission
 from relay.replies import Refused, Verdict
 
 MAX_SUBJECT = 200
+_LOOK_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class FirstTry:
+    """What became of a recipient at its first try: its state then, and the last words about it."""
+
+    state: str
+    says: str
+
+
+def test_subject(name: str, asked: str | None) -> str:
+    """The subject of a test message from the domain `name`."""
+    return (asked or f"Sender domain test from {name}")[:MAX_SUBJECT]
+
+
+test_subject.__test__ = False  # type: ignore[attr-defined]
+
+
+async def first_try(storage: Storage, member_id: int, recipient_id: int, seconds: float) -> FirstTry | None:
+    """Wait until a recipient has been tried, by whichever process; None when that takes longer than `seconds`."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while True:
+        async with storage.read() as tx:
+            found = await reports.message(tx, member_id, recipient_id=recipient_id)
+        if found is None or not found[1]:
+            return FirstTry("cancelled", "the message is gone")
+        [recipient], tries = found[1], found[2]
+        if tries or recipient.state not in ("queued", "deferred"):
+            return FirstTry(recipient.state, recipient.says)
+        if loop.time() >= end:
+            return None
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def send_test(
-    intake: Intake, directory: Directory, config: Config, domain: Domain, to: str, subject: str | None = None
+    intake: Intake, directory: Directory, config: Config, domain: Domain, to: str, subject: str | None = None, *,
+    local_part: str | None = None, message_id: str | None = None,
 ) -> Accepted:
-    """Queue a test message from `test@<domain>` to one address. It spends one recipient of the warming tier.
+    """Queue a test message from `<local_part>@<domain>` to one address. It spends one recipient of the warming tier.
 
+    local_part: None for the configured one. message_id: the left side of its Message-ID; None lets the gate make one.
     Raises EnrollError: 422 for a bad address, 409 when the domain may not send; Refused with the verdict that any
     submission would get (suppressed, warming, suspended, queue full).
     """
@@ -33,18 +74,21 @@ async def send_test(
     member = directory.member(domain.member_id)
     if entry is None or member is None:
         raise conflict("The domain may not send just now.")
-    sender = names.address(f"{config.enrollment.test_sender}@{domain.name}")
+    sender = names.address(f"{local_part or config.enrollment.test_sender}@{domain.name}")
     shown = names.to_unicode(domain.name)
+    tracked = domain.options.link_tracking or domain.options.open_tracking
+    host = entry.tracking_host or urlsplit(config.server.public_url).hostname
     text = (
         f"This is a test message from {shown}, sent through {config.server.hostname}.\n\n"
         f"From:        {sender.text}\n"
-        f"Return path: {entry.return_path or config.bounce_host}\n\n"
+        f"Return path: {entry.return_path or config.bounce_host}\n"
+        f"Tracking:    {host if tracked else 'off'}\n\n"
         "Look at its Authentication-Results header: DKIM should say pass, twice, for this domain.\n"
         "It counts as one recipient of the domain's sending allowance.\n"
     )
     raw = letter(
-        sender.text, recipient, (subject or f"Sender domain test from {domain.name}")[:MAX_SUBJECT], text,
-        auto_submitted=False,
+        sender.text, recipient, test_subject(domain.name, subject), text, auto_submitted=False,
+        headers={"Message-ID": f"<{message_id}@{domain.name}>"} if message_id else None,
     )
     login = Login(member.id, member.handle, member.did, 0, "", frozenset({"send"}), None, "transactional")
     taken = await intake.accept(

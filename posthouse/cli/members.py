@@ -22,8 +22,8 @@ def register(app: typer.Typer) -> None:
     member = typer.Typer(no_args_is_help=True, help="The people who may send.")
     app.add_typer(member, name="member")
     commands: dict[str, Run] = {
-        "add": add, "list": list_, "show": show, "suspend": suspend, "release": release, "delete": delete,
-        "password-link": password_link,
+        "add": add, "list": list_, "show": show, "suspend": suspend, "release": release, "limit": limit,
+        "delete": delete, "password-link": password_link,
     }
     for name, function in commands.items():
         command(member, name)(function)
@@ -133,6 +133,18 @@ async def release(shell: Shell, handle: Handle) -> int:
     async with shell.rooms() as rooms:
         member = await rooms.enroll.accounts.release(handle)
     shell.answer(_member(member), f"{member.handle} may send again.")
+    return OK
+
+
+async def limit(
+    shell: Shell, handle: Handle,
+    domains: Annotated[int | None, typer.Argument(help="How many; left out: as many as anybody.", min=0)] = None,
+) -> int:
+    """Let a member enroll more domains than others, or fewer."""
+    async with shell.rooms() as rooms:
+        member = await rooms.enroll.accounts.set_max_domains(handle, domains)
+        most = rooms.config.enrollment.max_domains if domains is None else domains
+    shell.answer({"handle": member.handle, "max_domains": domains}, f"{member.handle} may enroll {most} domains.")
     return OK
 
 

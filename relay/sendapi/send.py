@@ -193,8 +193,9 @@ class Sender:
 
     def _sender(self, caller: Caller, given: str | None) -> Mailbox:
         if given is None:
-            # The one domain that this key can send from is its default domain.
+            # The domain that its owner made the default, else the only one that this key can send from.
             usable = self.services.directory.domains_of(caller.login)
+            usable = [d for d in usable if d.options.get("default_sender")] or usable
             if len(usable) != 1:
                 refuse_fields([("from", "required: there is no single default domain")])
             return Mailbox("", Address("noreply", usable[0].name))

@@ -8,8 +8,9 @@ import pytest
 
 from enroll.errors import EnrollError
 from relay import replies
-from relay.base.clock import DAY, HOUR
+from relay.base.clock import DAY, HOUR, utc_day
 from relay.base.config import Config
+from relay.base.storage import stats
 from relay.replies import Refused, Verdict
 from tests.kit.enrolling import Enrolling, enrolling
 from tests.kit.storage import make_config
@@ -94,6 +95,83 @@ async def test_a_pending_domain_can_be_neither_paused_nor_resumed(relay: Enrolli
     domain = await relay.domains.enroll(alice.id, "example.test")
     for call in (relay.domains.pause, relay.domains.resume):
         assert (await refused(call(alice.id, domain.id))).status == 409
+
+
+async def test_a_change_and_a_pause_are_made_together_or_not_at_all(relay: Enrolling) -> None:
+    alice = await relay.member()
+    domain = await relay.verified(alice, "example.test")
+    changed, anew = await relay.domains.revise(alice.id, domain.id, {"link_tracking": True}, enabled=False)
+    assert (changed.state, changed.options.link_tracking, anew) == ("disabled", True, False)
+    e = await refused(relay.domains.revise(alice.id, domain.id, {"return_path": True}, enabled=True))
+    assert (e.status, e.detail) == (409, {"state": "pending"})
+    assert await relay.domains.get(alice.id, domain.id) == changed
+
+
+async def test_subdomain_and_prefix_make_one_label(relay: Enrolling) -> None:
+    alice = await relay.member()
+    domain = await relay.domains.enroll(alice.id, "example.test", {"custom_subdomain": "a" * 32})
+    await relay.domains.update(alice.id, domain.id, {"track_prefix": "b" * 30})
+    e = await refused(relay.domains.update(alice.id, domain.id, {"track_prefix": "b" * 31}))
+    assert (e.status, e.field) == (422, "track_prefix")
+
+
+async def test_a_member_has_one_default_domain(relay: Enrolling) -> None:
+    alice = await relay.member()
+    one = await relay.verified(alice, "one.test", default_sender=True)
+    two = await relay.verified(alice, "two.test")
+    await relay.domains.update(alice.id, two.id, {"default_sender": True})
+    of = {d.name: d.options.default_sender for d in await relay.domains.list(alice.id)}
+    assert of == {"one.test": False, "two.test": True}
+    assert (await relay.domains.enroll(alice.id, "one.test", {"default_sender": True})).options.default_sender
+    assert not (await relay.domains.get(alice.id, two.id)).options.default_sender
+    assert (await relay.domains.get(alice.id, one.id)).state == "pending"
+
+
+async def test_a_member_may_have_a_limit_of_its_own(relay: Enrolling) -> None:
+    alice = await relay.member()
+    await relay.services.accounts.set_max_domains("alice", 1)
+    await relay.domains.enroll(alice.id, "one.test")
+    e = await refused(relay.domains.enroll(alice.id, "two.test"))
+    assert (e.status, e.code, e.text) == (403, "LIMIT_REACHED", "At most 1 domains can be enrolled.")
+    await relay.services.accounts.set_max_domains("alice", None)
+    await relay.domains.enroll(alice.id, "two.test")
+
+
+async def test_an_owner_who_asks_again_is_answered_from_the_last_look_and_it_is_noted(relay: Enrolling) -> None:
+    alice = await relay.member()
+    domain = await relay.domains.enroll(alice.id, "example.test")
+    assert domain.asked_at is None
+    looked = await relay.domains.check(domain.id)
+    relay.clock.move(30)
+    again = await relay.domains.check(domain.id)
+    assert (again.checked_at, again.asked_at) == (looked.checked_at, relay.clock.now())
+    # The clock's look is not the owner's.
+    relay.clock.move(600)
+    by_clock = await relay.domains.check(domain.id, by="clock")
+    assert (by_clock.checked_at, by_clock.asked_at) == (relay.clock.now(), again.asked_at)
+
+
+async def test_all_domains_come_with_the_figures_that_each_has(either: Enrolling) -> None:
+    alice, bob = await either.member(), await either.member("bob")
+    made = [await either.domains.enroll(who.id, name) for who, name in
+            ((alice, "one.test"), (alice, "two.test"), (bob, "bob.test"))]
+    today = either.clock.now()
+    counted = {
+        (d.id, utc_day(today - ago * DAY), d.member_id): {
+            "accepted": 100 + ago, "delivered": 90, "bounced": 3, "complaints": int(ago == 2)
+        }
+        for d in (made[0], made[2]) for ago in (0, 6, 7, 13, 14, 29, 30)
+    }
+    await either.storage.write(lambda tx: stats.count(tx, counted))
+    found = await either.domains.overview(alice.id, limit=10)
+    assert [d.name for d, _ in found] == ["one.test", "two.test"]
+    for domain, figures in found:
+        alone = await either.domains.stats(alice.id, domain.id)
+        assert all(getattr(alone, name) == getattr(figures, name) for name in figures.__slots__)
+    assert (found[0][1].volume_7d, found[0][1].volume_delta) == (206, "-6%")
+    await either.domains.check(made[0].id)
+    [(seen, _)] = await either.domains.overview(alice.id, limit=1)
+    assert set(seen.flags.values()) == {False}
 
 
 async def test_a_deleted_domain_comes_back_with_new_keys_and_a_new_token(either: Enrolling) -> None:

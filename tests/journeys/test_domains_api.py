@@ -75,6 +75,7 @@ async def test_enroll_shows_what_to_publish_and_verify_what_was_found(api: Api) 
         "returnPath": True, "customSubdomain": "sl", "tracking": False, "trackPrefix": "track", "replies": False,
         "hosted": False, "reportTo": "forward_to", "forwardTo": "",
         "linkTracking": False, "openTracking": False, "unsubscribeLink": False,
+        "defaultSender": False,
     }
     assert domain["createdAt"].endswith("Z")
     assert domain["checkedAt"] is None

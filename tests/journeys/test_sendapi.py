@@ -227,6 +227,12 @@ async def test_without_a_sender_the_only_domain_serves(door: Door) -> None:
     await door.world.domain(door.alice, "second.test")
     status, got = await door.ask("POST", "/v1/send", message(**{"from": ...}))
     assert (status, got["code"], got["detail"]["field"]) == (400, "INVALID_REQUEST", "from")
+    third = await door.world.domain(door.alice, "third.test")
+    await door.world.change("domains", third, options={"default_sender": True})
+    await door.world.directory.refresh()
+    status, got = await door.ask("POST", "/v1/send", message(**{"from": ...}))
+    _, told = await door.ask("GET", f"/v1/messages/{got['id']}")
+    assert (status, told["from"]) == (200, "noreply@third.test")
 
 
 async def test_recipients_are_refused_one_by_one(door: Door) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from email import message_from_bytes
+from email.header import decode_header, make_header
 from email.policy import compat32
 
 from enroll.letter import letter
@@ -35,3 +36,12 @@ def test_controls_in_the_text_do_not_reach_the_reader():
     body = message_from_bytes(raw, policy=compat32).get_payload(decode=True)
     assert b"\x1b" not in body
     assert b"\x00" not in body
+
+
+def test_a_subject_in_any_script_reaches_the_reader():
+    raw = letter("postmaster@relay.test", ANN, "Prüfung – 試験 " + "ü" * 30, "text")
+    head = raw.split(b"\r\n\r\n")[0]
+    assert head.isascii()
+    found = message_from_bytes(raw, policy=compat32)["Subject"]
+    assert str(make_header(decode_header(found))) == "Prüfung – 試験 " + "ü" * 30
+    assert all(len(word) <= 75 for word in found.split(" "))

@@ -31,6 +31,7 @@ class OptionsIn(Strict):
     link_tracking: bool | None = Field(None, description="Links in HTML lead over the relay; clicks become events.")
     open_tracking: bool | None = Field(None, description="HTML gets an unseen image; opens become events.")
     unsubscribe_link: bool | None = Field(None, description="Bulk mail gets a line with a link to unsubscribe.")
+    default_sender: bool | None = Field(None, description="Messages without a From are sent from this domain.")
 
 
 class NewDomain(OptionsIn):
@@ -68,6 +69,7 @@ class OptionsView(View):
     link_tracking: bool
     open_tracking: bool
     unsubscribe_link: bool
+    default_sender: bool
 
 
 class KeyView(View):

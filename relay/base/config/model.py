@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, model_validator
 
 from relay.base.config.dns import Dns
+from relay.base.config.octeth import Octeth
 from relay.base.config.section import Bytes, Count, Seconds, Section, key
 from relay.base.config.standing import Standing
 from relay.base.config.tracking import Tracking
@@ -108,7 +109,7 @@ class Enrollment(Section):
     """Letting people and domains in."""
 
     signup: Literal["open", "invite", "closed"] = key("invite", "Who may make an account at /enroll.")
-    max_domains: Count = key(100, "Domains a member may enroll.")
+    max_domains: Count = key(100, "Domains a member may enroll; `posthouse member limit` sets another number for one.")
     max_keys: Count = key(50, "Live API keys a member may hold.")
     manual_approval: bool = key(False, "True: a proved domain waits for the operator's approval.")
     max_key_limits: Count = key(50, "Domains, and networks, that one API key may be limited to.")
@@ -126,7 +127,7 @@ class Enrollment(Section):
     recheck_verified_hours: Seconds = key(24.0, "Wait between checks of a verified domain.")
     failed_rechecks: Count = key(3, "Failed checks in a row before a verified domain goes back to pending.")
     recheck_batch: Count = key(200, "Domains that one turn of the re-checking clock looks at.")
-    recheck_concurrency: Count = key(10, "Domains looked up at once by the clock.")
+    recheck_concurrency: Count = key(10, "Domains looked up at once by the clock, or by one call for all.")
     recheck_poll_seconds: Seconds = key(15.0, "How often the clock asks which domains are due.")
     retiring_days: Seconds = key(7.0, "How long a rotated DKIM pair's records must stay published for mail under way.")
     dns_host_cache_seconds: Seconds = key(3600.0, "How long a recognised DNS provider is believed.")
@@ -331,6 +332,7 @@ class Config(Section):
     http: Http = Http()
     dns: Dns = Dns()
     enrollment: Enrollment = Enrollment()
+    octeth: Octeth = Octeth()
     signing: Signing = Signing()
     warming: Warming = Warming()
     standing: Standing = Standing()

@@ -117,6 +117,11 @@ async def set_status(
     return bool(done.rowcount)
 
 
+async def set_max_domains(tx: Tx, member_id: int, limit: int | None) -> None:
+    """How many domains a member may enroll; None: what the configuration says."""
+    await tx.execute(update(members).where(members.c.id == member_id).values(max_domains=limit))
+
+
 async def set_password(tx: Tx, member_id: int, new: str | None, *, old: str | None) -> bool:
     """Replace the password hash where it still is `old`; False when somebody was faster."""
     m = members.c

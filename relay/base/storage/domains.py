@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Select, case, delete, func, insert, select, update
+from sqlalchemy import Select, case, delete, func, insert, null, select, update
 
 from relay.base.storage.engine import Tx, serialise
 from relay.base.storage.tables import dkim_keys, domains, members
@@ -44,6 +44,8 @@ class Row:
     provider_at: float | None
     deleted_at: float | None
     tracking_ok: bool = False
+    asked_at: float | None = None
+    flags: dict[str, bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class Owner:
     did: str
     email: str
     status: str
+    max_domains: int | None
 
 
 _KEY_COLUMNS = [dkim_keys.c[name] for name in KeyRow.__slots__]
@@ -138,6 +141,13 @@ async def page(
         query = query.where(domains.c.member_id == member_id)
     if states:
         query = query.where(domains.c.state.in_(states))
+    return await _all(tx, query.order_by(domains.c.id).limit(limit))
+
+
+async def all_of_member(tx: Tx, member_id: int, limit: int | None = None) -> list[Row]:
+    """The domains of a member that are not deleted, by id, without their findings (`flags` tell those in short)."""
+    columns = [null().label("findings") if c.name == "findings" else c for c in domains.c]
+    query = select(*columns).where(domains.c.member_id == member_id, domains.c.state != "deleted")
     return await _all(tx, query.order_by(domains.c.id).limit(limit))
 
 
@@ -203,14 +213,18 @@ async def unchecked(tx: Tx, member_id: int, before: float, limit: int) -> list[i
 
 
 async def change(tx: Tx, domain_id: int, **values: Any) -> None:
-    """Set columns of one domain."""
+    """Set columns of one domain; `flags` follow `findings`."""
+    if "findings" in values:
+        found = values["findings"] or []
+        values["flags"] = {f["name"]: f["known"] for f in found if f.get("known") is not None} or None
     await tx.execute(update(domains).where(domains.c.id == domain_id).values(**values))
 
 
 async def owner(tx: Tx, member_id: int) -> Owner | None:
     """Who gets mail about a member's domains."""
     m = members.c
-    row = (await tx.execute(select(m.id, m.handle, m.did, m.email, m.status).where(m.id == member_id))).first()
+    query = select(m.id, m.handle, m.did, m.email, m.status, m.max_domains).where(m.id == member_id)
+    row = (await tx.execute(query)).first()
     return Owner(*row) if row else None
 
 

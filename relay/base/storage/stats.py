@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import case, func, select
 
 from relay.base.storage.engine import Tx
 from relay.base.storage.prepared import Prepared
@@ -63,3 +63,33 @@ async def days(
     if domain_id is not None:
         query = query.where(t.domain_id == domain_id)
     return [Day(*row) for row in await tx.execute(query)]
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """One domain's counters added up over a window; `week` and `week_before` are what was accepted in two shorter
+    ones."""
+
+    domain_id: int
+    accepted: int
+    delivered: int
+    bounced: int
+    complaints: int
+    week: int
+    week_before: int
+
+
+async def sums(tx: Tx, member_id: int, *, since: str, week: str, week_before: str) -> dict[int, Sums]:
+    """Of each domain of a member that has any, the sums from day `since` on; of what was accepted, also from day
+    `week` on, and from `week_before` until then. One statement, whatever the number of domains."""
+    t = daily_stats.c
+    later = case((t.day >= week, t.accepted), else_=0)
+    earlier = case((t.day >= week, 0), (t.day >= week_before, t.accepted), else_=0)
+    query = (
+        select(
+            t.domain_id, func.sum(t.accepted), func.sum(t.delivered), func.sum(t.bounced), func.sum(t.complaints),
+            func.sum(later), func.sum(earlier),
+        )
+        .where(t.member_id == member_id, t.day >= since).group_by(t.domain_id)
+    )
+    return {row[0]: Sums(*row) for row in await tx.execute(query)}

@@ -30,6 +30,7 @@ members = Table(
     Column("status_at", Double),
     Column("created_at", Double, nullable=False),
     Column("system", Boolean, nullable=False, server_default=text("false")),
+    Column("max_domains", Integer),  # null: what the configuration says
     sqlite_autoincrement=True,
 )
 
@@ -93,6 +94,8 @@ domains = Table(
     Column("provider_at", Double),
     Column("deleted_at", Double),
     Column("tracking_ok", Boolean, nullable=False, server_default=text("false")),
+    Column("asked_at", Double),
+    Column("flags", JSON),  # of the findings: name → ok, where it could ever be asked
     UniqueConstraint("name", "member_id"),
     sqlite_autoincrement=True,
 )

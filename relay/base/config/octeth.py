@@ -1,0 +1,29 @@
+"""The table `[octeth]` of the settings: the sender-domain API in Octeth's shape."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from relay.base.config.section import Count, Seconds, Section, key
+
+Label = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$")]
+
+
+class Octeth(Section):
+    """The calls `user.senderdomain.*`, under /api/v1 and at /api.php."""
+
+    enabled: bool = key(True, "False leaves the calls out.")
+    demo_mode: bool = key(False, "True refuses sendtest with code 99.")
+    subdomain: Label = key("sl", "Subdomain of the return path, for domains made by these calls.")
+    track_prefix: Label = key("track", "Prefix of the tracking host, for domains made by these calls.")
+    test_from_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._+-]{1,64}$")] = key(
+        "test", "Local part from which sendtest sends."
+    )
+    test_seconds: Seconds = key(30.0, "Longest wait of sendtest for the first try to deliver.")
+    requests: Count = key(100, "Requests of one key (or sign-in) to one call in the window.")
+    window_seconds: Seconds = key(60.0, "That window.")
+    tests: Count = key(10, "The same for sendtest.")
+    tests_window_seconds: Seconds = key(300.0, "Its window.")
+    max_list: Count = key(10_000, "Most domains in one list.")
