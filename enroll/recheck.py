@@ -14,7 +14,8 @@ from enroll.domains import Domains
 from enroll.errors import EnrollError
 from relay.base.clock import Clock
 from relay.base.config import Config
-from relay.base.storage import Storage, StorageError, Tx, duties
+from relay.base.duty import Duty
+from relay.base.storage import Storage, StorageError, Tx
 from relay.base.storage import domains as rows
 
 log = structlog.get_logger("recheck")
@@ -27,26 +28,18 @@ class Recheck:
 
     def __init__(self, storage: Storage, config: Config, clock: Clock, domains: Domains, *, owner: str) -> None:
         self._storage, self._config, self._clock, self._domains = storage, config, clock, domains
-        self._owner = owner
+        self._duty = Duty(storage, clock, DUTY, owner, _LEASE_SECONDS)
 
     async def run(self) -> None:
         """Take turns until cancelled, then give the duty back."""
         try:
-            while True:
-                try:
-                    await self.tick()
-                except StorageError as e:
-                    log.warning("recheck.storage", cause=str(e))
-                await asyncio.sleep(self._config.enrollment.recheck_poll_seconds)
+            await self._duty.turns(self.tick, self._config.enrollment.recheck_poll_seconds)
         finally:
-            try:
-                await self._storage.write(lambda tx: duties.leave(tx, DUTY, self._owner))
-            except StorageError as e:
-                log.warning("recheck.storage", cause=str(e))
+            await self._duty.leave()
 
     async def tick(self) -> int:
         """Look at what is due, if the duty is ours; returns how many domains were looked at. Raises StorageError."""
-        if not await self._ours():
+        if not await self._duty.ours():
             return 0
         e = self._config.enrollment
         await self._domains.rotation.remove_retired()
@@ -56,15 +49,11 @@ class Recheck:
         for at in range(0, len(due), e.recheck_concurrency):
             batch = due[at : at + e.recheck_concurrency]
             # A long turn keeps the lease fresh; a lost one means that another process is at it.
-            if looked and not await self._ours():
+            if looked and not await self._duty.ours():
                 break
             await asyncio.gather(*(self._look(domain_id) for domain_id in batch))
             looked += len(batch)
         return looked
-
-    async def _ours(self) -> bool:
-        now = self._clock.now()
-        return await self._storage.write(lambda tx: duties.take(tx, DUTY, self._owner, now, _LEASE_SECONDS))
 
     async def _look(self, domain_id: int) -> None:
         try:

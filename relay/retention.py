@@ -3,19 +3,15 @@ idempotency. In small transactions, so that accepting never waits for it."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
-
-import structlog
 
 from relay.base.clock import DAY, HOUR, Clock
 from relay.base.config import Config
+from relay.base.duty import Duty
 from relay.base.storage import (
     Storage,
-    StorageError,
     Tx,
     allowances,
-    duties,
     events,
     idempotency,
     mail,
@@ -23,7 +19,6 @@ from relay.base.storage import (
     webhooks,
 )  # fmt: skip
 
-log = structlog.get_logger()
 DUTY = "retention"
 
 
@@ -31,22 +26,19 @@ class Retention:
     """Removes what is past its time."""
 
     def __init__(self, storage: Storage, config: Config, clock: Clock, owner: str) -> None:
-        self._storage, self._config, self._clock, self._owner = storage, config, clock, owner
+        self._storage, self._config, self._clock = storage, config, clock
+        self._duty = Duty(storage, clock, DUTY, owner, 3 * config.retention.purge_seconds)
 
     async def run(self) -> None:
-        """Clean up for ever, every `purge_seconds`, while this process has the duty."""
-        wait = self._config.retention.purge_seconds
-        while True:
-            await asyncio.sleep(wait)
-            try:
-                if await self._storage.write(self._take):
-                    await self.once()
-            except StorageError as e:
-                log.warning("retention.waits", cause=str(e))
+        """Clean up until cancelled, every `purge_seconds`, while this process has the duty."""
+        try:
+            await self._duty.turns(self._turn, self._config.retention.purge_seconds)
+        finally:
+            await self._duty.leave()
 
-    async def _take(self, tx: Tx) -> bool:
-        seconds = 3 * self._config.retention.purge_seconds
-        return await duties.take(tx, DUTY, self._owner, self._clock.now(), seconds)
+    async def _turn(self) -> None:
+        if await self._duty.ours():
+            await self.once()
 
     async def once(self) -> dict[str, int]:
         """One round, everything due; returns what was removed."""

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import structlog
 
-from enroll.errors import EnrollError
-from enroll.services import Services
 from posthouse.rooms import Rooms
-from relay.base.storage import StorageError, Tx
+from posthouse.serve.letters import tell
+from relay.base.storage import StorageError
 from relay.delivery.reports import Reports
-from relay.standing import Letter, NoticeLater, Watch
+from relay.standing import Watch
 
 log = structlog.get_logger("duties")
 _ROUNDS = 20
@@ -20,31 +18,7 @@ _ROUNDS = 20
 
 async def watch_standing(rooms: Rooms) -> None:
     """Count outcomes and judge members until cancelled."""
-    await Watch(rooms.storage, rooms.config, rooms.clock, owner=rooms.owner, tell=tell(rooms.enroll)).run()
-
-
-def tell(enroll: Services) -> Callable[[Letter], Awaitable[Callable[[Tx], Awaitable[None]]]]:
-    """What prepares a letter to a member."""
-
-    async def prepare(letter: Letter) -> Callable[[Tx], Awaitable[None]]:
-        assert enroll.for_domains is not None
-        try:
-            member = await enroll.accounts.by_id(letter.member_id)
-            join = await enroll.for_domains.notices.mail(
-                member.email, letter.subject, f"Hello {member.handle},\n\n{letter.text}", about="standing"
-            )
-        except EnrollError as e:
-            raise NoticeLater from e
-
-        async def joined(tx: Tx) -> None:
-            try:
-                await join(tx)
-            except EnrollError as e:
-                raise NoticeLater from e
-
-        return joined
-
-    return prepare
+    await Watch(rooms.storage, rooms.config, rooms.clock, owner=rooms.owner, tell=tell(rooms.enroll, "standing")).run()
 
 
 async def post_reports(reports: Reports, every_seconds: float) -> None:

@@ -13,9 +13,9 @@ transactions that settle mail write nothing for it. Signing in, pages and readin
 
 from relay.standing.arithmetic import GOOD, NOTICE, SLOWED, SUSPENDED, Counts, Judgement, Measure, judge
 from relay.standing.view import Standing, shown, standing_of
-from relay.standing.watch import Letter, NoticeLater, Watch
+from relay.standing.watch import Watch
 
 __all__ = [
-    "GOOD", "NOTICE", "SLOWED", "SUSPENDED", "Counts", "Judgement", "Letter", "Measure", "NoticeLater", "Standing",
-    "Watch", "judge", "shown", "standing_of",
+    "GOOD", "NOTICE", "SLOWED", "SUSPENDED", "Counts", "Judgement", "Measure", "Standing", "Watch", "judge", "shown",
+    "standing_of",
 ]

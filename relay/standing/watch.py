@@ -8,16 +8,16 @@ and once a minute all are.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
 
 from relay.base.clock import HOUR, Clock
 from relay.base.config import Config
+from relay.base.duty import Duty
 from relay.base.events import MEMBER_NOTICED, MEMBER_RELEASED, MEMBER_SLOWED, MEMBER_SUSPENDED, Event
-from relay.base.storage import Storage, StorageError, Tx, accounts, duties, events, incidents, versions
+from relay.base.letters import Join, Letter, NoticeLater, Tell
+from relay.base.storage import Storage, Tx, accounts, events, incidents, versions
 from relay.base.storage import standing as rows
 from relay.base.storage.standing import Row
 from relay.standing import feed, words
@@ -34,24 +34,6 @@ _EVENTS = {NOTICE: MEMBER_NOTICED, SLOWED: MEMBER_SLOWED, SUSPENDED: MEMBER_SUSP
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """What a member is told."""
-
-    member_id: int
-    subject: str
-    text: str
-
-
-class NoticeLater(Exception):
-    """The letter can't be written just now."""
-
-
-Join = Callable[[Tx], Awaitable[None]]
-Tell = Callable[[Letter], Awaitable[Join]]
-"""Prepares a letter with no transaction open; what comes back writes it within one. Both raise NoticeLater."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Step:
     """From one stage to another, for these numbers; GOOD as `to` of a suspended member is a release."""
 
@@ -65,10 +47,9 @@ class Watch:
 
     def __init__(self, storage: Storage, config: Config, clock: Clock, *, owner: str, tell: Tell) -> None:
         self._storage, self._config, self._clock = storage, config, clock
-        self._owner, self._tell = owner, tell
+        self._duty, self._tell = Duty(storage, clock, DUTY, owner, _LEASE_SECONDS), tell
         self._touched: set[int] = set()
-        self._mine = False
-        self._renew_at = self._sweep_at = float("-inf")
+        self._sweep_at = float("-inf")
         s = config.standing
         self._exempt = {d.strip().lower().rstrip(".") for d in s.exempt_domains}
         self._exempt.add(f"sandbox.{config.server.hostname}")
@@ -76,21 +57,13 @@ class Watch:
     async def run(self) -> None:
         """Take turns until cancelled, then give the duty back."""
         try:
-            while True:
-                try:
-                    await self.tick()
-                except StorageError as e:
-                    log.warning("standing.waits", cause=str(e))
-                await asyncio.sleep(self._config.standing.poll_seconds)
+            await self._duty.turns(self.tick, self._config.standing.poll_seconds)
         finally:
-            try:
-                await self._storage.write(lambda tx: duties.leave(tx, DUTY, self._owner))
-            except StorageError as e:
-                log.warning("standing.waits", cause=str(e))
+            await self._duty.leave()
 
     async def tick(self) -> None:
         """Count what is new and judge whom it concerns, if the duty is ours. Raises StorageError."""
-        if not await self._ours():
+        if not await self._duty.ours():
             return
         if not await self._count():
             return  # judged once all is counted: a release may be among the rest
@@ -103,16 +76,6 @@ class Watch:
         for member_id in await self._due(ids):
             await self._judge(member_id)
         self._touched.clear()
-
-    async def _ours(self) -> bool:
-        mono, now = self._clock.monotonic(), self._clock.now()
-        if mono >= self._renew_at:
-            if not await self._storage.write(lambda tx: duties.take(tx, DUTY, self._owner, now, _LEASE_SECONDS)):
-                self._renew_at = mono + _LEASE_SECONDS / 5  # ask again then; meanwhile it is another's
-                self._mine = False
-                return False
-            self._renew_at, self._mine = mono + _LEASE_SECONDS / 3, True
-        return self._mine
 
     # -- counting ----------------------------------------------------------------------------------------------
 

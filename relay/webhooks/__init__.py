@@ -12,7 +12,7 @@ An event is posted at least once, with an id that stays the same (`webhook-id`);
 long as all goes well. Making, listing, rotating and replaying endpoints is enrollment's business.
 """
 
-from relay.webhooks.dispatch import Dispatcher, Letter, NoticeLater
+from relay.webhooks.dispatch import Dispatcher
 from relay.webhooks.post import Poster
 
-__all__ = ["Dispatcher", "Letter", "NoticeLater", "Poster"]
+__all__ = ["Dispatcher", "Poster"]

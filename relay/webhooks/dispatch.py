@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 
 import structlog
 
 from relay.base.clock import Clock
 from relay.base.config import Config
+from relay.base.duty import Duty
+from relay.base.letters import Letter, NoticeLater, Tell
 from relay.base.secrets import SecretsError, Vault
-from relay.base.storage import Storage, StorageError, Tx, duties
+from relay.base.storage import Storage, StorageError, Tx
 from relay.base.storage import webhooks as rows
 from relay.base.storage.webhooks import DISABLED, FAILING, LIVE, Due, EndpointRow
 from relay.webhooks.payload import body, delivery_name, headers
@@ -33,23 +33,6 @@ _JITTER = 0.1
 _GONE = 410
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """What the owner of an endpoint is told."""
-
-    member_id: int
-    subject: str
-    text: str
-
-
-class NoticeLater(Exception):
-    """The letter can't be written just now; what it tells of waits with it."""
-
-
-Tell = Callable[[Letter], Awaitable[Callable[[Tx], Awaitable[None]]]]
-"""Prepares a letter with no transaction open; what comes back writes it within one. Raises NoticeLater."""
-
-
 class Dispatcher:
     """`run` until cancelled; `tick` is one turn. `owner` names this process among those that share the database."""
 
@@ -58,21 +41,16 @@ class Dispatcher:
         rng: random.Random | None = None,
     ) -> None:
         self._storage, self._config, self._clock, self._vault = storage, config, clock, vault
-        self._poster, self._owner, self._tell = poster, owner, tell
+        self._poster, self._tell = poster, tell
         self._rng = rng or random.Random()
         self._busy: dict[int, asyncio.Task[None]] = {}
         self._doubtful: set[int] = set()
-        self._renew_at = self._until = float("-inf")
+        self._duty = Duty(storage, clock, DUTY, owner, _LEASE_SECONDS)
 
     async def run(self) -> None:
         """Take turns until cancelled, then end what is under way and give the duty back."""
         try:
-            while True:
-                try:
-                    await self.tick()
-                except StorageError as e:
-                    log.warning("webhooks.storage", cause=str(e))
-                await asyncio.sleep(self._config.webhooks.poll_seconds)
+            await self._duty.turns(self.tick, self._config.webhooks.poll_seconds)
         finally:
             await self.close()
 
@@ -81,15 +59,12 @@ class Dispatcher:
         for task in self._busy.values():
             task.cancel()
         await self.finish()
-        try:
-            await self._storage.write(lambda tx: duties.leave(tx, DUTY, self._owner))
-        except StorageError as e:
-            log.warning("webhooks.storage", cause=str(e))
+        await self._duty.leave()
 
     async def tick(self) -> int:
         """Take up new events and begin posting what is due, if the duty is ours; returns how many endpoints are
         being spoken with. Raises StorageError."""
-        if not await self._ours():
+        if not await self._duty.ours():
             return 0
         await self._take_up()
         free = self._config.webhooks.parallel - len(self._busy)
@@ -118,15 +93,6 @@ class Dispatcher:
     def _done(self, endpoint_id: int, _: asyncio.Task[None]) -> None:
         self._busy.pop(endpoint_id, None)
         self._doubtful.discard(endpoint_id)
-
-    async def _ours(self) -> bool:
-        mono, now = self._clock.monotonic(), self._clock.now()
-        if mono >= self._renew_at:
-            if not await self._storage.write(lambda tx: duties.take(tx, DUTY, self._owner, now, _LEASE_SECONDS)):
-                self._until = float("-inf")
-                return False
-            self._renew_at, self._until = mono + _LEASE_SECONDS / 3, mono + _LEASE_SECONDS
-        return True
 
     async def _take_up(self) -> None:
         w = self._config.webhooks
@@ -158,7 +124,7 @@ class Dispatcher:
             # One that refused last time is asked with a single request before it gets several at once.
             width = 1 if endpoint.failing_since is not None else self._config.webhooks.parallel_an_endpoint
             at = 0
-            while at < len(due) and self._clock.monotonic() < self._until:
+            while at < len(due) and self._duty.held:
                 chunk, at = due[at : at + width], at + width
                 tries = (self._deliver(endpoint, one, secrets) for one in chunk)
                 for taken in await asyncio.gather(*tries, return_exceptions=True):

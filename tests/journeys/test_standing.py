@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from enroll.services import Services
-from posthouse.serve.duties import tell
+from posthouse.serve.letters import tell
 from relay.base.config import Config
 from relay.base.storage import accounts, incidents
 from relay.base.storage import events as rows
@@ -35,7 +35,7 @@ async def judged(config: Config) -> AsyncIterator[Way]:
         services = Services.build(world.storage, world.config, world.clock, world.vault, world.directory)
         await services.accounts.system_member()
         services = services.with_domains(way.dns.resolver, world.intake)
-        watch = Watch(world.storage, world.config, world.clock, owner="test", tell=tell(services))
+        watch = Watch(world.storage, world.config, world.clock, owner="test", tell=tell(services, "standing"))
         world.config.standing.__dict__["poll_seconds"] = 0.05
         task = asyncio.create_task(watch.run())
         try:

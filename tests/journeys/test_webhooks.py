@@ -18,9 +18,10 @@ from enroll.webhooks import Webhooks
 from relay.base.clock import DAY, HOUR
 from relay.base.config import Config
 from relay.base.events import BOUNCED, SENT, Event
+from relay.base.letters import Letter, NoticeLater
 from relay.base.storage import Tx, accounts, events
 from relay.base.storage import webhooks as rows
-from relay.webhooks import Dispatcher, Letter, NoticeLater, Poster
+from relay.webhooks import Dispatcher, Poster
 from tests.kit.clock import HandClock
 from tests.kit.dns import make_zone
 from tests.kit.dns import world as dns_world

@@ -15,6 +15,7 @@ from relay.base.config import Config, Tier
 from relay.base.config.model import Warming
 from relay.base.config.standing import Standing as Settings
 from relay.base.events import Event
+from relay.base.letters import Letter, NoticeLater
 from relay.base.storage import Tx, accounts, events, incidents, versions
 from relay.base.storage import standing as rows
 from relay.base.storage.tables import messages
@@ -23,7 +24,7 @@ from relay.bounces.record import Records
 from relay.intake import Accepted
 from relay.outcome import Peer, Reply, from_reply
 from relay.replies import Verdict
-from relay.standing import Letter, NoticeLater, Standing, Watch, standing_of
+from relay.standing import Standing, Watch, standing_of
 from tests.kit.world import MemberAt, World
 
 OK, GONE, LISTED = "250 2.0.0 ok", "550 5.1.1 no such user", "550 5.7.1 [192.0.2.1] is listed at zen.spamhaus.org"
