@@ -10,15 +10,19 @@ from tests.kit.clock import HandClock
 async def test_one_has_it_until_it_leaves_or_is_silent_for_a_lease(storage: Storage) -> None:
     clock = HandClock()
     first, second = (Duty(storage, clock, "sweep", owner, 30.0) for owner in ("one", "two"))
-    assert await first.ours() and not await second.ours()
-    assert first.held and not second.held
+    assert await first.ours()
+    assert not await second.ours()
+    assert first.held
+    assert not second.held
 
     clock.move(20)
-    assert await first.ours() and not await second.ours()
+    assert await first.ours()
+    assert not await second.ours()
 
     clock.move(31)  # the first one has been silent for longer than its lease
     assert not first.held
-    assert await second.ours() and not await first.ours()
+    assert await second.ours()
+    assert not await first.ours()
 
     await second.leave()
     clock.move(6)
