@@ -26,6 +26,7 @@ from relay.policy import Policy
 from relay.queue import Handoff, Queue
 from relay.refusals import Refusals
 from relay.suppression import Suppressions
+from relay.tracking import Tracking
 from relay.unsubscribe import Unsubscribe
 
 
@@ -42,6 +43,7 @@ class Rooms:
     suppressions: Suppressions
     policy: Policy
     unsubscribe: Unsubscribe
+    tracking: Tracking
     handoff: Handoff | None
     intake: Intake
     queue: Queue
@@ -73,6 +75,8 @@ class Rooms:
             await suppressions.start()
             policy = Policy(storage, directory, suppressions, config, clock)
             unsubscribe = Unsubscribe(storage, vault, config, clock)
+            tracking = Tracking(storage, vault, config, clock, directory)
+            stack.push_async_callback(tracking.close)
             owner = owner_name()
             handoff = Handoff(config, owner) if delivers else None
             intake = Intake(
@@ -86,8 +90,9 @@ class Rooms:
             stack.push_async_callback(resolver.close)
             enroll = enroll.with_domains(resolver, intake)
             return cls(
-                config, clock, owner, storage, vault, directory, suppressions, policy, unsubscribe, handoff, intake,
-                Queue(storage, config, clock, owner, random.Random()), refusals, resolver, enroll, stack.pop_all(),
+                config, clock, owner, storage, vault, directory, suppressions, policy, unsubscribe, tracking, handoff,
+                intake, Queue(storage, config, clock, owner, random.Random()), refusals, resolver, enroll,
+                stack.pop_all(),
             )
         raise AssertionError("unreachable")
 

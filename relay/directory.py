@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -73,7 +73,7 @@ class DomainEntry:
 
 @dataclass(frozen=True, slots=True)
 class MemberEntry:
-    """A member as the relay knows it."""
+    """A member as the relay knows it. `stopped`: suspended, and not by its standing, or deleted."""
 
     id: int
     handle: str
@@ -82,6 +82,7 @@ class MemberEntry:
     reason: str
     system: bool
     slowed: bool = False
+    stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,10 @@ class _View:
 
     def __init__(self, snap: rows.Snapshot) -> None:
         self.members = {
-            r.id: MemberEntry(r.id, r.handle, r.did, r.status, r.reason, r.system, r.stage == "slowed")
+            r.id: MemberEntry(
+                r.id, r.handle, r.did, r.status, r.reason, r.system, r.stage == "slowed",
+                r.status != "active" and r.stage != "suspended",
+            )
             for r in snap.members
         }
         self.dids = {m.did.lower() for m in self.members.values()}
@@ -118,17 +122,18 @@ class _View:
             path = ""
             if r.return_path_ok and options.get("return_path"):
                 path = f"{options.get('custom_subdomain') or 'sl'}.{r.name}"
-            host = ""
-            if r.tracking_ok and options.get("tracking"):
-                host = f"{options.get('track_prefix') or 'track'}-{options.get('custom_subdomain') or 'sl'}.{r.name}"
             entry = DomainEntry(
-                r.id, r.member_id, r.name, r.tier, r.first_verified_at, tuple(pairs.get(r.id, ())), path, options,
-                host,
+                r.id, r.member_id, r.name, r.tier, r.first_verified_at, tuple(pairs.get(r.id, ())), path, options
             )
+            if r.tracking_ok and options.get("tracking"):
+                entry = replace(entry, tracking_host=tracking_host(entry))
             self.domains[r.member_id, r.name] = entry
             self.by_member.setdefault(r.member_id, []).append(entry)
         self.names = {name for _, name in self.domains}
         self.forwards = {d.name: d for d in self.domains.values() if d.options.get("replies")}
+        # Whoever has proved the name by now decides about its mail.
+        self.resting_forwards = {r.name for r in snap.resting if (r.options or {}).get("replies")} - self.names
+        self.tracking_hosts = {tracking_host(d) for d in self.domains.values() if d.options.get("tracking")}
         self.return_paths = {d.return_path for d in self.domains.values() if d.return_path}
         suspended: list[_Key] = []
         others: list[_Key] = []
@@ -144,7 +149,7 @@ class Directory:
 
     def __init__(self, storage: Storage, config: Config, clock: Clock, vault: Vault) -> None:
         self._storage, self._config, self._clock, self._vault = storage, config, clock, vault
-        self._view = _View(rows.Snapshot([], [], [], []))
+        self._view = _View(rows.Snapshot([], [], [], [], []))
         self._version = -1
         self._fresh_at = float("-inf")
         self._stopping = asyncio.Event()
@@ -318,9 +323,17 @@ class Directory:
         """The verified domain `name` (A-label), of whichever member, whose incoming mail the relay takes."""
         return self._view.forwards.get(name)
 
+    def forwarding_rests(self, name: str) -> bool:
+        """True for a domain (A-label) that had its mail forwarded and is not verified, or paused, just now."""
+        return name in self._view.resting_forwards
+
     def is_return_path(self, name: str) -> bool:
         """True for a verified return-path domain of any member."""
         return name in self._view.return_paths
+
+    def is_tracking_host(self, name: str) -> bool:
+        """True for a tracking host (A-labels, lower case) whose record was seen at a verified domain."""
+        return name in self._view.tracking_hosts
 
     def system_member(self) -> MemberEntry | None:
         """The member in whose name the relay's own mail goes."""
@@ -334,6 +347,12 @@ class Directory:
     def member(self, member_id: int) -> MemberEntry | None:
         """The member with this id."""
         return self._view.members.get(member_id)
+
+
+def tracking_host(d: DomainEntry) -> str:
+    """The name of a domain's tracking host."""
+    prefix, sub = d.options.get("track_prefix") or "track", d.options.get("custom_subdomain") or "sl"
+    return f"{prefix}-{sub}.{d.name}"
 
 
 def _key(r: Any) -> _Key:

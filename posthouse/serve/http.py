@@ -43,6 +43,7 @@ def http_application(
     routes = [
         *sendapi.routes(send),
         *rooms.unsubscribe.routes(),
+        *rooms.tracking.routes(),
         *monitor.routes(),
         *enrollment.routes(rooms.enroll),
         *shown.routes,
@@ -51,7 +52,7 @@ def http_application(
     if mailbox is not None:
         routes += sandbox_routes(mailbox, config, shown.renderer)
     return application(
-        config, rooms.clock, rooms.storage, routes=routes, middlewares=[monitor.middleware],
+        config, rooms.clock, rooms.storage, routes=routes, middlewares=[monitor.middleware, rooms.tracking.middleware],
         translate=[enrollment.translate], error_page=shown.error_page,
     )
 

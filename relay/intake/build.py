@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import structlog
 
 from relay import message, replies, suppression
@@ -12,11 +14,12 @@ from relay.directory import DomainEntry, MemberEntry
 from relay.intake.forward import forwarded
 from relay.intake.keyring import Keyring, NoKey
 from relay.intake.submission import Built, Submission
-from relay.message import BadMessage, Bounds, Field, Parsed, Trace
+from relay.message import BadMessage, Bounds, Field, Parsed, Prepared, Trace
 from relay.message.prepare import Protocol
 from relay.policy import Policy
 from relay.replies import Verdict
 from relay.signing import SigningKey, body_hash, sign
+from relay.tracking import Rewriter
 from relay.unsubscribe import Unsubscribe
 
 log = structlog.get_logger()
@@ -32,11 +35,18 @@ def bounds(config: Config) -> Bounds:
 
 
 class Builder:
-    """Checks, completes and signs."""
+    """Checks, completes, rewrites where the domain's owner wants it, and signs."""
 
-    def __init__(self, policy: Policy, keyring: Keyring, unsubscribe: Unsubscribe, config: Config) -> None:
+    def __init__(
+        self, policy: Policy, keyring: Keyring, unsubscribe: Unsubscribe, rewriter: Rewriter, config: Config
+    ) -> None:
         self._policy, self._keyring, self._unsubscribe, self._config = policy, keyring, unsubscribe, config
+        self._rewriter = rewriter
         self.bounds = bounds(config)
+
+    def rewrites(self, submission: Submission) -> bool:
+        """Whether something may be put into this message: more work than signing it."""
+        return self._rewriter.wanted(submission.domain) and submission.login is not None
 
     def build(self, submission: Submission, member: MemberEntry, now: float) -> Built | Verdict:
         """The final bytes. `now` in Unix seconds: also the signatures' t=, unless the message is scheduled."""
@@ -85,45 +95,77 @@ class Builder:
         except NoKey as e:
             log.error("signing.impossible", domain=domain, cause=str(e))
             return Verdict(replies.UNAVAILABLE, saw="signing is not possible just now")
-        hashed = body_hash(prepared.body) if keys else b""
         signed_at = max(now, submission.send_at or now)
 
-        def head(lines: list[Field]) -> bytes:
-            fields = [*lines, *prepared.fields]
+        def head(lines: list[Field], rest: list[Field], hashed: bytes) -> bytes:
             signatures = b""
             if keys:
                 signatures = sign(
-                    fields, hashed, keys, now=signed_at, lifetime_seconds=config.signing.lifetime_days * 86400
+                    [*lines, *rest], hashed, keys, now=signed_at, lifetime_seconds=config.signing.lifetime_days * 86400
                 )
             return b"".join((signatures, prepared.received, *(f.raw for f in lines)))
 
-        shared, heads = b"", {}
-        if category in suppression.BULK and submission.login is not None and signer is not None:
-            if self._unsubscribe.has_own([(f.name, f.raw) for f in prepared.fields]):
-                shared = head([])
-            else:
-                kept = [f for f in prepared.fields if f.name not in ("list-unsubscribe", "list-unsubscribe-post")]
-                prepared.fields[:] = kept
-                for i, r in enumerate(submission.recipients):
-                    lines = self._unsubscribe.lines(
-                        member.id, signer.id, names.canonical(r.address), queue_id=queue_id, category=category
-                    )
-                    heads[i] = head([Field(name, raw) for name, raw in lines])
-                if len(heads) == 1:
-                    shared, heads = heads[0], {}
-        else:
-            shared = head([])
-        content = prepared.content()
-        size = len(content) + len(shared or heads.get(0, b""))
-        return Built(
-            submission, member.id, queue_id, category, signer, _shown_from(parsed), prepared, content, shared, heads,
-            now, size,
+        lines = self._unsubscribe_lines(submission, member, prepared, signer, category, queue_id)
+        built = Built(
+            submission, member.id, queue_id, category, signer, _shown_from(parsed), prepared, b"", b"", {}, now, 0
         )
+        if signer is not None and submission.login is not None and self._rewriter.wanted(signer):
+            made = self._rewriter.template(signer, parsed, prepared, category, len(submission.recipients))
+            built.tracking = made if isinstance(made, str) else " ".join(sorted(made.has))
+            if not isinstance(made, str):
+                for i, r in enumerate(submission.recipients):
+                    fields, body = self._rewriter.copy(
+                        made, signer, queue_id=queue_id, address=r.address.text, canonical=names.canonical(r.address),
+                        category=category, now=now,
+                    )
+                    own = head(lines.get(i, []), fields, body_hash(body) if keys else b"")
+                    content = replace(prepared, fields=fields, body=body).content()
+                    if len(submission.recipients) == 1:
+                        built.shared, built.content = own, content
+                    else:
+                        # Nothing is shared any more: what is kept for each recipient is a whole copy.
+                        built.heads[i] = own + content
+                return _sized(built)
+        hashed = body_hash(prepared.body) if keys else b""
+        built.content = prepared.content()
+        if lines:
+            built.heads = {i: head(own, prepared.fields, hashed) for i, own in lines.items()}
+        else:
+            built.shared = head([], prepared.fields, hashed)
+        return _sized(built)
+
+    def _unsubscribe_lines(
+        self, submission: Submission, member: MemberEntry, prepared: Prepared, signer: DomainEntry | None,
+        category: str, queue_id: str,
+    ) -> dict[int, list[Field]]:
+        """The fields for unsubscribing of each recipient by position, in the place of the client's own if those don't
+        serve; {} where there are none."""
+        if category not in suppression.BULK or submission.login is None or signer is None:
+            return {}
+        if self._unsubscribe.has_own([(f.name, f.raw) for f in prepared.fields]):
+            return {}
+        kept = [f for f in prepared.fields if f.name not in ("list-unsubscribe", "list-unsubscribe-post")]
+        prepared.fields[:] = kept
+        lines = {}
+        for i, r in enumerate(submission.recipients):
+            own = self._unsubscribe.lines(
+                member.id, signer.id, names.canonical(r.address), queue_id=queue_id, category=category
+            )
+            lines[i] = [Field(name, raw) for name, raw in own]
+        return lines
 
     def _keys(self, signer: DomainEntry | None) -> tuple[SigningKey, ...]:
         if signer is None:
             return self._keyring.pool
         return self._keyring.of(signer)
+
+
+def _sized(built: Built) -> Built:
+    """The same, with one recipient's head as the shared one, and the octets that a recipient gets."""
+    if len(built.heads) == 1:
+        built.shared, built.heads = built.heads[0], {}
+    built.size = len(built.content) + len(built.shared or built.heads.get(0, b""))
+    return built
 
 
 def refused(error: BadMessage, config: Config) -> Verdict:

@@ -24,6 +24,7 @@ from relay.policy import Policy
 from relay.queue import Handoff, Ready
 from relay.replies import Verdict
 from relay.suppression import Suppressions
+from relay.tracking import Rewriter
 from relay.unsubscribe import Unsubscribe
 
 log = structlog.get_logger()
@@ -43,7 +44,9 @@ class Intake:
             storage, directory, policy, config, clock
         )
         self._suppressions = suppressions
-        self._builder = Builder(policy, Keyring(vault, config), unsubscribe, config)
+        self._builder = Builder(
+            policy, Keyring(vault, config), unsubscribe, Rewriter(vault, config, unsubscribe), config
+        )
         self._writer = Writer(config, clock, owner, directory, suppressions)
         self._handoff = handoff
         self._threads = ThreadPoolExecutor(config.submission.signing_threads, thread_name_prefix="signing")
@@ -83,7 +86,10 @@ class Intake:
         if full is not None and (submission.login is not None or submission.forward is not None):
             return full
         now = self._clock.now()
-        small = len(submission.raw) < self._config.submission.sign_inline_bytes
+        inline = self._config.submission.sign_inline_bytes
+        if self._builder.rewrites(submission):
+            inline = min(inline, self._config.tracking.inline_bytes // len(submission.recipients))
+        small = len(submission.raw) < inline
         if small and len(submission.recipients) <= _HEADS_INLINE:
             return self._builder.build(submission, member, now)
         loop = asyncio.get_running_loop()

@@ -79,7 +79,8 @@ class Built:
     """A message in its final bytes, ready for the transaction.
 
     `shared` are the prepended lines of all recipients; `heads` those of each recipient where they differ
-    (by position in `submission.recipients`).
+    (by position in `submission.recipients`). Where the bodies differ too, each head is a whole copy and `content` is
+    empty. `tracking`: what the domain's switches put in (click, open, unsubscribe), or why they didn't; "" without.
     """
 
     submission: Submission
@@ -95,3 +96,4 @@ class Built:
     now: float
     size: int
     lease_until: float | None = None
+    tracking: str = ""

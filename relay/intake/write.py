@@ -213,6 +213,8 @@ class Writer:
         facts = {"queueId": built.queue_id, "from": built.header_from, "category": built.category}
         if s.forward:
             facts["forwardedFor"] = s.forward.wanted
+        if built.tracking:
+            facts["tracking"] = built.tracking
         if s.tags:
             facts["tags"] = s.tags  # type: ignore[assignment]
         if s.metadata:

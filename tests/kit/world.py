@@ -23,6 +23,7 @@ from relay.queue import Handoff, Queue
 from relay.refusals import Refusals
 from relay.replies import Verdict
 from relay.suppression import Suppressions
+from relay.tracking import Tracking
 from relay.unsubscribe import Unsubscribe
 from tests.kit.clock import HandClock
 
@@ -59,6 +60,7 @@ class World:
     suppressions: Suppressions
     policy: Policy
     unsubscribe: Unsubscribe
+    tracking: Tracking
     handoff: Handoff
     queue: Queue
     intake: Intake
@@ -78,6 +80,7 @@ class World:
         await suppressions.start()
         policy = Policy(storage, directory, suppressions, config, clock)
         unsubscribe = Unsubscribe(storage, vault, config, clock)
+        tracking = Tracking(storage, vault, config, clock, directory)
         handoff = Handoff(config, owner)
         intake = Intake(
             storage=storage, directory=directory, policy=policy, suppressions=suppressions, unsubscribe=unsubscribe,
@@ -86,12 +89,13 @@ class World:
         queue = Queue(storage, config, clock, owner, random.Random(1))
         refusals = Refusals(storage, config, clock)
         return cls(
-            config, clock, storage, vault, directory, suppressions, policy, unsubscribe, handoff, queue, intake,
-            refusals, owner,
+            config, clock, storage, vault, directory, suppressions, policy, unsubscribe, tracking, handoff, queue,
+            intake, refusals, owner,
         )
 
     async def close(self) -> None:
         await self.refusals.flush()
+        await self.tracking.close()
         await self.intake.close()
         await self.suppressions.stop()
         await self.directory.stop()

@@ -13,7 +13,7 @@ from relay.base.storage.tables import messages, recipients
 
 @dataclass(frozen=True, slots=True)
 class Addressed:
-    """One recipient of a message, in whatever state."""
+    """One recipient of a message, in whatever state; `settled_at` once it is final."""
 
     id: int
     message_id: int
@@ -21,12 +21,13 @@ class Addressed:
     domain_id: int | None
     address: str
     category: str
+    settled_at: float | None
 
 
 _QUERY = Prepared(
     lambda _: select(
         recipients.c.id, recipients.c.message_id, recipients.c.member_id, recipients.c.domain_id,
-        recipients.c.address, messages.c.category,
+        recipients.c.address, messages.c.category, recipients.c.settled_at,
     )
     .join(messages, messages.c.id == recipients.c.message_id)
     .where(messages.c.queue_id == bindparam("b_queue_id")).order_by(recipients.c.id)

@@ -10,7 +10,7 @@ from sqlalchemy import func, literal_column, or_, select, update
 from relay.base.storage.engine import Tx
 from relay.base.storage.mail.returned import STAGE
 from relay.base.storage.mail.values import ReportedRecipient, ReportFacts
-from relay.base.storage.tables import attempts, bodies, messages, recipients
+from relay.base.storage.tables import attempts, bodies, heads, messages, recipients
 
 _LOOK = 1000
 
@@ -56,6 +56,11 @@ async def report_facts(tx: Tx, message_id: int, kind: str, limit: int) -> Report
     ).first()
     if not rows or message is None:
         return None
+    content = message.body
+    if content == b"":
+        # Each recipient has a copy of its own: the first one's stands for all.
+        h = heads.c
+        content = await tx.scalar(select(h.head).where(h.message_id == message_id).order_by(h.recipient_id).limit(1))
     last = select(func.max(a.id)).where(a.recipient_id.in_([row.id for row in rows])).group_by(a.recipient_id)
     tries = {
         t.recipient_id: t
@@ -72,7 +77,7 @@ async def report_facts(tx: Tx, message_id: int, kind: str, limit: int) -> Report
         )
     return ReportFacts(
         kind, tuple(people), message.domain_id, message.queue_id, message.mail_from, message.header_from,
-        message.header_id, message.envid, message.ret, message.subject, message.received_at, message.body or b"",
+        message.header_id, message.envid, message.ret, message.subject, message.received_at, content or b"",
     )
 
 

@@ -52,7 +52,8 @@ bodies = Table(
     "bodies", metadata,
     Column("message_id", Id, ForeignKey("messages.id"), primary_key=True, autoincrement=False),
     Column("head", LargeBinary, nullable=False),  # prepended lines shared by recipients without a head of their own
-    Column("body", LargeBinary, nullable=False),  # the message as kept: header fields, blank line, body
+    # The message as kept: header fields, blank line, body. Empty where each recipient's head is a whole copy.
+    Column("body", LargeBinary, nullable=False),
 )
 
 heads = Table(

@@ -1,0 +1,206 @@
+"""A message → a template with holes for what differs between recipients: links, the pixel, the unsubscribe line.
+
+Only the text parts that get something are written anew, in their charset and transfer encoding (quoted-printable
+where a line grows too long); everything else keeps its octets. Left whole: a message that somebody has signed already
+(DKIM, PGP), and a part that can't be read for certain. Pure; which addresses stand in the holes is `rewriting`'s.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from relay.message import Field
+from relay.tracking import parts
+from relay.tracking.charsets import View, view
+from relay.tracking.html import read, references
+from relay.tracking.links import target
+from relay.tracking.parts import Part
+
+_PGP = b"-----BEGIN PGP "
+_PIXEL_STYLE = "position:absolute;width:1px;height:1px;border:0;opacity:0"
+_LINE_STYLE = "margin:1em 0;font-size:small;text-align:center"
+_PLAIN_WORDS = "Unsubscribe"
+UNTOUCHED = ("signed", "pgp", "plain")
+"""Why a message has no template: it came with a DKIM signature, holds PGP, or has no place for anything wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What shall be put into a message, and its bounds. `unsubscribe`: the words of the line, "" for none."""
+
+    links: bool
+    opens: bool
+    unsubscribe: str
+    max_links: int
+    max_url_bytes: int
+    max_part_bytes: int
+    own: Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A place that differs: `kind` click (number `n`, to `url`), open, or unsubscribe."""
+
+    kind: str
+    n: int = 0
+    url: str = ""
+
+
+Piece = str | Hole
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    part: Part
+    codec: str
+    pieces: tuple[Piece, ...]
+
+    def written(self, fill: Callable[[Hole], str]) -> tuple[bytes, str]:
+        """(octets, transfer encoding) with the holes filled."""
+        text = "".join(p if isinstance(p, str) else fill(p) for p in self.pieces)
+        return parts.encode(text.encode(self.codec), self.part.encoding)
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A message ready to be filled in. `has`: the kinds of holes in it."""
+
+    fields: Sequence[Field]
+    body: bytes
+    changes: tuple[_Change, ...]
+    has: frozenset[str]
+
+    def fill(self, hole: Callable[[Hole], str]) -> tuple[list[Field], bytes]:
+        """The message's fields and body with every hole filled by printable ASCII."""
+        fields, out, at = list(self.fields), [], 0
+        for change in self.changes:
+            octets, encoding = change.written(hole)
+            start, end = change.part.body
+            if any(octets.startswith(d) or b"\r\n" + d in octets for d in change.part.around):
+                continue  # it would end the part too early: this one stays as it is
+            if encoding != change.part.encoding:
+                if change.part.header is None:
+                    fields = _with_encoding(fields, encoding)
+                else:
+                    first, last = change.part.header
+                    out.append(self.body[at:first] + _encoded(self.body[first:last], encoding))
+                    at = last
+            out += (self.body[at:start], octets)
+            at = end
+        return fields, b"".join((*out, self.body[at:]))
+
+
+def template(fields: Sequence[Field], body: bytes, wishes: Wishes) -> Template | str:
+    """The template of a message, or why there is none (one of `UNTOUCHED`)."""
+    values: dict[str, list[bytes]] = {}
+    for field in fields:
+        values.setdefault(field.name, []).append(field.value)
+    # RFC 6376 §6.1: a changed body makes a signature fail, and whoever signs vouches for these octets.
+    if "dkim-signature" in values or "arc-seal" in values:
+        return "signed"
+    if _PGP in body:
+        return "pgp"
+    found = []
+    for part in parts.text_parts(values, body):
+        if part.body[1] - part.body[0] > wishes.max_part_bytes:
+            continue
+        octets = body[slice(*part.body)]
+        content = parts.decode(octets, part.encoding)
+        if content is None:
+            continue
+        if _PGP in content:
+            return "pgp"
+        seen = view(content, part.charset)
+        if seen is not None:
+            found.append((part, seen))
+    changes = tuple(_changes(found, wishes))
+    has = frozenset(p.kind for c in changes for p in c.pieces if isinstance(p, Hole))
+    return Template(fields, body, changes, has) if changes else "plain"
+
+
+def _changes(found: Sequence[tuple[Part, View]], wishes: Wishes) -> Iterator[_Change]:
+    """Links in every HTML part; pixel and unsubscribe line in the first of its kind."""
+    left, first = wishes.max_links, {"text/html", "text/plain"}
+    for part, seen in found:
+        ends = part.type in first
+        first.discard(part.type)
+        if part.type == "text/html":
+            pieces = _html(seen, wishes, wishes.max_links - left, left if wishes.links else 0, ends)
+            left -= sum(isinstance(p, Hole) and p.kind == "click" for p in pieces)
+        else:
+            pieces = _plain(seen, wishes) if ends and wishes.unsubscribe else []
+        if any(isinstance(p, Hole) for p in pieces):
+            yield _Change(part, seen.codec, tuple(pieces))
+
+
+def _html(seen: View, wishes: Wishes, n: int, left: int, ends: bool) -> list[Piece]:
+    text, at = seen.text, 0
+    markup = read(text)
+    base = references(seen.read(markup.base) or "")
+    pieces: list[Piece] = []
+    added = _added(seen, wishes) if ends else []
+    for link in markup.links:
+        if not left:
+            break
+        value = seen.read(link.raw)
+        url = None if value is None else target(references(value), base, seen.charset, wishes.max_url_bytes)
+        if url is None or wishes.own(url):
+            continue
+        if added and link.start > markup.end:
+            pieces += (text[at : markup.end], *added)
+            at, added = markup.end, []
+        pieces += (text[at : link.start], Hole("click", n, url))
+        at, n, left = link.end, n + 1, left - 1
+    if added:
+        pieces += (text[at : markup.end], *added)
+        at = markup.end
+    return [*pieces, text[at:]]
+
+
+def _added(seen: View, wishes: Wishes) -> list[Piece]:
+    """What goes before the end of the body."""
+    added: list[Piece] = []
+    if wishes.unsubscribe:
+        # Beyond ASCII as references, which are right in every charset.
+        words = html.escape(wishes.unsubscribe).encode("ascii", "xmlcharrefreplace").decode()
+        added += (f'<p style="{_LINE_STYLE}"><a href="', Hole("unsubscribe"), f'">{words}</a></p>\r\n')
+    if wishes.opens:
+        added += ('<img src="', Hole("open"), f'" width="1" height="1" alt="" style="{_PIXEL_STYLE}">\r\n')
+    return added
+
+
+def _plain(seen: View, wishes: Wishes) -> list[Piece]:
+    """RFC 3676 §4.1: in flowed text, too, a line without a blank at its end stands alone."""
+    end = "\r\n" if seen.text.endswith("\n") else ""
+    break_ = "\r\n" if end or not seen.text else "\r\n\r\n"
+    words = seen.write(wishes.unsubscribe, _PLAIN_WORDS)
+    return [seen.text, f"{break_}{words}: ", Hole("unsubscribe"), end]
+
+
+def _encoded(header: bytes, encoding: str) -> bytes:
+    """A part's header with another Content-Transfer-Encoding."""
+    lines = [f for f in _fields(header) if not f.lower().startswith(b"content-transfer-encoding")]
+    return b"".join([*lines, b"Content-Transfer-Encoding: " + encoding.encode() + b"\r\n"])
+
+
+def _fields(header: bytes) -> Iterator[bytes]:
+    line = b""
+    for piece in header.splitlines(keepends=True):
+        if line and not piece.startswith((b" ", b"\t")):
+            yield line
+            line = b""
+        line += piece
+    if line:
+        yield line
+
+
+def _with_encoding(fields: list[Field], encoding: str) -> list[Field]:
+    name = "content-transfer-encoding"
+    field = Field(name, b"Content-Transfer-Encoding: " + encoding.encode() + b"\r\n")
+    if any(f.name == name for f in fields):
+        return [field if f.name == name else f for f in fields]
+    # RFC 2045 §4: without MIME-Version the field would say nothing.
+    more = [] if any(f.name == "mime-version" for f in fields) else [Field("mime-version", b"MIME-Version: 1.0\r\n")]
+    return [*fields, *more, field]
