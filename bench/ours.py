@@ -2,7 +2,7 @@
 
 Everything that a member would do is done: a member is made, a domain enrolled, its records published in a zone,
 the proof asked over DNS. All of the policy stays on: warming is counted in the accepting transaction, in a tier too
-high to refuse. Each start begins from a copy of the folder as it was after set-up, so no run sees another's queue.
+high to refuse, and standing is judged by shares that nothing reaches. Each start begins from a copy of the folder as it was after set-up, so no run sees another's queue.
 """
 
 from __future__ import annotations
@@ -61,6 +61,12 @@ allow_private_networks = true
 ipv6 = false
 schedule_seconds = [86400.0]
 max_queued_a_member = 1000000
+
+[standing]
+bounce_share = 0.99
+complaint_share = 0.99
+notice_at = 1.0
+slow_at = 1.0
 
 [[warming.tiers]]
 name = "bench"
