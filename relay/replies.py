@@ -158,8 +158,9 @@ QUEUE_FULL = Reply(
 UNAVAILABLE = Reply(
     "unavailable", 451, "4.3.0", 503, "TEMPORARILY_UNAVAILABLE",
     "Temporary failure, try again later",
-    "Storage or signing is not possible just now.",
-    "Server-side. Retry with exponential backoff.", "MAIL, DATA",
+    "Storage or signing is not possible just now; on port 25 also: the domain that forwards this mail is paused, "
+    "suspended or being proved again.",
+    "Server-side. Retry with exponential backoff.", "MAIL, RCPT, DATA",
 )
 DISK_FULL = Reply(
     "disk_full", 452, "4.3.1", 507, "INSUFFICIENT_STORAGE",

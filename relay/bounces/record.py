@@ -2,7 +2,8 @@
 
 - A final bounce makes the recipient `bounced`, also after `sent` (a late bounce), and counts for its domain's day. A
   fault of the address puts it on the member's suppression list.
-- A complaint puts the address on the list as `complaint`.
+- A complaint puts the address on the list as `complaint`; a wish to be left alone that came by the same way
+  (`opt-out`) as `unsubscribe`, and counts against nobody.
 - A delay is an event; an automatic answer and mail that is no report are nothing.
 - What the sender asked to hear (RFC 3461 §4.1: failures unless it said otherwise, delays, success) is marked as owed:
   `relay.delivery.reports` writes it anew, in our own words, to the domain's own mailbox. So nobody who holds a
@@ -23,7 +24,7 @@ import structlog
 from relay.base import names
 from relay.base.clock import Clock, utc_day
 from relay.base.config import Config
-from relay.base.events import BOUNCED, COMPLAINED, DEFERRED, Event
+from relay.base.events import BOUNCED, COMPLAINED, DEFERRED, UNSUBSCRIBED, Event
 from relay.base.secrets import Vault
 from relay.base.storage import Storage, Tx, events, mail, stats, suppressions
 from relay.base.storage.mail import LateBounce, LateWord, Returned
@@ -34,7 +35,7 @@ from relay.diagnosis import Classified, classify
 from relay.replies import printable
 
 log = structlog.get_logger()
-Result = Literal["bounced", "deferred", "complained", "delivered", "nothing"]
+Result = Literal["bounced", "deferred", "complained", "unsubscribed", "delivered", "nothing"]
 _CODE = re.compile(r"(?:^|[\s;:])([45]\d\d)(?=[ -])")
 _DELAYS_MAX = 20  # events about one recipient; whoever holds a return path could send reports for ever
 
@@ -79,6 +80,10 @@ class Records:
 
     def __init__(self, storage: Storage, vault: Vault, config: Config, clock: Clock) -> None:
         self._storage, self._vault, self._config, self._clock = storage, vault, config, clock
+
+    def claims(self, path: names.Address) -> bool:
+        """True for a return path that this relay made, at whatever domain. Asks nobody."""
+        return address.read(self._vault, path.local) is not None
 
     async def whose(self, path: names.Address) -> int | None:
         """The recipient id of a return path of ours that may still be written to, else None for every case alike.
@@ -150,6 +155,9 @@ class Records:
         return results
 
     async def _complained(self, tx: Tx, who: Returned, report: Report, batch: _Batch) -> Result:
+        # Early feedback loops have a type for "take me off", which RFC 5965 left out: no complaint about anybody.
+        if report.feedback in ("opt-out", "opt-out-list"):
+            return await self._opted_out(tx, who, batch)
         # RFC 5965 §7.3: these types are complaints; later ones ("not-spam", "auth-failure") are none.
         if report.feedback not in ("abuse", "fraud", "virus", "other"):
             return "nothing"
@@ -160,6 +168,14 @@ class Records:
         data = {"recipient": who.address, "queueId": who.queue_id, "feedback": report.feedback}
         batch.tell(COMPLAINED, who, data)
         return "complained"
+
+    async def _opted_out(self, tx: Tx, who: Returned, batch: _Batch) -> Result:
+        if who.domain_id is None or await _told(tx, who, UNSUBSCRIBED, batch.happened):
+            return "nothing"
+        batch.suppress(who, "unsubscribe", "opt-out report")
+        data = {"recipient": who.address, "by": "report", "category": who.category, "stops": "all"}
+        batch.tell(UNSUBSCRIBED, who, data)
+        return "unsubscribed"
 
     async def _came_back(self, tx: Tx, who: Returned, report: Report, batch: _Batch) -> Result:
         fate = report.fate_of(who.address)
@@ -189,7 +205,6 @@ class Records:
         if why.address_fault and self._config.suppression.hard_bounces:
             batch.suppress(who, "hard_bounce", why.reason)
         return "bounced"
-
 
     async def _arrived(self, tx: Tx, who: Returned, fate: Fate, batch: _Batch) -> Result:
         """Success is nobody's business who has not asked for it, and is told once."""

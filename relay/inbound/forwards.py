@@ -74,7 +74,11 @@ class Forwards:
         """The domain and where its mail goes."""
         domain = self._directory.forwarding(to.domain)
         # A return path is another room's, at whatever domain somebody puts it.
-        if domain is None or return_paths.read(self._vault, to.local) is not None:
+        token = return_paths.read(self._vault, to.local) is not None
+        if self._directory.forwarding_rests(to.domain) and not token:
+            # Proved again, or no longer paused, tomorrow: nobody's mail is lost over it.
+            return Verdict(replies.UNAVAILABLE)
+        if domain is None or token:
             known = domain is None and self._directory.is_sending_domain(to.domain)
             return Verdict(replies.ADDRESS_NOT_AVAILABLE if known else replies.NO_SUCH_ADDRESS)
         member = self._directory.member(domain.member_id)

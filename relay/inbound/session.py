@@ -149,9 +149,11 @@ class InboundSession(SubmissionSession):
         house = self.house
         if house.unsubscribe.claims(to):
             return await self._leaves(to)
-        if house.is_ours(to.domain):
+        ours = house.is_ours(to.domain)
+        # A return path stays good while its domain is paused or proved again: `whose` knows what it was sent with.
+        if ours or house.records.claims(to):
             recipient_id = None
-            role = to.local.lower() in ROLES
+            role = ours and to.local.lower() in ROLES
             if not role:
                 try:
                     recipient_id = await house.records.whose(to)

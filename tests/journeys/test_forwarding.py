@@ -215,9 +215,24 @@ async def test_what_is_refused_at_rcpt_and_why(refusing: House) -> None:
     await world.directory.refresh()
     assert (await rcpt(at, "info@example.test")).startswith("451 4.3.0")
     await world.change("members", at.alice.id, status="active")
-    await world.change("domains", at.domain_id, state="disabled")
+
+
+async def test_while_a_domain_is_paused_or_proved_again_strangers_keep_their_mail(refusing: House) -> None:
+    at, world = refusing, refusing.way.world
+    for state in ("disabled", "pending", "suspended", "blocked"):
+        await world.change("domains", at.domain_id, state=state)
+        await world.directory.refresh()
+        assert (await rcpt(at, "info@example.test")).startswith("451 4.3.0"), state
+    # A return path and a subdomain are no addresses of it, and a domain that was never proved has none.
+    assert (await rcpt(at, f"{return_paths.local_part(world.vault, 7)}@example.test")).startswith("550 5.1.1 No such")
+    assert (await rcpt(at, "info@sub.example.test")).startswith("550 5.1.1 No such")
+    await world.change("domains", at.domain_id, state="pending", first_verified_at=None)
     await world.directory.refresh()
     assert (await rcpt(at, "info@example.test")).startswith("550 5.1.1 No such")
+    # Somebody else has proved the name since, and wants no mail.
+    await world.change("domains", at.domain_id, first_verified_at=1.0)
+    await world.domain(await world.member("bob"))
+    assert (await rcpt(at, "info@example.test")).startswith("550 5.1.1 address not available")
 
 
 async def test_what_is_refused_after_data(refusing: House) -> None:

@@ -190,6 +190,39 @@ async def test_a_complaint_needs_a_return_path_of_ours_inside(config: Config) ->
         assert day.complaints == 1
 
 
+async def test_a_wish_to_be_left_alone_is_no_complaint(sqlite_config: Config) -> None:
+    async with line(sqlite_config) as way, inbound(way.world) as server:
+        alice, got, [bob] = await sent(way, "bob@sink.test")
+        for to in ("fbl@localhost", bob):
+            assert (await give(server.ports[0], to, arf(bob, "opt-out")))[1].startswith("250")
+        assert await listed(way.world, alice) == {"bob@sink.test": "unsubscribe"}
+        [left] = await told(way.world, got.message_id, "unsubscribed", "complained")
+        assert (left["recipient"], left["by"], left["stops"]) == ("bob@sink.test", "report", "all")
+        async with way.world.storage.read() as tx:
+            [day] = await stats.days(tx, utc_day(way.world.clock.now()))
+        assert day.complaints == 0
+
+
+async def test_a_report_finds_its_recipient_while_the_domain_is_paused(sqlite_config: Config) -> None:
+    async with line(sqlite_config) as way, inbound(way.world) as server:
+        world, alice = way.world, await way.world.member()
+        domain_id = await world.domain(alice)
+        await world.change("domains", domain_id, options={"return_path": True}, return_path_ok=True)
+        await world.directory.refresh()
+        way.start()
+        await world.submit(alice, "bob@sink.test")
+        assert await way.settle(1) == ["sent"]
+        [taken] = await way.sink.wait_for(1)
+        assert taken.mail_from.endswith("@sl.example.test")
+        await world.change("domains", domain_id, state="disabled")
+        await world.directory.refresh()
+        assert (await give(server.ports[0], "postmaster@sl.example.test", dsn("x")))[0].startswith("550")
+        other = taken.mail_from.replace("sl.example.test", "sl.other.test")
+        assert (await give(server.ports[0], other, dsn(other)))[0] == "550 5.1.1 No such address here"
+        assert (await give(server.ports[0], taken.mail_from, dsn(taken.mail_from)))[1].startswith("250")
+        assert await states(world) == {"bob@sink.test": "bounced"}
+
+
 async def test_role_mail_goes_to_the_operator_once_and_never_round(config: Config) -> None:
     async with line(config) as way, inbound(way.world) as server:
         await way.world.member("posthouse", system=True)

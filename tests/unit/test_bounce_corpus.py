@@ -45,6 +45,26 @@ def test_a_report_is_read_for_what_it_is(row: list[str], ends: bytes) -> None:
     assert made_of(report) == tuple(row[1:]), report
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("qmail-unknown", "Sorry, no mailbox here by that name. (#5.1.1)"),
+        ("qmail-host", "Sorry, I couldn't find any host named far.example. (#5.1.2)"),
+        ("qmail-remote", "550 5.1.1 <bob@far.example> unknown recipient Giving up on 192.0.2.7."),
+        ("exim-domain", "all relevant MX records point to non-existent hosts"),
+        ("exim-unknown", "550 5.1.1 No such user"),
+        ("postfix-text-only", 'unknown user: "bob"'),
+        ("mcafee", "User unknown"),
+        ("yahoo-deferred", "No MX or A records for far.example"),
+        ("jp-words", "宛先不明のため届けられませんでした。"),
+    ],
+)
+def test_what_people_are_shown_is_the_sentence_that_says_why(name: str, says: str) -> None:
+    fate = parse(SAMPLES[name]).fate_of(BOB)
+    assert fate is not None
+    assert " ".join(fate.diagnostic.split()) == says
+
+
 def test_every_sample_stands_in_the_table() -> None:
     assert {p.stem for p in FOLDER.glob("*.eml")} == set(SAMPLES)
 

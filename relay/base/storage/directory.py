@@ -10,6 +10,8 @@ from sqlalchemy import func, select
 from relay.base.storage.engine import Tx
 from relay.base.storage.tables import api_keys, dkim_keys, domains, members, standings
 
+_RESTING = ("pending", "disabled", "suspended", "blocked")
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -19,6 +21,8 @@ class Snapshot:
     keys: list[Any]
     domains: list[Any]
     dkim: list[Any]
+    resting: list[Any]
+    """(name, options) of domains that were proved once and may send nothing just now."""
 
 
 async def snapshot(tx: Tx) -> Snapshot:
@@ -54,6 +58,11 @@ async def snapshot(tx: Tx) -> Snapshot:
                 select(p.id, p.domain_id, p.stem, p.rsa_private, p.ed_private)
                 .join(domains, domains.c.id == p.domain_id)
                 .where(p.state == "live", d.state == "verified")
+            )
+        ).all(),  # type: ignore[arg-type]
+        (
+            await tx.execute(
+                select(d.name, d.options).where(d.state.in_(_RESTING), d.first_verified_at.is_not(None))
             )
         ).all(),  # type: ignore[arg-type]
     )

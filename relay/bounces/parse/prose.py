@@ -104,6 +104,10 @@ _CODE = re.compile(r"(?:^|[\s:;<>(\[#'\"])([45])\d\d(?=[\s\-:;,)\]'\"#]|$)", re.
 _REPLIED = re.compile(
     r"(?:^|[\s:;<>(\[#'\"])(?:[45]\d\d[ -]{1,2}#?(?:[45]\.\d{1,3}\.\d{1,3}|[^\W\d])|#?[45]\.\d{1,3}\.\d{1,3}\b)"
 )
+_BARE = re.compile(r"(?:[45]\d\d )?#?[45]\.\d{1,3}\.\d{1,3}\W{0,3}(?:[)\]>]|$)")
+_WORD = re.compile(r"[^\W\d]{3}|[\u3040-\u9fff]")
+_LOOSE_ENDS = " :;,.<>()[]#'\"-*|"
+_MENTIONS_MAX = 5
 _ADDRESS = re.compile(r"[^\s<>()\[\]:;,\"'=@/|*]{1,64}@[^\W_](?:[\w-]{0,62})(?:\.[\w-]{1,63}){1,8}")
 # An address that a report is about: alone on its line, before a colon or bracket, or behind a word for recipient.
 _BEFORE = re.compile(
@@ -256,9 +260,26 @@ def _fate(text: str, action: Action, address: str) -> Fate:
             action = action or "delayed"
         elif "5" in classes:
             action = "failed"
+    return Fate(action, status, _said(words, status, address), address)
+
+
+def _said(words: str, status: str, address: str) -> str:
+    """What the other side said: the reply in `words`, else the sentence behind the address, else all of them.
+
+    Nothing is cut away that would change what they mean.
+    """
     replied = _REPLIED.search(words)
     if replied is not None:
-        reply = words[replied.start() :].lstrip(" :;<>([#'\"")[:_REPLY]
-        if classify(status, reply).class_ != "unknown":
-            words = reply
-    return Fate(action, status, words, address)
+        reply = words[replied.start() :].lstrip(_LOOSE_ENDS)[:_REPLY]
+        # qmail and others put the bare number behind their sentence: "no mailbox here by that name. (#5.1.1)".
+        if not _BARE.match(reply) and classify(status, reply).class_ != "unknown":
+            return reply
+    whole, lower, at = classify(status, words), words.lower(), len(words)
+    for _ in range(_MENTIONS_MAX if address else 0):
+        at = lower.rfind(address, 0, at)
+        if at < 0:
+            break
+        sentence = words[at + len(address) :].lstrip(_LOOSE_ENDS)
+        if _WORD.search(sentence) and classify(status, sentence) == whole:
+            return sentence if "(" in sentence else sentence.rstrip(")")
+    return words.lstrip(_LOOSE_ENDS).rstrip(" <([") if _WORD.search(words) else words

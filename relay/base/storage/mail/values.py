@@ -159,3 +159,4 @@ class Returned:
     return_path: str
     notify: str | None = None
     delay_told: bool = False
+    category: str = ""
