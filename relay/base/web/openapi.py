@@ -1,38 +1,65 @@
-"""/openapi.json: the fragments of the rooms, merged once."""
+"""/openapi.json and its neighbours: the fragments of the rooms, merged once into documents, and the routes for them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from aiohttp import web
 
 from relay.base.web.answers import dumps, raw_answer
+from relay.base.web.describe import shared
+
+VERSION = "3.1.0"
+_WORD = re.compile(r"[A-Za-z0-9]+")
 
 
-def document(fragments: Iterable[dict[str, Any]], *, public_url: str, version: str) -> dict[str, Any]:
-    """An OpenAPI 3.1 document. Each fragment has `paths` and may have `components`; methods of one path are merged."""
+def document(
+    fragments: Iterable[dict[str, Any]], *, public_url: str, version: str, title: str = "Posthouse",
+    description: str = "", tags: Iterable[tuple[str, str]] = (),
+) -> dict[str, Any]:
+    """An OpenAPI 3.1 document. Each fragment has `paths` and may have `components`; methods of one path are merged.
+
+    `tags` are (name, description) in the order in which readers should meet them. Operations get an `operationId`
+    made from method and path, which stays as long as they do.
+    """
     paths: dict[str, dict[str, Any]] = {}
-    components: dict[str, dict[str, Any]] = {}
+    components: dict[str, dict[str, Any]] = {kind: dict(named) for kind, named in shared().items()}
     for fragment in fragments:
         for path, methods in fragment.get("paths", {}).items():
-            paths.setdefault(path, {}).update(methods)
+            named = {method: {"operationId": _id(method, path)} | found for method, found in methods.items()}
+            paths.setdefault(path, {}).update(named)
         for kind, named in fragment.get("components", {}).items():
             components.setdefault(kind, {}).update(named)
     return {
-        "openapi": "3.1.0",
-        "info": {"title": "Posthouse", "version": version},
+        "openapi": VERSION,
+        "info": {"title": title, "version": version} | ({"description": description} if description else {}),
         "servers": [{"url": public_url}],
+        "tags": [{"name": name, "description": says} for name, says in tags],
         "paths": dict(sorted(paths.items())),
         "components": components,
     }
 
 
-def openapi_route(fragments: Iterable[dict[str, Any]], *, public_url: str, version: str) -> web.RouteDef:
-    """GET /openapi.json."""
-    text = dumps(document(fragments, public_url=public_url, version=version))
+def openapi_route(
+    fragments: Iterable[dict[str, Any]], *, public_url: str, version: str, path: str = "/openapi.json"
+) -> web.RouteDef:
+    """GET /openapi.json, straight from fragments."""
+    return document_route(document(fragments, public_url=public_url, version=version), path)
+
+
+def document_route(found: dict[str, Any], path: str) -> web.RouteDef:
+    """GET of a finished document. Public and the same for everybody, so pages elsewhere may read it (Fetch §3.2)."""
+    text = dumps(found)
 
     async def openapi(_: web.Request) -> web.Response:
-        return raw_answer(text, 200)
+        response = raw_answer(text, 200)
+        response.headers["Access-Control-Allow-Origin"] = "*"
+        return response
 
-    return web.get("/openapi.json", openapi)
+    return web.get(path, openapi)
+
+
+def _id(method: str, path: str) -> str:
+    return "_".join([method, *_WORD.findall(path)])

@@ -1,0 +1,180 @@
+"""The words of an OpenAPI 3.1 description that all rooms share: an operation, a refusal, a shape made from a model.
+
+Promises that shapes come from the models and typed dictionaries which the handlers themselves use, so that what is
+told and what is done can't part. Which operations there are is each room's business, what becomes of them `openapi`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any, Literal
+
+from pydantic import BaseModel, TypeAdapter
+
+from relay import replies
+
+Paths = dict[str, dict[str, Any]]
+"""Path → method → operation."""
+Security = list[dict[str, list[str]]]
+Shape = type[Any] | Mapping[str, Any]
+"""A model or TypedDict, or a schema written out."""
+
+ERROR: dict[str, Any] = {
+    "type": "object", "additionalProperties": False, "required": ["error", "code", "detail"],
+    "properties": {
+        "error": {"type": "string", "description": "What is wrong, for people."},
+        "code": {"type": "string", "description": "The same for programs; it doesn't change."},
+        "detail": {
+            "type": "object",
+            "description": "Facts: `field` and `errors` name wrong fields, `fix` says what to do, `passesAt` when.",
+        },
+    },
+}
+_WAITS = (429, 500, 503, 507)
+_STATUSES = (400, 401, 403, 404, 409, 413, 422, *_WAITS)
+_INTEGER = {"type": "integer", "minimum": 1}
+
+
+def schema_of(shape: Shape, mode: Literal["validation", "serialization"] = "validation") -> dict[str, Any]:
+    """The shape's schema with its definitions put where they are used; our shapes don't contain themselves.
+
+    "validation" is what is taken, "serialization" what is given: nothing but the fields that it names.
+    """
+    if isinstance(shape, Mapping):
+        return dict(shape)
+    schema = TypeAdapter(shape).json_schema(by_alias=True, mode=mode)
+    definitions = schema.pop("$defs", {})
+
+    def put(part: Any) -> Any:
+        if isinstance(part, list):
+            return [put(p) for p in part]
+        if not isinstance(part, dict):
+            return part
+        if "$ref" in part:
+            return put(definitions[part["$ref"].rpartition("/")[2]] | {k: v for k, v in part.items() if k != "$ref"})
+        closed = {"additionalProperties": False} if mode == "serialization" and "properties" in part else {}
+        # Titles are the names again, in capitals.
+        return closed | {k: put(v) for k, v in part.items() if k != "title" or not isinstance(v, str)}
+
+    found: dict[str, Any] = put(schema)
+    return found
+
+
+def json_of(shape: Shape, mode: Literal["validation", "serialization"] = "validation") -> dict[str, Any]:
+    """The `content` of a body in JSON."""
+    return {"application/json": {"schema": schema_of(shape, mode)}}
+
+
+def operation(
+    summary: str,
+    *,
+    security: Security,
+    takes: type[BaseModel] | None = None,
+    gives: Shape | None = None,
+    status: int = 200,
+    path: Mapping[str, str] | None = None,
+    query: Mapping[str, Mapping[str, Any]] | None = None,
+    errors: Iterable[int] = (),
+    also: Mapping[int, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    refusal: Shape | None = None,
+    description: str = "",
+) -> dict[str, Any]:
+    """One operation. `path` names path parameters with their type, `query` optional parameters with their schema;
+    `gives` None is an answer without a body; `also` are further statuses with the same body and what they mean;
+    `headers` are those of the good answer. `refusal` is the shape of every other answer, where it isn't ours;
+    ours come by status: `errors`, and those that `completed` adds."""
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": kind}} for name, kind in (path or {}).items()
+    ] + [_query(name, schema) for name, schema in (query or {}).items()]
+    good: dict[str, Any] = {"description": "Done." if gives is None else "The answer."}
+    if gives is not None:
+        good["content"] = json_of(gives, "serialization")
+    if headers:
+        good["headers"] = {
+            name: {"description": says, "schema": {"type": "string"}} for name, says in headers.items()
+        }
+    responses = {str(status): good}
+    responses |= {str(other): good | {"description": says} for other, says in (also or {}).items()}
+    responses |= refusals(errors)
+    if refusal is not None:
+        responses["default"] = {"description": "A refusal.", "content": json_of(refusal, "serialization")}
+    made: dict[str, Any] = {"summary": summary, "security": security, "responses": responses}
+    if description:
+        made["description"] = description
+    if parameters:
+        made["parameters"] = parameters
+    if takes is not None:
+        made["requestBody"] = {"required": True, "content": json_of(takes)}
+    return made
+
+
+def completed(paths: Paths, tag: str) -> Paths:
+    """The same operations under a tag, with the refusals that their kind can meet and the scope that a key needs.
+
+    Reading needs the scope `read`, all else `manage`. Operations with a refusal of their own keep it.
+    """
+    return {
+        path: {method: _completed(path, method, found, tag) for method, found in methods.items()}
+        for path, methods in paths.items()
+    }
+
+
+def _completed(path: str, method: str, found: dict[str, Any], tag: str) -> dict[str, Any]:
+    responses = dict(found["responses"])
+    if "default" not in responses:
+        statuses = {400, 429, 500, 503}
+        if found["security"]:
+            statuses |= {401, 403}
+        if "{" in path:
+            statuses.add(404)
+        if "requestBody" in found:
+            statuses |= {413, 422}
+        if method != "get":
+            statuses |= {409, 422, 507}
+        responses |= refusals(statuses)
+    scope = "read" if method == "get" else "manage"
+    security = [
+        {name: [scope] if name == "apiKey" else needs for name, needs in way.items()} for way in found["security"]
+    ]
+    return found | {"tags": [tag], "security": security, "responses": responses}
+
+
+def refusals(statuses: Iterable[int]) -> dict[str, Any]:
+    """Refusals in our one shape, by status, to be read in `shared`."""
+    return {str(status): {"$ref": f"#/components/responses/{_name(status)}"} for status in sorted(statuses)}
+
+
+def shared() -> dict[str, Any]:
+    """The components that every document has: the error's shape, and a refusal for each status."""
+    return {"schemas": {"Error": ERROR}, "responses": {_name(status): _refusal(status) for status in _STATUSES}}
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    codes = sorted({f"`{r.code}`" for r in replies.TABLE if r.http == status and r.code})
+    phrase = HTTPStatus(status).phrase
+    made: dict[str, Any] = {
+        "description": f"{phrase}: {', '.join(codes)}" if codes else phrase,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+    }
+    if status == 401:
+        # RFC 9110 §11.6.1
+        made["headers"] = {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}}
+    if status in _WAITS:
+        # RFC 9110 §10.2.3
+        says = "Seconds until trying again can help."
+        made["headers"] = {"Retry-After": {"description": says, "required": True, "schema": _INTEGER}}
+    return made
+
+
+def _name(status: int) -> str:
+    return "".join(c for c in HTTPStatus(status).phrase.title() if c.isalpha())
+
+
+def _query(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {k: v for k, v in schema.items() if k != "description"}
+    made: dict[str, Any] = {"name": name, "in": "query", "schema": kept}
+    if "description" in schema:
+        made["description"] = schema["description"]
+    return made
