@@ -2,7 +2,8 @@
 
 Everything that a member would do is done: a member is made, a domain enrolled, its records published in a zone,
 the proof asked over DNS. All of the policy stays on: warming is counted in the accepting transaction, in a tier too
-high to refuse, and standing is judged by shares that nothing reaches. Each start begins from a copy of the folder as it was after set-up, so no run sees another's queue.
+high to refuse, and standing judges by shares that nothing reaches. Each start begins from a copy of the folder as it
+was after set-up, so no run sees another's queue.
 """
 
 from __future__ import annotations
