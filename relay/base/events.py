@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from relay.base.clock import iso
 
@@ -47,7 +50,18 @@ class Event:
     id: int = 0
 
 
-def shown(event: Event, domain: str | None) -> dict[str, Any]:
+class Shown(TypedDict):
+    """An event as members see it: `messageId` is the recipient's, as sending answered it."""
+
+    id: int
+    type: Annotated[str, Field(json_schema_extra={"enum": sorted(TYPES)})]
+    at: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+    messageId: int | None
+    domain: str | None
+    data: dict[str, Any]
+
+
+def shown(event: Event, domain: str | None) -> Shown:
     """An event as members see it, in the feed and at a webhook; `domain` is the name behind its `domain_id`."""
     return {
         "id": event.id, "type": event.type, "at": iso(event.at), "messageId": event.recipient_id, "domain": domain,

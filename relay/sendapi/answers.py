@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from aiohttp import web
 
@@ -13,6 +12,7 @@ from relay.base.config import Config
 from relay.base.names import Address
 from relay.base.web import dumps, raw_answer, refuse, shown
 from relay.replies import Refused, Verdict
+from relay.sendapi.shapes import RejectedOne, Sent
 
 Rejected = tuple[str, Verdict]
 """A recipient that was left out, as it was written, and why."""
@@ -49,7 +49,7 @@ def sent(
     accepted: Iterable[tuple[Address, int]], rejected: Iterable[Rejected], queue_id: str | None, public_url: str
 ) -> Answer:
     """The 200: one integer for each accepted recipient, each refused one with its reason."""
-    body: dict[str, Any] = {
+    body: Sent = {
         "accepted": [{"recipient": address.text, "messageId": number} for address, number in accepted],
         "rejected": [rejection(text, verdict, public_url) for text, verdict in rejected],
         "id": queue_id,
@@ -57,7 +57,7 @@ def sent(
     return Answer(200, dumps(body))
 
 
-def rejection(text: str, verdict: Verdict, public_url: str) -> dict[str, Any]:
+def rejection(text: str, verdict: Verdict, public_url: str) -> RejectedOne:
     """One refused recipient, with the same facts that a whole refusal carries."""
     said = verdict.json(public_url)
     return {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiohttp import web
 
 from relay import warming
@@ -14,8 +12,9 @@ from relay.base.web import answer
 from relay.directory import DomainEntry, MemberEntry
 from relay.replies import NOT_FOUND, Refused
 from relay.sendapi.door import Caller, query
+from relay.sendapi.shapes import Deliverability, MemberStatus, Used, Window
 from relay.sendapi.send import Sender
-from relay.standing import shown, standing_of
+from relay.standing import Shown, shown, standing_of
 
 DAYS = 14
 
@@ -40,7 +39,7 @@ class Member:
         member, _, _ = self._who(request)
         return answer(await self._standing(member))
 
-    async def _standing(self, member: MemberEntry) -> dict[str, Any]:
+    async def _standing(self, member: MemberEntry) -> Shown:
         config, now = self._services.config, self._services.clock.now()
         async with self._services.storage.read() as tx:
             found = await standing_of(tx, config, member.id, member.status, now)
@@ -54,10 +53,11 @@ class Member:
         async with self._services.storage.read() as tx:
             spent = await allowances.entries(tx, [d.id for d in domains], now - DAY) if domains else {}
         told = [_window(d, self._tier(d, now), warming.used(spent.get(d.id, []), now)) for d in domains]
-        return answer(
-            {"handle": member.handle, "did": member.did, "status": member.status, "reason": member.reason,
-             "domains": told, "labels": []}
-        )
+        found: MemberStatus = {
+            "handle": member.handle, "did": member.did, "status": member.status, "reason": member.reason,
+            "domains": told, "labels": [],
+        }
+        return answer(found)
 
     async def deliverability(self, request: web.Request) -> web.Response:
         """Sums of 14 UTC days, today the last one. `sent` counts accepted recipients; bounces are a share of it."""
@@ -70,17 +70,16 @@ class Member:
         sends = [found[day].accepted if day in found else 0 for day in days]
         sent, bounced = sum(sends), sum(t.bounced for t in found.values())
         tiers = [self._tier(d, now) for d in domains]
-        return answer(
-            {
-                "did": member.did, "status": member.status, "sent_14d": sent, "bounced_14d": bounced,
-                "complaints_14d": sum(t.complaints for t in found.values()),
-                "bounce_rate": round(min(1.0, bounced / sent), 4) if sent else 0.0, "daily_sends": sends,
-                # null: at least one domain has no limit.
-                "hourly_limit": _sum([t.per_hour if t else None for t in tiers]),
-                "daily_limit": _sum([t.per_day if t else None for t in tiers]), "labels": [],
-                "standing": await self._standing(member),
-            }
-        )
+        told: Deliverability = {
+            "did": member.did, "status": member.status, "sent_14d": sent, "bounced_14d": bounced,
+            "complaints_14d": sum(t.complaints for t in found.values()),
+            "bounce_rate": round(min(1.0, bounced / sent), 4) if sent else 0.0, "daily_sends": sends,
+            # null: at least one domain has no limit.
+            "hourly_limit": _sum([t.per_hour if t else None for t in tiers]),
+            "daily_limit": _sum([t.per_day if t else None for t in tiers]), "labels": [],
+            "standing": await self._standing(member),
+        }
+        return answer(told)
 
     def _who(self, request: web.Request) -> tuple[MemberEntry, list[DomainEntry], frozenset[str] | None]:
         """The member, the verified domains, and the names that the key is limited to."""
@@ -97,7 +96,7 @@ class Member:
         return self._services.policy.tier(domain, now)
 
 
-def _window(domain: DomainEntry, tier: Tier | None, used: tuple[int, int]) -> dict[str, Any]:
+def _window(domain: DomainEntry, tier: Tier | None, used: tuple[int, int]) -> Window:
     hour, day = used
     first = domain.first_verified_at
     return {
@@ -107,7 +106,7 @@ def _window(domain: DomainEntry, tier: Tier | None, used: tuple[int, int]) -> di
     }
 
 
-def _used(used: int, limit: int | None) -> dict[str, int | None]:
+def _used(used: int, limit: int | None) -> Used:
     return {"limit": limit, "used": used, "left": max(0, limit - used) if limit is not None else None}
 
 

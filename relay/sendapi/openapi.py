@@ -1,158 +1,179 @@
-"""This door as an OpenAPI 3.1 fragment, made from the models; whoever serves /openapi.json merges the fragments."""
+"""This door as an OpenAPI 3.1 fragment, made from the models that read its requests and the shapes of its answers."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from relay import replies
-from relay.sendapi.models import BatchRequest, SendRequest
+from relay.base.events import TYPES
+from relay.base.storage.reports import STATES
+from relay.base.web.describe import Paths, json_of, operation, refusals
+from relay.sendapi import shapes
+from relay.sendapi.models import BatchRequest, Category, SendRequest
+from relay.standing import Shown as StandingShown
 
-_ID = {
-    "name": "id", "in": "path", "required": True, "schema": {"type": "string"},
-    "description": "A queue id, or the integer messageId of one recipient.",
-}
+SENDING, MESSAGES, MEMBER = "Sending", "Messages and events", "Standing"
+TAGS = (
+    (SENDING, "Hand messages over. A 200 means: written to disk, signed, in the queue."),
+    (MESSAGES, "What became of each recipient, and everything that happened, in order."),
+    (MEMBER, "What the relay thinks of the member, and how much may be sent."),
+)
+_ID = {"id": "string"}
+_SENT = {"Idempotent-Replayed": "`true`, where this is the answer of an earlier request with the same key."}
 _KEY = {
-    "name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-    "description": "A repeat within 24 hours gets the first answer again.",
+    "name": "Idempotency-Key", "in": "header", "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    "description": "A repeat within 24 hours gets the first answer again, and sends nothing again.",
 }
+_ENVELOPE = (
+    ("X-Envelope-From", "Envelope sender, if not in `from`."),
+    ("X-Envelope-To", "Envelope recipients, separated by commas, if not in `to`."),
+)
+_PAGE: dict[str, dict[str, Any]] = {
+    "cursor": {"type": "string", "pattern": "^[0-9]{1,18}$", "description": "From the answer before; none: the start."},
+    "limit": {"type": "integer", "minimum": 1, "description": "At most; larger ones count as the largest there is."},
+}
+_LATER = (400, 401, 403, 429, 500, 503)
+_SEND = (*_LATER, 409, 413, 422, 507)
 
 
 def openapi_paths() -> dict[str, Any]:
     """`{"paths": …, "components": {"schemas": …, "securitySchemes": …}}` of every route of this room."""
-    schemas: dict[str, Any] = {}
-    for model in (SendRequest, BatchRequest):
-        schemas[model.__name__] = _schema(model, schemas)
-    schemas |= _ANSWERS
-    body = _json("SendRequest")
-    paths = {
-        "/v1/send": _post("Send one message", body, "Sent", (400, 401, 403, 409, 413, 422, 429, 503, 507), [_KEY]),
-        "/v1/send/raw": _post(
-            "Send a finished message", {"message/rfc822": {"schema": {"type": "string", "format": "binary"}}}, "Sent",
-            (400, 401, 403, 409, 413, 422, 429, 503, 507),
-            [
-                _KEY, _query("from", "Envelope sender, if not in X-Envelope-From."),
-                _query("to", "Envelope recipient; repeated, if not in X-Envelope-To."),
-                _query("category", "As in SendRequest."), _query("tag", "May be repeated."),
-                _query("sendAt", "RFC 3339 or Unix seconds."),
-            ],
-        ),
-        "/v1/send/batch": _post(
-            "Send up to 100 messages, a result each", _json("BatchRequest"), "BatchSent", (400, 401, 409, 413), [_KEY]
-        ),
-        "/v1/preflight": _post("Ask every gate, send nothing", body, "Gates", (400, 401, 413, 422), []),
-        "/v1/messages": _get(
-            "List recipients, newest first", "Messages",
-            [_query(n, "") for n in ("status", "recipient", "domain", "since", "cursor", "limit")],
-        ),
-        "/v1/messages/{id}": _get("One message with its attempts", "Message", [_ID], (404,)),
-        "/v1/messages/{id}/cancel": _post("Cancel what is still waiting", None, "Message", (404, 409), [_ID]),
-        "/v1/messages/{id}/retry": _post("Try again now", None, "Message", (404, 409), [_ID]),
-        "/v1/events": _get("Events in order, by cursor", "Events", [_query(n, "") for n in ("after", "type", "limit")]),
-        "/member/status": _get("The member, its domains and what is left of their allowances", "Member", []),
-        "/member/deliverability": _get("Sums of 14 days", "Deliverability", []),
-        "/v1/standing": _get("The member's stage, and the numbers it follows from", "Standing", []),
-    }
     return {
-        "paths": paths,
+        "paths": _sending() | _messages() | _member(),
         "components": {
-            "schemas": schemas,
-            "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer", "description": "An API key (ph_…)."}},
+            "schemas": _requests(),
+            "securitySchemes": {
+                "apiKey": {
+                    "type": "http", "scheme": "bearer",
+                    "description": "An API key (`ph_…`) as `Authorization: Bearer …`. "
+                    "It has scopes: `send`, `read`, `manage`.",
+                }
+            },
         },
     }
 
 
-def _schema(model: type[BaseModel], schemas: dict[str, Any]) -> dict[str, Any]:
-    schema = model.model_json_schema(by_alias=True, ref_template="#/components/schemas/{model}")
-    schemas |= schema.pop("$defs", {})
-    return schema
+def _requests() -> dict[str, Any]:
+    """The large requests, named, because several operations take them."""
+    schemas: dict[str, Any] = {}
+    for model in (SendRequest, BatchRequest):
+        schema = model.model_json_schema(by_alias=True, ref_template="#/components/schemas/{model}")
+        schemas |= schema.pop("$defs", {})
+        schemas[model.__name__] = schema
+    # Each is judged by itself, so a wrong one doesn't refuse the request.
+    schemas["BatchRequest"]["properties"]["messages"]["items"] = {"type": "object"}
+    return schemas
 
 
-def _json(name: str) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
-
-
-def _query(name: str, says: str) -> dict[str, Any]:
-    return {"name": name, "in": "query", "schema": {"type": "string"}, "description": says}
-
-
-def _responses(name: str, errors: tuple[int, ...]) -> dict[str, Any]:
-    said = {str(status): {"description": _codes(status), "content": _json("Error")} for status in errors}
-    return {"200": {"description": "OK", "content": _json(name)}, **said}
-
-
-def _codes(status: int) -> str:
-    return ", ".join(sorted({r.code for r in replies.TABLE if r.http == status and r.code})) or "Error"
-
-
-def _post(
-    summary: str, content: dict[str, Any] | None, name: str, errors: tuple[int, ...], parameters: list[dict[str, Any]]
-) -> dict[str, Any]:
-    errors = tuple(dict.fromkeys((*errors, 400, 401)))
-    made: dict[str, Any] = {
-        "summary": summary, "parameters": parameters, "responses": _responses(name, errors),
-        "security": [{"apiKey": []}],
+def _sending() -> Paths:
+    one = _op("Send one message", SENDING, "send", shapes.Sent, errors=_SEND, headers=_SENT)
+    many = _op("Send many messages, a result each", SENDING, "send", shapes.BatchSent, errors=_SEND, headers=_SENT)
+    raw = _op(
+        "Send a finished message", SENDING, "send", shapes.Sent, errors=_SEND, headers=_SENT,
+        query={
+            "from": {"type": "string", "description": "Envelope sender, if not in X-Envelope-From."},
+            "to": {
+                "type": "array", "items": {"type": "string"},
+                "description": "Envelope recipients, one each, if not in X-Envelope-To.",
+            },
+            "category": {"type": "string", "enum": list(get_args(Category)), "description": "Default: the API key's."},
+            "tag": {
+                "type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 128}, "maxItems": 20,
+                "description": "Come back in events.",
+            },
+            "sendAt": {"type": "string", "description": "RFC 3339 or Unix seconds; the past means now."},
+        },
+    )
+    raw["parameters"] += [
+        {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": says}
+        for name, says in _ENVELOPE
+    ]
+    raw["requestBody"] = {
+        "required": True, "content": {"message/rfc822": {"schema": {"type": "string", "format": "binary"}}}
     }
-    if content is not None:
-        made["requestBody"] = {"required": True, "content": content}
-    return {"post": made}
-
-
-def _get(
-    summary: str, name: str, parameters: list[dict[str, Any]], errors: tuple[int, ...] = ()
-) -> dict[str, Any]:
+    for each in (one, many, raw):
+        each.setdefault("parameters", []).append(_KEY)
     return {
-        "get": {
-            "summary": summary, "parameters": parameters, "responses": _responses(name, (400, 401, 403, *errors)),
-            "security": [{"apiKey": []}],
-        }
+        "/v1/send": {"post": _taking(one, SendRequest)},
+        "/v1/send/raw": {"post": raw},
+        "/v1/send/batch": {"post": _taking(many, BatchRequest)},
+        "/v1/preflight": {
+            "post": _taking(
+                _op(
+                    "Ask every gate, send nothing", SENDING, "send", shapes.Preflight, errors=(*_LATER, 413, 422),
+                ),
+                SendRequest,
+            )
+        },
     }
 
 
-def _object(**properties: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties)}
+def _messages() -> Paths:
+    filters: dict[str, dict[str, Any]] = {
+        "status": {"type": "string", "enum": list(STATES)},
+        "recipient": {"type": "string", "description": "An address."},
+        "domain": {"type": "string", "description": "A sending domain."},
+        "since": {"type": "string", "description": "RFC 3339 or Unix seconds."},
+    }
+    feed: dict[str, dict[str, Any]] = {
+        "after": {
+            "type": "string", "pattern": "^[0-9]{1,18}$",
+            "description": "The cursor of the answer before; none: from the beginning.",
+        },
+        "type": {
+            "type": "array", "items": {"type": "string", "enum": sorted(TYPES)}, "description": "Only these.",
+        },
+        "limit": _PAGE["limit"],
+    }
+    change = (*_LATER, 404, 409, 507)
+    named = "`id` is a queue id, or the messageId of one recipient: then of this one alone."
+    return {
+        "/v1/messages": {
+            "get": _op("List recipients, newest first", MESSAGES, "read", shapes.Messages, query=filters | _PAGE)
+        },
+        "/v1/messages/{id}": {
+            "get": _op(
+                "One message with every attempt", MESSAGES, "read", shapes.Message, path=_ID, errors=(*_LATER, 404),
+                description=named,
+            )
+        },
+        "/v1/messages/{id}/cancel": {
+            "post": _op(
+                "Cancel what is still waiting", MESSAGES, "send", shapes.Changed, path=_ID, errors=change,
+                description=named,
+            )
+        },
+        "/v1/messages/{id}/retry": {
+            "post": _op(
+                "Try again now", MESSAGES, "send", shapes.Changed, path=_ID, errors=change, description=named
+            )
+        },
+        "/v1/events": {"get": _op("Events in order, by cursor", MESSAGES, "read", shapes.Events, query=feed)},
+    }
 
 
-def _list(items: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": items}
+def _member() -> Paths:
+    return {
+        "/member/status": {
+            "get": _op("The member, and what is left of its allowances", MEMBER, "read", shapes.MemberStatus)
+        },
+        "/member/deliverability": {"get": _op("Sums of 14 days", MEMBER, "read", shapes.Deliverability)},
+        "/v1/standing": {
+            "get": _op("The stage, and the numbers it follows from", MEMBER, "read", StandingShown)
+        },
+    }
 
 
-_STRING = {"type": "string"}
-_INTEGER = {"type": "integer"}
-_MAYBE = {"type": ["string", "null"]}
-_SHARE = _object(
-    count=_INTEGER, of=_INTEGER, share={"type": "number"}, lowerBound={"type": "number"}, noticeAt={"type": "number"},
-    slowAt={"type": "number"}, suspendAt={"type": "number"}, left={"type": ["integer", "null"]},
-)
-_SENT = _object(
-    accepted=_list(_object(recipient=_STRING, messageId=_INTEGER)),
-    rejected=_list(_object(recipient=_STRING, reason=_STRING, code=_STRING)), id=_MAYBE,
-)
-_ANSWERS: dict[str, Any] = {
-    "Error": _object(error=_STRING, code=_STRING, detail={"type": "object"}),
-    "Sent": _SENT,
-    "BatchSent": _object(results=_list(_object(status=_INTEGER))),
-    "Gates": _object(
-        ok={"type": "boolean"}, gates=_list(_object(gate=_STRING, verdict=_STRING, evidence={"type": "object"}))
-    ),
-    "Messages": _object(messages=_list(_object(messageId=_INTEGER, id=_STRING, status=_STRING)), cursor=_MAYBE),
-    "Message": _object(id=_STRING, recipients=_list(_object(messageId=_INTEGER, recipient=_STRING, status=_STRING))),
-    "Events": _object(
-        events=_list(_object(id=_INTEGER, type=_STRING, at=_STRING, data={"type": "object"})), cursor=_STRING
-    ),
-    "Member": _object(handle=_STRING, did=_STRING, status=_STRING, reason=_STRING, domains=_list({"type": "object"}),
-                      labels=_list(_STRING)),
-    "Deliverability": _object(
-        did=_STRING, status=_STRING, sent_14d=_INTEGER, bounced_14d=_INTEGER, complaints_14d=_INTEGER,
-        bounce_rate={"type": "number"}, daily_sends=_list(_INTEGER), hourly_limit={"type": ["integer", "null"]},
-        daily_limit={"type": ["integer", "null"]}, labels=_list(_STRING),
-        standing={"$ref": "#/components/schemas/Standing"},
-    ),
-    "Standing": _object(
-        stage={"type": "string", "enum": ["good", "notice", "slowed", "suspended"]}, meaning=_STRING, reason=_STRING,
-        since=_MAYBE, windowHours=_INTEGER, countedFrom=_MAYBE, finished=_INTEGER, delivered=_INTEGER,
-        bounced=_INTEGER, lateBounced=_INTEGER, complained=_INTEGER, excused=_INTEGER, minVolume=_INTEGER,
-        judged={"type": "boolean"}, bounces=_SHARE, complaints=_SHARE, formula=_STRING, advice=_STRING,
-    ),
-}
+def _op(
+    summary: str, tag: str, scope: str, gives: type[Any], *, errors: tuple[int, ...] = (*_LATER, 404), **more: Any
+) -> dict[str, Any]:
+    made = operation(summary, security=[{"apiKey": [scope]}], gives=gives, **more)
+    made["responses"] |= refusals(errors)
+    return made | {"tags": [tag]}
+
+
+def _taking(made: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    content = json_of({"$ref": f"#/components/schemas/{model.__name__}"})
+    return made | {"requestBody": {"required": True, "content": content}}

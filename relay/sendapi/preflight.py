@@ -5,8 +5,6 @@ The gates are asked through the same calls as sending; one that refuses doesn't 
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiohttp import web
 
 from relay.base.web import answer
@@ -14,6 +12,7 @@ from relay.intake import Gate
 from relay.replies import FROM_MISMATCH, Refused
 from relay.sendapi.door import Caller, Door, SendServices
 from relay.sendapi.send import Sender, parsed, uploaded
+from relay.sendapi.shapes import GateSaid, Preflight
 
 
 def preflight_route(services: SendServices) -> web.RouteDef:
@@ -25,12 +24,13 @@ def preflight_route(services: SendServices) -> web.RouteDef:
         caller = door.caller(request, "send")
         async with uploaded(services, request, "application/json") as body:
             gates = await _ask(sender, caller, await parsed(services, body))
-        return answer({"ok": all(gate["verdict"] != "refused" for gate in gates), "gates": gates})
+        asked: Preflight = {"ok": all(gate["verdict"] != "refused" for gate in gates), "gates": gates}
+        return answer(asked)
 
     return web.post("/v1/preflight", preflight)
 
 
-async def _ask(sender: Sender, caller: Caller, value: object) -> list[dict[str, Any]]:
+async def _ask(sender: Sender, caller: Caller, value: object) -> list[GateSaid]:
     """Every gate, in the order in which a message meets them. Raises Refused for what has no gates: bad requests."""
     services, login = sender.services, caller.login
     public_url = services.config.server.public_url
@@ -47,15 +47,16 @@ async def _ask(sender: Sender, caller: Caller, value: object) -> list[dict[str, 
     return [_of(gate, public_url) for gate in gates]
 
 
-def _of(gate: Gate, public_url: str) -> dict[str, Any]:
+def _of(gate: Gate, public_url: str) -> GateSaid:
     """`passed`, `advice` or `refused`, what the gate looked at, and the refusal that sending would get."""
     verdict = gate.verdict
-    told: dict[str, Any] = {
+    told: GateSaid = {
         "gate": gate.name, "verdict": "refused" if verdict else ("advice" if gate.advice else "passed"),
         "evidence": gate.evidence,
     }
     if gate.advice:
         told["advice"] = gate.advice
     if verdict is not None:
-        told |= verdict.json(public_url) | {"status": verdict.reply.http}
+        said = verdict.json(public_url)
+        told |= {"error": said["error"], "code": said["code"], "detail": said["detail"], "status": verdict.reply.http}
     return told

@@ -22,6 +22,7 @@ from relay.base.web import answer, reject
 from relay.replies import NOT_FOUND, NOT_POSSIBLE, Refused
 from relay.sendapi.door import Caller, Door, SendServices, naming, query
 from relay.sendapi.send import Sender
+from relay.sendapi.shapes import Attempt, Changed, Events, Message, Messages, Row
 
 _QUEUE_ID = re.compile(r"[a-z0-9]{8,32}")
 _BIG = 2**62
@@ -67,7 +68,8 @@ class Status:
                 since=_since(given.get("since")), before=_number(given, "cursor"), limit=limit + 1,
             )
         cursor = str(rows[limit - 1].id) if len(rows) > limit else None
-        return answer({"messages": [_row(r) for r in rows[:limit]], "cursor": cursor})
+        page: Messages = {"messages": [_row(r) for r in rows[:limit]], "cursor": cursor}
+        return answer(page)
 
     async def get(self, request: web.Request) -> web.Response:
         """One message with its recipients and their attempts."""
@@ -92,7 +94,10 @@ class Status:
                 )
             if action == "retry":
                 self._services.wake()
-            return answer({"action": action, "messageIds": done} | _detail(*await self._found(request, caller)))
+            after: Changed = {
+                "action": action, "messageIds": done, **_detail(*await self._found(request, caller))
+            }
+            return answer(after)
 
         return change
 
@@ -114,7 +119,8 @@ class Status:
             shown(e, names.get(e.domain_id or 0))
             for e in found if allowed is None or names.get(e.domain_id or 0) in allowed
         ]
-        return answer({"events": told, "cursor": str(found[-1].id if found else after), "more": more})
+        page: Events = {"events": told, "cursor": str(found[-1].id if found else after), "more": more}
+        return answer(page)
 
     async def _found(self, request: web.Request, caller: Caller) -> Found:
         text = request.match_info["id"]
@@ -163,7 +169,7 @@ def _since(text: str | None) -> float | None:
         return at.timestamp()
 
 
-def _row(r: RecipientRow) -> dict[str, Any]:
+def _row(r: RecipientRow) -> Row:
     return {
         "messageId": r.id, "id": r.queue_id, "recipient": r.address, "status": r.state,
         "from": r.header_from or r.mail_from, "subject": r.subject, "domain": r.domain, "category": r.category,
@@ -172,8 +178,8 @@ def _row(r: RecipientRow) -> dict[str, Any]:
     }
 
 
-def _detail(message: MessageRow, people: list[DetailRow], tries: list[AttemptRow]) -> dict[str, Any]:
-    of: dict[int, list[dict[str, Any]]] = {}
+def _detail(message: MessageRow, people: list[DetailRow], tries: list[AttemptRow]) -> Message:
+    of: dict[int, list[Attempt]] = {}
     for one in tries:
         of.setdefault(one.recipient_id, []).append(
             {

@@ -12,10 +12,10 @@ transactions that settle mail write nothing for it. Signing in, pages and readin
 """
 
 from relay.standing.arithmetic import GOOD, NOTICE, SLOWED, SUSPENDED, Counts, Judgement, Measure, judge
-from relay.standing.view import Standing, shown, standing_of
+from relay.standing.view import Shown, Standing, shown, standing_of
 from relay.standing.watch import Watch
 
 __all__ = [
-    "GOOD", "NOTICE", "SLOWED", "SUSPENDED", "Counts", "Judgement", "Measure", "Standing", "Watch", "judge", "shown",
-    "standing_of",
+    "GOOD", "NOTICE", "SLOWED", "SUSPENDED", "Counts", "Judgement", "Measure", "Shown", "Standing", "Watch", "judge",
+    "shown", "standing_of",
 ]

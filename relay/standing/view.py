@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Literal
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from relay.base.clock import HOUR, iso
 from relay.base.config import Config
@@ -50,23 +53,64 @@ async def standing_of(tx: Tx, config: Config, member_id: int, status: str, now: 
     return Standing(stage, row.stage_at if row is not None else None, anew, counts, judge(counts, config))
 
 
-def shown(standing: Standing, config: Config, reason: str) -> dict[str, Any]:
+_Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+
+
+class Share(TypedDict):
+    """One measure: `count` of `of`; the stages begin where `lowerBound` reaches the other three."""
+
+    count: int
+    of: int
+    share: float
+    lowerBound: float
+    noticeAt: float
+    slowAt: float
+    suspendAt: float
+    left: int | None
+
+
+class Shown(TypedDict):
+    """A standing as members see it."""
+
+    stage: Literal["good", "notice", "slowed", "suspended"]
+    meaning: str
+    reason: str
+    since: _Moment | None
+    windowHours: float
+    countedFrom: _Moment | None
+    finished: int
+    delivered: int
+    bounced: int
+    lateBounced: int
+    complained: int
+    excused: int
+    minVolume: int
+    judged: bool
+    bounces: Share
+    complaints: Share
+    formula: str
+    advice: str
+
+
+def shown(standing: Standing, config: Config, reason: str) -> Shown:
     """As JSON. `reason` is the membership's."""
     c = standing.counts
     return {
-        "stage": standing.stage, "meaning": words.MEANING[standing.stage], "reason": reason,
+        "stage": standing.stage,  # type: ignore[typeddict-item]  # one of STAGES
+        "meaning": words.MEANING[standing.stage], "reason": reason,
         "since": iso(standing.since) if standing.since is not None else None,
         "windowHours": config.standing.window_hours,
         "countedFrom": iso(standing.counted_from) if standing.counted_from is not None else None,
         "finished": c.finished, "delivered": c.delivered, "bounced": c.bounced, "lateBounced": c.late,
         "complained": c.complaints, "excused": c.excused, "minVolume": config.standing.min_volume,
         "judged": standing.judgement.enough,
-        **{name: _measure(m, config) for name, m in standing.names},
+        "bounces": _measure(standing.judgement.bounces, config),
+        "complaints": _measure(standing.judgement.complaints, config),
         "formula": words.formula(config), "advice": words.advice(standing.judgement),
     }
 
 
-def _measure(m: Measure, config: Config) -> dict[str, Any]:
+def _measure(m: Measure, config: Config) -> Share:
     s = config.standing
     return {
         "count": m.k, "of": m.n, "share": round(m.share, 6), "lowerBound": round(m.lower, 6),
