@@ -1,5 +1,5 @@
-"""Clean-up, a duty of one process: bytes of finished messages, the logs, allowances, refusals, answers kept for
-idempotency. In small transactions, so that accepting never waits for it."""
+"""Clean-up, a duty of one process: bytes of finished messages, the logs, allowances, refusals, deleted members' lists,
+answers kept for idempotency. In small transactions, so that accepting never waits for it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from relay.base.storage import (
     idempotency,
     mail,
     refusals,
+    suppressions,
     webhooks,
 )  # fmt: skip
 
@@ -50,6 +51,8 @@ class Retention:
             "events": lambda tx: events.purge(tx, now - r.log_days * DAY, rows),
             "webhooks": lambda tx: webhooks.purge(tx, now - r.log_days * DAY, rows),
             "refusals": lambda tx: refusals.purge(tx, now - r.refusals_days * DAY, rows),
+            # Kept as long as the member (and what still comes in for one that is gone goes with it).
+            "suppressions": lambda tx: suppressions.purge(tx, rows),
             "idempotency": lambda tx: idempotency.purge(
                 tx, now - self._config.http.idempotency_hours * HOUR, rows
             ),

@@ -113,7 +113,9 @@ async def remove(shell: Shell, handle: Handle, address: Address) -> int:
 async def take_in(
     shell: Shell, handle: Handle,
     file: Annotated[str, typer.Argument(metavar="FILE", help="CSV, JSON or one address a line; - is standard input.")],
-    reason: Annotated[str, typer.Option(help="Why, for addresses that come without a reason.")] = "import",
+    reason: Annotated[
+        str, typer.Option(help="Why, where the file names no reason (SendGrid's unsubscribes: unsubscribe).")
+    ] = "import",
 ) -> int:
     """Add what a file names: our own export, those of SendGrid, Mailgun, Amazon SES, Postmark, a plain list.
 
@@ -156,6 +158,11 @@ def _told(found: Imported) -> str:
     ]
     if found.origins:
         lines.append("Read as: " + ", ".join(f"{name} ({n})" for name, n in found.origins.most_common()))
+    if found.reasons["import"] and found.guessed:
+        lines.append(
+            f"{found.guessed} came without a reason. If these people asked not to be mailed (SendGrid's unsubscribes), "
+            "remove them and take the file in again with --reason unsubscribe."
+        )
     if found.stopped:
         lines.append(f"The database could not be asked after line {found.line}. Take the file in again later.")
     return "\n".join(lines)

@@ -30,6 +30,10 @@ log = structlog.get_logger()
 EXPORT_ROWS = 1000
 
 
+class Full(BadName):
+    """The list may not grow any more; `reason` says so."""
+
+
 @dataclass(frozen=True, slots=True)
 class New:
     """An address to be added; `categories` of mail with a blank between, for an unsubscribe only; "" is all."""
@@ -77,6 +81,23 @@ class Lists:
     async def _added(self) -> None:
         """Something was added by this process."""
 
+    async def _fitting(self, member_id: int, made: Sequence[Suppression]) -> set[str]:
+        """Of these, by canonical address, what the list has room for: all that stand there already, and more up to
+        the bound. What comes from recipients themselves is never turned away, and not asked about here."""
+        most = self._config.suppression.max_entries
+        async with self._storage.read() as tx:
+            room = most - await suppressions.counted(tx, member_id, most)
+            if room >= len(made):
+                return {s.canonical for s in made}
+            found = await suppressions.find(tx, {(member_id, s.canonical) for s in made})
+        known = {canonical for _, canonical in found}
+        new = [c for c in dict.fromkeys(s.canonical for s in made) if c not in known]
+        return known.union(new[: max(room, 0)])
+
+    def _full(self) -> str:
+        most = self._config.suppression.max_entries
+        return f"the list is full: {most} addresses at most (suppression.max_entries)"
+
     async def find(self, member_id: int, canonical: str) -> Suppression | None:
         """The entry for this canonical address."""
         async with self._storage.read() as tx:
@@ -103,8 +124,10 @@ class Lists:
         return (await self.put(member_id, New(address, reason, detail)))[0]
 
     async def put(self, member_id: int, new: New) -> tuple[Suppression, bool]:
-        """The same; says also whether it changed anything. Raises BadName."""
+        """The same; says also whether it changed anything. Raises BadName, also (`Full`) when the list is full."""
         made = entry(member_id, new.address, new.reason, new.detail, self._clock.now(), new.categories)
+        if not await self._fitting(member_id, [made]):
+            raise Full(self._full())
         [found], [changed] = await self._storage.write(lambda tx: suppressions.take(tx, member_id, [made]))
         await self._added()
         return found, changed
@@ -118,6 +141,10 @@ class Lists:
                 made[i] = entry(member_id, new.address, new.reason, new.detail, self._clock.now(), new.categories)
             except BadName as e:
                 out[i] = Taken(None, fault=e.reason)
+        fitting = await self._fitting(member_id, list(made.values()))
+        for i in [i for i, one in made.items() if one.canonical not in fitting]:
+            out[i] = Taken(None, fault=self._full())
+            del made[i]
         found, changed = await self._storage.write(lambda tx: suppressions.take(tx, member_id, list(made.values())))
         for i, one, is_new in zip(made, found, changed, strict=True):
             out[i] = Taken(one, is_new)
@@ -175,6 +202,12 @@ class Lists:
         if not some:
             return False
         made = [one for _, _, one in some if isinstance(one, Suppression)]
+        fitting = await self._fitting(member_id, made)
+        some = [
+            (line, said, one if isinstance(one, str) or one.canonical in fitting else self._full())
+            for line, said, one in some
+        ]
+        made = [one for one in made if one.canonical in fitting]
         _, changed = await self._storage.write(lambda tx: suppressions.take(tx, member_id, made))
         done.added += sum(changed)
         done.known += len(changed) - sum(changed)

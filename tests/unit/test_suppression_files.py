@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
 from relay.base.config import Config
-from relay.base.storage import Storage
-from relay.suppression import Imported, Lists, New
+from relay.base.names import BadName
+from relay.base.storage import Storage, Tx, suppressions
+from relay.base.storage.tables import members
+from relay.retention import Retention
+from relay.suppression import Imported, Lists, New, Suppression
 from relay.suppression.export import cell, uncell
 from tests.kit.clock import HandClock
 
@@ -177,6 +182,49 @@ async def test_the_caller_says_why_where_the_file_does_not(lists: Lists) -> None
     found, done = await taken(lists, "email,created\na@a.test,1443651125\n", "unsubscribe")
     assert found == [("a@a.test", "unsubscribe", "2015-09-30", "")]
     assert done.guessed == 1
+
+
+async def test_a_full_list_takes_what_it_has_and_what_recipients_say_themselves(
+    storage: Storage, config: Config
+) -> None:
+    few = config.suppression.model_copy(update={"max_entries": 3, "import_rows": 2})
+    lists = Lists(storage, config.model_copy(update={"suppression": few}), HandClock(NOW))
+    done = await lists.take_in(1, b"address\na@a.test\nb@a.test\nc@a.test\nA@a.test\nd@a.test\ne@a.test\n")
+    assert (done.added, done.known, done.refusals) == (3, 1, 2)
+    assert done.refused[0] == (6, "the list is full: 3 addresses at most (suppression.max_entries)")
+    with pytest.raises(BadName, match="the list is full"):
+        await lists.add(1, "f@a.test", "manual")
+    assert (await lists.add(1, "A@A.test", "complaint")).reason == "import"
+    took = await lists.put_many(1, [New("b@a.test"), New("g@a.test"), New("nobody")])
+    assert [(t.entry is not None, t.fault[:16]) for t in took] == [
+        (True, ""), (False, "the list is full"), (False, "the address has ")
+    ]
+    assert await lists.add(2, "f@a.test", "manual")
+    bounced = Suppression(0, 1, "h@a.test", "h@a.test", "hard_bounce", "", NOW)
+    await storage.write(lambda tx: suppressions.add(tx, [bounced]))
+    assert len(await lists.page(1)) == 4
+    await lists.remove(1, "a@a.test")
+    await lists.remove(1, "b@a.test")
+    assert await lists.add(1, "f@a.test", "manual")
+
+
+async def test_a_list_ends_with_its_member(storage: Storage, config: Config) -> None:
+    def member(handle: str, status: str) -> Any:
+        return insert(members).values(handle=handle, did=f"did:{handle}", status=status, created_at=NOW)
+
+    async def make(tx: Tx) -> list[int]:
+        made = [await tx.execute(member(h, s)) for h, s in (("ann", "active"), ("bob", "deleted"), ("cy", "suspended"))]
+        return [m.inserted_primary_key[0] for m in made]
+
+    ids = await storage.write(make)
+    lists = Lists(storage, config, HandClock(NOW))
+    for i in ids:
+        await lists.take_in(i, b"a@a.test\nb@a.test\nc@a.test\n")
+    few = config.retention.model_copy(update={"purge_rows": 2})
+    retention = Retention(storage, config.model_copy(update={"retention": few}), HandClock(NOW), "me")
+    assert (await retention.once())["suppressions"] == 3
+    assert [len(await lists.page(i)) for i in ids] == [3, 0, 3]
+    assert (await retention.once())["suppressions"] == 0
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])

@@ -248,6 +248,7 @@ class Suppression(Section):
     hard_bounces: bool = key(True, "True puts an address that does not exist (5.1.x) on the member's list.")
     unsubscribe_mail: bool = key(True, "False leaves the mailto: form out of List-Unsubscribe, for a relay without port 25 inwards.")
     max_batch: Count = key(1000, "Addresses added by one request that names them.")
+    max_entries: Count = key(1_000_000, "Addresses on one member's list; who bounces, complains or unsubscribes always finds a place.")
     max_import_bytes: Bytes = key(33_554_432, "Largest file of suppressions taken in (32 MiB).")
     import_rows: Count = key(1000, "Of its rows, so many are written by one transaction.")
     shown_refusals: Count = key(100, "Of the rows that are not taken, so many are named; all are counted.")

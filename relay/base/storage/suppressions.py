@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import delete, func, select, tuple_
+from sqlalchemy import delete, exists, func, select, tuple_
 
 from relay.base.storage import versions
 from relay.base.storage.engine import Tx, serialise
 from relay.base.storage.prepared import Prepared
-from relay.base.storage.tables import suppressions
+from relay.base.storage.tables import members, suppressions
 
 IN_MAX = 400
 _LOCK = 0x53555050  # PostgreSQL: who reads and then writes a list does it alone
@@ -114,6 +114,27 @@ async def take(tx: Tx, member_id: int, rows: Sequence[Suppression]) -> tuple[lis
         found.append(entry)
     await add(tx, list(changed.values()))
     return found, new
+
+
+async def counted(tx: Tx, member_id: int, most: int) -> int:
+    """How many entries a member's list has, counted up to `most`."""
+    some = select(suppressions.c.id).where(suppressions.c.member_id == member_id).limit(most).subquery()
+    return int(await tx.scalar(select(func.count()).select_from(some)) or 0)
+
+
+async def purge(tx: Tx, limit: int) -> int:
+    """Remove up to `limit` entries of deleted members; returns how many."""
+    c = suppressions.c
+    theirs = exists().where(c.member_id == members.c.id)
+    gone = list(
+        (await tx.execute(select(members.c.id).where(members.c.status == "deleted", theirs).limit(IN_MAX))).scalars()
+    )
+    if not gone:
+        return 0
+    ids = select(c.id).where(c.member_id.in_(gone)).limit(limit)
+    done = await tx.execute(delete(suppressions).where(c.id.in_(ids)))
+    await versions.bump(tx, versions.SUPPRESSIONS)
+    return done.rowcount
 
 
 async def remove(tx: Tx, member_id: int, canonical: str) -> bool:
