@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from aiohttp import hdrs, web
 
+from enroll import stats as figures
 from enroll.errors import EnrollError
+from enroll.pages import charts
+from enroll.pages.charts import Chart
 from enroll.pages.connect import settings
 from enroll.pages.figures import allowance
 from enroll.pages.guard import Guard, Known, Visitor, inside
@@ -14,6 +17,8 @@ from enroll.pages.services import PageServices
 from enroll.sessions import cookie_token, set_cookie
 from relay.base.clock import DAY
 from relay.base.storage import allowances, refusals, reports
+from relay.base.storage import stats as counters
+from relay.base.storage.stats import Day
 from relay.standing import SLOWED, standing_of, words
 
 _LATEST = 6
@@ -56,6 +61,7 @@ class Account:
         domains, now = found[:size], services.clock.now()
         async with services.storage.read() as tx:
             spent = await allowances.entries(tx, [d.id for d in domains], now - DAY) if domains else {}
+            counted = await counters.days(tx, figures.needed_since(now, figures.DEFAULT_DAYS), member_id=member.id)
             latest = await reports.recipients_of(tx, member.id, limit=_LATEST)
             refused = await refusals.latest(tx, member.id, _LATEST)
             standing = await standing_of(tx, services.config, member.id, member.status, now)
@@ -63,7 +69,10 @@ class Account:
         return self._renderer.page(
             "account.html", visitor, done=request.query.get("done"), latest=latest,
             domains=[
-                (d, allowance(d, spent.get(d.id, []), services.config, now, slowed=standing.stage == SLOWED))
+                (
+                    d, allowance(d, spent.get(d.id, []), services.config, now, slowed=standing.stage == SLOWED),
+                    _volume([c for c in counted if c.domain_id == d.id], now),
+                )
                 for d in domains
             ],
             standing=standing, meaning=words.MEANING[standing.stage], advice=words.advice(standing.judgement),
@@ -212,6 +221,12 @@ class Account:
             "connect.html", visitor, settings=settings(self._services.config, visitor.member.handle, name),
             verified=name is not None,
         )
+
+
+def _volume(counted: list[Day], now: float) -> Chart | None:
+    """A domain's last month as a small chart."""
+    found = figures.figures(counted, now, figures.DEFAULT_DAYS)
+    return charts.volume(charts.days_of(found.periods, now, found.days))
 
 
 def _twice(new: str, again: str, field: str = "password") -> str:

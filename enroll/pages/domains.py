@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 
 from enroll.domains import Domain
 from enroll.errors import EnrollError
+from enroll.pages import charts
 from enroll.pages.figures import allowance
 from enroll.pages.guard import Guard, Known
 from enroll.pages.render import Renderer, to
@@ -24,7 +25,7 @@ PURPOSES: Mapping[str, str] = {
     "ownership": "Ownership", "dkim_rsa": "DKIM (RSA)", "dkim_ed25519": "DKIM (Ed25519)", "spf": "SPF",
     "dmarc": "DMARC", "return_path": "Return path", "tracking": "Tracking", "mx": "Replies (MX)",
 }
-_SWITCHES = ("return_path", "replies")
+_SWITCHES = ("return_path", "replies", "tracking", "link_tracking", "open_tracking", "unsubscribe_link")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +112,9 @@ class DomainPages:
         changes: dict[str, Any] = {name: form.ticked(name) for name in _SWITCHES}
         if self._services.config.hosted_zone:
             changes["hosted"] = form.ticked("hosted")
-        if form.text("custom_subdomain"):
-            changes["custom_subdomain"] = form.text("custom_subdomain", 63)
+        for name in ("custom_subdomain", "track_prefix"):
+            if form.text(name):
+                changes[name] = form.text(name, 63)
         try:
             await self._services.domains.update(visitor.member.id, domain.id, changes)
         except EnrollError as e:
@@ -195,6 +197,8 @@ class DomainPages:
         done: str | None = None,
     ) -> web.Response:
         services, now = self._services, self._services.clock.now()
+        stats = await services.domains.stats(visitor.member.id, domain.id)
+        days = charts.days_of(stats.periods, now, stats.days)
         async with services.storage.read() as tx:
             spent = (await allowances.entries(tx, [domain.id], now - DAY)).get(domain.id, [])
         return self._renderer.page(
@@ -203,7 +207,7 @@ class DomainPages:
             allowance=allowance(
                 domain, spent, services.config, now, slowed=services.directory.slowed(domain.member_id)
             ),
-            stats=await services.domains.stats(visitor.member.id, domain.id),
+            stats=stats, charts=[c for c in (charts.volume(days), charts.rates(days), charts.readers(days)) if c],
             test_from=f"{services.config.enrollment.test_sender}@{domain.name}", mx_host=services.config.mx_host,
             bounce_host=services.config.bounce_host, hosted_zone=services.config.hosted_zone, **self._findings(domain),
         )

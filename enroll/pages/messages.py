@@ -14,7 +14,8 @@ from enroll.pages.guard import Guard, Known
 from enroll.pages.render import Renderer, to
 from enroll.pages.services import PageServices
 from relay.base import names
-from relay.base.storage import reports
+from relay.base.events import ACCEPTED, CLICKED, OPENED
+from relay.base.storage import events, reports
 from relay.base.storage.reports import AttemptRow, DetailRow, MessageRow
 
 _QUEUE_ID = re.compile(r"[a-z0-9]{8,32}")
@@ -25,6 +26,18 @@ _STAGES = {
     "ehlo": "to EHLO", "starttls": "to STARTTLS", "auth": "to the login", "mail": "to the sender",
     "rcpt": "to the recipient", "data": "to DATA", "dot": "to the whole message",
     "report": "later, in a report",
+}
+_SEEN_MAX = 500
+_TRACKED = {
+    "large": "not tracked: the copies for its recipients would have been too large together",
+    "signed": "not tracked: it came with a DKIM signature of its own",
+    "pgp": "not tracked: it holds PGP",
+    "plain": "not tracked: nothing in it may be changed (no HTML, or signed or encrypted)",
+    "off": "not tracked: the client asked for it",
+}
+_MACHINES = {
+    "privacy": "Apple's privacy protection, which loads every image", "scanner": "a program",
+    "ahead": "a browser, before it was asked", "at-once": "sooner than anybody reads",
 }
 Found = tuple[MessageRow, list[DetailRow], list[AttemptRow]]
 
@@ -76,12 +89,16 @@ class Messages:
         """One message."""
         visitor = await self._guard.known(request)
         message, people, tries = await self._find(request, visitor)
+        async with self._services.storage.read() as tx:
+            seen = await events.of_message(tx, message.id, types=(OPENED, CLICKED), limit=_SEEN_MAX)
+            taken = await events.of_message(tx, message.id, types=(ACCEPTED,), limit=1)
         of: dict[int, list[AttemptRow]] = {}
         for one in tries:
             of.setdefault(one.recipient_id, []).append(one)
         return self._renderer.page(
             "message.html", visitor, done=request.query.get("done"), message=message, states=STATES,
-            people=[(p, of.get(p.id, []), what_next(p)) for p in people],
+            people=[(p, of.get(p.id, []), what_next(p), [e for e in seen if e.recipient_id == p.id]) for p in people],
+            tracked=_TRACKED.get(str(taken[0].data.get("tracking", "")) if taken else "", ""), machines=_MACHINES,
             stages=_STAGES, open=any(p.state in ("queued", "deferred") for p in people),
         )
 

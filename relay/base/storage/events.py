@@ -49,9 +49,11 @@ async def after(
     return [_event(row) for row in await tx.execute(query)]
 
 
-async def of_message(tx: Tx, message_id: int, limit: int = 500) -> list[Event]:
-    """The events of one message, oldest first."""
+async def of_message(tx: Tx, message_id: int, limit: int = 500, *, types: Sequence[str] = ()) -> list[Event]:
+    """The events of one message, all or those of some types, oldest first."""
     query = select(events).where(events.c.message_id == message_id).order_by(events.c.id).limit(limit)
+    if types:
+        query = query.where(events.c.type.in_(types))
     return [_event(row) for row in await tx.execute(query)]
 
 
