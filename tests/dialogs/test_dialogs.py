@@ -5,7 +5,9 @@ A script reads like a transcript. Lines:
     # a remark
     GIVEN key=value …            the set-up: tls=none|secure|login|implicit (how far the talk has got; default
                                  login), allowance=N (recipients an hour), suppressed=ADDRESS, suspended=yes,
-                                 suspend_network=yes (the key is limited to loopback), section.key=VALUE (config)
+                                 suspend_network=yes (the key is limited to loopback), section.key=VALUE (config),
+                                 door=25 (the port for mail from outside), forward=MAILBOX (what example.test's mail
+                                 is forwarded to; "none" for the switch without a mailbox)
     C: EHLO client.test          a command, CRLF added
     C(2): NOOP                   the same, twice
     RAW: MAIL FROM:<a@b>\r\nRSET\r\n   exactly these octets: \r \n \0 \t \\ \xHH are understood
@@ -15,10 +17,12 @@ A script reads like a transcript. Lines:
     CLOSE                        the server has closed, and has said nothing more
     MESSAGES 2                   so many messages are in the queue now
     SUSPEND, REVOKE              what happens to the member, or to its key, meanwhile
+    STATE disabled               what example.test becomes
 
 S(3): reads the same reply three times. In C: and RAW: lines {key} is alice's API key and {b64key} its base64,
 {plain} her AUTH PLAIN response ({PLAIN}, {did}: with the handle or DID in upper case; {wrong}: with a wrong key;
 {bob_as_alice}: acting for bob), {b64:text} any text in base64. alice owns example.test; bob owns other.test.
+{path}, {leave}: a return path and an address for leaving that this relay made, both of no message it knows.
 """
 
 from __future__ import annotations
@@ -39,11 +43,15 @@ from sqlalchemy import func, select
 
 from relay.base.clock import Clock
 from relay.base.config import Tier
+from relay.base.resolver import Resolver
 from relay.base.storage import Tx, migrate, suppressions, versions
 from relay.base.storage.suppressions import Suppression
 from relay.base.storage.tables import messages
 from relay.base.tls import MADE_CERT, MADE_KEY, Certificate, make_self_signed
+from relay.bounces import address as return_paths
+from relay.inbound import InboundServer
 from relay.submission import SubmissionServer
+from relay.unsubscribe import address as leaving
 from tests.kit.smtp import Talk, b64, plain
 from tests.kit.storage import make_config
 from tests.kit.world import MemberAt, World
@@ -59,8 +67,9 @@ class Stage:
     """A relay with its two ports, and alice."""
 
     world: World
-    server: SubmissionServer
+    server: SubmissionServer | InboundServer
     alice: MemberAt
+    domain_id: int
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +96,10 @@ async def staged(folder: Path, wanted: dict[str, str]) -> AsyncIterator[Stage]:
     sections: dict[str, dict[str, Any]] = {
         "submission": {"listen": ["127.0.0.1:0"], "listen_tls": ["127.0.0.1:0"]},
         "server": {"hostname": "relay.test", "public_url": "https://relay.test"},
+        "inbound": {"listen": ["127.0.0.1:0"], "authentication_seconds": 0.1},
     }
     for key, value in wanted.items():
-        if "." in key:
+        if "." in key and not key.startswith("forward"):
             section, _, name = key.partition(".")
             sections.setdefault(section, {})[name] = float(value) if "." in value else int(value)
     if "allowance" in wanted:
@@ -98,16 +108,27 @@ async def staged(folder: Path, wanted: dict[str, str]) -> AsyncIterator[Stage]:
     config = make_config(folder, **sections)
     world = await World.make(config, Clock())
     alice = await world.member("alice")
-    await world.domain(alice, tier="few" if "allowance" in wanted else "unlimited")
+    domain_id = await world.domain(alice, tier="few" if "allowance" in wanted else "unlimited")
     await world.domain(await world.member("bob"), "other.test")
     await _conditions(world, alice, wanted)
-    server = SubmissionServer(
-        config=config, directory=world.directory, policy=world.policy, intake=world.intake,
-        refusals=world.refusals, certificate=Certificate.of(config, world.clock),
+    if to := wanted.get("forward"):
+        options = {"replies": True, "forward_to": "" if to == "none" else to}
+        await world.change("domains", domain_id, options=options)
+        await world.directory.refresh()
+    rooms: dict[str, Any] = {
+        "config": config, "directory": world.directory, "policy": world.policy, "intake": world.intake,
+        "refusals": world.refusals, "certificate": Certificate.of(config, world.clock),
+    }
+    server = (
+        InboundServer(
+            storage=world.storage, vault=world.vault, clock=world.clock, resolver=Resolver(["127.0.0.1:1"]), **rooms
+        )
+        if wanted.get("door") == "25"
+        else SubmissionServer(**rooms)
     )
     await server.start()
     try:
-        yield Stage(world, server, alice)
+        yield Stage(world, server, alice, domain_id)
     finally:
         await server.stop(2)
         await world.close()
@@ -204,6 +225,9 @@ class Run:
         elif word == "SUSPEND":
             await world.change("members", alice.id, status="suspended", reason="by the operator")
             await world.directory.refresh()
+        elif word == "STATE":
+            await world.change("domains", self.stage.domain_id, state=rest)
+            await world.directory.refresh()
         elif word == "REVOKE":
             await world.change("api_keys", alice.key_id, revoked_at=world.clock.now())
             await world.directory.refresh()
@@ -217,6 +241,8 @@ class Run:
             "{key}": key, "{plain}": plain("alice", key), "{PLAIN}": plain("ALICE", key),
             "{did}": plain(self.stage.alice.did.upper(), key),
             "{wrong}": plain("alice", key[:-1] + ("B" if key[-1] == "A" else "A")),
+            "{path}": return_paths.local_part(self.stage.world.vault, 7),
+            "{leave}": leaving.local_part(self.stage.world.vault, "a" * 16, "bob@sink.test"),
             "{b64key}": b64(key), "{bob_as_alice}": plain("alice", key, "bob"),
         }
         for word, value in words.items():
