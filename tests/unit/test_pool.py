@@ -1,11 +1,13 @@
 """Connections are kept, bounded and replaced; a route is walked to its end."""
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import trustme
 
 from relay.delivery.client import Connection, Limits
 from relay.delivery.pool import Pool, PoolSettings
@@ -78,6 +80,20 @@ async def test_idle_connections_are_closed(sink: Sink, pools: Pools) -> None:
     await send(pool, to(sink))
     await sink.wait_closed()
     assert (pool.idle, sink.verbs()[-1]) == (0, "QUIT")
+
+
+async def test_a_handshake_that_failed_once_is_tried_again_for_the_next_message(sink: Sink, pools: Pools) -> None:
+    """What went in plaintext because TLS failed leaves no open plaintext connection for other mail."""
+    pool = pools(wanted=Wanted.OPPORTUNISTIC)
+    sink.tls, sink.broken_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), b"this is no ServerHello"
+    trustme.CA().issue_cert("mx0.test").configure_cert(sink.tls)
+    [outcome] = await send(pool, to(sink))
+    assert (outcome.kind, outcome.tls, pool.idle) == ("delivered", None, 0)
+    sink.broken_tls = None
+    [outcome] = await send(pool, to(sink))
+    assert outcome.kind == "delivered"
+    assert outcome.tls
+    assert pool.idle == 1
 
 
 async def test_idle_connections_are_few(pools: Pools) -> None:

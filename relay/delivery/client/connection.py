@@ -67,6 +67,11 @@ class Connection:
         return self._wire.failure is None
 
     @property
+    def downgraded(self) -> bool:
+        """True in plaintext with a host that offers TLS: it could not be had this time."""
+        return self.peer.tls is None and "STARTTLS" in self.offers
+
+    @property
     def closed(self) -> asyncio.Future[None]:
         """Done when the socket is closed."""
         return self._wire.closed
