@@ -1,10 +1,8 @@
-"""The listener of port 25: submission's, with other bounds, another session and another gate behind it."""
+"""The listener of port 25: the wire's, with bounds of its own and what takes such mail behind it."""
 
 from __future__ import annotations
 
-import asyncio
-
-import structlog
+from dataclasses import replace
 
 from relay.base.clock import Clock
 from relay.base.config import Config
@@ -19,39 +17,32 @@ from relay.inbound.session import InboundSession
 from relay.intake import Intake
 from relay.policy import Policy
 from relay.refusals import Refusals
-from relay.submission.server import SubmissionServer
 from relay.unsubscribe import Unsubscribe
 from relay.verify import AsksRecords
+from relay.wire.bounds import Bounds
+from relay.wire.listener import Listener
 
-log = structlog.get_logger()
-_BACKLOG = 512
 
-
-class InboundServer(SubmissionServer):
+class InboundServer(Listener):
     """Port 25. `start` binds, `stop` ends; `ports` says where."""
-
-    directory: Directory
 
     def __init__(
         self, *, config: Config, storage: Storage, vault: Vault, directory: Directory, policy: Policy, intake: Intake,
         refusals: Refusals, certificate: Certificate, clock: Clock, resolver: AsksRecords,
     ) -> None:
         i = config.inbound
-        bounds = config.submission.model_copy(
-            update={
-                "listen": i.listen, "listen_tls": [], "max_recipients": i.max_recipients,
-                "max_message_bytes": i.max_message_bytes, "max_connections": i.max_connections,
-                "max_connections_an_address": i.max_connections_an_address,
-            }
+        bounds = replace(
+            Bounds.of(config), max_recipients=i.max_recipients, max_message_bytes=i.max_message_bytes,
+            max_connections=i.max_connections, max_connections_an_address=i.max_connections_an_address,
         )
+        super().__init__(
+            "inbound", config=config, bounds=bounds, refusals=refusals, certificate=certificate, listen=i.listen
+        )
+        self.directory = directory
         self.records = Records(storage, vault, config, clock)
         self.forwards = Forwards(intake, directory, resolver, vault, config, clock)
         self.unsubscribe = Unsubscribe(storage, vault, config, clock)
-        arrivals = Arrivals(self.records, self.forwards, self.unsubscribe, intake, config, clock)
-        super().__init__(
-            config=config.model_copy(update={"submission": bounds}), directory=directory, policy=policy,
-            intake=arrivals, refusals=refusals, certificate=certificate,  # type: ignore[arg-type]
-        )
+        self.arrivals = Arrivals(self.records, self.forwards, self.unsubscribe, intake, config, clock)
         hosts = (config.server.hostname, config.bounce_host, config.mx_host, config.signing.pool_domain)
         self._own = frozenset(h.lower() for h in hosts if h)
 
@@ -59,13 +50,6 @@ class InboundServer(SubmissionServer):
         """True for the relay's own domains and the verified return-path domains of members."""
         return domain in self._own or self.directory.is_return_path(domain)
 
-    async def _listen(self, address: str, implicit: bool) -> int:
-        host, _, port = address.rpartition(":")
-        server = await asyncio.get_running_loop().create_server(
-            lambda: InboundSession(self, implicit_tls=implicit), host.strip("[]") or None, int(port),
-            backlog=_BACKLOG, reuse_address=True, reuse_port=True,
-        )
-        self._listeners.append(server)
-        bound: int = server.sockets[0].getsockname()[1]
-        log.info("inbound.listening", address=f"{host}:{bound}", tls="starttls")
-        return bound
+    def conversation(self, *, implicit_tls: bool) -> InboundSession:
+        """A session for a connection that is about to come."""
+        return InboundSession(self, implicit_tls=implicit_tls)

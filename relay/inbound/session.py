@@ -1,10 +1,6 @@
-"""The commands of port 25: those of submission without a login, and MAIL and RCPT of its own. Decides nothing else."""
+"""The session of port 25: the wire's, without a login. Whom a recipient's address stands for is asked here."""
 
 from __future__ import annotations
-
-import math
-from collections.abc import Mapping
-from typing import Any, ClassVar
 
 from relay import replies
 from relay.base import names
@@ -12,141 +8,92 @@ from relay.base.names import Address
 from relay.base.storage import StorageError
 from relay.inbound.arrivals import Arrival
 from relay.inbound.forwards import Incoming
-from relay.intake import Recipient
+from relay.inbound.rooms import Rooms
 from relay.replies import Verdict
-from relay.submission import parameters
-from relay.submission.conversation import Command
-from relay.submission.parameters import BadArgument
-from relay.submission.session import SubmissionSession
 from relay.unsubscribe import Leaving
+from relay.wire.parameters import MailArgument, RcptArgument
+from relay.wire.session import Session, Transaction
 
 _NULL = Address("", "")
 ROLES = frozenset({"postmaster", "abuse", "fbl"})
 
 
-class InboundSession(SubmissionSession):
+class Mail(Transaction):
+    """The message under way, with what its recipients stand for; `size` as said at MAIL."""
+
+    __slots__ = ("forward", "leavers", "returned", "roles", "size")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.returned: dict[Address, int] = {}
+        self.roles: dict[Address, str] = {}
+        self.leavers: dict[Address, Leaving] = {}
+        self.forward: Address | None = None
+        self.size: int | None = None
+
+
+class InboundSession(Session[Rooms, Mail]):
     """One host that has something to tell us."""
 
-    house: Any
+    help = "DATA EHLO HELO HELP MAIL NOOP QUIT RCPT RSET STARTTLS VRFY; https://www.rfc-editor.org/rfc/rfc5321"
 
-    def __init__(self, rooms: Any, *, implicit_tls: bool) -> None:
-        super().__init__(rooms, implicit_tls=implicit_tls)
-        self._returned: dict[Address, int] = {}
-        self._roles: dict[Address, str] = {}
-        self._leavers: dict[Address, Leaving] = {}
-        self._forward: Address | None = None
-        self._size: int | None = None
-
-    def _set_rset_state(self) -> None:
-        super()._set_rset_state()
-        self._returned, self._roles, self._leavers = {}, {}, {}
-        self._forward = self._size = None
+    def begin(self) -> Mail:
+        """A transaction in which nothing has been said."""
+        return Mail()
 
     def greeting(self) -> list[str]:
-        """220 for everybody: there is no login, so its time limit ends here."""
-        self._login_by = math.inf
-        self._arm()
-        return [f"220 {self.hostname} ESMTP Posthouse"]
+        """220 for everybody: there is no login to wait for."""
+        self.welcome()
+        return super().greeting()
 
     def offers(self) -> list[str]:
         """What EHLO announces: what works now."""
-        s = self.limits
-        offers = ["PIPELINING", f"SIZE {s.max_message_bytes}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"]
+        b = self.bounds
+        offers = ["PIPELINING", f"SIZE {b.max_message_bytes}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"]
         # RFC 9422 §3.
-        offers.append(f"LIMITS MAILMAX={s.max_messages_a_connection} RCPTMAX={s.max_recipients}")
-        return [self.hostname, *offers, *([] if self.secure else ["STARTTLS"]), "HELP"]
+        offers.append(f"LIMITS MAILMAX={b.max_messages_a_connection} RCPTMAX={b.max_recipients}")
+        return [*offers, *([] if self.secure else ["STARTTLS"]), "HELP"]
 
-    async def smtp_EHLO(self, hostname: str) -> None:
-        """RFC 5321 §4.1.1.1."""
-        if not self.idle():
-            return
-        if not hostname or not hostname.isascii() or len(hostname) > 255 or " " in hostname:
-            self.bad(replies.BAD_ARGUMENTS, "EHLO needs your host's name")
-            return
-        self._set_rset_state()
-        self.client.extended_smtp = True
-        self.client.host_name = hostname
-        offers = self.offers()
-        self.say(*(f"250-{offer}" for offer in offers[:-1]), f"250 {offers[-1]}")
-
-    def _ready(self) -> bool:
-        if self.client.host_name:
+    def ready(self) -> bool:
+        """False, and answered, before EHLO."""
+        if self.helo:
             return True
         self.bad(replies.BAD_SEQUENCE, "send EHLO first")
         return False
 
-    async def smtp_MAIL(self, argument: str) -> None:
-        """RFC 5321 §4.1.1.2. Whoever sends may say so; reports have a null sender, but not all do."""
-        if not self._ready():
-            return
-        t = self.transaction
-        if t.sender is not None:
-            self.bad(replies.BAD_SEQUENCE, "MAIL twice")
-            return
-        try:
-            given = parameters.mail(argument, extended=self.client.extended_smtp)
-        except BadArgument as e:
-            self.bad(e.reply, e.saw)
-            return
-        self._messages += 1
-        if self._messages > self.limits.max_messages_a_connection:
-            self.say(replies.line(replies.TOO_MANY_MESSAGES), close=True)
-            return
-        # RFC 1870 §6.1.
-        if given.size is not None and given.size > self.limits.max_message_bytes:
-            self.turn_down(Verdict(replies.TOO_LARGE, wanted=str(self.limits.max_message_bytes)))
-            return
+    def take_sender(self, given: MailArgument) -> bool:
+        """Whoever sends may say so; reports have a null sender, but not all do. False: no address."""
         try:
             sender = names.address(given.path, smtputf8=given.smtputf8) if given.path else _NULL
         except names.BadName as e:
             self.turn_down(Verdict(replies.INVALID_SENDER, saw=e.reason))
-            return
-        t.sender, t.smtputf8, self._size = sender, given.smtputf8, given.size
-        self.say(replies.line(replies.OK_SENDER))
+            return False
+        self.transaction.sender, self.transaction.size = sender, given.size
+        return True
 
-    async def smtp_RCPT(self, argument: str) -> None:
-        """RFC 5321 §4.1.1.3."""
-        if not self._ready():
-            return
-        t = self.transaction
-        if t.sender is None:
-            self.bad(replies.BAD_SEQUENCE, "MAIL first")
-            return
-        try:
-            given = parameters.rcpt(argument, extended=self.client.extended_smtp)
-            # RFC 5321 §4.5.1: "postmaster" stands without a domain too.
-            path = f"postmaster@{self.hostname}" if given.path.lower() == "postmaster" else given.path
-            to = names.address(path, smtputf8=t.smtputf8)
-        except BadArgument as e:
-            self.bad(e.reply, e.saw)
-            return
-        except names.BadName as e:
-            self.turn_down(Verdict(replies.INVALID_RECIPIENT, saw=e.reason))
-            return
-        t.named += 1
-        if to in t.recipients:
-            self.say(replies.line(replies.OK_RECIPIENT))
-            return
-        if len(t.recipients) >= self.limits.max_recipients:
-            self.turn_down(Verdict(replies.TOO_MANY_RECIPIENTS, wanted=str(self.limits.max_recipients)))
-            return
+    def recipient_path(self, path: str) -> str:
+        """RFC 5321 §4.5.1: "postmaster" stands without a domain too."""
+        return f"postmaster@{self.hostname}" if path.lower() == "postmaster" else path
+
+    async def take_recipient(self, to: Address, given: RcptArgument) -> Address | None:
+        """Keep what the address stands for; None: refused, and answered."""
+        if len(self.transaction.recipients) >= self.bounds.max_recipients:
+            self.turn_down(Verdict(replies.TOO_MANY_RECIPIENTS, wanted=str(self.bounds.max_recipients)))
+            return None
         refused = await self._know(to)
-        if refused is not None and refused.reply.temporary:
+        if refused is None:
+            return to
+        if refused.reply.temporary:
             self.turn_down(refused)
-            return
-        if refused is not None:
-            # Counted like a wrong command: whoever guesses return paths gets few guesses a connection.
-            self._bad += 1
+        else:
             self.refuse(refused)
-            if self._bad >= self.limits.max_bad_commands:
-                self.say(replies.line(replies.TOO_MANY_ERRORS), close=True)
-            return
-        t.recipients[to] = Recipient(to)
-        self.say(replies.line(replies.OK_RECIPIENT))
+            # Counted like a wrong command: whoever guesses return paths gets few guesses a connection.
+            self.count_bad()
+        return None
 
     async def _know(self, to: Address) -> Verdict | None:
         """Keep what the address stands for, or refuse it."""
-        house = self.house
+        house, t = self.house, self.transaction
         if house.unsubscribe.claims(to):
             return await self._leaves(to)
         ours = house.is_ours(to.domain)
@@ -161,23 +108,24 @@ class InboundSession(SubmissionSession):
                     return Verdict(replies.UNAVAILABLE)
             if role or recipient_id is not None:
                 # What is forwarded goes alone: else a failure of one half would have the other half come twice.
-                if self._forward is not None:
+                if t.forward is not None:
                     return Verdict(replies.ONE_FORWARD)
                 if recipient_id is None:
-                    self._roles[to] = to.text
+                    t.roles[to] = to.text
                 else:
-                    self._returned[to] = recipient_id
+                    t.returned[to] = recipient_id
                 return None
         return self._forwarded(to)
 
     def _forwarded(self, to: Address) -> Verdict | None:
-        refused: Verdict | None = self.house.forwards.wanted(to, self.address, self._size)
+        t = self.transaction
+        refused = self.house.forwards.wanted(to, self.address, t.size)
         if refused is not None:
             return refused
-        if self._returned or self._roles or (self._forward is not None and self._forward.domain != to.domain):
+        if t.returned or t.roles or (t.forward is not None and t.forward.domain != to.domain):
             return Verdict(replies.ONE_FORWARD)
         # Several addresses of one domain lead to one mailbox: it gets one copy.
-        self._forward = self._forward or to
+        t.forward = t.forward or to
         return None
 
     async def _leaves(self, to: Address) -> Verdict | None:
@@ -187,23 +135,20 @@ class InboundSession(SubmissionSession):
             return Verdict(replies.UNAVAILABLE)
         if found is None:
             return Verdict(replies.NO_SUCH_ADDRESS)
-        self._leavers[to] = found
+        self.transaction.leavers[to] = found
         return None
 
-    def _submission(self, raw: bytes) -> Any:
+    async def hand_in(self, raw: bytes) -> str | Verdict:
+        """Have it read and applied, or passed on."""
         t = self.transaction
         sender = t.sender.text if t.sender is not None and t.sender != _NULL else ""
         forward = None
-        if self._forward is not None:
-            forward = Incoming(
-                self._forward, sender, raw, self.address, self.client.host_name or "", self.tls_version, t.smtputf8
+        if t.forward is not None:
+            forward = Incoming(t.forward, sender, raw, self.address, self.helo, self.tls_version, t.smtputf8)
+        taken = await self.house.arrivals.accept(
+            Arrival(
+                sender, tuple(dict.fromkeys(t.returned.values())), tuple(t.roles.values()), raw, self.address,
+                forward, leaving=tuple(t.leavers.values()),
             )
-        return Arrival(
-            sender, tuple(dict.fromkeys(self._returned.values())), tuple(self._roles.values()), raw, self.address,
-            forward, leaving=tuple(self._leavers.values()),
         )
-
-    commands: ClassVar[Mapping[str, Command]] = {
-        **{name: command for name, command in SubmissionSession.commands.items() if name != "AUTH"},
-        "EHLO": smtp_EHLO, "MAIL": smtp_MAIL, "RCPT": smtp_RCPT,
-    }
+        return taken if isinstance(taken, Verdict) else taken.queue_id

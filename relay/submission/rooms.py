@@ -1,34 +1,14 @@
-"""What the door asks of the rooms behind it, and a conversation of the server it belongs to."""
+"""What a submission session asks of the rooms behind the door."""
 
 from __future__ import annotations
 
-import ssl
 from typing import Protocol
 
-from relay.base.config import Config
 from relay.base.names import Address
 from relay.directory import DomainEntry, Login
 from relay.intake import Accepted, Submission
-from relay.refusals import Refusals
-from relay.replies import Reply, Verdict
-from relay.submission.conversation import Conversation
-from relay.submission.data import Memory
-
-
-class House(Protocol):
-    """What a conversation needs of the server it belongs to."""
-
-    config: Config
-    memory: Memory
-
-    def admit(self, conversation: Conversation) -> Reply | None:
-        """Count this connection, or say why not."""
-
-    def release(self, conversation: Conversation) -> None:
-        """It is over; calling again changes nothing."""
-
-    def tls_context(self) -> ssl.SSLContext:
-        """The context for the next handshake."""
+from relay.replies import Verdict
+from relay.wire.house import House
 
 
 class Logins(Protocol):
@@ -66,4 +46,3 @@ class Rooms(House, Protocol):
     directory: Logins
     policy: Decisions
     intake: Gate
-    refusals: Refusals

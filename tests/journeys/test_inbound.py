@@ -156,6 +156,18 @@ async def test_a_delay_a_vacation_note_and_a_full_mailbox_suppress_nobody(config
         assert await listed(way.world, alice) == {}
 
 
+async def test_whoever_names_recipients_without_end_is_cut(config: Config) -> None:
+    async with line(config) as way, inbound(way.world, max_recipients=2) as server:
+        async with await Talk.secured(server.ports[0]) as talk:
+            await talk.ask("MAIL FROM:<>")
+            said = [await talk.ask("RCPT TO:<postmaster>") for _ in range(21)]
+            assert {s[:9] for s in said[:20]} == {"250 2.1.5"}
+            assert said[20].startswith("421 4.7.0 ")
+            assert await talk.closed()
+        async with await Talk.secured(server.ports[0]) as talk:
+            assert "AUTH" not in await talk.ask("HELP")
+
+
 async def test_every_wrong_return_path_is_refused_with_the_same_words(config: Config) -> None:
     async with line(config) as way, inbound(way.world, max_connections=50) as server:
         _, _, [bob] = await sent(way, "bob@sink.test")

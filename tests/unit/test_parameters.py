@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from relay.submission import parameters
-from relay.submission.parameters import BadArgument, MailArgument, RcptArgument
+from relay.wire import parameters
+from relay.wire.parameters import BadArgument, MailArgument, RcptArgument
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from relay.directory import DomainEntry, Login
 from relay.intake import Accepted, Submission
 from relay.replies import Verdict
 from relay.submission import SubmissionServer
-from relay.submission.data import Content, Endless, Memory
+from relay.wire.data import Content, Endless, Memory
 from tests.kit.clock import HandClock
 from tests.kit.smtp import Talk, plain, trusting
 from tests.kit.storage import make_config

@@ -1,8 +1,8 @@
 """The arguments of MAIL and RCPT: the path between its brackets and the ESMTP parameters behind it.
 
-Pure and linear. Promises that a parameter comes out as it was written (aiosmtpd upper-cases ENVID and ORCPT) and
-only in a form its RFC allows; everything else is a `BadArgument` with its reply. Whether the path is an address,
-and whose, is left to `relay.base.names` and the policy.
+Pure and linear. Promises that a parameter comes out as it was written (ENVID and ORCPT keep their case) and only in
+a form its RFC allows; everything else is a `BadArgument` with its reply. Whether the path is an address is left to
+`relay.base.names`, and whose, to the doors.
 """
 
 from __future__ import annotations

@@ -1,14 +1,16 @@
 """Reading DATA: blocks up to CRLF.CRLF under bounds of our own, and dot-stuffing taken off in one pass.
 
-Promises that only CRLF.CRLF ends the content, that no more of a message is held than its limit (aiosmtpd would
-collect a line without end), that what is over a limit is read to its end and thrown away so that the connection
-stays usable, and that a client which never ends is cut. Time is the session's, malformed content the gate's matter.
+Promises that only CRLF.CRLF ends the content, that no more of a message is held than its limit (also of a line
+without end), that what is over a limit is read to its end and thrown away so that the connection stays usable, and
+that a client which never ends is cut. Time is the conversation's, malformed content the gate's matter.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+
+from relay.wire.reader import Reader
 
 END = b"\r\n.\r\n"
 
@@ -39,7 +41,7 @@ class Content:
     __slots__ = ("_chunks", "_held", "_limit", "_memory", "_raw", "_reader", "_stuffed", "no_memory", "received",
                  "too_large")
 
-    def __init__(self, reader: asyncio.StreamReader, memory: Memory, limit: int) -> None:
+    def __init__(self, reader: Reader, memory: Memory, limit: int) -> None:
         self._reader, self._memory, self._limit = reader, memory, limit
         self._chunks: list[bytes] = []
         self._held = self._raw = self._stuffed = self.received = 0
@@ -57,7 +59,7 @@ class Content:
         Raises IncompleteReadError when the client hangs up, Endless when it sends twice the limit.
         """
         # An empty message is only ".": a CRLF set before the content lets the one search find that end as well.
-        self._reader._buffer[0:0] = b"\r\n"  # type: ignore[attr-defined]
+        self._reader._buffer[0:0] = b"\r\n"
         while True:
             try:
                 last = await self._reader.readuntil(END)

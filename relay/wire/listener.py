@@ -1,0 +1,153 @@
+"""A door's listener: ports, connection counts, the certificate, the end.
+
+Promises that every connection is counted from its first octet (also one that never finishes a handshake), that a
+changed certificate is used by the next handshake, and that `stop` tells every client 421 4.3.2, lets a message under
+way finish within its time, and leaves nothing open. Several processes may listen on the same port (SO_REUSEPORT).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections import Counter
+from collections.abc import Sequence
+
+import structlog
+
+from relay import replies
+from relay.base.config import Config
+from relay.base.tls import Certificate
+from relay.replies import Reply
+from relay.wire.bounds import Bounds
+from relay.wire.data import Memory
+from relay.wire.house import Guest, Recorder
+
+log = structlog.get_logger()
+
+_BACKLOG = 512
+_LAST_WORDS_SECONDS = 1.0
+
+
+class Listener:
+    """The ports of one door. `start` binds them, `stop` ends them; `ports`, `tls_ports` say where.
+
+    `name` stands before the events in the log. A subclass makes the conversations.
+    """
+
+    def __init__(
+        self, name: str, *, config: Config, bounds: Bounds, refusals: Recorder, certificate: Certificate,
+        listen: Sequence[str], listen_tls: Sequence[str] = (),
+    ) -> None:
+        self.name, self.config, self.bounds, self.refusals = name, config, bounds, refusals
+        self.certificate = certificate
+        self.memory = Memory(bounds.max_data_memory_bytes)
+        self.ports: list[int] = []
+        self.tls_ports: list[int] = []
+        self._addresses, self._tls_addresses = listen, listen_tls
+        self._open: set[Guest] = set()
+        self._by_address: Counter[str] = Counter()
+        self._listeners: list[asyncio.Server] = []
+        self._watching: asyncio.Task[None] | None = None
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._stopping = False
+
+    def conversation(self, *, implicit_tls: bool) -> asyncio.Protocol:
+        """One for a connection that is about to come."""
+        raise NotImplementedError
+
+    async def start(self) -> None:
+        """Bind every configured address; all of them or none. Raises OSError (a port taken, no permission)."""
+        try:
+            for addresses, ports, implicit in (
+                (self._addresses, self.ports, False), (self._tls_addresses, self.tls_ports, True),
+            ):
+                for address in addresses:
+                    ports.append(await self._listen(address, implicit))
+        except OSError:
+            self._close_listeners()
+            raise
+        seconds = self.config.tls.reload_seconds
+        self._watching = asyncio.create_task(self.certificate.watch(seconds), name=f"{self.name}.certificate")
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Take no more connections, say 421 4.3.2, wait up to `grace` seconds for messages under way, then cut."""
+        self._stopping = True
+        self._close_listeners()
+        if self._watching is not None:
+            self._watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watching
+        for guest in list(self._open):
+            guest.leave()
+        await self._emptied(self.config.server.shutdown_seconds if grace is None else grace)
+        for guest in list(self._open):
+            guest.cut(replies.SHUTTING_DOWN)
+        # A commit under way is waited for: it is not ours to take back.
+        if tasks := [guest.task for guest in self._open if guest.task is not None]:
+            await asyncio.wait(tasks)
+        await self._emptied(_LAST_WORDS_SECONDS)
+        for guest in list(self._open):
+            guest.abort()
+        await self._emptied(_LAST_WORDS_SECONDS)
+
+    async def _emptied(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._empty.wait(), seconds)
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
+    # -- what a conversation asks ----------------------------------------------------------------------------
+
+    def admit(self, guest: Guest) -> Reply | None:
+        """Count a connection, or say which bound it meets."""
+        if self._stopping:
+            return replies.SHUTTING_DOWN
+        if (
+            len(self._open) >= self.bounds.max_connections
+            or self._by_address[guest.address] >= self.bounds.max_connections_an_address
+        ):
+            if not self._by_address[guest.address]:
+                del self._by_address[guest.address]
+            return replies.TOO_MANY_REQUESTS
+        self._open.add(guest)
+        self._by_address[guest.address] += 1
+        self._empty.clear()
+        return None
+
+    def release(self, guest: Guest) -> None:
+        """A connection is over; a second call changes nothing."""
+        if guest not in self._open:
+            return
+        self._open.discard(guest)
+        self._by_address[guest.address] -= 1
+        if not self._by_address[guest.address]:
+            del self._by_address[guest.address]
+        if not self._open:
+            self._empty.set()
+
+    def tls_context(self) -> ssl.SSLContext:
+        """The certificate in use now."""
+        return self.certificate.context
+
+    # -- listening -------------------------------------------------------------------------------------------
+
+    async def _listen(self, address: str, implicit: bool) -> int:
+        host, _, port = address.rpartition(":")
+        server = await asyncio.get_running_loop().create_server(
+            lambda: self.conversation(implicit_tls=implicit),
+            host.strip("[]") or None, int(port), backlog=_BACKLOG, reuse_address=True, reuse_port=True,
+        )
+        self._listeners.append(server)
+        bound: int = server.sockets[0].getsockname()[1]
+        log.info(f"{self.name}.listening", address=f"{host}:{bound}", tls="implicit" if implicit else "starttls")
+        return bound
+
+    def _close_listeners(self) -> None:
+        for server in self._listeners:
+            server.close()
+        self._listeners.clear()
