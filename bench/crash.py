@@ -149,9 +149,11 @@ async def sweep(wanted: Any) -> Tally:
                 if alive.is_set():
                     return
                 for moment in moments:
+                    seen = len(tally.faults)
                     if not await one(shim, number, moment, wanted.messages, tally, postgres, making):
                         alive.set()
                         return
+                    sys.stderr.write("".join(f"\n{fault}\n" for fault in tally.faults[seen:]))
                 sys.stderr.write(
                     f"\rcall {number}: {tally.runs} runs, {tally.acked} acknowledged, {len(tally.faults)} faults  "
                 )
