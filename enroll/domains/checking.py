@@ -3,12 +3,14 @@
 1. read the domain; a look younger than the cache time answers again   2. ask DNS, no transaction open
 3. compare, and let `states` say what follows                          4. prepare the mail about it
 5. one transaction writes findings, state, keys, event and mail, if nothing changed meanwhile; else the look is dropped
+6. where tracked links shall carry the domain's own name: does that host answer?
 """
 
 from __future__ import annotations
 
 import asyncio
 import weakref
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +22,7 @@ from enroll.domains.looking import Look, hosts_of, look
 from enroll.domains.model import Domain, Options
 from enroll.domains.rotation import Rotation
 from enroll.domains.states import By, Move, Rhythm, next_look, next_state
+from enroll.domains.tracking_host import TrackingHosts, seen
 from enroll.errors import not_found
 from enroll.notices import Join, Notices
 from relay.base import events, names
@@ -56,11 +59,13 @@ class Checking:
 
     def __init__(
         self, storage: Storage, config: Config, clock: Clock, resolver: Resolver, notices: Notices,
-        rotation: Rotation, hosting: Hosting,
+        rotation: Rotation, hosting: Hosting, *, changed: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """`changed`: told when the relay's directory has something new to read."""
         self._storage, self._config, self._clock, self._resolver = storage, config, clock, resolver
         self._notices, self._rotation, self._hosting = notices, rotation, hosting
         self._hosts = hosts_of(config)
+        self._tracking, self._changed = TrackingHosts(storage, config, resolver), changed
         self._turns: weakref.WeakValueDictionary[int, asyncio.Lock] = weakref.WeakValueDictionary()
         e = config.enrollment
         self._rhythm = Rhythm(
@@ -96,6 +101,11 @@ class Checking:
                 log.info("domain.look_dropped", domain=row.name, domain_id=row.id)
             elif plan.move.state != row.state:
                 log.info("domain.state", domain=row.name, domain_id=row.id, was=row.state, now=plan.move.state, by=by)
+            if plan.move.state == "verified" and domain.options.tracking:
+                # The state first: a proxy that fetches certificates on demand asks this relay whether it may.
+                if self._changed is not None:
+                    await self._changed()
+                await self._tracking.look(domain_id)
             return (await self._read(domain_id))[2]
 
     async def _asked(self, domain: Domain, now: float) -> Domain:
@@ -124,6 +134,7 @@ class Checking:
         values: dict[str, Any] = {
             "state": move.state, "reason": move.reason, "failing": move.failing, "findings": looked.findings,
             "checked_at": now, "options": options.stored(), "return_path_ok": _return_path_ok(domain, looked),
+            "tracking_ok": domain.tracking_ok and domain.options.tracking and bool(seen(looked.findings)),
             "next_check_at": self._next_look(domain, looked, move, options, by, now),
         }
         if by == "owner":
@@ -152,7 +163,8 @@ class Checking:
     ) -> float | None:
         waited = None
         # Waits grow within one wait for records; a domain that has just fallen back begins with the shortest.
-        waiting = domain.state == move.state == "pending" or domain.next_pair is not None
+        unanswered = options.tracking and not domain.tracking_ok
+        waiting = domain.state == move.state == "pending" or domain.next_pair is not None or unanswered
         if waiting and domain.next_check_at is not None and domain.checked_at is not None:
             waited = domain.next_check_at - domain.checked_at
         at = next_look(
@@ -164,6 +176,13 @@ class Checking:
             soon = next_look(
                 "pending", by=by, proof=None, now=now, waited=waited, rhythm=self._rhythm,
                 pending_since=domain.next_pair.created_at,
+            )
+            at = min(t for t in (at, soon) if t is not None)
+        if move.state == "verified" and unanswered:
+            # So does a tracking host that waits for its certificate.
+            soon = next_look(
+                "pending", by=by, proof=None, now=now, waited=waited, rhythm=self._rhythm,
+                pending_since=options.pending_since,
             )
             at = min(t for t in (at, soon) if t is not None)
         return at
@@ -224,7 +243,8 @@ class Checking:
         for join in plan.joins:
             await join(tx)
         # Findings and times are nobody's business but enroll's: the relay's snapshots need not be read again.
-        if promoted or plan.move.state != row.state or plan.values["return_path_ok"] != row.return_path_ok:
+        shown = (plan.move.state, plan.values["return_path_ok"], plan.values["tracking_ok"])
+        if promoted or shown != (row.state, row.return_path_ok, row.tracking_ok):
             await versions.bump(tx, versions.DIRECTORY)
         await event_log.append(tx, happened)
         return True

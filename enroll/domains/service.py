@@ -56,7 +56,9 @@ class Domains:
         self._hosts = hosts_of(config)
         self._hosting = Hosting(resolver, clock, cache_seconds=config.enrollment.dns_host_cache_seconds)
         self.rotation = Rotation(storage, config, clock, vault)
-        self._checking = Checking(storage, config, clock, resolver, notices, self.rotation, self._hosting)
+        self._checking = Checking(
+            storage, config, clock, resolver, notices, self.rotation, self._hosting, changed=self._tell
+        )
 
     # -- coming in -----------------------------------------------------------------------------------------------
 
