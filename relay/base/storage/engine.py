@@ -274,7 +274,7 @@ def _sqlite_events(engine: AsyncEngine, *, write: bool, begins: bool) -> None:
             "journal_mode=WAL",
             "synchronous=FULL",  # NORMAL loses acknowledged mail when the power goes
             "foreign_keys=ON",
-            "cache_size=-16000",
+            f"cache_size={-16000 if write else -4000}",  # KiB; each connection has one, and fills it
             "secure_delete=FAST",  # ON, some builds' default, writes every freed page of a body once more
             "temp_store=MEMORY",
             "wal_autocheckpoint=4000",
