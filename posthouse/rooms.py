@@ -91,7 +91,7 @@ class Rooms:
             enroll = enroll.with_domains(resolver, intake)
             return cls(
                 config, clock, owner, storage, vault, directory, suppressions, policy, unsubscribe, tracking, handoff,
-                intake, Queue(storage, config, clock, owner, random.Random()), refusals, resolver, enroll,
+                intake, Queue(storage, config, clock, owner, random.Random(), handoff), refusals, resolver, enroll,
                 stack.pop_all(),
             )
         raise AssertionError("unreachable")

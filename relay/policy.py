@@ -33,7 +33,7 @@ class Policy:
         if changed is not None:
             return changed
         if not address:
-            return self._mismatch(login, "the null sender")
+            return self._mismatch(login, "(none: the null sender)")
         try:
             domain = names.address(address).domain
         except names.BadName as e:
@@ -59,6 +59,9 @@ class Policy:
             to = names.address(address)
         except names.BadName as e:
             return Verdict(replies.INVALID_RECIPIENT, saw=e.reason)
+        # RFC 5321 §2.3.5: only names that resolve in the public DNS; a single label has a meaning on one machine alone.
+        if "." not in to.domain and to.domain != self._config.server.hostname:
+            return Verdict(replies.INVALID_RECIPIENT, saw="a single label is no mail domain: give all of it")
         try:
             found = await self._suppressed(login, to, category or login.default_category)
             if found is not None:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
+
 from relay.base import names
 from relay.base.clock import Clock, utc_day
 from relay.base.config import Config
@@ -23,9 +25,13 @@ from relay.base.storage import Storage, Tx, events, mail, stats, suppressions
 from relay.base.storage.mail import Due, Settlement
 from relay.base.storage.suppressions import Suppression
 from relay.diagnosis import classify
-from relay.outcome import Outcome
+from relay.outcome import Outcome, concluded
+
+log = structlog.get_logger()
 
 OPEN_STATES = ("queued", "deferred")
+# RFC 3463 §3.4: what happens when the bytes of a waiting message are not there (a table mended by hand, a bad restore).
+_LOST = concluded("never", "5.3.0", "the relay no longer has the content of this message", "route", "message")
 
 
 @dataclass(slots=True)
@@ -154,12 +160,18 @@ class _Item:
 class Queue:
     """Claims, settlements and the owner's actions."""
 
-    def __init__(self, storage: Storage, config: Config, clock: Clock, owner: str, rng: random.Random) -> None:
+    def __init__(
+        self, storage: Storage, config: Config, clock: Clock, owner: str, rng: random.Random,
+        handoff: Handoff | None = None,
+    ) -> None:
+        """`handoff`: this process's worker's, to be woken when something is made due."""
         self._storage, self._config, self._clock, self._owner, self._rng = storage, config, clock, owner, rng
+        self._handoff = handoff
 
     async def claim(self, limit: int, shares: Mapping[int, int], without: Sequence[str] = ()) -> list[Ready]:
         """Lease up to `limit` due recipients, none for the destinations `without`, and load their bytes.
 
+        A recipient whose message has no bytes any more is settled as failed: no later claim would find them.
         Raises StorageError.
         """
         now = self._clock.now()
@@ -176,6 +188,10 @@ class Queue:
             return []
         async with self._storage.read() as tx:
             found = await mail.bytes_of(tx, [(r.id, r.message_id) for r in due])
+        for r in due:
+            if r.id not in found:
+                log.error("queue.content_lost", queue_id=r.queue_id, recipient=r.id)
+                await self.settle(r, _LOST)
         return [Ready(r, *found[r.id]) for r in due if r.id in found]
 
     async def next_due(self) -> float | None:
@@ -319,7 +335,10 @@ class Queue:
                 )
             return [r for r, _, _, _ in done]
 
-        return await self._storage.write(do)
+        changed = await self._storage.write(do)
+        if changed and action in ("retry", "release") and self._handoff is not None:
+            self._handoff.waiting()
+        return changed
 
 
 def _facts(item: _Item) -> dict[str, Any]:
@@ -335,6 +354,8 @@ def _facts(item: _Item) -> dict[str, Any]:
         data["forwarded"] = True
     if s.state == "deferred":
         data["nextAt"] = s.next_at
+    elif outcome is _LOST:
+        data |= {"class": "system", "reason": "The relay lost the message.", "ownFault": True}
     elif s.state == "bounced":
         why = classify(outcome.enhanced or "", outcome.text)
         data |= {"class": why.class_, "reason": why.reason, "ownFault": why.own_fault}

@@ -82,5 +82,8 @@ def _event(e: Event, handle: str) -> dict[str, Any]:
 def _told(e: Event, handle: str) -> str:
     from relay.base.clock import iso
 
-    facts = "  ".join(f"{k}={v}" for k, v in e.data.items())
+    # By the vocabulary of events, what is called …At is a time.
+    facts = "  ".join(
+        f"{k}={iso(v) if k.endswith('At') and isinstance(v, int | float) else v}" for k, v in e.data.items()
+    )
     return f"{e.id}  {iso(e.at)}  {e.type:16}  {handle}  {facts}"

@@ -38,10 +38,13 @@ async def own_names(patient: Patient) -> list[Finding]:
         return [Finding("names", OK, _NOT_PUBLIC)]
     config = patient.config
     found = []
-    for name, what in (
+    uses: dict[str, list[str]] = {}
+    for name, use in (
         (config.server.hostname, "the relay's own name (also in EHLO)"), (config.bounce_host, "return paths"),
         (config.tracking_host, "tracking CNAMEs"), (config.mx_host, "reply forwarding"),
     ):
+        uses.setdefault(name, []).append(use)
+    for name, what in ((name, ", ".join(some)) for name, some in uses.items()):
         result = await patient.resolver.addresses(name)
         if isinstance(result, Answer):
             found.append(Finding(f"name {name}", OK, f"{', '.join(map(str, result.records))} ({what})"))

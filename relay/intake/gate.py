@@ -99,6 +99,11 @@ class Intake:
         """Join a caller's transaction: a notice and the change it tells of commit together."""
         return (await self._writer.apply(tx, [built]))[0]
 
+    def wake(self) -> None:
+        """After a caller's commit: this process's worker looks into the tables now, not at its next round."""
+        if self._handoff is not None:
+            self._handoff.waiting()
+
     async def preflight(self, submission: Submission) -> list[Gate]:
         """Every gate with verdict and evidence; nothing is written or spent."""
         return await preflight(submission, self._policy, self._builder, self._storage, self._clock)

@@ -91,7 +91,9 @@ class _Batch:
                 await slot.keep(tx, answer)
             return answer
 
-        return await self._services.storage.write(do)
+        answer = await self._services.storage.write(do)
+        self._services.intake.wake()
+        return answer
 
     async def _prepared(self, value: Any) -> _Item:
         item = _Item()

@@ -18,13 +18,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import delete, func, select, text
 
 from relay import replies
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.storage import StorageError, mail
-from relay.base.storage.tables import attempts, events, recipients
+from relay.base.storage.tables import attempts, bodies, events, recipients
 from relay.intake import Accepted
 from relay.outcome import Outcome, concluded
 from relay.queue import Queue
@@ -361,6 +361,32 @@ async def test_a_late_settle_changes_nothing(world: World) -> None:
         left = await tx.scalar(select(func.count()).where(recipients.c.lease_owner.is_not(None)))
     assert [t for t in told if "." not in t] == ["accepted", "sent"]
     assert left == 0
+
+
+async def test_a_message_whose_bytes_are_gone_ends_and_says_so(world: World) -> None:
+    alice = await world.member()
+    await world.domain(alice)
+    world.handoff.open = False
+    assert isinstance(await world.submit(alice, "lost@sink.test"), Accepted)
+    await world.storage.write(lambda tx: tx.execute(delete(bodies)))
+    assert await world.queue.claim(10, {}) == []
+    assert await states(world) == {"lost@sink.test": "bounced"}
+    async with world.storage.read() as tx:
+        [told] = [data for (data,) in await tx.execute(select(events.c.data).where(events.c.type == "bounced"))]
+        [row] = (await tx.execute(select(attempts.c.enhanced, attempts.c.says))).all()
+    # Nobody else's fault, so it counts against no member.
+    assert told["ownFault"] is True
+    assert tuple(row) == ("5.3.0", "the relay no longer has the content of this message")
+
+
+async def test_what_its_owner_makes_due_wakes_the_worker_beside_it(world: World) -> None:
+    alice = await world.member()
+    await world.domain(alice)
+    world.handoff.open = False
+    got = await world.submit(alice)
+    world.handoff.wake.clear()
+    assert await world.queue.change("retry", [got.recipients[0][1]], member_id=alice.id)
+    assert world.handoff.wake.is_set()
 
 
 def delivered() -> Outcome:

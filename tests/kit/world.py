@@ -86,7 +86,7 @@ class World:
             storage=storage, directory=directory, policy=policy, suppressions=suppressions, unsubscribe=unsubscribe,
             vault=vault, config=config, clock=clock, owner=owner, handoff=handoff,
         )
-        queue = Queue(storage, config, clock, owner, random.Random(1))
+        queue = Queue(storage, config, clock, owner, random.Random(1), handoff)
         refusals = Refusals(storage, config, clock)
         return cls(
             config, clock, storage, vault, directory, suppressions, policy, unsubscribe, tracking, handoff, queue,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from sqlalchemy import insert, select, text
@@ -10,6 +11,7 @@ from sqlalchemy import insert, select, text
 from relay.base.config import Config
 from relay.base.storage import SchemaTooNew, Storage, StorageError, Tx, migrate, versions
 from relay.base.storage.tables import duties, metadata
+from tests.kit.storage import make_config
 
 
 async def test_schema_is_what_the_tables_say(storage: Storage) -> None:
@@ -25,6 +27,13 @@ async def test_schema_is_what_the_tables_say(storage: Storage) -> None:
 async def test_migrating_twice_changes_nothing(config: Config) -> None:
     assert await migrate(config) is True
     assert await migrate(config) is False
+
+
+async def test_two_may_migrate_at_once_in_one_process(tmp_path: Path) -> None:
+    """Alembic itself can't: it keeps what is under way in variables of its modules."""
+    (tmp_path / "other").mkdir()
+    two = [make_config(tmp_path), make_config(tmp_path / "other")]
+    assert await asyncio.gather(*(migrate(config) for config in (*two, *two))) == [True, True, False, False]
 
 
 async def test_a_newer_schema_is_refused(config: Config) -> None:

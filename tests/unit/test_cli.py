@@ -14,9 +14,11 @@ import structlog
 from typer.testing import CliRunner, Result
 
 from posthouse.cli import app
+from posthouse.cli.mail import _told
 from posthouse.cli.shell import CONFIG, FAILED, NOT_FOUND, OK, REFUSED, USAGE
 from relay.base.clock import Clock
 from relay.base.config import example
+from relay.base.events import Event
 from relay.base.storage import Storage, incidents
 from relay.intake import Accepted
 from tests.kit.storage import make_config
@@ -201,6 +203,11 @@ def test_the_queue_and_what_explain_says(run: Run, tmp_path: Path) -> None:
     run("queue", "retry", second, code=NOT_FOUND)
     types = [json.loads(line)["type"] for line in run("events", "--member", "alice", "--json").stdout.splitlines()]
     assert types == ["accepted", "accepted", "cancelled"]
+
+
+def test_times_in_events_are_times() -> None:
+    line = _told(Event("deferred", 1, 0.0, data={"attempt": 1, "nextAt": 1790000000.25}, id=7), "alice")
+    assert line.endswith("attempt=1  nextAt=2026-09-21T14:13:20Z")
 
 
 def test_the_configuration(run: Run, tmp_path: Path) -> None:

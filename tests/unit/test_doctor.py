@@ -54,6 +54,15 @@ async def test_names_reverse_names_and_spf_that_are_right(tmp_path: Path) -> Non
     assert by_name(found)["ptr"].saw == f"192.0.2.10 is {HOST}, and back"
 
 
+async def test_a_name_that_serves_twice_is_looked_at_once(tmp_path: Path) -> None:
+    config = public(tmp_path)
+    assert config.mx_host == config.server.hostname
+    async with world([make_zone("posthouse.dev", GOOD)], open_world=True) as dns:
+        found = await examine(config, only=["names"], resolver=dns.resolver)
+    assert [f.name for f in found].count(f"name {HOST}") == 1
+    assert "reply forwarding" in by_name(found)[f"name {HOST}"].saw
+
+
 async def test_names_reverse_names_and_spf_that_are_wrong_come_with_the_record_to_publish(tmp_path: Path) -> None:
     records = [(HOST, "A", "192.0.2.10"), (f"spf.{HOST}", "TXT", "v=spf1 ip4:198.51.100.1 -all")]
     reverse = make_zone(REVERSE[0], [("10.2.0.192.in-addr.arpa", "PTR", "host10.provider.test.")])

@@ -5,6 +5,8 @@ Alembic's revisions lie in `migrations/`. A run is one transaction: stopped half
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,10 @@ from relay.base.storage.engine import Storage, Tx, serialise
 from relay.base.storage.errors import SchemaTooNew
 
 _LOCK = 0x4D494752
+# Alembic keeps the migration under way in variables of its own modules, one for the whole program, so in one process
+# migrations take turns, also those of different databases and event loops.
+_ALEMBIC = threading.Lock()
+_TURN_SECONDS = 0.02
 
 
 async def migrate(config: Config) -> bool:
@@ -26,11 +32,16 @@ async def migrate(config: Config) -> bool:
 
     Raises SchemaTooNew when the database knows a revision that this program doesn't, StorageError otherwise.
     """
-    storage = await Storage.open(config)
+    while not _ALEMBIC.acquire(blocking=False):  # noqa: ASYNC110 (it is held across event loops)
+        await asyncio.sleep(_TURN_SECONDS)
     try:
-        return await storage.write(_upgrade)
+        storage = await Storage.open(config)
+        try:
+            return await storage.write(_upgrade)
+        finally:
+            await storage.close()
     finally:
-        await storage.close()
+        _ALEMBIC.release()
 
 
 async def revision(tx: Tx) -> tuple[str | None, str]:
