@@ -133,6 +133,10 @@ class Guard:
         """The fields of a form with a file, which comes last, and the file, at most `limit` bytes. Raises the same,
         and EnrollError 413 for a larger file."""
         self._services.gate.own_page(request)
+        if request.content_type != "multipart/form-data":
+            # Not what a browser makes of our page, so there is no file in it.
+            await self.form(request, visitor)
+            raise EnrollError(422, "INVALID_VALUE", "Choose a file", "file")
         try:
             async with asyncio.timeout(self._services.config.http.read_timeout_seconds):
                 form, raw = await self._parts(request, visitor, limit)
