@@ -22,6 +22,7 @@ from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.storage import Storage, StorageError, incidents, reports
 from relay.base.web import answer, client_address, in_networks
+from relay.base.web.describe import Paths, operation
 from relay.replies import NOT_FOUND, Refused
 
 log = structlog.get_logger("monitor")
@@ -166,4 +167,44 @@ class Monitor:
             self._queue.labels(state).set(count)
 
 
+def openapi_paths() -> Paths:
+    """The routes' description. Who may see figures and findings is the operator's networks' matter: others get 404."""
+    checks = {
+        "type": "object", "required": ["status", "checks"], "additionalProperties": False,
+        "properties": {
+            "status": {"enum": ["ready", "not ready"]},
+            "checks": {"type": "object", "additionalProperties": {"type": "boolean"}},
+        },
+    }
+    finding = {name: {"type": "string"} for name in ("name", "status", "saw", "fix")}
+    health = {
+        "oneOf": [
+            {
+                "type": "object", "required": ["status"], "additionalProperties": False,
+                "properties": {"status": {"const": "ok"}},
+            },
+            {
+                "type": "object", "required": ["ok", "findings"], "additionalProperties": False,
+                "properties": {
+                    "ok": {"type": "boolean"},
+                    "findings": {"type": "array", "items": {"type": "object", "properties": finding}},
+                },
+            },
+        ]
+    }
+    full = {"full": {"type": "string", "description": "Operators get the doctor's findings."}}
+    alive = operation(
+        "Is the process alive?", security=[], gives=health, query=full, errors=(400, 404, 500),
+        also={503: "A finding fails."},
+    )
+    ready = operation(
+        "Can mail be taken now?", security=[], gives=checks, errors=(400, 500), also={503: "A part can't work."}
+    )
+    metrics = operation("Figures for Prometheus, to operators", security=[], errors=(400, 404, 500))
+    metrics["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
+    found = {"/healthz": alive, "/readyz": ready, "/metrics": metrics}
+    return {path: {"get": made | {"tags": [TAG[0]]}} for path, made in found.items()}
+
+
+TAG = ("Health", "For the operator's own programs.")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -10,6 +10,7 @@
     suppressions  /account/suppressions  whom not to mail, and /account/bounces: what came back, and why
     refusal   /r/<id>              one refusal, and the decision asked again
     help      /help                every answer explained, the reader's own troubles first
+    docs      /docs                the APIs, from the documents that programs read (`reading` puts them in words)
     static    /static/…            style sheet, script, icon
 
 `guard` knows who is reading and whether a form is ours, `render` turns templates into responses with their fences,
@@ -19,12 +20,14 @@ only saves clicks. Pages decide nothing: who may do what is the services' busine
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from enroll.pages.account import Account
+from enroll.pages.docs import Described, Docs
 from enroll.pages.domains import DomainPages
 from enroll.pages.enroll import Enroll
 from enroll.pages.failure import error_page
@@ -41,7 +44,7 @@ from enroll.pages.suppressions import SuppressionPages
 from enroll.pages.webhooks import WebhookPages
 from relay.base.web import ErrorPage
 
-__all__ = ["PageServices", "Pages", "Renderer", "pages", "routes"]
+__all__ = ["Described", "PageServices", "Pages", "Renderer", "pages", "routes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +61,14 @@ def routes(services: PageServices) -> list[web.RouteDef]:
     return pages(services).routes
 
 
-def pages(services: PageServices) -> Pages:
-    """Every page's routes, the page for errors that the web frame asks for, and what renders them."""
+def pages(services: PageServices, documents: Sequence[Described] = ()) -> Pages:
+    """Every page's routes, the page for errors that the web frame asks for, and what renders them. `documents` are
+    the APIs that /docs shows."""
     assets = Assets()
     renderer, guard = Renderer(services.config, services.clock, assets), Guard(services)
     rooms = (Home, Enroll, Account, DomainPages, Keys, WebhookPages, Messages, SuppressionPages, Refusal, Help)
     found = [_led(route) for room in rooms for route in room(services, guard, renderer).routes()]
+    found += [_led(route) for route in Docs(documents, guard, renderer).routes()]
     return Pages([*found, *assets.routes()], error_page(renderer), renderer)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import Any
 
 from aiohttp import web
@@ -14,9 +13,11 @@ from prometheus_client import CollectorRegistry
 from enroll import app as enrollment
 from enroll.pages import PageServices, pages
 from posthouse.rooms import Rooms
+from posthouse.serve.described import described
 from posthouse.serve.sandbox import Mailbox, sandbox_routes
 from relay import sendapi
-from relay.base.web import application, openapi_route
+from relay.base.web import application
+from relay.base.web.openapi import document_route
 from relay.monitor import Monitor, MonitorServices
 from relay.sendapi import SendServices
 
@@ -36,10 +37,8 @@ def http_application(
         config=config, clock=rooms.clock, storage=rooms.storage, directory=rooms.directory, policy=rooms.policy,
         intake=rooms.intake, refusals=rooms.refusals, queue=rooms.queue, handoff=rooms.handoff,
     )
-    shown = pages(PageServices.of(rooms.enroll, rooms.intake, rooms.queue))
-    fragments = [sendapi.openapi_paths(), {
-        "paths": enrollment.openapi_paths(), "components": {"securitySchemes": enrollment.SECURITY_SCHEMES},
-    }]
+    documents = described(config)
+    shown = pages(PageServices.of(rooms.enroll, rooms.intake, rooms.queue), documents)
     routes = [
         *sendapi.routes(send),
         *rooms.unsubscribe.routes(),
@@ -47,7 +46,7 @@ def http_application(
         *monitor.routes(),
         *enrollment.routes(rooms.enroll),
         *shown.routes,
-        openapi_route(fragments, public_url=config.server.public_url, version=version("posthouse")),
+        *(document_route(one.document, one.path) for one in documents),
     ]
     if mailbox is not None:
         routes += sandbox_routes(mailbox, config, shown.renderer)

@@ -2,6 +2,7 @@
 
 A request walks down this list:
   door           who is calling: API key, DID, scope; what it asks is refused in the words of both doors
+  shapes         what it answers, typed; the description is made from them
   idempotency    a repeated request gets the first answer again
   models         the body, strict
   mailboxes      the addresses in it
@@ -16,7 +17,7 @@ Decides nothing that SMTP would decide differently: the verdicts are policy's an
 """
 
 from relay.sendapi.door import SendServices
-from relay.sendapi.openapi import openapi_paths
+from relay.sendapi.openapi import TAGS, openapi_paths
 from relay.sendapi.routes import routes
 
-__all__ = ["SendServices", "openapi_paths", "routes"]
+__all__ = ["TAGS", "SendServices", "openapi_paths", "routes"]

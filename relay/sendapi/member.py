@@ -12,8 +12,8 @@ from relay.base.web import answer
 from relay.directory import DomainEntry, MemberEntry
 from relay.replies import NOT_FOUND, Refused
 from relay.sendapi.door import Caller, query
-from relay.sendapi.shapes import Deliverability, MemberStatus, Used, Window
 from relay.sendapi.send import Sender
+from relay.sendapi.shapes import Deliverability, MemberStatus, Used, Window
 from relay.standing import Shown, shown, standing_of
 
 DAYS = 14

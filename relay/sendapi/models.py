@@ -66,14 +66,17 @@ class SendRequest(Strict):
     """One message, as POST /v1/send takes it."""
 
     sender: str | None = Field(
-        None, alias="from", max_length=1000,
+        None, alias="from", max_length=1000, examples=["Anna <anna@example.org>"],
         description="One mailbox in an enrolled domain, with or without a display name.",
     )
-    to: Mailboxes = Field(min_length=1, description="Recipients, each with or without a display name.")
+    to: Mailboxes = Field(
+        min_length=1, examples=["ben@example.net"],
+        description="Recipients, each with or without a display name.",
+    )
     cc: Mailboxes = Field(default_factory=list)
     bcc: Mailboxes = Field(default_factory=list, description="Recipients that no header names.")
-    subject: str = Field(max_length=2000)
-    text: str | None = Field(None, description="Plain text; derived from html when absent.")
+    subject: str = Field(max_length=2000, examples=["Hello"])
+    text: str | None = Field(None, examples=["Good morning."], description="Plain text; derived from html when absent.")
     html: str | None = None
     reply_to: Mailboxes = Field(default_factory=list, alias="replyTo")
     headers: dict[str, str] = Field(default_factory=dict, max_length=100, description="Further header fields.")
@@ -98,7 +101,10 @@ class SendRequest(Strict):
 class BatchRequest(Strict):
     """Several messages; each is judged by itself."""
 
-    messages: list[dict[str, Any]] = Field(min_length=1, description="Each as POST /v1/send takes it.")
+    messages: list[dict[str, Any]] = Field(
+        min_length=1, description="Each as POST /v1/send takes it.",
+        examples=[[{"from": "anna@example.org", "to": "ben@example.net", "subject": "Hello", "text": "Good morning."}]],
+    )
 
 
 Model = TypeVar("Model", bound=BaseModel)

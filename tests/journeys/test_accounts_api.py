@@ -403,10 +403,3 @@ async def test_an_address_that_asks_too_often_is_told_to_wait(site: Site) -> Non
     assert answers == [200, 200, 200, 429]
     site.clock.move(61)
     assert (await site.ask("GET", "/m/alice/did.json"))[0] == 200
-
-
-def test_every_route_is_described() -> None:
-    described = {(path, method) for path, found in enrollment.openapi_paths().items() for method in found}
-    services: Any = type("Anything", (), {"__getattr__": lambda self, name: self})()
-    offered = {(r.path, r.method.lower()) for r in enrollment.routes(services)}
-    assert offered == described

@@ -14,6 +14,7 @@ from sqlalchemy import update
 from enroll import app as enrollment
 from enroll.accounts import Member
 from enroll.pages import PageServices, pages
+from posthouse.serve.described import described
 from relay.base.config import Config
 from relay.base.storage.tables import members
 from relay.base.web import Listener, application
@@ -118,7 +119,7 @@ async def site(config: Config) -> AsyncIterator[Site]:
     async with enrolling(config) as house:
         # How dear a password's hash is, is tried elsewhere; here it would be most of the time.
         house.services.passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-        made = pages(PageServices.of(house.services, house.rooms.intake, house.rooms.queue))
+        made = pages(PageServices.of(house.services, house.rooms.intake, house.rooms.queue), described(config))
         app = application(
             config, house.clock, house.storage, routes=[*enrollment.routes(house.services), *made.routes],
             translate=[enrollment.translate], error_page=made.error_page,

@@ -10,7 +10,7 @@ from yarl import URL
 from enroll.pages import PageServices, pages
 from tests.pages.site import PASSWORD, Site, token
 
-OPEN_PAGES = ("/", "/account", "/enroll", "/help")
+OPEN_PAGES = ("/", "/account", "/enroll", "/help", "/docs")
 MEMBER_PAGES = (
     "/account", "/account/messages", "/account/keys", "/account/connect", "/account/settings", "/enroll", "/help", "/",
 )

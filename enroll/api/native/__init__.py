@@ -6,11 +6,23 @@ from __future__ import annotations
 from aiohttp import web
 
 from enroll.api.native import domains, identity, keys, member, sessions, suppressions, webhooks
-from enroll.api.schema import Paths
+from enroll.api.schema import Paths, completed
 from enroll.services import Services
 
 _MODULES = (identity, sessions, keys, webhooks, suppressions)
 _DOMAIN_MODULES = (domains, member)
+TAGS = (
+    ("Domains", "Enroll a domain, publish its records, prove it, follow its figures."),
+    ("Suppressions", "Whom not to mail any more."),
+    ("Webhooks", "Events, posted to a place of yours as they happen."),
+    ("API keys", "What programs use. A sign-in is needed: a stolen key can't make itself a second one."),
+    ("Account", "An account, its identity, its sign-ins."),
+)
+"""(name, description) of every tag, in the order in which readers should meet them."""
+_TAG = {
+    domains: "Domains", member: "Domains", suppressions: "Suppressions", webhooks: "Webhooks", keys: "API keys",
+    identity: "Account", sessions: "Account",
+}
 
 
 def routes(services: Services) -> list[web.RouteDef]:
@@ -24,4 +36,7 @@ def routes(services: Services) -> list[web.RouteDef]:
 
 def openapi_paths() -> Paths:
     """The description of every one of them."""
-    return {path: found for module in (*_MODULES, *_DOMAIN_MODULES) for path, found in module.openapi_paths().items()}
+    found: Paths = {}
+    for module in (*_MODULES, *_DOMAIN_MODULES):
+        found |= completed(module.openapi_paths(), _TAG[module])
+    return found

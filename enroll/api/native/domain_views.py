@@ -37,13 +37,19 @@ class OptionsIn(Strict):
 class NewDomain(OptionsIn):
     """What POST /v1/domains takes."""
 
-    name: str = Field(min_length=1, max_length=1024, description="The domain, in Unicode or as A-labels.")
+    name: str = Field(
+        min_length=1, max_length=1024, examples=["example.org"],
+        description="The domain, in Unicode or as A-labels.",
+    )
 
 
 class DomainPatch(OptionsIn):
     """What PATCH /v1/domains/{id} takes: at least one field."""
 
-    enabled: bool | None = Field(None, description="False pauses a verified domain, true lets it send again.")
+    enabled: bool | None = Field(
+        None, examples=[False],
+        description="False pauses a verified domain, true lets it send again.",
+    )
 
 
 class TestRequest(Strict):
@@ -51,7 +57,7 @@ class TestRequest(Strict):
 
     __test__ = False
 
-    to: str = Field(min_length=3, max_length=320)
+    to: str = Field(min_length=3, max_length=320, examples=["you@example.net"])
     subject: str | None = Field(None, max_length=200)
 
 

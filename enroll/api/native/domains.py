@@ -35,6 +35,7 @@ from relay.base.web import json_body
 
 _ID = {"id": "string"}
 _MAX_NUMBER = 10**15
+_DAYS = {"type": "string", "description": "A whole number of days. What can't be read means the default."}
 
 
 def routes(services: Services, of_domains: DomainServices) -> list[web.RouteDef]:
@@ -62,11 +63,17 @@ def openapi_paths() -> Paths:
     def op(summary: str, **more: Any) -> dict[str, Any]:
         return operation(summary, security=KEY_OR_SESSION, **more)
 
-    numbers = {"limit": {"type": "integer", "minimum": 1}, "after": {"type": "integer", "minimum": 0}}
+    numbers = {
+        "limit": {"type": "integer", "minimum": 1, "maximum": _MAX_NUMBER - 1},
+        "after": {
+            "type": "integer", "minimum": 0, "maximum": _MAX_NUMBER - 1, "description": "`next` of the page before.",
+        },
+    }
     return {
         "/v1/domains": {
             "get": op("List the domains", gives=DomainList, query=numbers),
-            "post": op("Enroll a domain", takes=NewDomain, gives=VerifiedView, status=201),
+            "post": op("Enroll a domain", takes=NewDomain, gives=VerifiedView, status=201,
+                       headers={"Location": "Where the domain is."}),
         },
         "/v1/domains/verify": {"post": op("Check the pending domains, some a call", gives=BatchView)},
         "/v1/domains/{id}": {
@@ -76,13 +83,13 @@ def openapi_paths() -> Paths:
         },
         "/v1/domains/{id}/verify": {"post": op("Look at a domain's DNS now", gives=VerifiedView, path=_ID)},
         "/v1/domains/{id}/records": {
-            "get": op(
+            "get": _or_zone_file(op(
                 "The records to publish, with what was found", gives=RecordsView, path=_ID,
                 query={
                     "format": {"type": "string", "enum": ["json", "zone"]},
                     "form": {"type": "string", "enum": ["txt", "cname"]},
                 },
-            )
+            ))
         },
         "/v1/domains/{id}/dns-host": {"get": op("Who runs the domain's DNS", gives=DnsHostView, path=_ID)},
         "/v1/domains/{id}/test": {
@@ -90,9 +97,14 @@ def openapi_paths() -> Paths:
         },
         "/v1/domains/{id}/rotate": {"post": op("Make a new DKIM pair", gives=VerifiedView, path=_ID)},
         "/v1/domains/{id}/stats": {
-            "get": op("Volume, rates, reputation", gives=StatsView, path=_ID, query={"days": {"type": "integer"}})
+            "get": op("Volume, rates, reputation", gives=StatsView, path=_ID, query={"days": _DAYS})
         },
     }
+
+
+def _or_zone_file(made: dict[str, Any]) -> dict[str, Any]:
+    made["responses"]["200"]["content"]["text/plain"] = {"schema": {"type": "string"}}
+    return made
 
 
 class _Domains:

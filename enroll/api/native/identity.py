@@ -16,8 +16,10 @@ from relay.base.web import answer
 class EnrollRequest(Strict):
     """What POST /enroll takes as JSON."""
 
-    handle: str = Field(min_length=2, max_length=253, description="Letters, digits, dots, hyphens; or a domain name.")
-    email: str = Field(min_length=3, max_length=320)
+    handle: str = Field(
+        min_length=2, max_length=253, examples=["anna"], description="Letters, digits, dots, hyphens; or a domain name."
+    )
+    email: str = Field(min_length=3, max_length=320, examples=["anna@example.net"])
     password: str = Field(min_length=1, max_length=1024)
     invite: str | None = Field(None, max_length=200, description="A code from the operator, where one is needed.")
 
@@ -25,7 +27,10 @@ class EnrollRequest(Strict):
 class DidRequest(Strict):
     """What PUT /v1/did takes."""
 
-    did: str | None = Field(max_length=512, description="A did:plc or did:web; null: the one this relay gives.")
+    did: str | None = Field(
+        max_length=512, examples=["did:web:example.org"],
+        description="A did:plc or did:web; null: the one this relay gives.",
+    )
 
 
 class MemberView(View):

@@ -18,8 +18,10 @@ _ID = {"id": "integer"}
 class NewKey(Strict):
     """What POST /v1/keys takes."""
 
-    description: str = Field("", max_length=255, description="For its owner to know it by.")
-    scopes: list[Literal["send", "read", "manage"]] | None = Field(None, min_length=1, description="Default: all.")
+    description: str = Field("", max_length=255, examples=["the shop"], description="For its owner to know it by.")
+    scopes: list[Literal["send", "read", "manage"]] | None = Field(
+        None, min_length=1, examples=[["send"]], description="Default: all."
+    )
     domains: list[str] | None = Field(None, min_length=1, description="Only these enrolled domains.")
     networks: list[str] | None = Field(None, min_length=1, description="Only from these networks (CIDR).")
     default_category: str = Field("bulk", description="The category of mail that names none.")

@@ -17,8 +17,8 @@ class ForwardTo(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    domain: str = Field(min_length=1, max_length=1024)
-    forward_to: str = Field(max_length=320, description="A mailbox; empty: none.")
+    domain: str = Field(min_length=1, max_length=1024, examples=["example.org"])
+    forward_to: str = Field(max_length=320, examples=["anna@example.net"], description="A mailbox; empty: none.")
     code: str | None = Field(None, max_length=40, description="The code that was sent to the mailbox.")
 
 
@@ -53,7 +53,8 @@ def openapi_paths() -> Paths:
         "/member/forward-to": {
             "put": operation(
                 "Set the mailbox for replies and bounce reports; a code sent to it confirms",
-                security=KEY_OR_SESSION, takes=ForwardTo, gives=ForwardToView,
+                security=KEY_OR_SESSION, takes=ForwardTo, gives=ForwardToView, errors=(404,),
+                also={202: "The mailbox has been sent a code, which this call takes too."},
             )
         }
     }

@@ -17,7 +17,10 @@ from enroll.sessions import Actor, Session, clear_cookie, cookie_token, set_cook
 class SignInRequest(Strict):
     """What POST /v1/sessions takes."""
 
-    handle: str = Field(min_length=1, max_length=320, description="The handle, or the account's e-mail address.")
+    handle: str = Field(
+        min_length=1, max_length=320, examples=["anna"],
+        description="The handle, or the account's e-mail address.",
+    )
     password: str = Field(min_length=1, max_length=1024)
 
 

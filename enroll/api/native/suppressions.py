@@ -24,7 +24,10 @@ _SEARCH_MAX = 320
 class NewSuppression(Strict):
     """What POST /v1/suppressions takes."""
 
-    address: str = Field(min_length=1, max_length=1000, description="In any spelling; it is kept as it is written.")
+    address: str = Field(
+        min_length=1, max_length=1000, examples=["ben@example.net"],
+        description="In any spelling; it is kept as it is written.",
+    )
     reason: Reason = Field("manual", description="Why; a graver reason replaces `unsubscribe`.")
     detail: str = Field("", max_length=DETAIL_MAX, description="A note.")
     categories: list[Literal["bulk", "broadcast"]] = Field(
@@ -115,8 +118,9 @@ def openapi_paths() -> Paths:
     who, address = KEY_OR_SESSION, {"address": "string"}
     why: dict[str, dict[str, Any]] = {"reason": {"type": "string", "enum": list(REASONS)}}
     pages = why | {
-        "search": {"type": "string", "maxLength": _SEARCH_MAX}, "cursor": {"type": "string"},
-        "limit": {"type": "integer", "minimum": 1},
+        "search": {"type": "string", "maxLength": _SEARCH_MAX},
+        "cursor": {"type": "integer", "minimum": 1, "maximum": 10**15 - 1},
+        "limit": {"type": "integer", "minimum": 1, "maximum": 10**15 - 1},
     }
     file = {"schema": {"type": "string"}}
     taking = operation("Take in a file, ours or another relay's", security=who, gives=ImportView, query=why)
@@ -132,7 +136,7 @@ def openapi_paths() -> Paths:
         "/v1/suppressions": {
             "get": operation("List whom you no longer mail", security=who, gives=SuppressionList, query=pages),
             "post": operation("Stop mailing an address", security=who, takes=NewSuppression, gives=SuppressionView,
-                              status=201),
+                              status=201, also={200: "The address stood there already."}),
         },
         "/v1/suppressions/batch": {
             "post": operation("Stop mailing many", security=who, takes=NewSuppressions, gives=BatchView)

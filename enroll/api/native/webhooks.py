@@ -20,7 +20,10 @@ _ID = {"id": "string"}
 class NewWebhook(Strict):
     """What POST /v1/webhooks takes."""
 
-    url: str = Field(min_length=1, max_length=2000, description="An https address that takes POST.")
+    url: str = Field(
+        min_length=1, max_length=2000, examples=["https://example.org/hook"],
+        description="An https address that takes POST.",
+    )
     types: list[str] = Field([], max_length=100, description="Only these types of event; none: all.")
     description: str = Field("", max_length=255, description="For its owner to know it by.")
 
@@ -29,7 +32,7 @@ class Replay(Strict):
     """What POST /v1/webhooks/{id}/replay takes: one of the two."""
 
     event: int | None = Field(None, ge=1, le=2**62, description="The id of one event.")
-    since: str | None = Field(None, description="RFC 3339: every event since then.")
+    since: str | None = Field(None, examples=["2026-05-01T00:00:00Z"], description="RFC 3339: every event since then.")
 
 
 class WebhookView(View):
@@ -114,7 +117,8 @@ def openapi_paths() -> Paths:
     who = KEY_OR_SESSION
     one = "/v1/webhooks/{id}"
     pages: dict[str, dict[str, Any]] = {
-        "cursor": {"type": "string"}, "limit": {"type": "integer", "minimum": 1},
+        "cursor": {"type": "integer", "minimum": 1, "maximum": 10**15 - 1},
+        "limit": {"type": "integer", "minimum": 1, "maximum": 10**15 - 1},
         "state": {"type": "string", "enum": list(STATES)},
     }
     return {

@@ -1,0 +1,49 @@
+"""The APIs as documents: the relay's own at /openapi.json, and one for each face in another system's shape.
+
+Promises that a document names every call that this process serves, with the base URL that callers use. What stands
+in it is made by the rooms; `/docs` shows it to people, `document_route` to programs.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from enroll.api import native
+from enroll.api.schema import SECURITY_SCHEMES
+from enroll.pages import Described
+from relay import monitor, sendapi
+from relay.base.config import Config
+from relay.base.web.openapi import document
+
+_NATIVE = """\
+JSON over HTTP. Names of fields are camelCase, times RFC 3339 in UTC, sizes octets. Unknown fields are refused by name.
+
+**Who calls.** `Authorization: Bearer <API key>`. A key has scopes: `send`, `read`, `manage`; each call names the one
+it needs. Calls about keys and sign-ins need a sign-in's token instead, which does wherever `manage` does.
+
+**Refusals** are `{"error", "code", "detail"}`: a sentence for people, a word for programs that doesn't change, and
+facts. 4xx but 429 stays until the cause is mended. 429, 500, 503 and 507 pass: try again after `Retry-After` seconds.
+
+**Once only.** Sending takes an `Idempotency-Key`: a repeat within 24 hours gets the first answer and sends nothing.
+
+**Pages.** Lists give a `cursor` (domains: `next`) for the page after; null is the end. A larger `limit` than there is
+counts as the largest.
+"""
+
+
+def described(config: Config) -> list[Described]:
+    """The documents of an application with this configuration, the relay's own first."""
+    return [
+        Described(
+            "", "Posthouse", "The relay's own API", "/openapi.json",
+            document(
+                [
+                    sendapi.openapi_paths(),
+                    {"paths": native.openapi_paths(), "components": {"securitySchemes": SECURITY_SCHEMES}},
+                    {"paths": monitor.openapi_paths()},
+                ],
+                public_url=config.server.public_url, version=version("posthouse"), description=_NATIVE,
+                tags=(*sendapi.TAGS, *native.TAGS, monitor.TAG),
+            ),
+        ),
+    ]

@@ -1,0 +1,111 @@
+"""/docs: every call of the documents, readable, findable, with a line that works when pasted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shlex
+from html import unescape
+from typing import Any
+
+from enroll.pages.reading import Reading
+from posthouse.serve.described import described
+from relay.base.clock import HOUR
+from tests.pages.site import Site
+from tests.pages.test_pages_browser import OVERFLOW, tab
+
+_PAPER = "getComputedStyle(document.documentElement).backgroundColor"
+
+
+async def test_the_page_holds_every_call_of_its_document(place: Site) -> None:
+    for one in described(place.house.rooms.config):
+        status, text, _ = await place.visit().get(one.page)
+        assert status == 200
+        for path, methods in one.document["paths"].items():
+            assert f"<code>{path}</code>" in text
+            for call in methods.values():
+                # In the list above, at the call, and the link at its head.
+                assert text.count(f'href="#{call["operationId"]}"') == 2
+                assert f'id="{call["operationId"]}"' in text
+        assert "None" not in re.sub(r"<[^>]+>", "", text)
+
+
+async def test_pasted_lines_do_what_they_say(place: Site) -> None:
+    """The lines of the page, with a real key in place of the word for it, get the documented good answer."""
+    alice = await place.member("alice")
+    await place.house.verified(alice, "example.org")
+    place.house.clock.move(HOUR)
+    visit = place.visit()
+    _, text, _ = await visit.get("/docs")
+    lines = [unescape(found) for found in re.findall(r"<code>(curl .*?)</code>", text, re.DOTALL)]
+    assert len(lines) == text.count("<article")
+    for path in ("/v1/domains", "/v1/suppressions", "/v1/domains/ID/records", "/v1/webhooks"):
+        line = next(one for one in lines if path in shlex.split(one)[-4:][0] or f"{path} " in one or f"{path}'" in one)
+        url = next(word for word in shlex.split(line) if word.startswith("http"))
+        here = line.replace("YOUR_API_KEY", alice.key).replace("/ID", "/example.org")
+        here = here.replace(url.split("/v1/")[0], place.url)
+        run = await asyncio.create_subprocess_exec(
+            *shlex.split(here.replace("\\\n", " ")), "--silent", stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await run.communicate()
+        assert "error" not in json.loads(out), (here, out)
+
+
+async def test_finding_a_call_on_a_phone_by_night(place: Site, browser: Any) -> None:
+    async with tab(
+        browser, place, signed_in=False, viewport={"width": 360, "height": 740}, color_scheme="dark"
+    ) as page:
+        await page.goto(f"{place.url}/docs")
+        assert await page.evaluate(OVERFLOW) <= 0
+        assert await page.evaluate(_PAPER) == "rgb(23, 22, 18)"
+        total = await page.locator("article.call:visible").count()
+        await page.fill("#find", "webhooks rotate")
+        assert await page.locator("article.call:visible").count() == 1
+        assert await page.inner_text("#found") == "1 call"
+        await page.click("article.call:visible summary >> nth=-1")
+        assert "secret" in await page.inner_text("article.call:visible")
+        assert await page.evaluate(OVERFLOW) <= 0
+        # A link to another call leads there, whatever was being looked for.
+        await page.evaluate("location.hash = 'post_v1_send'")
+        await page.wait_for_function("document.getElementById('found').textContent === ''")
+        assert await page.locator("article.call:visible").count() == total
+        for each in await page.locator("article.call details").all():
+            await each.evaluate("d => { d.open = true; }")
+        assert await page.evaluate(OVERFLOW) <= 0
+
+
+async def test_without_a_script_everything_is_there(place: Site, browser: Any) -> None:
+    async with tab(browser, place, signed_in=False, java_script_enabled=False) as page:
+        await page.goto(f"{place.url}/help")
+        await page.click("main a:has-text('API')")
+        assert page.url == f"{place.url}/docs"
+        assert not await page.is_visible("#find")
+        assert await page.locator("article.call:visible").count() > 50
+        await page.click("nav.contents a:has-text('Enroll a domain')")
+        assert page.url.endswith("#post_v1_domains")
+
+
+def test_reading_shows_what_it_doesnt_know_as_anything() -> None:
+    document = {
+        "servers": [{"url": "https://relay.test"}], "info": {"version": "1"}, "components": {"securitySchemes": {}},
+        "paths": {"/x/{y}": {"put": {
+            "operationId": "put_x", "security": [],
+            "parameters": [{"name": "y", "in": "path", "required": True, "schema": {}}],
+            "requestBody": {"content": {"application/json": {"schema": {
+                "required": ["a"], "properties": {"a": {"not": {}}, "b": {"type": "array", "items": {"properties": {
+                    "c": {"description": "`<b>` is **bold**"}
+                }}}}
+            }}}},
+            "responses": {"204": {"description": "Done."}},
+        }}},
+    }  # fmt: skip
+    (group,) = Reading(document).groups
+    (call,) = group.calls
+    fields = call.bodies[0].forms[0]
+    assert [(f.name, f.kind, f.required) for f in fields] == [
+        ("a", "anything", True), ("b", "list of anything", False), ("b[].c", "anything", False),
+    ]  # fmt: skip
+    assert str(fields[2].says) == "<code>&lt;b&gt;</code> is <b>bold</b>"
+    assert call.curl.startswith("curl -X PUT https://relay.test/x/Y \\\n")
+    assert call.who == "anybody"
