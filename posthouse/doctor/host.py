@@ -1,4 +1,4 @@
-"""The machine: programs with known faults, files, disk, clock."""
+"""The machine: Python, files, disk, clock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import shutil
 import ssl
 import stat
 import sys
-from importlib.metadata import version
 
 from posthouse.check_config import GROUP_MAY_READ, NOBODY_ELSE
 from posthouse.doctor.finding import FAIL, OK, WARN, Finding, Patient
@@ -18,31 +17,18 @@ from relay.base.storage.place import place
 
 # Two fixes of the email package (encoded words that end a header line) are in these; Posthouse doesn't meet the fault.
 PYTHON_WANTED = {11: (3, 11, 10), 12: (3, 12, 5)}
-# aiosmtplib before this lets line ends through into commands.
-AIOSMTPLIB_WANTED = (5, 1, 3)
-AIOSMTPD_KNOWN = "1.4.6"
 _TIME_ERROR = 5
 _TIMEX_BYTES = 256
 
 
 async def versions(patient: Patient) -> list[Finding]:
-    """Python, OpenSSL and the libraries whose faults are known."""
-    found = []
+    """Python and OpenSSL."""
     wanted = PYTHON_WANTED.get(sys.version_info[1])
     running = ".".join(map(str, sys.version_info[:3]))
     if wanted and sys.version_info[:3] < wanted:
         fix = f"upgrade to Python {'.'.join(map(str, wanted))} or later at the next occasion"
-        found.append(Finding("python", WARN, f"Python {running} has CVE-2024-6923 in its email package", fix))
-    else:
-        found.append(Finding("python", OK, f"Python {running}, {ssl.OPENSSL_VERSION}"))
-    aiosmtpd, aiosmtplib = version("aiosmtpd"), version("aiosmtplib")
-    if aiosmtpd != AIOSMTPD_KNOWN:
-        saw = f"aiosmtpd {aiosmtpd}; the fences around it were built for {AIOSMTPD_KNOWN}"
-        found.append(Finding("aiosmtpd", FAIL, saw, f"pip install aiosmtpd=={AIOSMTPD_KNOWN}"))
-    if tuple(int(n) for n in aiosmtplib.split(".")[:3] if n.isdigit()) < AIOSMTPLIB_WANTED:
-        found.append(Finding("aiosmtplib", FAIL, f"aiosmtplib {aiosmtplib} lets commands be injected",
-                             "pip install -U aiosmtplib"))
-    return found
+        return [Finding("python", WARN, f"Python {running} has CVE-2024-6923 in its email package", fix)]
+    return [Finding("python", OK, f"Python {running}, {ssl.OPENSSL_VERSION}")]
 
 
 async def secrets(patient: Patient) -> list[Finding]:

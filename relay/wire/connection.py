@@ -232,7 +232,8 @@ class Connection(asyncio.Protocol, Generic[H]):
             # After a failed handshake nobody calls connection_lost.
             self._gone = True
             plain.abort()
-            raise ConnectionResetError from e
+            # asyncio's frames hold this connection and the exception each other: without them it is freed at once.
+            raise ConnectionResetError from e.with_traceback(None)
         if upgraded is None or self._gone:
             raise ConnectionResetError
         self._transport = upgraded

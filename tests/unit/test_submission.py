@@ -6,7 +6,9 @@ The rooms behind it are played here, so that a test can make them fail or wait; 
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -290,6 +292,30 @@ async def test_commands_before_the_end_of_the_stream_are_answered(folder: Path) 
         await talk.send(b"EHLO client.test\r\nNOOP\r\n")
         talk.writer.write_eof()
         assert [(await talk.reply())[:3] for _ in range(4)] == ["220", "250", "250", ""]
+
+
+async def test_a_connection_that_is_over_is_freed_at_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A conversation under TLS holds 256 KiB: it must not wait for the garbage collector, however it ended."""
+    seen: list[weakref.ref[Any]] = []
+    async with door(folder) as (server, _):
+        admit = server.admit
+        monkeypatch.setattr(server, "admit", lambda guest: seen.append(weakref.ref(guest)) or admit(guest))
+        gc.disable()
+        try:
+            async with await member(server) as talk:
+                await talk.ask("QUIT")
+            talk = await member(server)
+            await to_data(talk)
+            talk.writer.transport.abort()
+            async with await Talk.to(server.tls_ports[0]) as talk:
+                await talk.send(b"EHLO client.test\r\n" * 20)
+                await talk.closed()
+            await until(lambda: all(guest() is None for guest in seen))
+        finally:
+            gc.enable()
+    assert len(seen) == 3
 
 
 # -- time and numbers -----------------------------------------------------------------------------------------
