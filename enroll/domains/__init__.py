@@ -4,7 +4,7 @@
 owner may set; `loading` makes them from rows. `pairs` makes DKIM pairs, `rotation` moves them on. `looking` asks
 DNS once, `states` says what follows from it, `checking` does both and writes the outcome. `hosting` tells the DNS
 provider, `hosted` is the relay's own zone of members' records, `trial` sends a test message, `forwarding` sets where
-replies go, `operator` holds what only the operator may.
+replies go, `mailboxes` notices when they don't arrive there, `operator` holds what only the operator may.
 
 Promises that only proof in DNS makes a domain verified, that an unproved claim changes nothing for anybody else,
 and that a state, its event and the mail about it commit together.
@@ -12,8 +12,12 @@ and that a state, its event and the mail about it commit together.
 
 from enroll.domains.forwarding import Forwarding
 from enroll.domains.hosted import HostedZone, export
+from enroll.domains.mailboxes import MailboxWatch
 from enroll.domains.model import Domain, Form, KeyState, Options
 from enroll.domains.operator import Operator
 from enroll.domains.service import Domains
 
-__all__ = ["Domain", "Domains", "Form", "Forwarding", "HostedZone", "KeyState", "Operator", "Options", "export"]
+__all__ = [
+    "Domain", "Domains", "Form", "Forwarding", "HostedZone", "KeyState", "MailboxWatch", "Operator", "Options",
+    "export",
+]

@@ -10,6 +10,7 @@ import base64
 import hmac
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from enroll.domains.loading import load_one
 from enroll.domains.model import Domain, Options
@@ -29,6 +30,7 @@ Change = Callable[[Options], Options]
 _CHAIN = 5  # domains of this relay that forward to each other, followed so far
 _CODE_LETTERS = 10  # 50 bits, with tries counted
 _TRIES_AN_HOUR = 20
+_WELL: dict[str, Any] = {"forward_failing": 0.0, "forward_says": ""}
 
 
 def round_trip(name: str, mailbox: str, directory: Directory, field: str) -> None:
@@ -66,7 +68,7 @@ class Forwarding:
         code, 429 when too many codes were sent or tried, 503.
         """
         if not address.strip():
-            return await self._write(member_id, name, lambda o: replace(o, forward_to="", forward_wanted=""))
+            return await self._write(member_id, name, lambda o: replace(o, forward_to="", forward_wanted="", **_WELL))
         try:
             wanted = names.address(address.strip()).text
         except names.BadName as e:
@@ -81,7 +83,7 @@ class Forwarding:
             if not hmac.compare_digest(self._code(row, wanted).encode(), code.strip().upper().encode()):
                 raise invalid("code", "This is not the code that was sent to that mailbox.")
             return await self._write(
-                member_id, name, lambda o: replace(o, forward_to=wanted, forward_wanted="")
+                member_id, name, lambda o: replace(o, forward_to=wanted, forward_wanted="", **_WELL)
             )
         self._limited(self._sent, member_id)
         shown = names.to_unicode(row.name)

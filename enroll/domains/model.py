@@ -12,7 +12,10 @@ from relay.base import names
 from relay.base.storage.domains import KeyRow, Row
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
-_MARKS = ("approved", "pending_since", "failed_at", "forward_wanted", "stems", "chosen")
+_MARKS = (
+    "approved", "pending_since", "failed_at", "forward_wanted", "forward_failing", "forward_says", "forward_told",
+    "stems", "chosen",
+)
 
 Form = Literal["txt", "cname"]
 """How records are entered: as they are, or as aliases into the relay's own zone where that can be."""
@@ -25,10 +28,12 @@ class Options:
     `hosted`: the owner publishes aliases into the relay's own zone, once; keys then change there.
     `link_tracking`, `open_tracking` and `unsubscribe_link` say what the relay puts into messages of the domain.
     `default_sender`: of a member's domains, the one that messages without a From are sent from.
-    The last six are not the owner's to set: `approved` is the operator's word, `pending_since` and `failed_at`
+    The last nine are not the owner's to set: `approved` is the operator's word, `pending_since` and `failed_at`
     (Unix seconds) say when the state last became pending and when a look last counted as failed, `forward_wanted`
-    is a mailbox that has not said yes yet, `stems` are the two between which the keys of a hosted domain take turns,
-    `chosen` the names of those host options that the owner has named, whatever their values.
+    is a mailbox that has not said yes yet, `forward_failing` since when the one in use takes nothing (0: it does),
+    `forward_says` its last word, `forward_told` when the owner last had a letter about it, `stems` are the two
+    between which the keys of a hosted domain take turns, `chosen` the names of those host options that the owner has
+    named, whatever their values.
     """
 
     return_path: bool = False
@@ -47,6 +52,9 @@ class Options:
     pending_since: float = 0.0
     failed_at: float = 0.0
     forward_wanted: str = ""
+    forward_failing: float = 0.0
+    forward_says: str = ""
+    forward_told: float = 0.0
     stems: tuple[str, ...] = ()
     chosen: tuple[str, ...] = ()
 

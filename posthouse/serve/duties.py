@@ -1,4 +1,5 @@
-"""Clocks that need no room of their own: posting owed reports; judging standing, with enrollment's letters."""
+"""Clocks that need no room of their own: posting owed reports, judging standing, noticing mailboxes that fail; with
+enrollment's letters."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import asyncio
 
 import structlog
 
+from enroll.domains import MailboxWatch
 from posthouse.rooms import Rooms
 from posthouse.serve.letters import tell
 from relay.base.storage import StorageError
@@ -19,6 +21,13 @@ _ROUNDS = 20
 async def watch_standing(rooms: Rooms) -> None:
     """Count outcomes and judge members until cancelled."""
     await Watch(rooms.storage, rooms.config, rooms.clock, owner=rooms.owner, tell=tell(rooms.enroll, "standing")).run()
+
+
+async def watch_mailboxes(rooms: Rooms) -> None:
+    """Notice mailboxes that take no forwarded mail any more, until cancelled."""
+    assert rooms.enroll.for_domains is not None
+    notices = rooms.enroll.for_domains.notices
+    await MailboxWatch(rooms.storage, rooms.config, rooms.clock, notices, owner=rooms.owner).run()
 
 
 async def post_reports(reports: Reports, every_seconds: float) -> None:

@@ -24,7 +24,7 @@ from enroll.recheck import Recheck
 from enroll.zone import DnsServer, RateLimit, Zones
 from posthouse.check_config import split
 from posthouse.rooms import Rooms
-from posthouse.serve.duties import post_reports, watch_standing
+from posthouse.serve.duties import post_reports, watch_mailboxes, watch_standing
 from posthouse.serve.http import http_application
 from posthouse.serve.sandbox import Mailbox
 from posthouse.serve.tasks import Patience, Tasks
@@ -130,6 +130,7 @@ class Node:
             rooms = self.rooms
             recheck = Recheck(rooms.storage, self.config, self.clock, rooms.domains, owner=rooms.owner)
             self.tasks.keep("recheck", recheck.run)
+            self.tasks.keep("mailboxes", lambda: watch_mailboxes(rooms))
         if "webhooks" in roles:
             rooms = self.rooms
             self.tasks.keep("webhooks", lambda: post_webhooks(rooms))

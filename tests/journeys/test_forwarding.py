@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from enroll.domains import MailboxWatch, Options
+from enroll.services import Services
 from relay.base.clock import Clock, utc_day
 from relay.base.config import Config
 from relay.base.keys import generate_rsa
-from relay.base.storage import events, reports, stats
+from relay.base.storage import domains, events, reports, stats
 from relay.base.storage.tables import messages, recipients, suppressions
 from relay.bounces import address as return_paths
 from relay.delivery.reports import Reports
@@ -181,6 +183,88 @@ async def test_two_domains_that_forward_to_each_other_end_after_one_round(sqlite
                 ).all()
             assert row.member_id == bob.id
             assert "5.4.6 Mail loop" in row.says
+
+
+@asynccontextmanager
+async def watched(at: House) -> AsyncIterator[tuple[MailboxWatch, Callable[[], Awaitable[Options]]]]:
+    """A watch over the mailboxes, and what is kept of the domain's."""
+    world = at.way.world
+    services = Services.build(world.storage, world.config, world.clock, world.vault, world.directory)
+    services = services.with_domains(at.way.dns.resolver, world.intake)
+    assert services.for_domains is not None
+    watch = MailboxWatch(world.storage, world.config, world.clock, services.for_domains.notices, owner="test")
+    await watch.tick()
+
+    async def options() -> Options:
+        async with world.storage.read() as tx:
+            row = await domains.get(tx, at.domain_id)
+            assert row is not None
+            return Options.read(row.options)
+
+    try:
+        yield watch, options
+    finally:
+        services.close()
+
+
+async def test_the_owner_hears_once_of_a_mailbox_that_takes_nothing(config: Config) -> None:
+    async with house(config) as at, watched(at) as (watch, options):
+        await at.way.world.change("members", at.alice.id, email="alice@sink.test")
+        at.way.start()
+
+        async def come(n: int, reply: str) -> Options:
+            at.way.sink.on("RCPT", lambda command: reply if b"owner@" in command else "250 OK")
+            for _ in range(n):
+                assert (await give(at.port, "a@example.test", MAIL, "ann@stranger.test"))[1].startswith("250")
+            await at.way.settle(n)
+            await watch.tick()
+            return await options()
+
+        # What is refused for its own sake says nothing about the mailbox, and a success ends a row of failures.
+        assert not (await come(3, "550 5.7.1 this message looks like spam")).forward_failing
+        assert not (await come(2, "550 5.1.1 no such user")).forward_failing
+        assert not (await come(1, "250 OK")).forward_failing
+        assert not (await come(2, "550 5.1.1 no such user")).forward_failing
+        failing = await come(1, "550 5.1.1 no <such> user")
+        assert failing.forward_failing
+        assert failing.forward_says == "550 5.1.1 no <such> user"
+        assert await at.way.settle(1) == ["sent"]
+        [letter] = [m for m in at.way.sink.messages if m.rcpt_tos == ["alice@sink.test"]]
+        assert b"Subject: Mail for example.test can't be forwarded" in letter.raw
+        assert b"no <such> user" in letter.raw
+        assert b"/account/domains/" in letter.raw
+        assert (await come(3, "550 5.1.1 still nobody")).forward_failing == failing.forward_failing
+        assert not (await come(1, "250 OK")).forward_failing
+        # Failing again the same day, it stands on the page; there is no second letter.
+        assert (await come(3, "550 5.1.1 gone again")).forward_failing
+        assert len([m for m in at.way.sink.messages if m.rcpt_tos == ["alice@sink.test"]]) == 1
+
+
+async def test_a_mailbox_out_of_reach_or_sending_back_is_noticed_too(sqlite_config: Config) -> None:
+    async with house(sqlite_config) as at, watched(at) as (watch, options):
+        world = at.way.world
+        # The account's own address is behind the same mailbox: no letter could arrive.
+        await world.change("members", at.alice.id, email="alice@example.test")
+        at.way.start()
+        for _ in range(3):
+            await give(at.port, "a@example.test", MAIL, "ann@stranger.test")
+            assert await at.way.settle(1) == ["sent"]
+            path = at.way.sink.messages[-1].mail_from
+            await give(at.port, path, dsn(path, "owner@sink.test", status="5.2.2"))
+            await watch.tick()
+        assert (await options()).forward_failing
+        async with world.storage.read() as tx:
+            assert {r.door for r in await tx.execute(select(messages.c.door))} == {"forward"}
+        # Another mailbox is another matter.
+        await at.options(forward_to="new@sink.test")
+        await watch.tick()
+        assert not (await options()).forward_failing
+        at.way.sink.on("RCPT", "451 4.3.0 later")
+        await give(at.port, "a@example.test", MAIL, "ann@stranger.test")
+        assert await at.way.settle(1) == ["deferred"]
+        world.config.inbound.__dict__["forward_alarm_hours"] = 0.0
+        await watch.tick()
+        assert (await options()).forward_failing
 
 
 @pytest.fixture

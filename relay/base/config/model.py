@@ -237,6 +237,8 @@ class Inbound(Section):
     forward_max_bytes: Bytes = key(26_214_400, "Largest message that is forwarded (25 MiB).")
     forwards_a_domain_an_hour: Count = key(1000, "Messages forwarded for one domain an hour, a process.")
     forwards_an_address_an_hour: Count = key(200, "Messages forwarded from one client address an hour, a process.")
+    forward_alarm_failures: Count = key(3, "So many failures in a row, and a domain's owner hears that its mailbox takes nothing.")
+    forward_alarm_hours: float = key(4.0, "Or a mailbox that could not be reached for so many hours.")
     authentication_seconds: Seconds = key(20.0, "Time for SPF, and for DKIM, of one message that is forwarded.")
     role_mail_an_hour: Count = key(100, "Messages to postmaster@, abuse@ and fbl@ passed on to the operator an hour, a process.")
     role_mail_max_bytes: Bytes = key(1_048_576, "Of a larger message only the beginning is passed on (1 MiB).")
@@ -247,8 +249,8 @@ class Suppression(Section):
 
     hard_bounces: bool = key(True, "True puts an address that does not exist (5.1.x) on the member's list.")
     unsubscribe_mail: bool = key(True, "False leaves the mailto: form out of List-Unsubscribe, for a relay without port 25 inwards.")
-    max_batch: Count = key(1000, "Addresses added by one request that names them.")
     max_entries: Count = key(1_000_000, "Addresses on one member's list; who bounces, complains or unsubscribes always finds a place.")
+    max_batch: Count = key(1000, "Addresses added by one request that names them.")
     max_import_bytes: Bytes = key(33_554_432, "Largest file of suppressions taken in (32 MiB).")
     import_rows: Count = key(1000, "Of its rows, so many are written by one transaction.")
     shown_refusals: Count = key(100, "Of the rows that are not taken, so many are named; all are counted.")

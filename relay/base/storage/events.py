@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, func, select
 
-from relay.base.events import Event
+from relay.base.events import BOUNCED, DEFERRED, SENT, Event
 from relay.base.storage.engine import Tx, serialise
 from relay.base.storage.prepared import Prepared
-from relay.base.storage.tables import events
+from relay.base.storage.tables import events, messages
 
 _TOLD_MAX = 500
 _LOCK = 0x504F5354  # PostgreSQL: ids are given in the order of commits
 
 
 _APPEND = Prepared(lambda insert: insert(events))
+
+
+@dataclass(frozen=True, slots=True)
+class OfForward:
+    """An event about mail that was forwarded for a domain."""
+
+    id: int
+    domain_id: int
+    type: str
+    at: float
+    data: dict[str, Any]
 
 
 async def append(tx: Tx, batch: Sequence[Event]) -> None:
@@ -47,6 +59,25 @@ async def after(
     if types:
         query = query.where(events.c.type.in_(types))
     return [_event(row) for row in await tx.execute(query)]
+
+
+async def newest(tx: Tx) -> int:
+    """The id of the last event; 0 without any."""
+    return int(await tx.scalar(select(func.max(events.c.id))) or 0)
+
+
+async def of_forwards(tx: Tx, after: int, upto: int, limit: int) -> list[OfForward]:
+    """What became of forwarded mail, in events with an id above `after` and not above `upto`, oldest first."""
+    e, m = events.c, messages.c
+    query = (
+        select(e.id, m.domain_id, e.type, e.at, e.data).join(messages, m.id == e.message_id)
+        .where(
+            e.id > after, e.id <= upto, e.domain_id.is_(None), e.type.in_((SENT, DEFERRED, BOUNCED)),
+            m.door == "forward", m.domain_id.is_not(None),
+        )
+        .order_by(e.id).limit(limit)
+    )
+    return [OfForward(*row) for row in await tx.execute(query)]
 
 
 async def of_message(tx: Tx, message_id: int, limit: int = 500, *, types: Sequence[str] = ()) -> list[Event]:

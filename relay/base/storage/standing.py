@@ -55,11 +55,6 @@ def slice_of(at: float) -> float:
 # -- the feed --------------------------------------------------------------------------------------------------
 
 
-async def newest(tx: Tx) -> int:
-    """The id of the last event; 0 without any."""
-    return int(await tx.scalar(select(func.max(events.c.id))) or 0)
-
-
 async def cursor(tx: Tx, *, lock: bool = False) -> int | None:
     """The last event counted; None before the first look. `lock` keeps others from moving it until commit."""
     query = select(standing_cursor.c.event_id).where(standing_cursor.c.name == _CURSOR)
