@@ -13,6 +13,7 @@ from enroll.credentials import Credentials
 from enroll.domains import Domains, Forwarding, Operator
 from enroll.notices import Notices
 from enroll.passwords import Passwords
+from enroll.senders import Addresses, Details, SendingDomains
 from enroll.sessions import Gate, Sessions
 from enroll.webhooks import Webhooks
 from relay.base.clock import Clock
@@ -35,6 +36,15 @@ class DomainServices:
 
 
 @dataclass(frozen=True, slots=True)
+class SenderServices:
+    """A member's addresses, the names it sends under, and their domains."""
+
+    addresses: Addresses
+    details: Details
+    sending: SendingDomains
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
     """Everything that routes call."""
 
@@ -50,6 +60,7 @@ class Services:
     sessions: Sessions
     gate: Gate
     for_domains: DomainServices | None = None
+    for_senders: SenderServices | None = None
 
     @classmethod
     def build(
@@ -81,9 +92,19 @@ class Services:
             *ground, self.vault, resolver=resolver, intake=intake, directory=self.directory, notices=notices
         )
         forwarding = Forwarding(*ground, self.vault, notices, self.directory)
-        return replace(
-            self, for_domains=DomainServices(notices, domains, forwarding, Operator(*ground, domains))
+        sending = SendingDomains(self.storage, self.config, domains)
+        senders = SenderServices(
+            Addresses(*ground, self.vault, notices), Details(*ground, sending), sending
         )
+        return replace(
+            self, for_domains=DomainServices(notices, domains, forwarding, Operator(*ground, domains)),
+            for_senders=senders,
+        )
+
+    async def settled(self) -> None:
+        """Wait for what goes on in the background, before the rooms below are closed."""
+        if self.for_senders is not None:
+            await self.for_senders.sending.settled()
 
     def close(self) -> None:
         """End the threads that hash passwords."""

@@ -89,6 +89,7 @@ class Rooms:
             resolver = resolver_of(config)
             stack.push_async_callback(resolver.close)
             enroll = enroll.with_domains(resolver, intake)
+            stack.push_async_callback(enroll.settled)
             return cls(
                 config, clock, owner, storage, vault, directory, suppressions, policy, unsubscribe, tracking, handoff,
                 intake, Queue(storage, config, clock, owner, random.Random(), handoff), refusals, resolver, enroll,

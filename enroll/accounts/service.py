@@ -30,6 +30,7 @@ from relay.base.storage import (
     credentials,
     domains,
     invites,
+    senders,
     sessions,
     versions,
 )
@@ -261,6 +262,7 @@ class Accounts(SignIn):
             await accounts.forget(tx, member.id, did=default_did(self._config, member.handle))
             await credentials.revoke_all(tx, member.id, now)
             await sessions.close_all(tx, member.id)
+            await senders.forget_member(tx, member.id)
             gone_domains = await domains.delete_of_member(tx, member.id, now)
             await versions.bump(tx, versions.DIRECTORY)
             await log_rows.append(

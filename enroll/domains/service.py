@@ -80,6 +80,16 @@ class Domains:
         domain_id = await self.commit(lambda tx: self._enter(tx, member_id, name, wanted, options or {}))
         return await self.finish(domain_id)
 
+    async def begin(self, tx: Tx, member_id: int, name: str, options: Mapping[str, Any]) -> int | None:
+        """Within the caller's transaction (see `commit`), enroll a name that can be enrolled, unless the member has it.
+
+        Returns the id of a new domain, `initializing` until `finish`; None for one that is there. Raises as `enroll`.
+        """
+        row = await rows.of_member(tx, member_id, name)
+        if row is not None and row.state != "deleted":
+            return None
+        return await self._enter(tx, member_id, name, self._possible(options, changed(Options(), options)), options)
+
     async def _enter(
         self, tx: Tx, member_id: int, name: str, wanted: Options, given: Mapping[str, Any]
     ) -> int:

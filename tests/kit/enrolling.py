@@ -127,6 +127,7 @@ async def enrolling(config: Config) -> AsyncIterator[Enrolling]:
                     rooms, dns, services, about.domains, about.operator, about.forwarding, recheck, clock
                 )
             finally:
+                await services.settled()
                 services.close()
     finally:
         await rooms.close()

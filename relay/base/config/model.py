@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, model_validator
 from relay.base.config.dns import Dns
 from relay.base.config.octeth import Octeth
 from relay.base.config.section import Bytes, Count, Seconds, Section, key
+from relay.base.config.senders import Senders
 from relay.base.config.standing import Standing
 from relay.base.config.tracking import Tracking
 
@@ -336,6 +337,7 @@ class Config(Section):
     dns: Dns = Dns()
     enrollment: Enrollment = Enrollment()
     octeth: Octeth = Octeth()
+    senders: Senders = Senders()
     signing: Signing = Signing()
     warming: Warming = Warming()
     standing: Standing = Standing()

@@ -19,6 +19,7 @@ from relay.base.storage.tables.mailed import (
     refusals,
     suppressions,
 )
+from relay.base.storage.tables.senders import sender_codes, sender_details, sender_emails
 from relay.base.storage.tables.shared import duties, events, versions, webhook_deliveries, webhooks
 from relay.base.storage.tables.standing import incidents, standing_counts, standing_cursor, standings
 
@@ -44,6 +45,9 @@ __all__ = [
     "metadata",
     "recipients",
     "refusals",
+    "sender_codes",
+    "sender_details",
+    "sender_emails",
     "sessions",
     "standing_counts",
     "standing_cursor",

@@ -1,0 +1,121 @@
+"""What senders are to those who ask: values free of rows, and reading what a client gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from enroll.errors import EnrollError, invalid, not_found, suspended
+from relay.base import names
+from relay.base.storage import Tx
+from relay.base.storage import domains as domain_rows
+from relay.base.storage.senders import DetailsRow, EmailRow
+
+MIN_ADDRESS, MAX_ADDRESS, MAX_NAME = 6, 254, 100
+
+
+@dataclass(frozen=True, slots=True)
+class SenderEmail:
+    """An address of a member. id: a UUID; number: its place in lists; data: the client's own; Unix seconds."""
+
+    id: str
+    number: int
+    address: str
+    domain: str
+    verified: bool
+    data: dict[str, Any] | None
+    created_at: float
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """A name and a proved address to send under. id, number, data and times as with `SenderEmail`."""
+
+    id: str
+    number: int
+    name: str
+    address: str
+    domain: str
+    default: bool
+    data: dict[str, Any] | None
+    created_at: float
+    updated_at: float
+
+
+def sender_of(row: DetailsRow) -> Sender:
+    """The value for a row."""
+    return Sender(
+        row.uuid, row.id, row.from_name, row.address, row.domain, row.is_default, row.data, row.created_at,
+        row.updated_at,
+    )
+
+
+async def emails_of(tx: Tx, member_id: int, rows: list[EmailRow]) -> list[SenderEmail]:
+    """The values for rows: proved by code, or for as long as the member holds the domain."""
+    held = {
+        d.name for d in await domain_rows.holders(tx, sorted({r.domain for r in rows})) if d.member_id == member_id
+    }
+    return [
+        SenderEmail(
+            r.uuid, r.id, r.address, r.domain, r.verified_at is not None or r.domain in held, r.data, r.created_at,
+            r.updated_at,
+        )
+        for r in rows
+    ]
+
+
+def read_address(text: str, field: str = "emailAddress") -> names.Address:
+    """An address to send from. Raises EnrollError 422 with the reason."""
+    text = text.strip()
+    if not MIN_ADDRESS <= len(text) <= MAX_ADDRESS:
+        raise invalid(field, f"an address has {MIN_ADDRESS} to {MAX_ADDRESS} characters")
+    try:
+        return names.address(text)
+    except names.BadName as e:
+        raise invalid(field, e.reason) from None
+
+
+def fold(address: names.Address) -> str:
+    """The form in which two spellings of one address are the same; a `+tag` makes another address."""
+    return address.text.lower()
+
+
+def read_name(text: str) -> str:
+    """The name to send under. Raises EnrollError 422."""
+    name = " ".join(text.split(" ")).strip()
+    if not 1 <= len(name) <= MAX_NAME:
+        raise invalid("fromName", f"a name has 1 to {MAX_NAME} characters")
+    if not name.isprintable():
+        # A line end here would begin a header field of its own in the message.
+        raise invalid("fromName", "a name holds no line ends, tabs or other controls")
+    return name
+
+
+def read_data(data: Mapping[str, Any] | None, limit: int) -> dict[str, Any] | None:
+    """The client's own data, within bounds. Raises EnrollError 422."""
+    if not data:
+        return None
+    if len(json.dumps(data).encode()) > limit:
+        raise invalid("extendedFields", f"at most {limit} bytes of JSON")
+    return dict(data)
+
+
+async def active(tx: Tx, member_id: int) -> str:
+    """The handle of a member who may change things. Raises EnrollError 403, 404."""
+    owner = await domain_rows.owner(tx, member_id)
+    if owner is None or owner.status == "deleted":
+        raise not_found("No such member")
+    if owner.status != "active":
+        raise suspended("a suspended member can't change senders")
+    return owner.handle
+
+
+def not_verified() -> EnrollError:
+    """428: details need a proved address."""
+    return EnrollError(
+        428, "SENDER_EMAIL_NOT_VERIFIED",
+        "This address is not verified: have a code sent to it and verify it, then try again", "fromEmailAddress",
+    )

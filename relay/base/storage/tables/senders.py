@@ -1,0 +1,49 @@
+"""Tables of a member's senders: addresses, the codes that prove them, names to send under. `storage.senders` writes."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, Boolean, Column, Double, ForeignKey, Integer, String, Table, UniqueConstraint, text
+
+from relay.base.storage.tables.ground import Id, id_column, metadata
+
+sender_emails = Table(
+    "sender_emails", metadata, id_column(),
+    Column("uuid", String(36), nullable=False, unique=True),
+    Column("member_id", Id, ForeignKey("members.id"), nullable=False),
+    Column("address", String(320), nullable=False),  # as it is written in a header
+    Column("folded", String(320), nullable=False),  # for comparing: in lower case
+    Column("domain", String(253), nullable=False),
+    Column("verified_at", Double),
+    Column("data", JSON),  # the client's own
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    UniqueConstraint("member_id", "folded"),
+    sqlite_autoincrement=True,
+)
+
+# A code outlives the address it was sent to, so that deleting and adding it again wins no further codes.
+sender_codes = Table(
+    "sender_codes", metadata, id_column(),
+    Column("member_id", Id, nullable=False),
+    Column("email_uuid", String(36), nullable=False),
+    Column("folded", String(320), nullable=False),
+    Column("mac", String(64), nullable=False),
+    Column("sent_at", Double, nullable=False, index=True),
+    Column("expires_at", Double, nullable=False),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    sqlite_autoincrement=True,
+)
+
+sender_details = Table(
+    "sender_details", metadata, id_column(),
+    Column("uuid", String(36), nullable=False, unique=True),
+    Column("member_id", Id, ForeignKey("members.id"), nullable=False),
+    Column("email_id", Id, ForeignKey("sender_emails.id"), nullable=False, index=True),
+    Column("from_name", String(100), nullable=False),
+    Column("is_default", Boolean, nullable=False, server_default=text("false")),
+    Column("data", JSON),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    UniqueConstraint("member_id", "email_id", "from_name"),
+    sqlite_autoincrement=True,
+)
