@@ -4,7 +4,8 @@ One table for what a host says in the conversation and for what a report says la
 exception, linear in a bounded text; words that blame the sending host come before everything else, so nobody's
 address is suppressed for a listing of ours; what is not known is `unknown`, and temporary unless it says class 5.
 
-The phrases stand in `words`. Leaves to others: whether a recipient's life ends (the queue, `relay.bounces.record`).
+The phrases stand in `phrases` and `languages`, `words` finds them. Leaves to others: whether a recipient's life ends
+(the queue, `relay.bounces.record`).
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ _BY_STATUS: dict[str, Class] = {
     "1.4": "mailbox_unknown", "1.6": "moved", "1.7": "sender", "1.8": "sender", "1.9": "routing",
     "1.10": "domain_unknown", "2.0": "unknown", "2.1": "mailbox_disabled", "2.2": "mailbox_full", "2.3": "too_large",
     "2.4": "mailbox_disabled", "3.4": "too_large", "4.4": "routing", "4.6": "loop", "4.7": "expired",
+    "6.7": "protocol", "6.8": "protocol", "6.9": "protocol",
     "7.0": "policy", "7.1": "policy", "7.5": "tls", "7.10": "tls", "7.20": "authentication",
     "7.21": "authentication", "7.22": "authentication", "7.23": "authentication", "7.24": "authentication",
     "7.25": "reputation", "7.26": "authentication", "7.27": "sender",

@@ -4,15 +4,16 @@ Asked in this order, the first that fits decides:
 
 1. `feedback`: a complaint (RFC 5965), or a receipt that somebody has read it (RFC 8098), which says nothing here.
 2. `status`: a delivery status notification (RFC 3464), also one that is broken.
-3. `automatic`: an answer nobody wrote: a vacation note, a ticket number, a challenge.
-4. `prose`: a bounce for people only, in the forms that mail systems write (qmail, Exim, sendmail, Exchange, Yahoo …).
+3. `notification`: what a sending service tells in JSON.
+4. `automatic`: an answer nobody wrote: a vacation note, a ticket number, a challenge.
+5. `prose`: a bounce for people only, in the forms that mail systems write (qmail, Exim, sendmail, Exchange, Yahoo …).
 
 What a report means for a recipient is decided by `relay.bounces.record`; which addresses it names decides nothing.
 """
 
 from __future__ import annotations
 
-from relay.bounces.parse import automatic, feedback, prose, status
+from relay.bounces.parse import automatic, feedback, notification, prose, status
 from relay.bounces.parse.entity import Entity, read
 from relay.bounces.parse.values import SUCCEEDED, Fate, Report
 
@@ -22,7 +23,7 @@ __all__ = ["SUCCEEDED", "Fate", "Report", "parse"]
 def parse(message: bytes | Entity) -> Report:
     """What this message says: octets of any quality (only the first MiB is read), or what `read` made of them."""
     entity = message if isinstance(message, Entity) else read(message)
-    for reader in (feedback.read, status.read, automatic.read, prose.read):
+    for reader in (feedback.read, status.read, notification.read, automatic.read, prose.read):
         found = reader(entity)
         if found is not None:
             return found

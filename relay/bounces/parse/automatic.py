@@ -19,7 +19,7 @@ _PERSONAL = (
     "x-autoreply-domain", "x-yahoo-autoresponse", "x-zimbra-autoreply", "x-sieve-vacation",
 )  # fmt: skip
 _PRECEDENCE = frozenset({"auto_reply", "auto-reply", "autoreply", "vacation"})
-_PREFIX = r"\s*(?:(?:re|aw|sv|antw|tr|rv|ynt|回复|答复)\s*[:：]\s*){0,3}[\[(*]{0,3}\s*"
+_PREFIX = r"\s*(?:(?:re|aw|sv|antw|tr|rv|ynt|回复|答复)\s*[:：]\s*|\[[^\]]{1,40}\]\s*){0,3}[\[(*]{0,3}\s*"
 # Anchored at the beginning, behind any "Re:"; in the languages that large mail systems answer in.
 _SUBJECT = re.compile(
     _PREFIX + r"(?:"
@@ -32,12 +32,13 @@ _SUBJECT = re.compile(
     r"assen(?:za|te)|afwezig|automatisch antwoord|niet aanwezig|autosvar|automatiskt? svar|frånvar|fravær|poissa|"
     r"poza biurem|nieobecn|odpowiedź automat|autoodpowied|automatick|mimo kancel|otomatik yan|ofis dışı|"
     r"автоответ|автоматический ответ|нет на месте|отсутств|автовідпов|"
-    r"自動応答|自動返信|自动回复|自動回覆|自動回復|不在|休暇|외출|부재|자동|"
+    r"自動応答|自動返信|自动回复|自动答复|自動回覆|自動回復|不在|休暇|외출|부재|자동|"
     r"i am (?:currently )?(?:out|away|on)|i'm (?:currently )?(?:out|away|on)|thank(?:s| you) for (?:your|contacting)|"
     r"(?:we|i) (?:have )?received your|your (?:message|e-?mail|request|ticket) (?:has been|was) received|"
     r"please confirm|confirm(?:ation)? (?:your|required|of)|verify your|your (?:e-?mail|message) requires ver|"
     r"\[?ticket|\[?case|no longer (?:with|working|employed)|mailbox not monitored|challenge|"
     r"(?:read|not read|gelesen|ungelesen|lu|non lu|leído|no leído|lido|letto|gelezen|läst|прочитано|既読|已读)\s*[:：]|"
+    r"[^:]{1,60} (?:is|will be) (?:currently )?out of (?:the )?office|"
     r"your message to .{1,80} awaits moderator|return receipt|read receipt|lesebestätigung|disposition notification"
     r")",
     re.IGNORECASE,

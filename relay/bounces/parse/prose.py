@@ -6,6 +6,7 @@ reply code beside it, makes it a bounce. Each recipient that the text names gets
 
 from __future__ import annotations
 
+import html
 import re
 
 from relay.bounces.parse.automatic import is_forwarded, is_system, looks_returned
@@ -17,12 +18,13 @@ from relay.diagnosis import classify
 _TOP = 6000
 _REASON = 1500
 _REPLY = 600
+_LINE_MAX = 200
 _FATES_MAX = 100
 
 _I = re.IGNORECASE | re.MULTILINE
 # Delays first: some of them quote the sentence of the failure to come.
 _DELAY = re.compile(
-    r"^.{0,60}(?:this is a warning message only|you do not need to resend|message (?:is )?still undelivered|"
+    r"(?:this is a warning message only|you do not need to resend|message (?:is )?still undelivered|"
     r"has not (?:yet )?been delivered (?:yet|to one)|has not yet been delivered|"
     r"not (?:yet )?been delivered (?:yet|to one)|"
     r"will (?:be|keep) (?:re)?tr(?:ied|ying)|delivery (?:has been |is |was )?(?:delayed|temporarily)|"
@@ -30,7 +32,7 @@ _DELAY = re.compile(
     r"no action is required on your part|delivery attempts will continue|"
     r"(?:is|was|been) (?:delayed|queued)\b.{0,60}(?:retr|attempt|try)|transient non-fatal|still trying|"
     r"is delayed for|temporary failure|(?:keep|continue) trying|not been delivered yet|"
-    r"try(?:ing)? again (?:later|for)|wird weiter|verzögert|"
+    r"(?:will|to|'ll) try again|trying again|try again for|wird weiter|bisher nicht zugestellt|verzögert|"
     r"sera réessay|nouvelle tentative|se seguirá intentando|再送)",
     _I,
 )
@@ -66,7 +68,8 @@ _SHAPES: tuple[tuple[str, str], ...] = (
      r"(?:message|mail|e-?mail) .{0,60}(?:has been|was|were|is being|is) (?:rejected|returned|refused|blocked|"
      r"bounced)|"
      r"delivery .{0,60}(?:failed|failure|unsuccessful|not possible|impossible|error)|deliver(?:y|ing) .{0,20}fail|"
-     r"undeliver(?:able|ed)|non-?deliver|returned (?:mail|to sender)|not delivered|failed address|failed recipient|"
+     r"undeliver(?:able|ed)|non-?deliver|returned (?:mail|to sender)|not delivered|"
+     r"failed (?:address|recipient|delivery)|"
      r"(?:user|recipient|address|mailbox|account).{0,60}"
      r"(?:unknown|not found|does(?: not|n't) exist|invalid|disabled|full)|"
      r"(?:unknown|invalid|no such) (?:user|recipient|address|mailbox|host|domain)|account is .{0,20}limited|"
@@ -107,13 +110,18 @@ _REPLIED = re.compile(
 _BARE = re.compile(r"(?:[45]\d\d )?#?[45]\.\d{1,3}\.\d{1,3}\W{0,3}(?:[)\]>]|$)")
 _WORD = re.compile(r"[^\W\d]{3}|[\u3040-\u9fff]")
 _LOOSE_ENDS = " :;,.<>()[]#'\"-*|"
+# Exim's and Postfix's note behind an address that an alias led to.
+_ALIAS = re.compile(r"^[\s>]{0,20}\((?:generated|expanded) from:? [^()]{1,300}\)")
 _MENTIONS_MAX = 5
-_ADDRESS = re.compile(r"[^\s<>()\[\]:;,\"'=@/|*]{1,64}@[^\W_](?:[\w-]{0,62})(?:\.[\w-]{1,63}){1,8}")
+_ENCLOSED = ("message/", "text/rfc822-headers")
+# Words that take the blame from the address, wherever they stand.
+_BLAMED = frozenset({"reputation", "rate", "greylisted", "authentication", "sender", "content"})
+_ADDRESS = re.compile(r"[^\s<>()\[\]:;,\"'=@/|*：；，、（）「」【】]{1,64}@[^\W_](?:[\w-]{0,62})(?:\.[\w-]{1,63}){1,8}")
 # An address that a report is about: alone on its line, before a colon or bracket, or behind a word for recipient.
 _BEFORE = re.compile(
     r"(?:^[\s>*•·-]{0,20}<?|"
     r"(?:recipients?|address(?:es)?|users?|mailbox|account|to|destination|rcpt to|an|à|para|adresse|"
-    r"empfänger|destinataire|destinatario|получател\w{0,3}|宛先|addressee|for)\W{0,6}|(?:smtp|rfc822|"
+    r"empfänger|destinataire|destinatario|получател\w{0,3}|宛先|addressee|for)\W{0,12}|(?:smtp|rfc822|"
     r"mailto)[:;]\s?<?)$",
     re.IGNORECASE,
 )
@@ -129,11 +137,15 @@ def read(entity: Entity) -> Report | None:
     failed = "x-failed-recipients" in entity.fields  # Exim's field, and Gmail's
     system = failed or is_system(entity)
     returned = looks_returned(entity)
-    if not system and not returned:
+    # RFC 5321 §4.5.5: what a null path sends is a report, or an answer that nobody wrote.
+    null = entity.get("return-path").strip() == "<>"
+    if not system and not returned and not null:
         return None
     parts = list(leaves(entity))
     top = _top(parts)
     name, begin = _shape(top)
+    if not system and not returned and not (name and _ADDRESS.search(top) and _REPLIED.search(top)):
+        return None
     if not name:
         # No sentence we know: a mail system that names an address beside a reply code is still a bounce.
         if not ((system and returned) or failed or (system and _REPLIED.search(top))):
@@ -141,15 +153,28 @@ def read(entity: Entity) -> Report | None:
         if not failed and not _REPLIED.search(top) and not _ADDRESS.search(top):
             return Report("bounce", "empty", (Fate(""),)) if returned and system else None
         name, begin = "failed-recipients" if failed else "unnamed", 0
-    elif not system and not _ADDRESS.search(top) and not _CODE.search(top):
-        return None
+    else:
+        empty = not system and not _ADDRESS.search(top) and not _CODE.search(top)
+        if empty or (name == "other" and not null and not failed and _only_lures(entity, parts, top)):
+            return None
     late = _DELAY.search(top)
     action: Action = "delayed" if late is not None and not _FINAL.search(top) else "failed"
     if name in ("unnamed", "failed-recipients"):
         action = action if action == "delayed" or (system and returned) else ""
-    ours = {a.lower() for field in ("to", "from", "reply-to") for a in _ADDRESS.findall(entity.get(field)[:2000])}
+    ours = _ours(entity)
     named = _ADDRESS.findall(entity.get("x-failed-recipients")[:4000])
     return Report("bounce", "delay" if action == "delayed" else name, _fates(top, begin, action, named, ours, parts))
+
+
+def _only_lures(entity: Entity, parts: list[Entity], top: str) -> bool:
+    """True of "your mail could not be delivered, click here": a link, but no address, no reply, no message enclosed."""
+    if b"://" not in entity.body or "auto-submitted" in entity.fields or _REPLIED.search(top) or _CODE.search(top):
+        return False
+    return not _loose(top, _ours(entity)) and not any(p.type.startswith(_ENCLOSED) for p in parts)
+
+
+def _ours(entity: Entity) -> set[str]:
+    return {a.lower() for field in ("to", "from", "reply-to") for a in _ADDRESS.findall(entity.get(field)[:2000])}
 
 
 def _top(parts: list[Entity]) -> str:
@@ -176,9 +201,7 @@ def _top(parts: list[Entity]) -> str:
 def _plain(text: str) -> str:
     text = re.sub(r"(?i)<(?:br|/p|/div|/tr|/h\d|/li)\b[^<>]{0,200}>", "\n", text)
     text = re.sub(r"<[a-zA-Z/!?][^<>@]{0,500}>", " ", text)
-    for name, sign in (("&lt;", "<"), ("&gt;", ">"), ("&nbsp;", " "), ("&#39;", "'"), ("&quot;", '"'), ("&amp;", "&")):
-        text = text.replace(name, sign)
-    return re.sub(r"[ \t]+", " ", text)
+    return re.sub(r"[ \t\xa0]+", " ", html.unescape(text))
 
 
 def _shape(top: str) -> tuple[str, int]:
@@ -208,9 +231,11 @@ def _fates(
     said: dict[str, list[str]] = {address: [] for address in wanted[:_FATES_MAX]}
     marks = [(m.start(), m.end(), m[0].lower().rstrip(".")) for m in _ADDRESS.finditer(top)]
     marks = [m for m in marks if m[2] in said]
-    ends = [start for start, _, _ in marks[1:]] + [len(top)]
-    for (_, end, address), until in zip(marks, ends, strict=False):
-        said[address].append(top[end:until])
+    nexts = [*marks[1:], (len(top), 0, "")]
+    for (start, end, address), (following, _, other) in zip(marks, nexts, strict=False):
+        # What stands before another's address in its line is about that one.
+        until = max(end, top.rfind("\n", 0, following) + 1) if other and other != address else following
+        said[address].append(_before(top, start, end) or top[end:until])
     fates = []
     later = ""
     for address in reversed(said):
@@ -260,7 +285,33 @@ def _fate(text: str, action: Action, address: str) -> Fate:
             action = action or "delayed"
         elif "5" in classes:
             action = "failed"
-    return Fate(action, status, _said(words, status, address), address)
+    return Fate(action, status, _behind(text, status, address) or _said(words, status, address), address)
+
+
+def _known(text: str) -> bool:
+    return classify("", text).class_ != "unknown"
+
+
+def _behind(text: str, status: str, address: str) -> str:
+    """The reason that stands behind the address which begins its line, up to an empty line; "" where none does."""
+    at = text.lower().find(address) if address else -1
+    if at < 0:
+        return ""
+    if text[text.rfind("\n", 0, at) + 1 : at].strip(" \t<>*\"'"):
+        words = _before(text, at, at + len(address)).strip(_LOOSE_ENDS)
+    else:
+        reason = _ALIAS.sub("", text[at + len(address) :][:_REASON]).lstrip(_LOOSE_ENDS + "\n").partition("\n\n")[0]
+        words = " ".join(reason.split())[:_REPLY]
+        words = words if _WORD.search(words) and not _REPLIED.search(words) and _known(words) else ""
+    return "" if not words or classify(status, text[:_REASON]).class_ in _BLAMED else words.rstrip(" <([")
+
+
+def _before(text: str, start: int, end: int) -> str:
+    """The reason in front of the address that ends its line, as IMail writes: "Unknown user: bob@far.example"."""
+    before = text[text.rfind("\n", 0, start) + 1 : start][-_LINE_MAX:]
+    if ":" not in before or _WORD.search(text[end : end + _LINE_MAX].partition("\n")[0]):
+        return ""
+    return before if not _REPLIED.search(before) and _known(before) else ""
 
 
 def _said(words: str, status: str, address: str) -> str:
