@@ -11,8 +11,9 @@ import math
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from enroll.api import native
-from enroll.api.schema import SECURITY_SCHEMES, Paths
+from enroll.api import native, octeth
+from enroll.api.schema import SECURITY_SCHEMES as NATIVE_SCHEMES
+from enroll.api.schema import Paths
 from enroll.errors import EnrollError
 from enroll.services import Services
 from relay.base.clock import iso
@@ -20,12 +21,15 @@ from relay.base.web import CLOCK, answer
 
 __all__ = ["SECURITY_SCHEMES", "Services", "openapi_paths", "routes", "translate"]
 
+SECURITY_SCHEMES = NATIVE_SCHEMES | octeth.SECURITY_SCHEMES
 _WAIT_SECONDS = {429: 60, 503: 30}
 
 
 def routes(services: Services, *, enroll_form: Handler | None = None) -> list[web.RouteDef]:
     """Every route of enrollment. `enroll_form` takes what a browser's form posts to /enroll; JSON goes to the API."""
     found = native.routes(services)
+    if services.for_domains is not None:
+        found += octeth.routes(services, services.for_domains)
     if enroll_form is None:
         return found
     return [_or_form(route, enroll_form) if route.path == "/enroll" else route for route in found]
@@ -45,7 +49,7 @@ def _or_form(route: web.RouteDef, form: Handler) -> web.RouteDef:
 
 def openapi_paths() -> Paths:
     """Their OpenAPI description, by path."""
-    return native.openapi_paths()
+    return native.openapi_paths() | octeth.openapi_paths()
 
 
 def translate(request: web.Request, error: Exception) -> web.Response | None:

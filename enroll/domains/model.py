@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, Protocol
 
-from enroll.errors import invalid
+from enroll.errors import EnrollError, invalid
 from relay.base import names
 from relay.base.storage.domains import KeyRow, Row
 
@@ -102,7 +102,8 @@ def changed(options: Options, changes: Mapping[str, Any]) -> Options:
     named = {"track_prefix", "custom_subdomain"} & changes.keys()
     if named and len(f"{after.track_prefix}-{after.custom_subdomain}") > _MAX_LABEL:
         at_fault = "track_prefix" if "track_prefix" in changes else "custom_subdomain"
-        raise invalid(at_fault, f"Prefix and subdomain together may have {_MAX_LABEL - 1} characters at most.")
+        text = f"Prefix and subdomain together may have {_MAX_LABEL - 1} characters at most."
+        raise EnrollError(422, "LABEL_TOO_LONG", text, at_fault)
     chosen = (*options.chosen, *(name for name in _HOSTS if name in changes and name not in options.chosen))
     return replace(after, chosen=chosen)
 

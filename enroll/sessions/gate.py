@@ -78,6 +78,22 @@ class Gate:
             raise suspended(member.reason)
         return Actor(member, address, session=session)
 
+    async def named(self, request: web.Request, address: str, scope: str, *, api_key: str, session: str) -> Actor:
+        """The actor of credentials that stand among a request's parameters; `address` is its `visitor`.
+
+        Cookies count for nothing here, so another site's page can't borrow them. Raises as `actor` does, and
+        EnrollError 401 without any credentials.
+        """
+        if api_key:
+            return await self._by_key(request, api_key, address, scope)
+        found = await self._sessions.find(session)
+        if found is None:
+            raise EnrollError(401, "AUTH_FAILED", "Neither an API key nor a sign-in that is still open was named")
+        member = await self._accounts.by_id(found.member_id)
+        if member.status != "active" and scope != "read":
+            raise suspended(member.reason)
+        return Actor(member, address, session=found)
+
     def visitor(self, request: web.Request) -> str:
         """The address of anybody, counted. Raises Refused TOO_MANY_REQUESTS."""
         address = client_address(request, self._config.server.trusted_proxies)

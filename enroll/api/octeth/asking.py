@@ -1,0 +1,124 @@
+"""Parameters: from the query, a JSON body or a form, in any letter case; and what each may look like.
+
+Promises bounded reading, and that the body's word counts where the query says otherwise. Unknown parameters are left
+alone, a JSON null counts as a parameter left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from aiohttp import BodyPartReader, hdrs, web
+
+from enroll.api.octeth.faults import Fault, missing, not_found
+from relay.base.web import CONFIG, json_body, read_body
+
+_MAX_FORM_BYTES = 65_536
+_MAX_FIELDS = 100
+_MAX_ID = 10**15
+_TRUE = ("true", "1", "yes", "on")
+_FALSE = ("false", "0", "no", "off")
+
+
+class Parameters:
+    """What a request says, by name; names differ by more than their case."""
+
+    def __init__(self, pairs: Iterable[tuple[str, Any]]) -> None:
+        self._values = {name.lower(): value for name, value in pairs if value is not None}
+
+    def has(self, name: str) -> bool:
+        """Whether it was given, and not empty."""
+        return self.given(name) not in (None, "")
+
+    def given(self, name: str) -> Any:
+        """The value as it came; None for one left out."""
+        return self._values.get(name.lower())
+
+    def text(self, name: str) -> str:
+        """The value as text; "" for none, and for what is neither text nor a number."""
+        value = self.given(name)
+        if isinstance(value, str):
+            return value.strip()
+        return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
+
+    def flag(self, name: str) -> bool | None:
+        """True or false, as JSON, 0 and 1, or in words; None for one left out. Raises Fault."""
+        value = self.given(name)
+        if value is None or value == "":
+            return None
+        word = str(value).strip().lower() if isinstance(value, bool | int | str) else ""
+        if word in _TRUE:
+            return True
+        if word in _FALSE:
+            return False
+        raise Fault(400, f"{name} is either true or false")
+
+    def domain_id(self) -> int:
+        """`DomainID`. Raises Fault: missing, or a number that no domain has."""
+        if not self.has("DomainID"):
+            raise missing("DomainID")
+        text = self.text("DomainID")
+        if not (text.isascii() and text.isdecimal()) or len(text) > 20 or not 0 < int(text) < _MAX_ID:
+            raise not_found()
+        return int(text)
+
+    def days(self) -> tuple[bool, int | None]:
+        """(whether `days` was given, the whole number it says); None where it says none."""
+        text = self.text("days")[:400]
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if math.isnan(number):
+            return self.given("days") is not None, None
+        return True, int(max(-1.0, min(number, 1e6)))
+
+
+async def read(request: web.Request) -> Parameters:
+    """The parameters of a request; of a PATCH, those of its JSON body only. Raises Refused, Fault."""
+    body = await _body(request)
+    if request.method == hdrs.METH_PATCH:
+        return Parameters(body.items())
+    return Parameters([*request.query.items(), *body.items()])
+
+
+async def _body(request: web.Request) -> Mapping[str, Any]:
+    kind = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        if request.content_length == 0:
+            return {}
+        value = await json_body(request)
+        if not isinstance(value, dict):
+            raise Fault(400, "The JSON body must be an object")
+        return value
+    if request.method == hdrs.METH_PATCH:
+        return {}
+    if kind == "application/x-www-form-urlencoded":
+        raw = await read_body(request, _MAX_FORM_BYTES)
+        try:
+            return dict(parse_qsl(
+                raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS
+            ))  # fmt: skip
+        except ValueError:
+            raise Fault(400, "The form can't be read") from None
+    return await _multipart(request) if kind == "multipart/form-data" else {}
+
+
+async def _multipart(request: web.Request) -> Mapping[str, Any]:
+    # Its size is known before a byte of it is read: a client that names none can send the fields as JSON.
+    if not 0 < (request.content_length or 0) <= _MAX_FORM_BYTES or hdrs.CONTENT_ENCODING in request.headers:
+        raise Fault(413, f"A form has at most {_MAX_FORM_BYTES} octets, and says how many", 413)
+    fields: dict[str, Any] = {}
+    try:
+        async with asyncio.timeout(request.app[CONFIG].http.read_timeout_seconds):
+            # RFC 7578 §4.2: each part names its field; one with a file is none of ours.
+            async for part in await request.multipart():
+                if isinstance(part, BodyPartReader) and part.name and part.filename is None:
+                    fields[part.name] = await part.text()
+    except (ValueError, AssertionError, TimeoutError, web.RequestPayloadError, ConnectionError):
+        raise Fault(400, "The form can't be read") from None
+    return fields

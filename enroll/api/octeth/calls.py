@@ -1,0 +1,226 @@
+"""The nine calls: parameters in, an answer out. Each asks the services that the native API asks."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from enroll.api.octeth import shapes
+from enroll.api.octeth.asking import Parameters
+from enroll.api.octeth.faults import Fault, bad_label, missing, not_found
+from enroll.api.octeth.views import (
+    Answer,
+    CreateAnswer,
+    DeleteAnswer,
+    DnsAnswer,
+    DnsHostAnswer,
+    GetAnswer,
+    ListAnswer,
+    SendTestAnswer,
+    UpdateAnswer,
+    VerifyAllAnswer,
+    VerifyAnswer,
+)
+from enroll.domains import Domain, Domains, Options
+from enroll.domains.states import LOCKED
+from enroll.domains.trial import test_subject
+from enroll.errors import EnrollError
+from enroll.sessions import Actor
+from relay.base import names
+from relay.base.clock import Clock
+from relay.base.config import Config
+from relay.base.storage import StorageError
+from relay.replies import Refused
+
+_SWITCHES = {"LinkTracking": "link_tracking", "OpenTracking": "open_tracking", "UnsubscribeLink": "unsubscribe_link"}
+_LABELS = {"CustomSubdomain": "custom_subdomain", "CustomTrackPrefix": "track_prefix"}
+_BY_OPTION = {option: parameter for parameter, option in _LABELS.items()}
+_STATUS = {"enabled": True, "disabled": False}
+
+
+class Calls:
+    """Every call takes who asks and what. Raises Fault, and what the services raise."""
+
+    def __init__(self, domains: Domains, config: Config, clock: Clock) -> None:
+        self._domains, self._config, self._clock = domains, config, clock
+
+    async def list(self, actor: Actor, p: Parameters) -> Answer:
+        """user.senderdomain.list"""
+        found = await self._domains.overview(actor.member.id, limit=self._config.octeth.max_list)
+        return ListAnswer(SenderDomains=[
+            shapes.listed(domain, self._domains.records(domain), figures)
+            for domain, figures in found if actor.may_use(domain.name)
+        ])  # fmt: skip
+
+    async def get(self, actor: Actor, p: Parameters) -> Answer:
+        """user.senderdomain.get"""
+        domain = await self._one(actor, p)
+        wanted, days = p.days()
+        figures = await self._domains.stats(actor.member.id, domain.id, days)
+        shown = shapes.listed(domain, self._domains.records(domain), figures)
+        if not wanted:
+            return GetAnswer(SenderDomain=shown)
+        return GetAnswer(SenderDomain=shown, Days=figures.days, Stats=shapes.periods(figures.periods))
+
+    async def create(self, actor: Actor, p: Parameters) -> Answer:
+        """user.senderdomain.create"""
+        if not p.has("SenderDomain"):
+            raise missing("SenderDomain")
+        name = p.text("SenderDomain")
+        if name.rstrip(".").lower() == "localhost":
+            raise Fault(4, "localhost is not a valid sender domain")
+        if not actor.may_use(_plain(name)):
+            raise Fault(4, "This API key is limited to other domains", 403)
+        options = _options(p)
+        octeth = self._config.octeth
+        basis = Options(
+            return_path=True, tracking=True, link_tracking=True, open_tracking=True,
+            custom_subdomain=octeth.subdomain, track_prefix=octeth.track_prefix,
+        )
+        try:
+            domain = await self._domains.enroll(actor.member.id, name, options, basis=basis)
+        except EnrollError as e:
+            raise _not_created(e) from e
+        except (Refused, StorageError) as e:
+            raise Fault(7, "Sender domain create process failed") from e
+        return CreateAnswer(DomainID=domain.id, SenderDomain=shapes.brief(domain, self._domains.records(domain)))
+
+    async def update(self, actor: Actor, p: Parameters) -> Answer:
+        """user.senderdomain.update"""
+        domain = await self._one(actor, p)
+        options = _options(p)
+        if "custom_subdomain" in options:
+            # In this shape a domain always has a return path of its own; one enrolled elsewhere may not have.
+            options["return_path"] = True
+        if (separate := p.flag("UseTrackingSubdomain")) is not None:
+            options["tracking"] = separate
+        enabled: bool | None = None
+        if p.has("status"):
+            enabled = _STATUS.get(p.text("status").lower())
+            if enabled is None:
+                raise Fault(9, "Invalid Status value. Allowed: Enabled, Disabled")
+        try:
+            domain, anew = await self._domains.revise(actor.member.id, domain.id, options, enabled=enabled)
+        except EnrollError as e:
+            raise _not_updated(e, enabled) from e
+        shown = shapes.brief(domain, self._domains.records(domain))
+        return UpdateAnswer(DnsRegenerated=anew, SenderDomain=shown)
+
+    async def delete(self, actor: Actor, p: Parameters) -> Answer:
+        """user.senderdomain.delete"""
+        domain = await self._one(actor, p)
+        try:
+            await self._domains.delete(actor.member.id, domain.id)
+        except EnrollError as e:
+            if e.status != 409:
+                raise
+            raise Fault(3, "A suspended or blocked sender domain cannot be deleted", 422) from e
+        return DeleteAnswer()
+
+    async def verify(self, actor: Actor, p: Parameters) -> Answer:
+        """user.senderdomain.verify"""
+        if p.flag("verifyall"):
+            checked, truncated = await self._domains.check_all(actor.member.id)
+            shown = [shapes.verified(d) for d in checked if actor.may_use(d.name)]
+            good = sum(one.IsVerified for one in shown)
+            return VerifyAllAnswer(
+                VerifyAll=True, Verified=good, Failed=len(shown) - good, Truncated=truncated, Domains=shown
+            )
+        domain = await self._domains.check((await self._one(actor, p)).id)
+        return VerifyAnswer(
+            DomainID=domain.id, IsVerified=domain.proved, Status=shapes.STATUS[domain.state],
+            DNSRecords=shapes.dns_records(domain, self._domains.records(domain)),
+        )
+
+    async def dns(self, actor: Actor, p: Parameters) -> Answer:
+        """user.senderdomain.dns"""
+        domain = await self._one(actor, p)
+        table = shapes.dns_table(domain, self._domains.records(domain))
+        return DnsAnswer(DomainID=domain.id, SenderDomain=domain.name, DNSRecords=table)
+
+    async def sendtest(self, actor: Actor, p: Parameters) -> Answer:
+        """user.senderdomain.sendtest"""
+        octeth = self._config.octeth
+        if octeth.demo_mode:
+            raise Fault(99, "Not available in demo mode", 403)
+        domain = await self._one(actor, p)
+        if not p.has("to"):
+            raise missing("To", 3)
+        to, subject = p.text("to"), test_subject(domain.name, p.text("subject"))
+        # As PHP's uniqid makes them: the time in microseconds, and more digits so that no two are alike.
+        unique = f"{int(self._clock.now() * 1e6) % 16**13:013x}.{secrets.randbelow(10**8):08d}"
+        message_id = f"senderdomaintest_{unique}"
+        try:
+            accepted = await self._domains.send_test(
+                actor.member.id, domain.id, to, subject, local_part=octeth.test_from_prefix, message_id=message_id
+            )
+        except EnrollError as e:
+            raise Fault(8, "Invalid recipient email address") if e.field == "to" else _not_sent(e.text) from e
+        except Refused as e:
+            raise _not_sent(e.verdict.text(f"{self._config.server.public_url}/account")) from e
+        tried = await self._domains.first_try(actor.member.id, accepted, seconds=octeth.test_seconds)
+        if tried is None:
+            raise _not_sent(f"no try finished within {octeth.test_seconds:g} seconds; the message stays in the queue")
+        if tried.state != "sent":
+            raise _not_sent(tried.says or tried.state)
+        return SendTestAnswer(
+            DomainID=domain.id, SenderDomain=domain.name, To=to, Subject=subject, MessageID=message_id
+        )
+
+    async def dnshost(self, actor: Actor, p: Parameters) -> Answer:
+        """user.senderdomain.dnshost"""
+        domain = await self._one(actor, p)
+        label, servers = await self._domains.dns_host(domain)
+        return DnsHostAnswer(
+            DomainID=domain.id, SenderDomain=domain.name, DnsHost=label, Nameservers=[s.rstrip(".") for s in servers]
+        )
+
+    async def _one(self, actor: Actor, p: Parameters) -> Domain:
+        domain = await self._domains.get(actor.member.id, p.domain_id())
+        if not actor.may_use(domain.name):
+            raise not_found()
+        return domain
+
+
+def _options(p: Parameters) -> dict[str, Any]:
+    """The options that were named, as the services call them."""
+    switches = {option: p.flag(name) for name, option in _SWITCHES.items()}
+    labels = {option: p.text(name) or "?" for name, option in _LABELS.items() if p.has(name)}
+    return {option: value for option, value in switches.items() if value is not None} | labels
+
+
+def _plain(name: str) -> str:
+    try:
+        return names.domain(name)
+    except names.BadName:
+        return name  # the service says what is wrong with it
+
+
+def _not_created(e: EnrollError) -> Fault:
+    if e.field in _BY_OPTION:
+        return bad_label(_BY_OPTION[e.field], e)
+    if e.field == "name":
+        return Fault(4, e.text)
+    if e.code == "LIMIT_REACHED":
+        return Fault(5, "Sender domain limit reached for your account", 403)
+    if e.status == 404:
+        return Fault(8, "Sender domain could not be retrieved after creation", 500)
+    return Fault(7, "Sender domain create process failed")
+
+
+def _not_updated(e: EnrollError, enabled: bool | None) -> Exception:
+    if e.field in _BY_OPTION:
+        return bad_label(_BY_OPTION[e.field], e)
+    if e.status == 404:
+        return Fault(7, "Sender domain could not be retrieved after update", 500)
+    if e.status != 409 or "state" not in e.detail:
+        return e
+    if e.detail["state"] in LOCKED:
+        return Fault(11, "A suspended or blocked sender domain cannot be enabled or disabled", 409)
+    if enabled:
+        return Fault(10, "Cannot enable an unverified domain — run user.senderdomain.verify first", 409)
+    return Fault(12, "Cannot disable a domain that is not verified yet", 409)
+
+
+def _not_sent(why: str) -> Fault:
+    return Fault(11, f"Test message delivery failed: {why}", 502)

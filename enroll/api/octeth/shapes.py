@@ -1,0 +1,105 @@
+"""Domains as this shape shows them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from enroll.api.octeth.views import (
+    DomainView,
+    ListedView,
+    OptionsView,
+    PeriodView,
+    Record,
+    RecordView,
+    Status,
+    VerificationView,
+    VerifiedView,
+)
+from enroll.domains import Domain
+from enroll.records import Record as Published
+from enroll.stats import Overview, Period
+
+STATUS: dict[str, Status] = {
+    "initializing": "Approval Pending", "pending": "Approval Pending", "verified": "Enabled", "disabled": "Disabled",
+    "suspended": "Suspended", "blocked": "Blocked",
+}
+
+
+def dns_records(domain: Domain, records: Iterable[Published]) -> dict[str, Record]:
+    """Those of `records` that the domain's state depends on."""
+    return {
+        r.name: (r.type, r.value, domain.flags[r.name]) if r.name in domain.flags else (r.type, r.value)
+        for r in records if r.required
+    }
+
+
+def dns_table(domain: Domain, records: Iterable[Published]) -> dict[str, RecordView]:
+    """The same in rows."""
+    return {
+        r.name: RecordView(Type=r.type, Value=r.value, IsVerified=domain.flags.get(r.name))
+        for r in records if r.required
+    }
+
+
+def brief(domain: Domain, records: Iterable[Published]) -> DomainView:
+    """A domain as create and update show it: of the options about hosts those that were ever chosen."""
+    return DomainView(
+        DomainID=str(domain.id), SenderDomain=domain.name, UserID=str(domain.member_id),
+        CreatedAt=_moment(domain.created_at), Status=STATUS[domain.state],
+        VerificationMeta=VerificationView(DNSRecords=dns_records(domain, records)), PolicyMeta=[],
+        Options=_options(domain, everything=False),
+    )
+
+
+def listed(domain: Domain, records: Iterable[Published], figures: Overview) -> ListedView:
+    """A domain as list and get show it."""
+    times = [at for at in (domain.asked_at, domain.checked_at) if at is not None]
+    return ListedView(
+        DomainID=str(domain.id), SenderDomain=domain.name, UserID=str(domain.member_id),
+        CreatedAt=_moment(domain.created_at), Status=STATUS[domain.state],
+        LastVerifiedAt=_moment(max(times)) if times else None,
+        VerificationMeta=VerificationView(DNSRecords=dns_records(domain, records)), PolicyMeta=[],
+        Options=_options(domain, everything=True), Volume7d=figures.volume_7d, VolumeDelta=figures.volume_delta,
+        Reputation=figures.reputation,
+        ReputationBucket=figures.reputation_bucket,  # type: ignore[arg-type]  # the model checks it
+        DeliveryRate=figures.delivery_rate, BounceRate=figures.bounce_rate,
+    )
+
+
+def verified(domain: Domain) -> VerifiedView:
+    """One domain of those that were all looked at."""
+    return VerifiedView(DomainID=domain.id, IsVerified=domain.proved, Status=STATUS[domain.state])
+
+
+def periods(found: Iterable[Period]) -> dict[str, PeriodView]:
+    """Days by date, the latest first, those on which mail moved: opens alone are not shown in this shape."""
+    return {
+        p.period: PeriodView(
+            Period=p.period, Sent=p.sent, Delivered=p.delivered, Bounced=p.bounced, Complaints=p.complaints
+        )
+        for p in sorted(found, key=lambda p: p.period, reverse=True)
+        if p.sent or p.delivered or p.bounced or p.complaints
+    }
+
+
+def _options(domain: Domain, *, everything: bool) -> OptionsView:
+    o = domain.options
+    hosts: dict[str, str | bool] = {
+        name: value
+        for name, option, value in (
+            ("CustomSubdomain", "custom_subdomain", o.custom_subdomain),
+            ("CustomTrackPrefix", "track_prefix", o.track_prefix),
+            ("TrackPrefixDisabled", "tracking", not o.tracking),
+        )
+        if everything or option in o.chosen
+    }
+    return OptionsView.model_validate({
+        "LinkTracking": int(o.link_tracking), "OpenTracking": int(o.open_tracking),
+        "UnsubscribeLink": int(o.unsubscribe_link), **hosts,
+    })
+
+
+def _moment(at: float) -> str:
+    """Unix seconds as `Y-m-d H:i:s` in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")

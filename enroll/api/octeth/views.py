@@ -1,0 +1,245 @@
+"""What goes out, named as the clients of this shape name it, and the parameters as they are described to them.
+
+Fields with a default are left out of an answer unless they were given. What comes in is read more leniently than it
+is described here (see `asking`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field
+
+from relay.base.web import answer
+
+Flag = Literal[0, 1]
+Record = tuple[str, str] | tuple[str, str, bool]
+Status = Literal["Approval Pending", "Enabled", "Disabled", "Suspended", "Blocked"]
+Bucket = Literal["excellent", "good", "fair", "poor"]
+
+
+class View(BaseModel):
+    """A part of an answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Answer(View):
+    """A whole one."""
+
+    Success: Literal[True] = True
+
+    def response(self) -> web.Response:
+        """This as JSON, without what was not given."""
+        return answer({"Success": True} | self.model_dump(mode="json", exclude_unset=True))
+
+
+class ErrorView(View):
+    """One error."""
+
+    Code: int
+    Message: str
+
+
+class ErrorsView(View):
+    """Every refusal."""
+
+    Errors: list[ErrorView]
+
+
+class OptionsView(View):
+    """A domain's switches."""
+
+    LinkTracking: Flag
+    OpenTracking: Flag
+    UnsubscribeLink: Flag
+    CustomSubdomain: str = ""
+    CustomTrackPrefix: str = ""
+    TrackPrefixDisabled: bool = False
+
+
+class VerificationView(View):
+    """The records, by host: type, value and, once it could be asked, whether it stands there."""
+
+    DNSRecords: dict[str, Record]
+
+
+class DomainView(View):
+    """A domain, as create and update show it."""
+
+    DomainID: str
+    SenderDomain: str
+    UserID: str
+    CreatedAt: str
+    Status: Status
+    VerificationMeta: VerificationView
+    PolicyMeta: list[Any]
+    Options: OptionsView
+
+
+class ListedView(DomainView):
+    """A domain with its figures, as list and get show it."""
+
+    LastVerifiedAt: str | None
+    Volume7d: int
+    VolumeDelta: str | None
+    Reputation: int | None
+    ReputationBucket: Bucket | None
+    DeliveryRate: float | None
+    BounceRate: float | None
+
+
+class PeriodView(View):
+    """One UTC day, in recipients."""
+
+    Period: str
+    Sent: int
+    Delivered: int
+    Bounced: int
+    Complaints: int
+
+
+class ListAnswer(Answer):
+    """user.senderdomain.list"""
+
+    SenderDomains: list[ListedView]
+
+
+class GetAnswer(Answer):
+    """user.senderdomain.get; `Days` and `Stats` (by day, the latest first) where `days` was asked for."""
+
+    SenderDomain: ListedView
+    Days: int = 0
+    Stats: dict[str, PeriodView] = Field(default_factory=dict)
+
+
+class CreateAnswer(Answer):
+    """user.senderdomain.create"""
+
+    DomainID: int
+    SenderDomain: DomainView
+
+
+class UpdateAnswer(Answer):
+    """user.senderdomain.update; `DnsRegenerated`: other records must be published now."""
+
+    DnsRegenerated: bool
+    SenderDomain: DomainView
+
+
+class DeleteAnswer(Answer):
+    """user.senderdomain.delete"""
+
+
+class VerifyAnswer(Answer):
+    """user.senderdomain.verify of one domain."""
+
+    DomainID: int
+    IsVerified: bool
+    Status: Status
+    DNSRecords: dict[str, Record]
+
+
+class VerifiedView(View):
+    """One domain of many."""
+
+    DomainID: int
+    IsVerified: bool
+    Status: Status
+
+
+class VerifyAllAnswer(Answer):
+    """user.senderdomain.verify of all pending domains; `Truncated`: call again for the rest."""
+
+    VerifyAll: Literal[True] = True
+    Verified: int
+    Failed: int
+    Truncated: bool
+    Domains: list[VerifiedView]
+
+
+class RecordView(View):
+    """A record; `IsVerified` null: it could not be asked so far."""
+
+    Type: str
+    Value: str
+    IsVerified: bool | None
+
+
+class DnsAnswer(Answer):
+    """user.senderdomain.dns"""
+
+    DomainID: int
+    SenderDomain: str
+    DNSRecords: dict[str, RecordView]
+
+
+class SendTestAnswer(Answer):
+    """user.senderdomain.sendtest"""
+
+    DomainID: int
+    SenderDomain: str
+    To: str
+    Subject: str
+    MessageID: str
+
+
+class DnsHostAnswer(Answer):
+    """user.senderdomain.dnshost"""
+
+    DomainID: int
+    SenderDomain: str
+    DnsHost: str
+    Nameservers: list[str]
+
+
+class Asking(BaseModel):
+    """Who asks; one of the two. `Command` is needed at /api.php only."""
+
+    Command: str = ""
+    APIKey: str = ""
+    SessionID: str = ""
+
+
+class OfDomain(Asking):
+    """What each call about one domain takes."""
+
+    DomainID: int
+
+
+class Create(Asking):
+    """What create takes."""
+
+    SenderDomain: str
+    LinkTracking: bool = True
+    OpenTracking: bool = True
+    UnsubscribeLink: bool = False
+    CustomSubdomain: str = ""
+    CustomTrackPrefix: str = ""
+
+
+class Update(OfDomain):
+    """What update takes; what is left out keeps its value."""
+
+    LinkTracking: bool = False
+    OpenTracking: bool = False
+    UnsubscribeLink: bool = False
+    UseTrackingSubdomain: bool = True
+    CustomSubdomain: str = ""
+    CustomTrackPrefix: str = ""
+    status: Literal["Enabled", "Disabled"] = "Enabled"
+
+
+class Verify(Asking):
+    """What verify takes: `DomainID`, or `verifyall`."""
+
+    DomainID: int = 0
+    verifyall: bool = False
+
+
+class SendTest(OfDomain):
+    """What sendtest takes."""
+
+    to: str
+    subject: str = ""

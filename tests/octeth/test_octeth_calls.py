@@ -1,0 +1,98 @@
+"""Every call in Octeth's shape, as its own client makes it: the case folders beside this file, asked with curl.
+
+`<call>/<case>/request` is a line for the shell, with `https://example.com` for the relay and `your-api-key` for a key;
+`answer.json` what comes back, status and body, to the type of each value (a text or a name that begins with `~` is a
+pattern); `world.json`, where it stands, what the relay and the world look like before; `before` lines whose answers
+don't matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.octeth.town import Town, town
+
+HERE = Path(__file__).parent
+CASES = sorted(str(p.parent.relative_to(HERE)) for p in HERE.glob("*/*/request"))
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+pytestmark = [needs_curl, pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
+    async with town(tmp_path_factory.mktemp("octeth")) as made:
+        yield made
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_a_client_gets_the_documented_answer(place: Town, case: str) -> None:
+    folder = HERE / case
+    world = folder / "world.json"
+    port = await place.lay_out(json.loads(world.read_text("utf-8")) if world.exists() else {})
+    try:
+        if (folder / "before").exists():
+            for command in (folder / "before").read_text("utf-8").split("\n\n"):
+                await curl(place, port, command)
+        status, headers, body = await curl(place, port, (folder / "request").read_text("utf-8"))
+    finally:
+        await place.clear()
+    wanted = json.loads((folder / "answer.json").read_text("utf-8"))
+    assert differences(wanted["body"], body) == [], body
+    assert status == wanted["status"]
+    assert differences(wanted.get("headers", {}), {n: headers[n] for n in wanted.get("headers", {})}) == []
+
+
+async def test_every_call_has_its_cases(place: Town) -> None:
+    assert {case.split("/")[0] for case in CASES} == {
+        "list", "get", "create", "update", "delete", "verify", "dns", "sendtest", "dnshost", "all",
+    }
+
+
+async def curl(place: Town, port: int, command: str) -> tuple[int, dict[str, str], Any]:
+    """(status, headers by lower-case name, the JSON) of one line, run by the shell."""
+    command = command.strip().replace("https://example.com/", f"http://127.0.0.1:{port}/")
+    for name, secret in place.secrets.items():
+        command = re.sub(rf"(?<![a-z-]){name}", secret, command)
+    shell = await asyncio.create_subprocess_exec(
+        "bash", "-c", f"{command} -sSi --max-time 30", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await shell.communicate()
+    assert shell.returncode == 0, err.decode()
+    head, _, body = out.decode().replace("\r\n", "\n").partition("\n\n")
+    first, *lines = head.split("\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return int(first.split(" ")[1]), headers, json.loads(body)
+
+
+def differences(wanted: Any, got: Any, where: str = "") -> list[str]:
+    """Where two JSON values differ, in value or in type."""
+    if isinstance(wanted, str) and wanted.startswith("~"):
+        return [] if isinstance(got, str) and re.fullmatch(wanted[1:], got) else [f"{where}: {got!r} is not {wanted}"]
+    if type(wanted) is not type(got):
+        return [f"{where}: {got!r} is not {wanted!r}"]
+    if isinstance(wanted, dict):
+        named = {name: _named(name, got) for name in wanted}
+        faults = [f"{where}.{name}: only on one side" for name in sorted(set(named.values()) ^ got.keys())]
+        return faults + [
+            fault for name, its in named.items() if its in got
+            for fault in differences(wanted[name], got[its], f"{where}.{its}")
+        ]
+    if isinstance(wanted, list):
+        if len(wanted) != len(got):
+            return [f"{where}: {len(got)} in place of {len(wanted)}"]
+        return [f for i, one in enumerate(wanted) for f in differences(one, got[i], f"{where}[{i}]")]
+    return [] if wanted == got else [f"{where}: {got!r} is not {wanted!r}"]
+
+
+def _named(name: str, got: dict[str, Any]) -> str:
+    """The name in `got` that a name, or a pattern of one, stands for."""
+    return next((n for n in got if name.startswith("~") and re.fullmatch(name[1:], n)), name)

@@ -1,0 +1,188 @@
+"""A served relay for the cases beside this file: members, domains under given ids, their DNS, and a mail exchanger.
+
+Everything is real and on loopback: HTTP, DNS packets, SMTP, SQLite. Only time is in the hand, so that answers can be
+written down whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from sqlalchemy import delete, insert, text, update
+
+import enroll.app as enrollment
+from enroll.domains import Options
+from enroll.services import Services
+from relay.base.config import Config
+from relay.base.storage import Tx, versions
+from relay.base.storage.tables import daily_stats, dkim_keys, domains, members
+from relay.base.web import Listener, application
+from tests.kit.clock import HandClock
+from tests.kit.dns import make_zone
+from tests.kit.line import Line, line
+from tests.kit.sink import Held
+from tests.kit.storage import make_config
+from tests.kit.world import MemberAt, key_pair
+
+NOW = datetime(2026, 5, 23, 9, 11, tzinfo=UTC)
+HOST = "tracking-host.octeth.example"
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "plain": {}, "demo": {"demo_mode": True}, "paced": {"requests": 2, "tests": 1}, "impatient": {"test_seconds": 0.2},
+}
+_TRIGGERS = {
+    # The database says no to this name.
+    "insert": "CREATE TRIGGER broken BEFORE INSERT ON domains WHEN NEW.name = 'broken.example' "
+              "BEGIN SELECT RAISE(ABORT, 'no'); END",
+    # Somebody deletes the row while it is being made, or changed.
+    "vanish": "CREATE TRIGGER broken AFTER UPDATE OF options ON domains "
+              "BEGIN UPDATE domains SET state = 'deleted' WHERE id = NEW.id; END",
+}  # fmt: skip
+
+
+@dataclass
+class Town:
+    """The relay and who is around it. `lay_out` begins a case, `clear` ends it."""
+
+    way: Line
+    clock: HandClock
+    alice: MemberAt
+    bob: MemberAt
+    secrets: dict[str, str]
+    ports: dict[str, int] = field(default_factory=dict)
+    _until: asyncio.Event = field(default_factory=asyncio.Event)
+    _uuids: Any = field(default_factory=lambda: itertools.count(1))
+
+    async def lay_out(self, about: Mapping[str, Any]) -> int:
+        """Make the world of a case; returns the port of the relay that it asks."""
+        await self.way.world.pass_time(3700)  # every window is over
+        self.clock.wall = NOW.timestamp()
+        said = about.get("rcpt", "250 2.1.5 ok")
+        self._until = asyncio.Event()
+        self.way.sink.on("RCPT", Held(self._until, "250 2.1.5 ok") if said == "held" else said)
+        for origin in ("example.com", "gone.example", "new.example", "cloudflare.com", "boutique-host.example"):
+            self.way.dns.zones.put(self._zone(origin, about.get("nameservers", ())))
+        self.way.dns.faults.table.clear()
+        for name in about.get("unreachable", ()):
+            self.way.dns.faults.set(name, "servfail")
+        listed = about.get("domains", [{}])
+        await self.way.world.storage.write(lambda tx: self._write(tx, listed, about))
+        await self.way.world.directory.refresh()
+        return self.ports[about.get("relay", "plain")]
+
+    async def clear(self) -> None:
+        """What is held goes on; the database has no faults any more."""
+        self._until.set()
+
+        async def do(tx: Tx) -> None:
+            await tx.execute(text("DROP TRIGGER IF EXISTS broken"))
+
+        await self.way.world.storage.write(do)
+
+    async def _write(self, tx: Tx, listed: list[dict[str, Any]], about: Mapping[str, Any]) -> None:
+        for table in (dkim_keys, daily_stats, domains):
+            await tx.execute(delete(table))
+        await tx.execute(update(members).values(max_domains=about.get("limit")))
+        for one in listed:
+            await self._place(tx, **one)
+        await tx.execute(text("UPDATE sqlite_sequence SET seq = 11 WHERE name = 'domains'"))
+        if "trigger" in about:
+            await tx.execute(text(_TRIGGERS[about["trigger"]]))
+        await versions.bump(tx, versions.DIRECTORY)
+
+    async def _place(
+        self, tx: Tx, id: int = 12, name: str = "example.com", state: str = "verified", owner: str = "alice",
+        published: bool = True, checked: str | None = None, flags: dict[str, bool] | None = None,
+        stats: Mapping[str, list[int]] | None = None, **options: Any,
+    ) -> None:
+        """A domain under this id. stats: day (or how many days ago) → sent, delivered, bounced, complaints."""
+        owned_by = self.alice if owner == "alice" else self.bob
+        wanted = Options(
+            **{"return_path": True, "tracking": True, "link_tracking": True, "open_tracking": True} | options
+        )
+        rsa, rsa_txt, ed, ed_txt = key_pair()
+        seal = ("dkim", str(owned_by.id), name, "ph1")
+        vault = self.way.world.vault
+        at = datetime.fromisoformat(checked).replace(tzinfo=UTC).timestamp() if checked else None
+        await tx.execute(insert(domains).values(
+            id=id, uuid=f"00000000-0000-4000-9000-{next(self._uuids):012d}", member_id=owned_by.id, name=name,
+            state=state, ownership_token="t", options=wanted.stored(), tier="unlimited", checked_at=at, asked_at=at,
+            created_at=datetime(2026, 4, 25, 22, 54, tzinfo=UTC).timestamp(), flags=flags,
+            first_verified_at=NOW.timestamp() if state in ("verified", "disabled") else None,
+        ))
+        await tx.execute(insert(dkim_keys).values(
+            domain_id=id, stem="ph1", state="pending" if state == "pending" else "live",
+            rsa_private=vault.seal(rsa, *seal, "rsa"), rsa_txt=rsa_txt, ed_private=vault.seal(ed, *seal, "ed25519"),
+            ed_txt=ed_txt, created_at=0.0, state_at=0.0,
+        ))
+        for day, (sent, delivered, bounced, complaints) in (stats or {}).items():
+            when = day if "-" in day else (NOW - timedelta(days=int(day))).strftime("%Y-%m-%d")
+            await tx.execute(insert(daily_stats).values(
+                domain_id=id, day=when, member_id=owned_by.id, accepted=sent, delivered=delivered, bounced=bounced,
+                complaints=complaints,
+            ))
+        if published:
+            zones = self.way.dns.zones
+            sub = wanted.custom_subdomain
+            zones.add(f"_posthouse-challenge.{name}", "TXT", "posthouse-domain-verification=t")
+            zones.add(f"ph1r._domainkey.{name}", "TXT", rsa_txt)
+            zones.add(f"ph1e._domainkey.{name}", "TXT", ed_txt)
+            zones.add(f"{sub}.{name}", "CNAME", f"{HOST}.")
+            zones.add(f"{wanted.track_prefix}-{sub}.{name}", "CNAME", f"{HOST}.")
+
+    def _zone(self, origin: str, nameservers: Any) -> Any:
+        records = [("@", "MX", "10 mx.sink.test.")]
+        if origin in ("cloudflare.com", "boutique-host.example"):
+            sub = "ns." if origin == "cloudflare.com" else ""
+            return make_zone(origin, [(f"ns{i}.{sub}{origin}", "A", "127.0.0.1") for i in (1, 2)], ttl=0)
+        if origin == "example.com" and nameservers:
+            return make_zone(origin, records, ns=tuple(nameservers), ttl=0)
+        return make_zone(origin, records, ttl=0)
+
+
+@asynccontextmanager
+async def town(folder: Path) -> AsyncIterator[Town]:
+    """The relay, served with each of `_SETTINGS`, until the block ends."""
+    clock = HandClock(NOW.timestamp())
+    async with AsyncExitStack() as stack:
+        way = await stack.enter_async_context(line(make_config(folder), clock=clock))
+        way.start()
+        alice = await way.world.member("alice", email="alice@mail.test")
+        bob = await way.world.member("bob", email="bob@mail.test")
+        made = Town(way, clock, alice, bob, {"your-api-key": alice.key, "another-api-key": bob.key})
+        for name, octeth in _SETTINGS.items():
+            config = make_config(
+                folder, octeth=octeth, dns={"bounce_host": HOST, "tracking_host": HOST},
+                server={"hostname": "relay.test"},
+            )
+            made.ports[name] = await _serve(stack, made, config, name == "plain")
+        yield made
+
+
+async def _serve(stack: AsyncExitStack, made: Town, config: Config, first: bool) -> int:
+    world = made.way.world
+    services = Services.build(world.storage, config, made.clock, world.vault, world.directory)
+    stack.callback(services.close)
+    if first:
+        await services.accounts.system_member()
+        reads, _ = await services.credentials.issue(made.alice.id, scopes=["read", "send"])
+        await world.domain(made.alice, "new.example")
+        limited, _ = await services.credentials.issue(made.alice.id, domains=["new.example"])
+        token, _ = await services.sessions.open(made.alice.id, "127.0.0.1", "curl")
+        made.secrets |= {"reading-api-key": reads, "limited-api-key": limited, "your-session-id": token}
+        await world.directory.refresh()
+    services = services.with_domains(made.way.dns.resolver, world.intake)
+    app: web.Application = application(
+        config, made.clock, world.storage, routes=enrollment.routes(services), translate=[enrollment.translate]
+    )
+    listener = Listener(app, config, ["127.0.0.1:0"])
+    await listener.start()
+    stack.push_async_callback(listener.stop)
+    return int(listener.ports[0])
