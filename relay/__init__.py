@@ -1,7 +1,7 @@
 """The relay: a submitted message walks down this list.
 
-1. The doors. `submission` is SMTP on 587 and 465; `sendapi` is HTTP. They read, they ask, they answer in the words of
-   `replies`, and decide nothing.
+1. The doors. `submission` is SMTP on 587 and 465, on the `wire` that it shares with `inbound`; `sendapi` is HTTP. They
+   read, they ask, they answer in the words of `replies`, and decide nothing.
 2. `directory` knows logins, members, verified domains and their keys, from a snapshot at most a second old.
 3. `policy` decides about sender, recipient and header From; both doors ask the same questions. It asks `suppression`
    (whom a member no longer mails) and `warming` (what a domain may send by its age). `refusals` keeps what was turned
