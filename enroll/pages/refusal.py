@@ -181,10 +181,18 @@ def _request(row: RefusalRow) -> tuple[str, list[str]]:
     return str(sender), [str(a) for a in to]
 
 
+def _categories(row: RefusalRow) -> list[str]:
+    """The categories of mail that the recipient's entry on the suppression list stops; none named: all."""
+    found = (row.verdict.get("extra") or {}).get("categories")
+    return [str(c) for c in found] if isinstance(found, list) else []
+
+
 def _asked(row: RefusalRow) -> list[tuple[str, str]]:
     sender, to = _request(row)
     facts = [("Envelope sender", sender)] if sender else []
     facts += [("Recipient", a) for a in to[:_MAX_RECIPIENTS]]
+    if stopped := _categories(row):
+        facts.append(("Stopped", f"only {' and '.join(stopped)} mail; the other categories still go out"))
     size = (row.request or {}).get("size")
     if size:
         facts.append(("Size", f"{size} bytes"))
@@ -208,7 +216,8 @@ def _submission(login: Login, row: RefusalRow) -> tuple[Submission | None, str]:
     raw = (
         f"From: <{mail_from.text}>\r\nTo: undisclosed-recipients:;\r\nSubject: asked again\r\n\r\n"
     ).encode()
-    category: Any = (row.request or {}).get("category")
+    # One who left one kind of mail only: asked again is about that kind.
+    category: Any = (row.request or {}).get("category") or next(iter(_categories(row)), None)
     return (
         Submission(
             login=login, domain=None, door=row.door, mail_from=mail_from, recipients=people, raw=raw,
