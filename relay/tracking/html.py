@@ -20,6 +20,8 @@ _ATTRIBUTE = re.compile(
     r"(?:[\t\n\f\r ]*=[\t\n\f\r ]*"
     r"(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'|(?P<bare>(?![\"'>])[^\t\n\f\r >]+)|(?=>)))?)"
 )
+_PLAIN = re.compile(r"[^\"'<>]*>")
+_LOOKED_AT = ("a", "area", "base")
 _LOST_VALUE = re.compile(r"[\t\n\f\r ]*=")
 _COMMENT_END = re.compile(r"--!?>")
 # Their content is text until the end tag of the same name (WHATWG §13.2.5.2 ff.); "noscript" is read: mail runs none.
@@ -62,19 +64,22 @@ def read(text: str) -> Markup:
             end = text.find(">", found.end() - bool(stray)) + 1
         else:
             lowered = name.lower()
-            end, attributes = _attributes(text, found.end())
+            plain = None if lowered in _LOOKED_AT else _PLAIN.match(text, found.end())
+            # Without a quote in it a tag ends at the first ">".
+            end, attributes = (plain.end(), {}) if plain else _attributes(text, found.end())
             if end and closing:
                 body_end = found.start() if lowered == "body" else body_end
                 html_end = found.start() if lowered == "html" else html_end
             elif end:
-                if lowered in ("a", "area") and "href" in attributes and _LEFT_ALONE not in attributes:
+                if lowered in ("a", "area") and "href" in attributes:
                     start, stop = attributes["href"]
-                    links.append(Link(start, stop, text[start:stop]))
+                    if _LEFT_ALONE not in attributes:
+                        links.append(Link(start, stop, text[start:stop]))
                 elif lowered == "base" and not base and "href" in attributes:
                     base = text[slice(*attributes["href"])]
                 elif lowered in _RAW:
                     raw_end = _RAW[lowered].search(text, end)
-                    end = raw_end.start() if raw_end else 0
+                    end = raw_end.start() if raw_end and not _escaped(lowered, text[end : raw_end.start()]) else 0
                 elif lowered == "plaintext":
                     end = 0
         if not end:
@@ -109,6 +114,11 @@ def _comment_end(text: str, start: int) -> int:
             return start + len(at_once)
     found = _COMMENT_END.search(text, start)
     return found.end() if found else 0
+
+
+def _escaped(name: str, raw: str) -> bool:
+    """A script within a comment within a script, which may end elsewhere (WHATWG §13.2.5.26)."""
+    return name == "script" and "<!--" in raw and "<script" in raw.lower()
 
 
 def _attributes(text: str, start: int) -> tuple[int, dict[str, tuple[int, int]]]:

@@ -100,8 +100,6 @@ def template(fields: Sequence[Field], body: bytes, wishes: Wishes) -> Template |
     # RFC 6376 §6.1: a changed body makes a signature fail, and whoever signs vouches for these octets.
     if "dkim-signature" in values or "arc-seal" in values:
         return "signed"
-    if _PGP in body:
-        return "pgp"
     found = []
     for part in parts.text_parts(values, body):
         if part.body[1] - part.body[0] > wishes.max_part_bytes:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from email import message_from_bytes
 from typing import Any
 
 from relay.base.clock import DAY, utc_day
 from relay.base.storage import mail, stats
 from relay.tracking import tokens
+from relay.tracking.html import read, references
 from relay.tracking.parts import encode
 from tests.pages.site import Site
 from tests.pages.test_pages_browser import OVERFLOW, tab
@@ -97,6 +99,32 @@ async def test_a_tracked_letter_looks_as_it_did_and_its_reader_is_seen(place: Si
         ]
     assert len([url for url in seen if "/o/" in url]) == len(CASES)  # each opening was asked for
     await context.close()
+
+
+PIECES = [
+    "<a href=", "'", '"', ">", "<", "<!--", "-->", "--!>", "<script>", "</script>", " ", "=", "/", "x", "</body>",
+    "<area ", "href", " href=", "&amp;", "&copy=1", "&copy;", "&notit;", "&#x41;", "&lt", "\n", "<style>", "</style>",
+    "<title>", "</title>", "<a ", "<!", "<?", "</", "<b ", "<i>", "</a>", "<textarea>", "</textarea>", "<p title='>'>",
+    '<td class="a>b">', "<noscript>", "<!-->", "<!--->", "</ x>", "<A HREF=", "<a\thref =", "<xmp>", "</xmp >",
+]
+FOUND = """texts => texts.map(text => [...new DOMParser().parseFromString(text, 'text/html')
+    .querySelectorAll('a[href], area[href]')].map(e => e.getAttribute('href')))"""
+
+
+async def test_links_are_where_a_browser_sees_them_however_broken_the_html(browser: Any) -> None:
+    rng = random.Random(5)
+    texts = []
+    for _ in range(3000):
+        pieces = [rng.choice(PIECES) + (f"u{n}" if rng.random() < 0.3 else "") for n in range(rng.randint(1, 25))]
+        texts.append("<body>" + "".join(pieces))
+    page = await browser.new_page()
+    seen = await page.evaluate(FOUND, texts)
+    assert sum(map(len, seen)) > 500
+    for text, links in zip(texts, seen, strict=True):
+        ours = {references(link.raw) for link in read(text).links}
+        assert ours <= set(links), text
+        # Scripts that hold comments that hold scripts are left alone with all that follows.
+        assert ours == set(links) or text.count("<script>") > 1, text
 
 
 async def tracked_site(place: Site) -> tuple[int, str]:

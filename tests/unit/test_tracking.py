@@ -81,6 +81,8 @@ def html_of(text: str, wishes: Wishes = LINKS) -> str:
         ('<a href="https://x.test" title="', None),
         ("<a href=\"https://x.test'>", None),
         ("<abbr href='https://x.test'><a-b href='https://x.test'>", None),
+        ("<script><!--<script></script><a href=https://x.test></script>--></script>", None),
+        ("<p><td class='a>b'><a href=https://x.test>", "<p><td class='a>b'><a href=https://t.test/c/0>"),
         ("a < b <a href=https://x.test>", "a < b <a href=https://t.test/c/0>"),
     ],
 )
@@ -278,13 +280,47 @@ def test_signed_text_inside_a_list_message_keeps_its_octets() -> None:
 
 
 def test_a_changed_part_that_would_look_like_its_own_end_stays_as_it_was() -> None:
-    page = "x" * 60 + '<a href="https://x.test/">' + "x" * 12 + "--b" + "y" * 80
-    raw = whole(
-        b"--b\r\nContent-Type: text/html\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n" + quoted(page.encode())
-        + b"\r\n--b--\r\n", "multipart/mixed; boundary=b",
+    kept = 0
+    for n in range(80):
+        page = '<a href="https://x.test/">' + "x" * n + "--b\r\nafter"
+        raw = whole(
+            b"--b\r\nContent-Type: text/html\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+            + quoted(page.encode()).replace(b"=\r\n--b", b"-=\r\n-b") + b"\r\n--b--\r\n", "multipart/mixed; boundary=b",
+        )
+        got = rewritten(raw, LINKS)
+        kept += got == raw
+        assert message_from_bytes(got).get_payload()[0].get_payload(decode=True).endswith(b"--b\r\nafter")
+    assert 0 < kept < 40
+
+
+def test_a_base64_part_ends_before_its_delimiter() -> None:
+    page = base64.encodebytes(b'<a href="https://x.test/">').replace(b"\n", b"\r\n")
+    part = b"Content-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\n" + page
+    raw = whole(b"--b\r\n" + part + b"--b\r\n" + part + b"--b--\r\n", "multipart/mixed; boundary=b")
+    got = message_from_bytes(rewritten(raw, LINKS)).get_payload()
+    assert [p.get_payload(decode=True) for p in got] == [b'<a href="https://t.test/c/%d">' % n for n in range(2)]
+
+
+def test_what_is_added_stands_at_the_end_of_the_body_whatever_follows_it() -> None:
+    got = html_of('<body>x</body><a href="https://x.test/">late</a>', ALL)
+    assert re.sub("<p .*<img[^>]*>\r\n", "+", got, flags=re.DOTALL) == (
+        '<body>x+</body><a href="https://t.test/c/0">late</a>'
     )
-    cut = [rewritten(raw.replace(b"xxx", b"xxx" + b"z" * n, 1), LINKS) for n in range(76)]
-    assert all(message_from_bytes(one).get_payload()[0].get_payload().endswith("y") for one in cut)
+
+
+def test_our_own_addresses_are_not_tracked_once_more() -> None:
+    assert "t.test/c/" not in html_of('<a href="https://relay.test/u/abc">', ALL)
+
+
+def test_text_that_could_not_be_written_back_as_it_was_is_left_alone() -> None:
+    odd = b"\x1b$B\x1b(Bno need to switch <a href='https://x.test/'>\r\n"
+    assert rewritten(whole(odd, "text/html; charset=iso-2022-jp", "7bit"), LINKS).endswith(b"\r\n\r\n" + odd)
+
+
+def test_a_public_key_that_is_attached_is_no_reason_to_leave_the_text() -> None:
+    key = b"Content-Type: application/pgp-keys; name=k.asc\r\n\r\n-----BEGIN PGP PUBLIC KEY BLOCK-----\r\n"
+    raw = whole(b"--b\r\n" + PAGE + b"\r\n--b\r\n" + key + b"\r\n--b--\r\n", "multipart/mixed; boundary=b")
+    assert b"t.test/c/0" in rewritten(raw, LINKS)
 
 
 def test_long_content_types_are_read_in_one_pass() -> None:
