@@ -60,6 +60,13 @@ async def test_all_doors_are_open_and_it_says_so(node: Node) -> None:
     status, document = await get(node, "/openapi.json")
     assert status == 200
     assert {"/v1/send", "/v1/domains", "/v1/keys"} <= set(document["paths"])
+    assert node.http is not None
+    here = f"http://127.0.0.1:{node.http.ports[0]}"
+    async with ClientSession() as http:
+        async with http.get(f"{here}/.well-known/posthouse-tracking") as answer:
+            assert await answer.text() == "relay.test\n"
+        async with http.get(f"{here}/c/nothing", headers={"Accept": "text/html"}) as answer:
+            assert (answer.status, "This link is not valid" in await answer.text()) == (404, True)
     assert node.submission is not None
     _, writer = await talk(node.submission.ports[0])
     writer.close()
