@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -28,6 +29,8 @@ from relay.base.log import configure, one_line
 log = structlog.get_logger("process")
 OK, FAILED, CONFIG = 0, 1, 3
 
+_SWITCH_SECONDS = 0.001
+
 
 def run(path: Path | None, roles: Sequence[str] | None = None) -> int:
     """Serve until told to stop; returns the exit code."""
@@ -43,6 +46,9 @@ def run(path: Path | None, roles: Sequence[str] | None = None) -> int:
     configure(config)
     # Files that hold mail and keys: nobody else's, whatever the shell's umask.
     os.umask(0o077)
+    # The loop, and each of its calls into SQLite or a socket, waits for the interpreter while a thread signs or parses:
+    # at Python's 5 ms, several waits in a row keep everybody from being served (docs/performance.md).
+    sys.setswitchinterval(_SWITCH_SECONDS)
     # asyncio's own loop: under load uvloop 0.23 loses STARTTLS handshakes (docs/decisions.md).
     return asyncio.run(_serve(config))
 
@@ -66,6 +72,9 @@ async def _serve(config: Config) -> int:
         node = await Node.start(config)
     except StartError as e:
         return _say(e.lines)
+    # What has been made so far stays to the end: the collector need not walk through it again and again.
+    gc.collect()
+    gc.freeze()
     if node.submission is not None:
         loop.add_signal_handler(signal.SIGHUP, node.submission.certificate.refresh)
     _notify("READY=1")

@@ -24,6 +24,8 @@ from relay.wire.pace import Pace
 
 log = structlog.get_logger()
 
+_TURN_COMMANDS = 16
+
 Command = Callable[[Any, str], Awaitable[None]]
 
 
@@ -39,6 +41,7 @@ class Conversation(Connection[H]):
         self._bad = self._idle = 0
         self._deadline = math.inf
         self._coming: tuple[Content, Pace] | None = None
+        self._together = 0
 
     # -- what a subclass is asked ----------------------------------------------------------------------------
 
@@ -126,6 +129,11 @@ class Conversation(Connection[H]):
             if self._leaving:
                 self.say(replies.line(replies.SHUTTING_DOWN), close=True)
                 return None
+        else:
+            # Commands that came together are obeyed without a wait; others get their turn in between.
+            self._together += 1
+            if self._together % _TURN_COMMANDS == 0:
+                await asyncio.sleep(0)
         self._waiting = True
         try:
             raw = await self.reader.readuntil(b"\n")

@@ -38,13 +38,14 @@ class Content:
     `received` grows with what has arrived; `too_large` and `no_memory` say why nothing was kept.
     """
 
-    __slots__ = ("_chunks", "_held", "_limit", "_memory", "_raw", "_reader", "_stuffed", "no_memory", "received",
+    __slots__ = ("_chunks", "_held", "_limit", "_memory", "_raw", "_reader", "_tail", "no_memory", "received",
                  "too_large")
 
     def __init__(self, reader: Reader, memory: Memory, limit: int) -> None:
         self._reader, self._memory, self._limit = reader, memory, limit
         self._chunks: list[bytes] = []
-        self._held = self._raw = self._stuffed = self.received = 0
+        self._held = self._raw = self.received = 0
+        self._tail = b""
         self.too_large = self.no_memory = False
 
     def __enter__(self) -> Content:
@@ -73,31 +74,32 @@ class Content:
         self._take(last[:-3])
         if self.too_large or self.no_memory:
             return None
-        whole = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        # RFC 5321 §4.5.2: a period that begins a line is taken off (alone on its line it would have ended the data).
-        return whole.replace(b"\r\n.", b"\r\n")[2:] if b"\r\n." in whole else whole[2:]
+        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
     def _take(self, chunk: bytes) -> None:
+        """Keep a block. Each is worked on as it comes: all of a large message at once would hold others up."""
         self._raw += len(chunk)
         self.received = self._raw
         if self.too_large or self.no_memory:
             return
-        # RFC 1870 §5: stuffed dots don't count, so they are looked for only where they could decide.
-        if self._raw - 2 > self._limit:
-            if not self._stuffed:
-                self._stuffed = b"".join([*self._chunks, chunk]).count(b"\r\n.")
-            else:
-                self._stuffed += (self._chunks[-1][-2:] + chunk).count(b"\r\n.")
-            if self._raw - 2 - self._stuffed > self._limit:
-                self.too_large = True
-        if not self.too_large and self._memory.held + len(chunk) > self._memory.limit:
-            self.no_memory = True
+        # RFC 5321 §4.5.2: a period that begins a line is taken off (alone on its line it would have ended the data).
+        # The last two octets before a block tell whether it begins with one; those before the first are the CRLF
+        # that was set there.
+        tail = self._tail or chunk[:2]
+        kept = chunk if self._tail else chunk[2:]
+        self._tail = (tail + kept)[-2:]
+        whole = tail + kept
+        if b"\r\n." in whole:
+            kept = whole.replace(b"\r\n.", b"\r\n")[2:]
+        # RFC 1870 §5: the periods taken off don't count.
+        self.too_large = self._held + len(kept) > self._limit
+        self.no_memory = not self.too_large and self._memory.held + len(kept) > self._memory.limit
         if self.too_large or self.no_memory:
             self._drop()
             return
-        self._chunks.append(chunk)
-        self._held += len(chunk)
-        self._memory.held += len(chunk)
+        self._chunks.append(kept)
+        self._held += len(kept)
+        self._memory.held += len(kept)
 
     def _drop(self) -> None:
         self._chunks.clear()

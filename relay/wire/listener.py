@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections import Counter
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from relay.wire.house import Guest, Recorder
 log = structlog.get_logger()
 
 _BACKLOG = 512
+_ACCEPT_AT_ONCE = 16  # connections taken before others get their turn; asyncio would take all of the backlog
 _LAST_WORDS_SECONDS = 1.0
 
 
@@ -140,8 +142,12 @@ class Listener:
         host, _, port = address.rpartition(":")
         server = await asyncio.get_running_loop().create_server(
             lambda: self.conversation(implicit_tls=implicit),
-            host.strip("[]") or None, int(port), backlog=_BACKLOG, reuse_address=True, reuse_port=True,
+            host.strip("[]") or None, int(port), backlog=_ACCEPT_AT_ONCE, reuse_address=True, reuse_port=True,
         )
+        # For asyncio the one number means both; the kernel may keep more waiting than are taken at once.
+        for sock in server.sockets:
+            with socket.fromfd(sock.fileno(), sock.family, sock.type) as same:
+                same.listen(_BACKLOG)
         self._listeners.append(server)
         bound: int = server.sockets[0].getsockname()[1]
         log.info(f"{self.name}.listening", address=f"{host}:{bound}", tls="implicit" if implicit else "starttls")
