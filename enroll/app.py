@@ -11,7 +11,7 @@ import math
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from enroll.api import native, octeth
+from enroll.api import native, octeth, wix
 from enroll.api.schema import SECURITY_SCHEMES as NATIVE_SCHEMES
 from enroll.api.schema import Paths
 from enroll.errors import EnrollError
@@ -30,6 +30,8 @@ def routes(services: Services, *, enroll_form: Handler | None = None) -> list[we
     found = native.routes(services)
     if services.for_domains is not None:
         found += octeth.routes(services, services.for_domains)
+    if services.for_senders is not None:
+        found += wix.routes(services, services.for_senders)
     if enroll_form is None:
         return found
     return [_or_form(route, enroll_form) if route.path == "/enroll" else route for route in found]
@@ -49,7 +51,7 @@ def _or_form(route: web.RouteDef, form: Handler) -> web.RouteDef:
 
 def openapi_paths() -> Paths:
     """Their OpenAPI description, by path."""
-    return native.openapi_paths() | octeth.openapi_paths()
+    return native.openapi_paths() | octeth.openapi_paths() | wix.openapi_paths()
 
 
 def translate(request: web.Request, error: Exception) -> web.Response | None:

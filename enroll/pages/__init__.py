@@ -5,6 +5,7 @@
     account   /account             sign-in, overview, settings, connection
     domains   /account/domains/…   records, findings, switches
     keys      /account/keys        API keys, each shown once
+    senders   /account/senders     addresses to send from, proved, and the names to send under
     webhooks  /account/webhooks    where events are posted, and what became of each
     messages  /account/messages    what became of mail
     suppressions  /account/suppressions  whom not to mail, and /account/bounces: what came back, and why
@@ -38,6 +39,7 @@ from enroll.pages.keys import Keys
 from enroll.pages.messages import Messages
 from enroll.pages.refusal import Refusal
 from enroll.pages.render import Renderer, to
+from enroll.pages.senders import SenderPages
 from enroll.pages.services import PageServices
 from enroll.pages.static import Assets
 from enroll.pages.suppressions import SuppressionPages
@@ -66,7 +68,9 @@ def pages(services: PageServices, documents: Sequence[Described] = ()) -> Pages:
     the APIs that /docs shows."""
     assets = Assets()
     renderer, guard = Renderer(services.config, services.clock, assets), Guard(services)
-    rooms = (Home, Enroll, Account, DomainPages, Keys, WebhookPages, Messages, SuppressionPages, Refusal, Help)
+    rooms = (
+        Home, Enroll, Account, DomainPages, Keys, WebhookPages, SenderPages, Messages, SuppressionPages, Refusal, Help,
+    )
     found = [_led(route) for room in rooms for route in room(services, guard, renderer).routes()]
     found += [_led(route) for route in Docs(documents, guard, renderer).routes()]
     return Pages([*found, *assets.routes()], error_page(renderer), renderer)

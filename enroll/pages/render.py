@@ -52,6 +52,12 @@ DONE: Mapping[str, str] = {
     "webhook-replayed": "The events are on their way again.",
     "webhook-enabled": "Events are posted again, from now on. Replay what was missed.",
     "webhook-deleted": "The webhook is deleted. Nothing is posted there any more.",
+    "sender-added": "The address is added. Your domain proves it, so no code is needed.",
+    "sender-code": "A code is on its way to the address.",
+    "sender-verified": "The address is verified. Give it a name to send under.",
+    "sender-named": "The name is added.",
+    "sender-default": "The default sender is changed.",
+    "sender-deleted": "Deleted.",
     "suppressed": "The address is on your list. It is not mailed any more.",
     "unsuppressed": "The address is off your list. You may mail it again.",
 }

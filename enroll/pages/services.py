@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enroll.accounts import Accounts
 from enroll.credentials import Credentials
 from enroll.domains import Domains, Forwarding
+from enroll.senders import Addresses, Details
 from enroll.services import Services
 from enroll.sessions import Gate, Sessions
 from enroll.webhooks import Webhooks
@@ -33,6 +34,8 @@ class PageServices:
     gate: Gate
     domains: Domains
     forwarding: Forwarding
+    addresses: Addresses
+    details: Details
     intake: Intake
     queue: Queue
 
@@ -40,8 +43,10 @@ class PageServices:
     def of(cls, services: Services, intake: Intake, queue: Queue) -> PageServices:
         """The pages' part of `services`, which must have been made with its domains."""
         assert services.for_domains is not None
+        assert services.for_senders is not None
         return cls(
             services.config, services.clock, services.storage, services.directory, services.accounts,
             services.credentials, services.webhooks, services.sessions, services.gate, services.for_domains.domains,
-            services.for_domains.forwarding, intake, queue,
+            services.for_domains.forwarding, services.for_senders.addresses, services.for_senders.details, intake,
+            queue,
         )

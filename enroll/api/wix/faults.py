@@ -1,0 +1,91 @@
+"""Refusals in this API's envelope: `message`, and `details` with an application error or with field violations.
+
+Promises that nothing of an exception's own words stands in it, and one code for one cause.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from enroll.errors import EnrollError
+from relay.base.clock import iso
+from relay.base.storage import StorageFull
+from relay.base.web import answer, retry_after
+from relay.replies import DISK_FULL, UNAVAILABLE, Refused, Verdict
+
+_STANDARD = {
+    400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 409: "ABORTED",
+    413: "INVALID_ARGUMENT", 429: "RESOURCE_EXHAUSTED", 501: "UNIMPLEMENTED", 503: "UNAVAILABLE",
+    507: "RESOURCE_EXHAUSTED",
+}
+# Codes of our services that have another name here.
+_NAMES = {"LIMIT_REACHED": "RESOURCE_EXHAUSTED", "CONFLICT": "ABORTED", "HOSTED_ZONE_MISSING": "UNIMPLEMENTED"}
+_OURS = frozenset({
+    "SENDER_DETAILS_DO_NOT_EXIST", "DNS_RECORDS_NOT_VERIFIED", "SENDING_DOMAIN_NOT_READY",
+    "SENDER_EMAIL_ALREADY_EXISTS", "SENDER_EMAIL_ALREADY_VERIFIED", "SENDER_EMAIL_NOT_VERIFIED",
+    "VERIFICATION_CODE_INVALID", "VERIFICATION_CODE_EXPIRED", "TOO_MANY_VERIFICATION_ATTEMPTS",
+    "SENDER_DETAILS_ALREADY_EXIST", "DEFAULT_SENDER_CANNOT_BE_DELETED", "NOT_FOUND",
+})  # fmt: skip
+_WAIT = {429: 60, 503: 30}
+
+
+class Invalid(Exception):
+    """Fields that can't be used: (field, rule, reason) each; the rule is a standard one."""
+
+    def __init__(self, *violations: tuple[str, str, str]) -> None:
+        super().__init__(violations[0])
+        self.violations = violations
+
+
+def refusal(error: Exception, now: float) -> web.Response:
+    """Any refusal of the services below as an answer. `now` in Unix seconds."""
+    if isinstance(error, Invalid):
+        return _violated(error.violations)
+    if isinstance(error, EnrollError):
+        if error.status == 422:
+            return _violated([(error.field or "", "INVALID_ARGUMENT", error.text)])
+        code = error.code if error.code in _OURS else _NAMES.get(error.code) or _standard(error.status)
+        data = dict(error.extra)
+        if error.passes_at is not None:
+            data["passesAt"] = iso(error.passes_at)
+        wait = max(1, math.ceil(error.passes_at - now)) if error.passes_at is not None else None
+        return _refused(error.status, code, error.text, data, wait)
+    if isinstance(error, Refused):
+        return _of_verdict(error.verdict, now)
+    return _of_verdict(Verdict(DISK_FULL if isinstance(error, StorageFull) else UNAVAILABLE), now)
+
+
+def _of_verdict(verdict: Verdict, now: float) -> web.Response:
+    status = verdict.reply.http or 500
+    if errors := verdict.extra.get("errors"):
+        return _violated([(e["field"], "INVALID_ARGUMENT", e["reason"]) for e in errors])
+    return _refused(status, _standard(status), verdict.text(), {}, retry_after(verdict, now))
+
+
+def _standard(status: int) -> str:
+    return _STANDARD.get(status, "INTERNAL" if status >= 500 else "ABORTED")
+
+
+def _refused(status: int, code: str, text: str, data: dict[str, Any], wait: int | None) -> web.Response:
+    wrong = {"code": code, "description": text, "data": data}
+    made = answer({"message": text, "details": {"applicationError": wrong}}, status)
+    if status == 401:
+        # RFC 9110 §11.6.1: a 401 names a scheme that would do.
+        made.headers[hdrs.WWW_AUTHENTICATE] = 'Bearer realm="posthouse"'
+    wait = wait or _WAIT.get(status)
+    if wait is not None:
+        made.headers[hdrs.RETRY_AFTER] = str(wait)
+    return made
+
+
+def _violated(violations: Any) -> web.Response:
+    fields = [
+        {"field": field, "description": reason, "violatedRule": "OTHER", "ruleName": rule, "data": {}}
+        for field, rule, reason in violations
+    ]
+    says = "; ".join(f"{v['field']}: {v['description']}" if v["field"] else v["description"] for v in fields)
+    return answer({"message": says, "details": {"validationError": {"fieldViolations": fields}}}, 400)
+

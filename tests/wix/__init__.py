@@ -1,0 +1,1 @@
+"""Senders and sending domains, in Wix's shape and as services."""
