@@ -37,13 +37,17 @@ class Record:
 
     purpose: Purpose
     name: str
-    short: str
     type: str
     value: str
     required: bool
     why: str
     alias: str = ""
     by_alias: bool = False
+
+    @property
+    def short(self) -> str:
+        """The name relative to the registrable domain."""
+        return short_name(self.name)
 
     @property
     def published(self) -> Record:
@@ -282,7 +286,7 @@ def _bare(term: str) -> str:
 
 
 def _record(purpose: Purpose, name: str, type: str, value: str, needed: bool, why: str) -> Record:
-    return Record(purpose, name, short_name(name), type, value, needed, why)
+    return Record(purpose, name, type, value, needed, why)
 
 
 def short_name(name: str) -> str:

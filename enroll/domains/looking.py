@@ -63,7 +63,8 @@ def as_published(domain: Domain, records: Sequence[Record], spf_host: str, form:
     for record in records:
         if record.purpose == "spf" and there and not any(line.endswith("…") for line in there):
             record = replace(record, value=merge_several_spf(there, spf_host))
-        out.append(replace(record, by_alias=record.by_alias if form is None else form == "cname").published)
+        by_alias = record.by_alias if form is None else form == "cname"
+        out.append(record if not by_alias and not record.by_alias else replace(record, by_alias=by_alias).published)
     return out
 
 

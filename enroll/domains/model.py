@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from enroll.errors import EnrollError, invalid
@@ -61,7 +61,7 @@ class Options:
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Options:
         """The options of a row; what an older or newer program wrote besides is left alone."""
-        known = {f.name for f in fields(cls)}
+        known = cls.__dataclass_fields__
         values: dict[str, Any] = {name: value for name, value in stored.items() if name in known}
         lists = {name: tuple(stored.get(name) or ()) for name in ("stems", "chosen")}
         return cls(**values | lists)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from relay.base.web import answer
+from relay.base.web import raw_answer
 
 Flag = Literal[0, 1]
 Record = tuple[str, str] | tuple[str, str, bool]
@@ -32,7 +32,8 @@ class Answer(View):
 
     def response(self) -> web.Response:
         """This as JSON, without what was not given."""
-        return answer({"Success": True} | self.model_dump(mode="json", exclude_unset=True))
+        self.Success = True
+        return raw_answer(self.model_dump_json(exclude_unset=True), 200)
 
 
 class ErrorView(View):
