@@ -126,7 +126,7 @@ class Connection(asyncio.Protocol, Generic[H]):
         try:
             await self.converse()
             await self.flush()
-            if self._overrun:
+            if self._overrun or self.reader.arrived:
                 await self._discard()
         except LOST:
             pass
