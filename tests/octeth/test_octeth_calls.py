@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
 from tests.octeth.town import Town, town
 
@@ -55,6 +56,21 @@ async def test_every_call_has_its_cases(place: Town) -> None:
     assert {case.split("/")[0] for case in CASES} == {
         "list", "get", "create", "update", "delete", "verify", "dns", "sendtest", "dnshost", "all",
     }
+
+
+async def test_the_test_message_says_where_it_comes_from_and_no_credential_is_logged(place: Town) -> None:
+    port = await place.lay_out({})
+    request = (HERE / "sendtest" / "as_documented" / "request").read_text("utf-8")
+    with capture_logs() as lines:
+        _, _, body = await curl(place, port, request)
+        await curl(place, port, 'curl "https://example.com/api/v1/user.senderdomains?APIKey=your-api-key"')
+    raw = place.way.sink.messages[-1].raw
+    assert f"Message-ID: <{body['MessageID']}@example.com>".encode() in raw
+    for words in (b"From: test@example.com", b"Return path: ", b"Tracking: "):
+        assert words in raw
+    logged = str(lines)
+    assert "/api/v1/user.senderdomains" in logged
+    assert place.secrets["your-api-key"].rpartition("_")[2] not in logged
 
 
 async def curl(place: Town, port: int, command: str) -> tuple[int, dict[str, str], Any]:
