@@ -20,6 +20,8 @@ TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("rate", (
         "too many connections", "too many concurrent", "rate limit", "ratelimit", "throttl",
     )),
+    ("sender", ("personal block", "personal black", "recipient's block", "user's block")),
+    ("system", ("qq write error",)),
     ("reputation", (
         " rbl ", " rbls ", "dnsbl", "blocklist", "block list", "blacklist", "black list", "denylist",
         "deny list", "blocked using", "~spamhaus", "~spamcop", "~barracudacentral", "~sorbs", "~senderbase",
@@ -38,6 +40,7 @@ TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
         "connection…refused…due to abuse", "open proxy", "open relay", "nameserver query", "unresolvable relay",
         "mail from your host", "accept mail from your", "bad sender ip", "spam source", "ip name lookup",
         "failure for helo", "~amiblockedby", "~ipcheck.", "~tosa@rx", "ask your postmaster for help",
+        "from your host", "from your network",
     )),
     ("mailbox_full", (
         "mailbox full", "mailbox is full", "mailbox was full", "mailbox overfull", "mail box full",
@@ -52,6 +55,8 @@ TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
         "mailquota", "mailfolder is full", "mail folder…full", "messages on the server",
         "sufficient disk space", "storage reached", "exceeding receiving limits", "mailbox…reached",
         "mailbox…its limit",
+        "storage…used up", "would exceed", "no more space", "out of space", "has no room",
+        "no room left", "no room for",
     )),
     ("rate", (
         "too many messages", "too many emails", "too many mails", "too many recipients", "too many errors",
@@ -77,8 +82,9 @@ TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
         "sender failed", "sender callout", "bad sender", "invalid sender", "unknown sender",
         "unverified sender", "blocked sender", "forged sender", "spoof", "domain of sender", "sender's domain",
         "return path", "reverse path", "envelope sender", "null sender", "empty sender",
-        "sender…does not exist", "your domain…not exist", "your address…blocked", "from address…blocked",
-        "sender…blocked", "sender is not allowed", "sender verif", "verify sender", "sender's mailbox",
+        "sender…does not exist", "your domain…not exist", "sending domain", "your address…blocked",
+        "from address…blocked",
+        "sender…blocked", "sender is not ", "sender's address", "sender verif", "verify sender", "sender's mailbox",
         "mail from domain", "sender not allowed",
     )),
     ("loop", (
@@ -87,6 +93,7 @@ TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
         "mail is looping", "too many received", "mail loops", "looping", "too many forward",
         "points to local host", "loop was found",
     )),
+    ("policy", ("t accept mail from", "t accept email from", "t accept messages from", "t receive mail from")),
     ("domain_unknown", (
         "host not found", "host unknown", "host name not found", "hostname not found", "domain not found",
         "domain unknown", "domain is unknown", "domain name not found", "domain name unknown",
@@ -105,6 +112,7 @@ TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
         "name service error…not found", "dns…non existent", "domain…expired", "host or domain name not found",
         "address lookups failed", "domain must exist", "records for the destination",
         "nonexistent or incorrectly",
+        "no relevant answers",
     )),
     ("mailbox_unknown", (
         "user unknown", "unknown user", "users unknown", "unknown users", "userunknown", "recipient unknown",
@@ -169,6 +177,11 @@ TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
         "not currently exist", "recipient is not local", "recipient is not accepted", "badrcptto",
         "missing home directory", "not have mailbox", "is no longer with", "there is nobody", "nobody called",
         "not in the directory",
+        "validrcptto", "t find…mailbox", "t find…user", "t find…recipient", "t find…account", "seem to exist",
+        "appear to exist", "n't one of our", "not one of our", "* is not valid", "* isn't valid", "* is invalid",
+        "mailbox…removed", "user…removed", "account…removed", "address…removed", "no person with", "no person by",
+        "no account with", "nobody with", "no one here", "doesn't work here", "does not work here",
+        "nothing at this address", "no entry for", "never had an account", "no mailbox with",
     )),
     ("policy", ("as a relay",)),
     ("routing", ("malformed name server", "name server reply",)),
@@ -185,6 +198,7 @@ TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
         "~uribl", "looks like", "bayes", "~_uribl", "worm", "malicious", "objectionable",
         "prohibited attachment", "header…rejected", "malformed", " junk", "identified as bulk", "our filter",
         "triggered…filter", "content denied", "content restrictions", "because its content", "~dt:spm",
+        "spamsignature", "unsafe", "harmful", "executable attachment",
     )),
     ("too_large", (
         "message size", "message too large", "message too big", "message too long", "message is too",
@@ -215,7 +229,7 @@ TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
     )),
     ("moved", (
         "has moved", "user moved", "forwarding address", "new address", "address has changed",
-        "address changed", "recipient…moved", "mailbox…moved", "has been replaced by",
+        "address changed", "recipient… moved ", "mailbox… moved ", "has been replaced by",
     )),
     ("policy", (
         "relay access denied", "relaying denied", "relay denied", "relaying not", "relay not",
@@ -229,6 +243,8 @@ TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
         "user filter", "declined the message", "recipient refuses", "closed to posts",
         "requires authentication", "not a gateway", "allowed rcpthosts", "isn't in my list",
         "configured to relay", "handle mail for",
+        "our relay", "your own smtp",
+        "authenticate before", "members may",
     )),
     ("weak:mailbox_unknown", (
         "recipient address rejected", "recipient rejected", "address rejected", "mailbox unavailable",
@@ -239,6 +255,7 @@ TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
         "no valid recipient", "recipient cannot be verified", "can't verify recipient",
         "cannot verify recipient", "unable to verify recipient", "couldn't be verified", "unrecognised or name",
         "unrecognized or name", "recipient name…not recogni", "verify the address", "not exist", "no account",
+        "mistyped", "misspel", "not…exist", "n't…exist",
     )),
     ("policy", (
         "message rejected", "message refused", "rejected", "blocked", " rule ", " rules ",
@@ -250,6 +267,7 @@ TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
         "~queue.expired", "expiration", "retry count", "could not be delivered…days",
         "could not be delivered…hours", "unable to deliver…days", "has expired", "was not delivered…days",
         "envelope expired", "frozen for", "attempts exhausted", "undeliverable for", "gave up after",
+        "attempted for…days", "attempted for…hours",
     )),
     ("routing", (
         "no route", "connection refused", "connection lost", "lost connection", "connection reset",
@@ -259,7 +277,7 @@ TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
         "server down", "network error", "lookup failure", "lookup failed", "could not be resolved",
         "unable to route", "dns failure", "dns lookup", "dns error", "dns query", "couldn't be contacted",
         "could not be contacted", "unable to contact", "could not reach", "broken pipe", "try again later…host",
-        "server is down", "connection…broken",
+        "server is down", "are down", "connection…broken",
     )),
     ("tls", (
         "starttls", " tls ", "certificate", " ssl ",

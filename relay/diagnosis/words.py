@@ -5,7 +5,7 @@ first, so that a host called spamfilter or a mailbox called quota decides nothin
 the phrases and how they are written to `phrases` and `languages`.
 
 Of a thousand phrases a text can hold only those whose words it holds; an index by the first letters of their words
-names them, so that few are searched for.
+names them, so that few are searched for. Where there is none, `grammar` has the last word.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 import unicodedata
 from collections import Counter
 
-from relay.diagnosis import languages, phrases
+from relay.diagnosis import grammar, languages, phrases
 
 _GAP = 60
 _TRIES = 4
@@ -29,6 +29,7 @@ _FOLDED = {
 _FOLDS = str.maketrans(_FOLDED)
 _BLANKS = str.maketrans(dict.fromkeys(_BLANKED, " ") | {"\u2019": "'", "`": "'"} | _FOLDED)
 _HOST = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63}){1,10}")
+_ADDRESSES = re.compile(r"<?[^\s<>@]{1,64}@[^\s<>@]{1,253}>?|https?://\S{1,300}|[\w-]{1,63}(?:\.[\w-]{1,63}){2,10}")
 
 _Row = tuple[str, bool, str, tuple[str, ...]]
 
@@ -96,7 +97,7 @@ def said(text: str, *, weak: bool = True) -> str:
             return class_
         if weak:
             return class_[5:]
-    return ""
+    return grammar.said(_ADDRESSES.sub(" ", raw)) if weak else ""
 
 
 def _follows(text: str, at: int, first: str, others: tuple[str, ...]) -> bool:

@@ -44,7 +44,7 @@ _SUBJECT = re.compile(
     re.IGNORECASE,
 )
 _SYSTEM = re.compile(
-    r"mail(?:er)?[-_ .]?(?:daemon|delivery|administrator|admin)|post_?master|microsoftexchange|mail system|"
+    r"mail(?:er)?[-_ .]?(?:daemon|delivery|administrator|admin)|post_?master|microsoftexchange|mail[-_ ]?system|"
     r"bounces?\b|<>|"
     r"delivery (?:subsystem|system|agent|service|notif|status|report|failure)|system ?administrator|mdaemon|"
     r"\bmailer\b|"

@@ -110,6 +110,7 @@ _REPLIED = re.compile(
 _BARE = re.compile(r"(?:[45]\d\d )?#?[45]\.\d{1,3}\.\d{1,3}\W{0,3}(?:[)\]>]|$)")
 _WORD = re.compile(r"[^\W\d]{3}|[\u3040-\u9fff]")
 _LOOSE_ENDS = " :;,.<>()[]#'\"-*|"
+_TOLD = frozenset({"mailbox_unknown", "domain_unknown", "mailbox_full", "mailbox_disabled", "expired", "too_large"})
 # Exim's and Postfix's note behind an address that an alias led to.
 _ALIAS = re.compile(r"^[\s>]{0,20}\((?:generated|expanded) from:? [^()]{1,300}\)")
 _MENTIONS_MAX = 5
@@ -144,11 +145,15 @@ def read(entity: Entity) -> Report | None:
     parts = list(leaves(entity))
     top = _top(parts)
     name, begin = _shape(top)
+    plain = False
     if not system and not returned and not (name and _ADDRESS.search(top) and _REPLIED.search(top)):
         return None
     if not name:
         # No sentence we know: a mail system that names an address beside a reply code is still a bounce.
-        if not ((system and returned) or failed or (system and _REPLIED.search(top))):
+        # Freely worded: a null path, a recipient, and a reason that only bounces have.
+        told = classify("", top).class_ in _TOLD or _DELAY.search(top) is not None
+        plain = null and system and told and bool(_loose(top, _ours(entity)))
+        if not ((system and returned) or failed or (system and _REPLIED.search(top)) or plain):
             return None
         if not failed and not _REPLIED.search(top) and not _ADDRESS.search(top):
             return Report("bounce", "empty", (Fate(""),)) if returned and system else None
@@ -160,7 +165,7 @@ def read(entity: Entity) -> Report | None:
     late = _DELAY.search(top)
     action: Action = "delayed" if late is not None and not _FINAL.search(top) else "failed"
     if name in ("unnamed", "failed-recipients"):
-        action = action if action == "delayed" or (system and returned) else ""
+        action = action if action == "delayed" or plain or (system and returned) else ""
     ours = _ours(entity)
     named = _ADDRESS.findall(entity.get("x-failed-recipients")[:4000])
     return Report("bounce", "delay" if action == "delayed" else name, _fates(top, begin, action, named, ours, parts))
