@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from enroll.api import native
-from enroll.api.schema import SECURITY_SCHEMES
+from enroll.api import native, wix
+from enroll.api.schema import SECURITY_SCHEMES, Paths
 from enroll.pages import Described
 from relay import monitor, sendapi
 from relay.base.config import Config
+from relay.base.web.describe import tagged
 from relay.base.web.openapi import document
 
 _NATIVE = """\
@@ -31,9 +32,21 @@ counts as the largest.
 """
 
 
+_WIX = """\
+Sender emails, sender details and sending domains as Wix's clients know them: give such a client this base URL and an
+API key with the scope `manage`, as `Authorization: <key>` or as a Bearer token.
+
+**The way.** Create a sender email, have a code sent to it, verify it, create sender details: then the sending domain
+of its address is there. Publish its `dnsRecords`, CNAMEs all, and authenticate.
+
+**Refusals** are `{"message", "details"}` with an `applicationError` (a code that doesn't change) or a
+`validationError` (the fields at fault).
+"""
+
+
 def described(config: Config) -> list[Described]:
     """The documents of an application with this configuration, the relay's own first."""
-    return [
+    found = [
         Described(
             "", "Posthouse", "The relay's own API", "/openapi.json",
             document(
@@ -47,3 +60,19 @@ def described(config: Config) -> list[Described]:
             ),
         ),
     ]
+    if config.senders.wix:
+        kinds = (
+            ("Sender emails", "Addresses, proved by a code."),
+            ("Sender details", "Names to send under; one is the default."),
+            ("Sending domains", "The domains of those addresses, published as CNAMEs."),
+        )
+        told: Paths = {}
+        for (kind, _), part in zip(kinds, ("sender-emails", "sender-details", "sending-domains"), strict=True):
+            told |= tagged({path: ops for path, ops in wix.openapi_paths().items() if f"/{part}/" in path}, kind)
+        by_key = {"paths": told, "components": {"securitySchemes": SECURITY_SCHEMES}}
+        made = document(
+            [by_key], public_url=config.server.public_url, version=version("posthouse"),
+            title="Sending domains in Wix's shape", description=_WIX, tags=kinds,
+        )
+        found.append(Described("wix", "Wix's", "Sending domains in Wix's shape", "/openapi/wix.json", made))
+    return found
