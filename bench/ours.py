@@ -23,6 +23,7 @@ from typing import Any
 from bench.dns import Names
 from bench.meter import Group
 from bench.tools import BenchError, Login, call, free_port, listening
+from tests.kit.storage import PostgresServer
 
 COMMAND = [sys.executable, "-c", "from posthouse.cli import main; main()"]
 DOMAIN, HANDLE = "example.test", "bench"
@@ -86,8 +87,10 @@ class Posthouse:
 
     def __init__(
         self, folder: Path, sink_port: int, names: Names, *, processes: int = 1,
-        serve: Sequence[str] = (), fresh: bool = True, name: str = "",
+        serve: Sequence[str] = (), fresh: bool = True, name: str = "", postgres: PostgresServer | None = None,
     ) -> None:  # fmt: skip
+        """`postgres`: keep everything in a database there, from start to start; its CPU is not counted."""
+        self._postgres = postgres
         self.name = name or ("posthouse" if processes == 1 else f"posthouse-{processes}")
         self.group = Group(self.name)
         self.version = version("posthouse")
@@ -121,13 +124,17 @@ class Posthouse:
         """What the processes have said."""
         return self._folder / "log"
 
+    def _configure(self, url: str = "") -> None:
+        text = CONFIG.format(data=self._folder / "data", dns=self._names.port, sink=self._sink, **self._ports)
+        if url:
+            text += f'\n[database]\nurl = "{url}"\n'
+        self.config.write_text(text, encoding="utf-8")
+
     async def set_up(self) -> None:
         """Make member, key and verified domain. Raises BenchError with what the command said."""
         data = self._folder / "data"
         data.mkdir(parents=True)
-        self.config.write_text(
-            CONFIG.format(data=data, dns=self._names.port, sink=self._sink, **self._ports), encoding="utf-8"
-        )
+        self._configure(await asyncio.to_thread(self._postgres.url) if self._postgres else "")
         self._key = (await self.ask("member", "add", HANDLE, "--email", f"{HANDLE}@{DOMAIN}"))["api_key"]
         records = (await self.ask("domain", "add", HANDLE, DOMAIN))["records"]
         # The MX: where the member's own reports go.

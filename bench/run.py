@@ -23,6 +23,7 @@ from bench.ours import Posthouse
 from bench.postfix import Postfix
 from bench.tools import BenchError, Programs, Sink, Work
 from bench.work import Result, Server, measure
+from tests.kit.storage import PostgresServer
 
 # Messages are many enough for seconds of steady work, and few enough for a coffee.
 WORKS = {
@@ -42,6 +43,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     p.add_argument("--rounds", type=int, default=3, help="rounds of every server and work (1 to 50)")
     p.add_argument("--work", type=_list, default=["sub-n", "sub-1"], help=f"of {', '.join(WORKS)}")
     p.add_argument("--processes", type=_list, default=["1"], help="of Posthouse: 1, 2, or 1,2 for both")
+    p.add_argument("--engine", choices=["sqlite", "postgresql"], default="sqlite", help="Posthouse's database")
     p.add_argument("--messages", type=int, help="messages a piece of work (100 to 1000000)")
     p.add_argument("--quick", action="store_true", help="one round of few messages: does it run at all?")
     p.add_argument("--deferred", type=int, metavar="N", help="instead: accept rate with N deferred recipients queued")
@@ -78,9 +80,12 @@ async def main(a: argparse.Namespace) -> int:
                 programs, sink, names, folder, count=a.deferred, rounds=a.rounds, messages=a.messages or 3000,
                 json=a.json,
             )
+        postgres = PostgresServer() if a.engine == "postgresql" else None
+        if postgres:
+            stack.callback(postgres.stop)
         servers: list[Posthouse | Postfix] = [
             Posthouse(
-                folder / f"posthouse-{n}", sink.port, names, processes=int(n),
+                folder / f"posthouse-{n}", sink.port, names, processes=int(n), postgres=postgres,
                 name=f"posthouse{f'-{n}' if n != '1' else ''}",
             )
             for n in a.processes
