@@ -7,8 +7,9 @@ in it is made by the rooms; `/docs` shows it to people, `document_route` to prog
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Any
 
-from enroll.api import native, wix
+from enroll.api import native, octeth, wix
 from enroll.api.schema import SECURITY_SCHEMES, Paths
 from enroll.pages import Described
 from relay import monitor, sendapi
@@ -32,6 +33,18 @@ counts as the largest.
 """
 
 
+_OCTETH = """\
+The calls `user.senderdomain.*` as Octeth's clients know them: give such a client this base URL and an API key.
+
+**Parameters** stand in the query, in a JSON body or in a form, in any letter case. `APIKey` is an API key of this
+relay; `SessionID` the token of a sign-in. PATCH reads its body only, both of these too.
+
+**Refusals** have a number and a sentence in `Errors`, beside the status.
+
+Everything these calls do, the relay's own API does too, and more.
+"""
+
+
 _WIX = """\
 Sender emails, sender details and sending domains as Wix's clients know them: give such a client this base URL and an
 API key with the scope `manage`, as `Authorization: <key>` or as a Bearer token.
@@ -46,20 +59,19 @@ of its address is there. Publish its `dnsRecords`, CNAMEs all, and authenticate.
 
 def described(config: Config) -> list[Described]:
     """The documents of an application with this configuration, the relay's own first."""
-    found = [
-        Described(
-            "", "Posthouse", "The relay's own API", "/openapi.json",
-            document(
-                [
-                    sendapi.openapi_paths(),
-                    {"paths": native.openapi_paths(), "components": {"securitySchemes": SECURITY_SCHEMES}},
-                    {"paths": monitor.openapi_paths()},
-                ],
-                public_url=config.server.public_url, version=version("posthouse"), description=_NATIVE,
-                tags=(*sendapi.TAGS, *native.TAGS, monitor.TAG),
-            ),
-        ),
+    own = [
+        sendapi.openapi_paths(),
+        {"paths": native.openapi_paths(), "components": {"securitySchemes": SECURITY_SCHEMES}},
+        {"paths": monitor.openapi_paths()},
     ]
+    tags = (*sendapi.TAGS, *native.TAGS, monitor.TAG)
+    found = [_described(config, "", "Posthouse", "The relay's own API", own, _NATIVE, *tags)]
+    if config.octeth.enabled:
+        tag = ("Sender domains", "Each call also answers at `/api.php`, by its `Command`.")
+        paths = tagged(octeth.openapi_paths(), tag[0])
+        schemes = octeth.SECURITY_SCHEMES | {"apiKey": SECURITY_SCHEMES["apiKey"]}
+        face = {"paths": paths, "components": {"securitySchemes": schemes}}
+        found.append(_described(config, "octeth", "Octeth's", "Sender domains in Octeth's shape", [face], _OCTETH, tag))
     if config.senders.wix:
         kinds = (
             ("Sender emails", "Addresses, proved by a code."),
@@ -70,9 +82,16 @@ def described(config: Config) -> list[Described]:
         for (kind, _), part in zip(kinds, ("sender-emails", "sender-details", "sending-domains"), strict=True):
             told |= tagged({path: ops for path, ops in wix.openapi_paths().items() if f"/{part}/" in path}, kind)
         by_key = {"paths": told, "components": {"securitySchemes": SECURITY_SCHEMES}}
-        made = document(
-            [by_key], public_url=config.server.public_url, version=version("posthouse"),
-            title="Sending domains in Wix's shape", description=_WIX, tags=kinds,
-        )
-        found.append(Described("wix", "Wix's", "Sending domains in Wix's shape", "/openapi/wix.json", made))
+        found.append(_described(config, "wix", "Wix's", "Sending domains in Wix's shape", [by_key], _WIX, *kinds))
     return found
+
+
+def _described(
+    config: Config, slug: str, name: str, title: str, fragments: list[dict[str, Any]], says: str,
+    *tags: tuple[str, str],
+) -> Described:
+    made = document(
+        fragments, public_url=config.server.public_url, version=version("posthouse"), title=title, description=says,
+        tags=tags,
+    )
+    return Described(slug, name, title, f"/openapi/{slug}.json" if slug else "/openapi.json", made)

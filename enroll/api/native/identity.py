@@ -58,7 +58,9 @@ def openapi_paths() -> Paths:
     """Their description."""
     return {
         "/enroll": {
-            "post": operation("Make an account", security=OPEN, takes=EnrollRequest, gives=MemberView, status=201)
+            "post": operation(
+                "Make an account", security=OPEN, takes=EnrollRequest, gives=MemberView, status=201, errors=(403,)
+            )
         },
         "/v1/did": {"put": operation("Use another DID", security=SESSION, takes=DidRequest, gives=MemberView)},
         "/m/{handle}/did.json": {

@@ -87,7 +87,8 @@ def openapi_paths() -> Paths:
     return {
         "/v1/sessions": {
             "get": operation("List the sign-ins", security=SESSION, gives=SessionList),
-            "post": operation("Sign in", security=OPEN, takes=SignInRequest, gives=OpenedView, status=201),
+            "post": operation("Sign in", security=OPEN, takes=SignInRequest, gives=OpenedView, status=201,
+                              errors=(401, 403)),
         },
         "/v1/sessions/current": {
             "get": operation("Show this sign-in", security=SESSION, gives=CurrentView),

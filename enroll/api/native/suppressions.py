@@ -144,7 +144,9 @@ def openapi_paths() -> Paths:
         "/v1/suppressions/import": {"post": taking},
         "/v1/suppressions/export": {"get": giving},
         "/v1/suppressions/{address}": {
-            "get": operation("Look an address up", security=who, gives=SuppressionView, path=address),
+            "get": operation(
+                "Look an address up", security=who, gives=SuppressionView, path=address, errors=(422,)
+            ),
             "delete": operation("Mail an address again", security=who, status=204, path=address),
         },
     }

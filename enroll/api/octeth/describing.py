@@ -46,7 +46,9 @@ def openapi_paths() -> Paths:
     ) -> dict[str, Any]:
         return operation(summary, security=_BY_PARAMETER, takes=takes, gives=gives, query=query, refusal=ErrorsView)
 
-    one_or_all = {"anyOf": [inlined(VerifyAnswer), inlined(VerifyAllAnswer)]}
+    one_or_all = {
+        "anyOf": [inlined(VerifyAnswer, "serialization"), inlined(VerifyAllAnswer, "serialization")]
+    }
     of_one = {
         "get": op("Show a sender domain", GetAnswer, query=_ID | _DAYS),
         "post": op("Enroll a sender domain", CreateAnswer, Create),
@@ -55,6 +57,8 @@ def openapi_paths() -> Paths:
     }
     # PATCH reads its body only, credentials too.
     of_one["patch"]["security"] = []
+    sending = op("Send a test message", SendTestAnswer, SendTest)
+    sending["responses"]["502"] = sending["responses"]["default"] | {"description": "It could not be delivered."}
     command = {"Command": {"type": "string"}}
     any_answer = {"type": "object", "required": ["Success"], "properties": {"Success": {"const": True}}}
     return {
@@ -62,7 +66,7 @@ def openapi_paths() -> Paths:
         "/api/v1/user.senderdomain": of_one,
         "/api/v1/user.senderdomain.verify": {"post": op("Look at DNS now, of one or of 25", one_or_all, Verify)},
         "/api/v1/user.senderdomain.dns": {"get": op("The records of a sender domain", DnsAnswer, query=_ID)},
-        "/api/v1/user.senderdomain.sendtest": {"post": op("Send a test message", SendTestAnswer, SendTest)},
+        "/api/v1/user.senderdomain.sendtest": {"post": sending},
         "/api/v1/user.senderdomain.dnshost": {
             "get": op("Who runs a sender domain's DNS", DnsHostAnswer, query=_ID)
         },

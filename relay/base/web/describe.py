@@ -121,6 +121,14 @@ def completed(paths: Paths, tag: str) -> Paths:
     }
 
 
+def tagged(paths: Paths, tag: str) -> Paths:
+    """The same operations under a tag, and nothing else changed: for those whose refusals have a shape of their own."""
+    return {
+        path: {method: found | {"tags": [tag]} for method, found in methods.items()}
+        for path, methods in paths.items()
+    }
+
+
 def _completed(path: str, method: str, found: dict[str, Any], tag: str) -> dict[str, Any]:
     responses = dict(found["responses"])
     if "default" not in responses:
