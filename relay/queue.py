@@ -291,8 +291,8 @@ class Queue:
             happened.append(
                 Event(type_, due.member_id, s.at, due.domain_id, due.message_id, due.id, _facts(i))
             )
-        await suppressions.add(tx, [entry for i in kept if (entry := self._no_more(i)) is not None])
         await stats.count(tx, counted)
+        await suppressions.add(tx, [entry for i in kept if (entry := self._no_more(i)) is not None])
         await events.append(tx, happened)
         return [i.settlement.state or "" if i.due.id in mine else "" for i in items]
 

@@ -149,8 +149,8 @@ class Records:
         await mail.owe_reports(tx, batch.owed)
         await mail.bounce_late(tx, batch.bounced)
         await mail.hear_late(tx, batch.heard)
-        await suppressions.add(tx, batch.entries)
         await stats.count(tx, batch.counted)
+        await suppressions.add(tx, batch.entries)
         await events.append(tx, batch.happened)
         return results
 

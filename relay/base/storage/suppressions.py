@@ -1,4 +1,8 @@
-"""Suppressions: whom a member no longer mails, by canonical address. The original is kept for display."""
+"""Suppressions: whom a member no longer mails, by canonical address. The original is kept for display.
+
+Whoever writes a list has `_LOCK` first, and with it the version that everybody raises: so two of them wait for each
+other in one place, and never crosswise. It comes after the rows of recipients and of days, and before the events.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from relay.base.storage.prepared import Prepared
 from relay.base.storage.tables import members, suppressions
 
 IN_MAX = 400
-_LOCK = 0x53555050  # PostgreSQL: who reads and then writes a list does it alone
+_LOCK = 0x53555050  # PostgreSQL: one writer at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ async def add(tx: Tx, rows: Sequence[Suppression]) -> None:
     """
     if not rows:
         return
+    await serialise(tx, _LOCK)
     await _ADD.many(
         tx,
         [
@@ -131,6 +136,7 @@ async def purge(tx: Tx, limit: int) -> int:
     )
     if not gone:
         return 0
+    await serialise(tx, _LOCK)
     ids = select(c.id).where(c.member_id.in_(gone)).limit(limit)
     done = await tx.execute(delete(suppressions).where(c.id.in_(ids)))
     await versions.bump(tx, versions.SUPPRESSIONS)
@@ -139,6 +145,7 @@ async def purge(tx: Tx, limit: int) -> int:
 
 async def remove(tx: Tx, member_id: int, canonical: str) -> bool:
     """Take an entry off; False if it was not there."""
+    await serialise(tx, _LOCK)
     done = await tx.execute(
         delete(suppressions).where(suppressions.c.member_id == member_id, suppressions.c.canonical == canonical)
     )

@@ -48,7 +48,9 @@ async def owned(tx: Tx, ids: Sequence[int], owner: str) -> set[int]:
         return {row[0] for i in ids for row in await _OWNED.all(tx, {"b_id": i, "b_owner": owner})}
     query = (
         select(recipients.c.id)
-        .where(recipients.c.id.in_(ids), recipients.c.lease_owner == owner, _IS_OPEN).with_for_update()
+        .where(recipients.c.id.in_(ids), recipients.c.lease_owner == owner, _IS_OPEN)
+        # Like everybody who locks several: in one order, or two of them would wait for each other.
+        .order_by(recipients.c.id).with_for_update()
     )
     return set((await tx.execute(query)).scalars())
 
@@ -83,7 +85,7 @@ async def settle(tx: Tx, batch: Sequence[Settlement]) -> None:
 async def finish(tx: Tx, candidates: dict[int, float]) -> None:
     """Mark those messages finished whose recipients are all settled (message id → time)."""
     if candidates:
-        await _FINISH.many(tx, [{"b_id": m, "b_at": at} for m, at in candidates.items()])
+        await _FINISH.many(tx, [{"b_id": m, "b_at": at} for m, at in sorted(candidates.items())])
 
 
 async def change(
