@@ -91,6 +91,7 @@ def enrollable(text: str, *, allow_special: bool = False) -> str:
     return name
 
 
+@lru_cache(maxsize=8192)  # of what never changes while the program runs; a long list asks for the same names again
 def registrable(name: str) -> str | None:
     """Give the registrable (organizational) domain of an A-label name; None for a public suffix."""
     found: str | None = _suffixes().privatesuffix(name)
