@@ -43,7 +43,10 @@ _BIG = _set("bigger larger oversized oversize size mb kb")
 _MAIL = _set("message mail email attachment attachments")
 _REACH = _set("reach reached contact contacted connect answer answered respond responded")
 _JUNK = _set("advertisement advertising classified scanner scan filtered filter link links url urls")
-_BROKEN = _set("internal software crashed malfunction overloaded")
+_BROKEN = _set("internal software crashed malfunction overloaded spool")
+_TRIED = _set("tried attempted")
+_LONG = _set("days hours")
+_MORE = _set("will be more again next further")
 
 
 def said(text: str) -> str:
@@ -65,6 +68,8 @@ def _class(words: set[str]) -> str:
             return "mailbox_unknown"
         if words & _OFF:
             return "mailbox_disabled"
+    if words & _TRIED and words & _LONG and not words & _MORE:
+        return "expired"
     if words & _MAIL and words & _BIG:
         return "too_large"
     if negated and words & _REACH:
