@@ -202,7 +202,10 @@ class Reading:
 
     def _curl(self, method: str, path: str, found: dict[str, Any], content: dict[str, Any]) -> str:
         parameters = [self._whole(p) for p in found.get("parameters", ())]
-        asked = {p["name"]: self._example(p["schema"]) for p in parameters if p["in"] == "query" and p.get("required")}
+        asked = {
+            p["name"]: self._example(p["schema"]) for p in parameters
+            if p["in"] == "query" and (p.get("required") or p["schema"].get("examples"))
+        }
         lines, credential = [], ""
         for way in found.get("security", ())[:1]:
             for name in way:

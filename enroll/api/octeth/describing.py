@@ -33,8 +33,9 @@ SECURITY_SCHEMES: dict[str, Any] = {
         "description": "The token of a sign-in (POST /v1/sessions); also in the body.",
     },
 }
-_BY_PARAMETER: Security = [{"octethKey": []}, {"octethSession": []}, {"apiKey": []}]
-_ID = {"DomainID": {"type": "integer"}}
+_BY_HEADER: Security = [{"apiKey": ["manage"]}]
+_BY_PARAMETER: Security = [{"octethKey": ["manage"]}, {"octethSession": []}, *_BY_HEADER]
+_ID = {"DomainID": {"type": "integer", "examples": [1]}}
 _DAYS = {"days": {"type": "integer", "description": "With it come the figures of so many days, at most 365."}}
 
 
@@ -55,11 +56,11 @@ def openapi_paths() -> Paths:
         "patch": op("Change a sender domain", UpdateAnswer, Update),
         "delete": op("Delete a sender domain", DeleteAnswer, query=_ID),
     }
-    # PATCH reads its body only, credentials too.
-    of_one["patch"]["security"] = []
+    # PATCH reads no query: credentials stand in its body or in the header.
+    of_one["patch"]["security"] = _BY_HEADER
     sending = op("Send a test message", SendTestAnswer, SendTest)
     sending["responses"]["502"] = sending["responses"]["default"] | {"description": "It could not be delivered."}
-    command = {"Command": {"type": "string"}}
+    command = {"Command": {"type": "string", "examples": ["user.senderdomain.get"]}}
     any_answer = {"type": "object", "required": ["Success"], "properties": {"Success": {"const": True}}}
     return {
         "/api/v1/user.senderdomains": {"get": op("List the sender domains", ListAnswer)},

@@ -212,7 +212,7 @@ class OfDomain(Asking):
 class Create(Asking):
     """What create takes."""
 
-    SenderDomain: str
+    SenderDomain: str = Field(examples=["example.org"])
     LinkTracking: bool = True
     OpenTracking: bool = True
     UnsubscribeLink: bool = False
@@ -235,12 +235,12 @@ class Update(OfDomain):
 class Verify(Asking):
     """What verify takes: `DomainID`, or `verifyall`."""
 
-    DomainID: int = 0
+    DomainID: int = Field(0, examples=[1])
     verifyall: bool = False
 
 
 class SendTest(OfDomain):
     """What sendtest takes."""
 
-    to: str
+    to: str = Field(examples=["you@example.net"])
     subject: str = ""

@@ -32,7 +32,7 @@ class Asked(BaseModel):
 class NewEmail(Asked):
     """A sender email to be."""
 
-    email_address: str = Field(min_length=6, max_length=254)
+    email_address: str = Field(min_length=6, max_length=254, examples=["anna@example.org"])
     extended_fields: dict[str, Any] | None = None
 
 
@@ -45,20 +45,20 @@ class CreateEmail(Asked):
 class GetOrCreateEmail(Asked):
     """What get-or-create takes."""
 
-    email_address: str = Field(min_length=6, max_length=254)
+    email_address: str = Field(min_length=6, max_length=254, examples=["anna@example.org"])
 
 
 class VerifyEmail(Asked):
     """What verifying takes."""
 
-    verification_code: str = Field(min_length=3, max_length=10)
+    verification_code: str = Field(min_length=3, max_length=10, examples=["123456"])
 
 
 class NewDetails(Asked):
     """Sender details to be."""
 
-    from_name: str = Field(min_length=1, max_length=100)
-    from_email_address: str = Field(min_length=6, max_length=254)
+    from_name: str = Field(min_length=1, max_length=100, examples=["Anna"])
+    from_email_address: str = Field(min_length=6, max_length=254, examples=["anna@example.org"])
     extended_fields: dict[str, Any] | None = None
 
 
@@ -71,7 +71,7 @@ class CreateDetails(Asked):
 class ChangedDetails(Asked):
     """What may change in sender details."""
 
-    from_name: str | None = Field(None, min_length=1, max_length=100)
+    from_name: str | None = Field(None, min_length=1, max_length=100, examples=["Anna"])
     from_email_address: str | None = Field(None, min_length=6, max_length=254)
     extended_fields: dict[str, Any] | None = None
 
@@ -85,7 +85,7 @@ class UpdateDetails(Asked):
 class ActualFrom(Asked):
     """What actual-from-address takes."""
 
-    from_address: str = Field(min_length=6, max_length=254)
+    from_address: str = Field(min_length=6, max_length=254, examples=["anna@example.org"])
 
 
 class Paging(Asked):

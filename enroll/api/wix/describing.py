@@ -7,10 +7,11 @@ from typing import Any
 from aiohttp import hdrs
 from pydantic import BaseModel
 
-from enroll.api.schema import KEY_OR_SESSION, Paths, operation
+from enroll.api.schema import Paths, Security, operation
 from enroll.api.wix import asking, views
 from enroll.api.wix.door import ROUTES
 
+_WHO: Security = [{"apiKey": ["manage"]}, {"session": []}]
 ENVELOPE: dict[str, Any] = {
     "type": "object",
     "required": ["message", "details"],
@@ -71,7 +72,7 @@ def openapi_paths() -> Paths:
             field = "emailAddress" if route.call == "list_emails" else "fromEmailAddress"
             query = _LIST | {field: {"type": "string"}}
         found.setdefault(route.path, {})[route.method.lower()] = operation(
-            summary, security=KEY_OR_SESSION, takes=takes, gives=gives, query=query, refusal=ENVELOPE,
+            summary, security=_WHO, takes=takes, gives=gives, query=query, refusal=ENVELOPE,
             path={"id": "string"} if "{id}" in route.path else None,
         )
     return found
