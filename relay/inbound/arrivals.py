@@ -16,7 +16,7 @@ from relay.base.secrets import random_id
 from relay.base.storage import StorageError, StorageFull
 from relay.base.throttle import Throttle
 from relay.bounces.parse import Report, parse
-from relay.bounces.parse.entity import read
+from relay.bounces.parse.entity import Entity, read
 from relay.bounces.record import Records
 from relay.inbound.forwards import Forwards, Incoming
 from relay.inbound.operator import letter
@@ -77,12 +77,14 @@ class Arrivals:
         raw = arrival.raw
         entity = read(raw)
         fields = entity.fields
+        # RFC 5321 §4.4: who makes the final delivery says where the message came from; what stood there is no more.
+        fields["return-path"] = [f"<{arrival.sender}>"]
         received = fields.get("received", [])
         # RFC 5321 §6.3: counting Received fields is the loop detection that always works.
         if len(received) > self._config.submission.max_received:
             return Verdict(replies.LOOP, saw=f"more than {self._config.submission.max_received} Received fields")
         if arrival.leaving:
-            await self._leave(arrival, fields)
+            await self._leave(arrival, entity)
         if arrival.forward is not None:
             return await self._forwards.pass_on(arrival.forward)
         been_here = any((m := _BY.search(r)) is not None and m[1].lower() in self._hosts for r in received)
@@ -96,12 +98,12 @@ class Arrivals:
             return refused
         return Accepted(random_id(10), 0, ())
 
-    async def _leave(self, arrival: Arrival, fields: dict[str, list[str]]) -> None:
+    async def _leave(self, arrival: Arrival, entity: Entity) -> None:
         """Unsubscribe who leaves by this message: that it comes is the whole request (RFC 2369 §3.2)."""
         # What nobody wrote asks for nothing: reports, and programs that answer for a person (RFC 3834 §2). What a
         # mail provider sends for its user may call itself auto-generated.
-        asked = fields.get("auto-submitted", ["no"])[0].lower().startswith("auto-generated")
-        report = await asyncio.to_thread(parse, arrival.raw)
+        asked = entity.get("auto-submitted").lower().startswith("auto-generated")
+        report = await asyncio.to_thread(parse, entity)
         if report.kind != "other" and not (asked and report.kind == "auto_reply"):
             log.info("inbound.not_leaving", kind=report.kind)
             return

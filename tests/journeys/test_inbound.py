@@ -156,6 +156,22 @@ async def test_a_delay_a_vacation_note_and_a_full_mailbox_suppress_nobody(config
         assert await listed(way.world, alice) == {}
 
 
+async def test_the_envelope_says_whether_a_person_wrote(sqlite_config: Config) -> None:
+    async with line(sqlite_config) as way, inbound(way.world) as server:
+        alice, _, [bob] = await sent(way, "bob@sink.test")
+        words = (
+            f"From: Anne Clerk <anne@sink.test>\r\nTo: {bob}\r\nSubject: your mail\r\nReturn-Path: <>\r\n\r\n"
+            "I'm sorry to have to inform you that your message could not be delivered.\r\n\r\n"
+            "<bob@sink.test>: host mx.sink.test said: 550 5.1.1 User unknown (in reply to RCPT TO command)\r\n"
+        ).encode()
+        # What the message says of its own return path counts for nothing.
+        assert (await give(server.ports[0], bob, words, "anne@sink.test"))[1].startswith("250")
+        assert await listed(way.world, alice) == {}
+        # RFC 5321 §4.5.5: what a null path sends is a report.
+        assert (await give(server.ports[0], bob, words))[1].startswith("250")
+        assert await listed(way.world, alice) == {"bob@sink.test": "hard_bounce"}
+
+
 async def test_whoever_names_recipients_without_end_is_cut(config: Config) -> None:
     async with line(config) as way, inbound(way.world, max_recipients=2) as server:
         async with await Talk.secured(server.ports[0]) as talk:
