@@ -164,17 +164,20 @@ def fuzz(
     wrong: bool = True,
 ) -> Report:
     """Ask every operation `examples` times with everything allowed (key and sign-in) and `others` times as each
-    other caller; as many wrong ones more, if `wrong`. The same `number` makes the same requests."""
+    other caller (0: once as each scope's key, and as one of the rest in turn); as many wrong ones more, if `wrong`.
+    The same `number` makes the same requests."""
     load_all_checks()
     schemathesis.openapi.media_type("message/rfc822", _letters())
     schemathesis.openapi.media_type("text/csv", st.binary(max_size=200))
     schema = schemathesis.openapi.from_dict(_readable(document))
     report = Report()
     operations = sorted((found.ok() for found in schema.get_all_operations()), key=_order)
+    rest = [who for who in house.who if who not in (*_SCOPES, "all")]
     with requests.Session() as session:
-        for operation in operations:
+        for at, operation in enumerate(operations):
             main = ["all", "sign-in"] if "session" in str(operation.definition.raw["security"]) else ["all"]
-            turns = main * examples + [*house.who] * others
+            each = [*house.who] * others if others else [*_SCOPES, rest[at % len(rest)]]
+            turns = main * examples + each
             _ask(operation, GenerationMode.POSITIVE, turns, house, url, session, report, number)
             if wrong:
                 _ask(operation, GenerationMode.NEGATIVE, main * examples, house, url, session, report, number)
