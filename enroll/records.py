@@ -104,48 +104,40 @@ class RelayHosts:
     hosted_zone: str = ""
 
 
-def required(domain: DomainView, hosts: RelayHosts) -> list[Record]:
-    """All records of a domain, those that its state depends on (`required`) first.
+def required(domain: DomainView, hosts: RelayHosts, *, recommended: bool = True) -> list[Record]:
+    """All records of a domain, those that its state depends on (`required`) first; without `recommended` only those.
 
     Of two key pairs only the live one is required; a retiring one is listed, a removed one is not.
     """
     d = domain
     out = [
-        _record(
+        Record(
             "ownership", f"{OWNERSHIP_LABEL}.{d.name}", "TXT", f"{OWNERSHIP_PREFIX}{d.ownership_token}", True,
             "Proves that the domain is yours.",
         )
     ]  # fmt: skip
     out += _dkim(d)
     if d.return_path:
-        out.append(_record(
+        out.append(Record(
             "return_path", f"{d.custom_subdomain}.{d.name}", "CNAME", _dot(hosts.bounce_host), True,
             "Brings bounces back to the relay under your own name, so that SPF counts for your domain.",
         ))  # fmt: skip
     if d.tracking:
-        out.append(_record(
+        out.append(Record(
             "tracking", f"{d.track_prefix}-{d.custom_subdomain}.{d.name}", "CNAME", _dot(hosts.tracking_host), True,
             "Lets tracked links carry your own name.",
         ))  # fmt: skip
     if d.replies:
-        out.append(_record(
+        out.append(Record(
             "mx", d.name, "MX", f"10 {_dot(hosts.mx_host)}", True,
             "Brings mail for the domain to the relay, which forwards it to your mailbox.",
         ))  # fmt: skip
-    # RFC 7208 §3: the policy of a domain; RFC 7489 §6.3: p=none asks for nothing but reports.
-    rua = f"; rua=mailto:{hosts.dmarc_rua}" if hosts.dmarc_rua else ""
-    out += [
-        _record(
-            "spf", d.name, "TXT", merge_spf(None, hosts.spf_host)[0], False,
-            "Names the relay as a permitted sender, for receivers that look at SPF.",
-        ),
-        _record(
-            "dmarc", f"_dmarc.{d.name}", "TXT", f"v=DMARC1; p=none{rua}", False,
-            "Tells receivers that your mail is signed; large providers ask for it.",
-        ),
-    ]  # fmt: skip
+    if recommended:
+        out += _recommended(d, hosts)
+    else:
+        out = [record for record in out if record.required]
     if hosts.hosted_zone and d.uuid:
-        if d.hosted and d.spare:
+        if d.hosted and d.spare and recommended:
             out += _spare(d)
         out = [replace(r, alias=alias_of(r, d.uuid, hosts.hosted_zone), by_alias=d.hosted) for r in out]
         # A spare name has no record but the alias itself.
@@ -153,11 +145,26 @@ def required(domain: DomainView, hosts: RelayHosts) -> list[Record]:
     return sorted(out, key=lambda record: not record.required)
 
 
+def _recommended(d: DomainView, hosts: RelayHosts) -> list[Record]:
+    # RFC 7208 §3: the policy of a domain; RFC 7489 §6.3: p=none asks for nothing but reports.
+    rua = f"; rua=mailto:{hosts.dmarc_rua}" if hosts.dmarc_rua else ""
+    return [
+        Record(
+            "spf", d.name, "TXT", merge_spf(None, hosts.spf_host)[0], False,
+            "Names the relay as a permitted sender, for receivers that look at SPF.",
+        ),
+        Record(
+            "dmarc", f"_dmarc.{d.name}", "TXT", f"v=DMARC1; p=none{rua}", False,
+            "Tells receivers that your mail is signed; large providers ask for it.",
+        ),
+    ]  # fmt: skip
+
+
 def _spare(d: DomainView) -> list[Record]:
     why = "A place for the next {} key: once this stands, keys change without your doing anything."
     return [
-        _record("dkim_rsa", f"{d.spare}r._domainkey.{d.name}", "CNAME", "", False, why.format("RSA")),
-        _record("dkim_ed25519", f"{d.spare}e._domainkey.{d.name}", "CNAME", "", False, why.format("Ed25519")),
+        Record("dkim_rsa", f"{d.spare}r._domainkey.{d.name}", "CNAME", "", False, why.format("RSA")),
+        Record("dkim_ed25519", f"{d.spare}e._domainkey.{d.name}", "CNAME", "", False, why.format("Ed25519")),
     ]
 
 
@@ -173,8 +180,8 @@ def _dkim(d: DomainView) -> list[Record]:
             why = "The {} key before this one: keep it while mail signed with it is under way."
         # RFC 6376 §3.6.2.1: keys stand at <selector>._domainkey.<domain>.
         out += [
-            _record("dkim_rsa", f"{stem}r._domainkey.{d.name}", "TXT", rsa_txt, needed, why.format("RSA")),
-            _record("dkim_ed25519", f"{stem}e._domainkey.{d.name}", "TXT", ed_txt, needed, why.format("Ed25519")),
+            Record("dkim_rsa", f"{stem}r._domainkey.{d.name}", "TXT", rsa_txt, needed, why.format("RSA")),
+            Record("dkim_ed25519", f"{stem}e._domainkey.{d.name}", "TXT", ed_txt, needed, why.format("Ed25519")),
         ]
     return out
 
@@ -283,10 +290,6 @@ def _is_end(term: str) -> bool:
 
 def _bare(term: str) -> str:
     return re.sub(r"^[+?~-]", "", term.lower()).rstrip(".")
-
-
-def _record(purpose: Purpose, name: str, type: str, value: str, needed: bool, why: str) -> Record:
-    return Record(purpose, name, type, value, needed, why)
 
 
 def short_name(name: str) -> str:

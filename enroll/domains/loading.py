@@ -12,9 +12,12 @@ from relay.base.storage import domains as rows
 from relay.base.storage.domains import Row
 
 
-async def load(tx: Tx, found: Sequence[Row]) -> list[Domain]:
-    """The domains of `found`, in order."""
-    pairs = await rows.pairs(tx, [row.id for row in found])
+async def load(tx: Tx, found: Sequence[Row], member_id: int | None = None) -> list[Domain]:
+    """The domains of `found`, in order. `member_id`: they are (nearly) all that this member has."""
+    if member_id is None:
+        pairs = await rows.pairs(tx, [row.id for row in found])
+    else:
+        pairs = await rows.pairs_of_member(tx, member_id)
     above = {row.name: names.parents(row.name) for row in found}
     held: dict[str, list[Row]] = {}
     for holder in await rows.holders(tx, sorted({p for parents in above.values() for p in parents})):

@@ -34,16 +34,16 @@ def hosts_of(config: Config) -> RelayHosts:
     )
 
 
-def records_of(domain: Domain, hosts: RelayHosts) -> list[Record]:
-    """What the owner must or should publish, those that the state depends on first.
+def records_of(domain: Domain, hosts: RelayHosts, *, recommended: bool = True) -> list[Record]:
+    """What the owner must or should publish, those that the state depends on first; without `recommended` only those.
 
     Of two pairs only the live one's records are required; a rotation's new one and a retiring one are listed too.
     """
-    own = required(_view(domain, domain.keys), hosts)
+    own = required(_view(domain, domain.keys), hosts, recommended=recommended)
     agreed = [
         replace(record, why=f"{parent} belongs to another member: its owner agrees by publishing this.")
         for parent in domain.consent
-        for record in required(_view(domain, (), name=parent), hosts)
+        for record in required(_view(domain, (), name=parent), hosts, recommended=False)
         if record.purpose == "ownership"
     ]
     return [*own[:1], *agreed, *own[1:]]

@@ -62,9 +62,11 @@ class Options:
     def read(cls, stored: Mapping[str, Any]) -> Options:
         """The options of a row; what an older or newer program wrote besides is left alone."""
         known = cls.__dataclass_fields__
-        values: dict[str, Any] = {name: value for name, value in stored.items() if name in known}
-        lists = {name: tuple(stored.get(name) or ()) for name in ("stems", "chosen")}
-        return cls(**values | lists)
+        values = dict(stored)
+        if not values.keys() <= known.keys():
+            values = {name: value for name, value in values.items() if name in known}
+        values["stems"], values["chosen"] = tuple(stored.get("stems") or ()), tuple(stored.get("chosen") or ())
+        return cls(**values)
 
     def public(self) -> dict[str, Any]:
         """The owner's own switches by name."""

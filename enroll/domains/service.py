@@ -161,13 +161,11 @@ class Domains:
         async with self._storage.read() as tx:
             return await load(tx, await rows.page(tx, member_id, after=after, limit=limit))
 
-    async def overview(
-        self, member_id: int, *, limit: int
-    ) -> builtins.list[tuple[Domain, figures.Overview]]:
+    async def overview(self, member_id: int, *, limit: int) -> builtins.list[tuple[Domain, figures.Overview]]:
         """A member's domains by id, at most `limit`, each with its figures. Their `findings` are left out."""
         windows = figures.windows(self._clock.now())
         async with self._storage.read() as tx:
-            found = await load(tx, await rows.all_of_member(tx, member_id, limit))
+            found = await load(tx, await rows.all_of_member(tx, member_id, limit), member_id)
             sums = await counters.sums(tx, member_id, **windows)
         return [(domain, figures.overview(sums.get(domain.id))) for domain in found]
 
@@ -176,10 +174,11 @@ class Domains:
         async with self._storage.read() as tx:
             return await load_one(tx, await self._row(tx, member_id, key))
 
-    def records(self, domain: Domain, form: Form | None = None) -> builtins.list[Record]:
-        """What the owner must or should publish, in the form that was chosen for the domain, or in `form`: `txt`, or
-        `cname` for aliases into the relay's own zone wherever one can stand."""
-        return as_published(domain, records_of(domain, self._hosts), self._hosts.spf_host, form)
+    def records(self, domain: Domain, form: Form | None = None, *, recommended: bool = True) -> builtins.list[Record]:
+        """What the owner must or (with `recommended`) should publish, in the form that was chosen for the domain, or in
+        `form`: `txt`, or `cname` for aliases into the relay's own zone wherever one can stand."""
+        wanted = records_of(domain, self._hosts, recommended=recommended)
+        return as_published(domain, wanted, self._hosts.spf_host, form)
 
     def zone(self, domain: Domain, form: Form | None = None) -> str:
         """The records as lines of a zone file (RFC 1035 §5); an SPF record found at the last look is not doubled."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from relay.base.clock import DAY, utc_day
-from relay.base.storage import reports
+from relay.base.storage import reports, stats
+from relay.base.storage.stats import Sums
 from relay.outcome import Outcome
 from tests.kit.world import World
 
@@ -82,3 +83,17 @@ async def test_attempts_and_daily_sums(world: World) -> None:
         counts, oldest = await reports.waiting(tx, world.clock.now() + 5)
         assert (counts, oldest) == ({"queued": 1, "deferred": 1, "held": 0}, 5.0)
         assert (await reports.waiting(tx, 0))[1] == 0.0
+
+
+async def test_a_list_of_domains_has_its_sums_over_three_windows(world: World) -> None:
+    alice, bob = await world.member("alice"), await world.member("bob")
+    one, two = await world.domain(alice), await world.domain(alice, "second.test")
+    other = await world.domain(bob, "bob.test")
+    for_days = {0: 1, 6: 2, 7: 4, 13: 8, 14: 16, 29: 32, 30: 64}
+    day = {ago: utc_day(world.clock.now() - ago * DAY) for ago in for_days}
+    counted = {(one, day[ago], alice.id): {"accepted": n, "delivered": n} for ago, n in for_days.items()}
+    counted |= {(two, day[29], alice.id): {"accepted": 3, "bounced": 1}, (other, day[0], bob.id): {"accepted": 5}}
+    await world.storage.write(lambda tx: stats.count(tx, counted))
+    async with world.storage.read() as tx:
+        found = await stats.sums(tx, alice.id, since=day[29], week=day[6], week_before=day[13])
+    assert found == {one: Sums(one, 63, 63, 0, 0, 3, 12), two: Sums(two, 3, 0, 1, 0, 0, 0)}

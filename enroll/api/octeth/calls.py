@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import secrets
 from typing import Any
 
@@ -25,6 +26,7 @@ from enroll.domains import Domain, Domains, Options
 from enroll.domains.states import LOCKED
 from enroll.domains.trial import test_subject
 from enroll.errors import EnrollError
+from enroll.records import Record
 from enroll.sessions import Actor
 from relay.base import names
 from relay.base.clock import Clock
@@ -47,20 +49,19 @@ class Calls:
     async def list(self, actor: Actor, p: Parameters) -> Answer:
         """user.senderdomain.list"""
         found = await self._domains.overview(actor.member.id, limit=self._config.octeth.max_list)
-        return ListAnswer(SenderDomains=[
-            shapes.listed(domain, self._domains.records(domain), figures)
+        return ListAnswer.model_validate({"SenderDomains": [
+            shapes.listed(domain, self._records(domain), figures)
             for domain, figures in found if actor.may_use(domain.name)
-        ])  # fmt: skip
+        ]})  # fmt: skip
 
     async def get(self, actor: Actor, p: Parameters) -> Answer:
         """user.senderdomain.get"""
         domain = await self._one(actor, p)
         wanted, days = p.days()
         figures = await self._domains.stats(actor.member.id, domain.id, days)
-        shown = shapes.listed(domain, self._domains.records(domain), figures)
-        if not wanted:
-            return GetAnswer(SenderDomain=shown)
-        return GetAnswer(SenderDomain=shown, Days=figures.days, Stats=shapes.periods(figures.periods))
+        shown = {"SenderDomain": shapes.listed(domain, self._records(domain), figures)}
+        more = {"Days": figures.days, "Stats": shapes.periods(figures.periods)} if wanted else {}
+        return GetAnswer.model_validate(shown | more)
 
     async def create(self, actor: Actor, p: Parameters) -> Answer:
         """user.senderdomain.create"""
@@ -83,7 +84,7 @@ class Calls:
             raise _not_created(e) from e
         except (Refused, StorageError) as e:
             raise Fault(7, "Sender domain create process failed") from e
-        return CreateAnswer(DomainID=domain.id, SenderDomain=shapes.brief(domain, self._domains.records(domain)))
+        return CreateAnswer(DomainID=domain.id, SenderDomain=shapes.brief(domain, self._records(domain)))
 
     async def update(self, actor: Actor, p: Parameters) -> Answer:
         """user.senderdomain.update"""
@@ -103,7 +104,7 @@ class Calls:
             domain, anew = await self._domains.revise(actor.member.id, domain.id, options, enabled=enabled)
         except EnrollError as e:
             raise _not_updated(e, enabled) from e
-        shown = shapes.brief(domain, self._domains.records(domain))
+        shown = shapes.brief(domain, self._records(domain))
         return UpdateAnswer(DnsRegenerated=anew, SenderDomain=shown)
 
     async def delete(self, actor: Actor, p: Parameters) -> Answer:
@@ -129,13 +130,13 @@ class Calls:
         domain = await self._domains.check((await self._one(actor, p)).id)
         return VerifyAnswer(
             DomainID=domain.id, IsVerified=domain.proved, Status=shapes.STATUS[domain.state],
-            DNSRecords=shapes.dns_records(domain, self._domains.records(domain)),
+            DNSRecords=shapes.dns_records(domain, self._records(domain)),
         )
 
     async def dns(self, actor: Actor, p: Parameters) -> Answer:
         """user.senderdomain.dns"""
         domain = await self._one(actor, p)
-        table = shapes.dns_table(domain, self._domains.records(domain))
+        table = shapes.dns_table(domain, self._records(domain))
         return DnsAnswer(DomainID=domain.id, SenderDomain=domain.name, DNSRecords=table)
 
     async def sendtest(self, actor: Actor, p: Parameters) -> Answer:
@@ -174,6 +175,10 @@ class Calls:
         return DnsHostAnswer(
             DomainID=domain.id, SenderDomain=domain.name, DnsHost=label, Nameservers=[s.rstrip(".") for s in servers]
         )
+
+    def _records(self, domain: Domain) -> builtins.list[Record]:
+        """Those that the domain's state depends on: this shape shows no others."""
+        return self._domains.records(domain, recommended=False)
 
     async def _one(self, actor: Actor, p: Parameters) -> Domain:
         domain = await self._domains.get(actor.member.id, p.domain_id())
