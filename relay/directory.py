@@ -133,6 +133,7 @@ class _View:
         self.forwards = {d.name: d for d in self.domains.values() if d.options.get("replies")}
         # Whoever has proved the name by now decides about its mail.
         self.resting_forwards = {r.name for r in snap.resting if (r.options or {}).get("replies")} - self.names
+        self.stopped_domains = {r.id for r in snap.resting if r.state in ("suspended", "blocked")}
         self.tracking_hosts = {tracking_host(d) for d in self.domains.values() if d.options.get("tracking")}
         self.return_paths = {d.return_path for d in self.domains.values() if d.return_path}
         suspended: list[_Key] = []
@@ -334,6 +335,10 @@ class Directory:
     def is_tracking_host(self, name: str) -> bool:
         """True for a tracking host (A-labels, lower case) whose record was seen at a verified domain."""
         return name in self._view.tracking_hosts
+
+    def is_stopped_domain(self, domain_id: int) -> bool:
+        """True for a domain that was proved once and that the operator has suspended or blocked since."""
+        return domain_id in self._view.stopped_domains
 
     def system_member(self) -> MemberEntry | None:
         """The member in whose name the relay's own mail goes."""

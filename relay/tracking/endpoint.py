@@ -23,6 +23,7 @@ from relay.tracking.tokens import Mark
 WELL_KNOWN = "/.well-known/posthouse-tracking"
 """Where a tracking host says which relay it leads to (RFC 8615)."""
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
+_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "Via")
 _SERVED = ("/c/", "/o/", "/u/", WELL_KNOWN)
 _TOLD = (hdrs.USER_AGENT, "Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
 _DOT = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
@@ -80,10 +81,14 @@ class Endpoint:
         return web.Response(text=f"{self._config.server.hostname}\n")
 
     async def tls_ask(self, request: web.Request) -> web.Response:
-        """200 for a name that a reverse proxy on this machine may fetch a certificate for, else 404."""
+        """200 for a name that a reverse proxy on this machine may fetch a certificate for, else 404.
+
+        The proxy asks this itself: what it forwards for somebody else is refused, though it comes from this machine.
+        """
         address = client_address(request, self._config.server.trusted_proxies)
         name = request.query.get("domain", "").rstrip(".").lower()
-        if not in_networks(address, _LOOPBACK) or not self._directory.is_tracking_host(name):
+        forwarded = any(field in request.headers for field in _FORWARDED)
+        if forwarded or not in_networks(address, _LOOPBACK) or not self._directory.is_tracking_host(name):
             raise web.HTTPNotFound
         return web.Response(text="yes\n")
 
@@ -96,9 +101,9 @@ class Endpoint:
         return await handler(request)
 
     def _stopped(self, mark: Mark) -> bool:
-        """Whether the operator stopped the member: then nobody is led to where its mail wanted them."""
+        """Whether the operator stopped the member or the domain: then nobody is led to where its mail wanted them."""
         member = self._directory.member(mark.member_id)
-        return member is None or member.stopped
+        return member is None or member.stopped or self._directory.is_stopped_domain(mark.domain_id)
 
     def _note(self, request: web.Request, kind: str, mark: Mark) -> None:
         if request.method == hdrs.METH_GET:

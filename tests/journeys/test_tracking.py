@@ -267,6 +267,10 @@ async def test_a_link_outlives_the_log_and_not_its_years_nor_its_member(world: W
     stopped = await http.get(click, headers=READER, allow_redirects=False)
     assert (stopped.status, "Location" in stopped.headers) == (410, False)
     await world.change("members", alice.id, status="active", reason="")
+    for state, status in (("suspended", 410), ("blocked", 410), ("disabled", 302), ("pending", 302), ("verified", 302)):
+        await world.change("domains", domain, state=state)
+        await world.directory.refresh()
+        assert (await http.get(click, headers=READER, allow_redirects=False)).status == status
     await world.pass_time(world.config.tracking.links_days * DAY)
     assert (await http.get(click, headers=READER, allow_redirects=False)).status == 410
 
@@ -294,3 +298,5 @@ async def test_a_tracking_host_is_used_once_it_answers_and_serves_nothing_else(w
     assert (await http.get("/internal/tls-ask?domain=example.test")).status == 404
     outside = {"X-Forwarded-For": "198.51.100.7"}
     assert (await http.get(f"/internal/tls-ask?domain={host}", headers=outside)).status == 404
+    inside = {"X-Forwarded-For": "127.0.0.1"}
+    assert (await http.get(f"/internal/tls-ask?domain={host}", headers=inside)).status == 404, "it was forwarded"

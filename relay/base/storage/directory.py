@@ -22,7 +22,7 @@ class Snapshot:
     domains: list[Any]
     dkim: list[Any]
     resting: list[Any]
-    """(name, options) of domains that were proved once and may send nothing just now."""
+    """(id, name, state, options) of domains that were proved once and may send nothing just now."""
 
 
 async def snapshot(tx: Tx) -> Snapshot:
@@ -62,7 +62,8 @@ async def snapshot(tx: Tx) -> Snapshot:
         ).all(),  # type: ignore[arg-type]
         (
             await tx.execute(
-                select(d.name, d.options).where(d.state.in_(_RESTING), d.first_verified_at.is_not(None))
+                select(d.id, d.name, d.state, d.options)
+                .where(d.state.in_(_RESTING), d.first_verified_at.is_not(None))
             )
         ).all(),  # type: ignore[arg-type]
     )
