@@ -185,12 +185,16 @@ class SendingDomains:
 
     # -- sending -------------------------------------------------------------------------------------------------
 
-    async def actual_from(self, member_id: int, address: str) -> str:
+    async def actual_from(self, member_id: int, address: str, *, may_use: Callable[[str], bool]) -> str:
         """The address that mail from `address` really bears: itself on a verified domain of the member, else the same
-        mailbox at its default verified domain. EnrollError 422; 428 SENDING_DOMAIN_NOT_READY without any."""
+        mailbox at its default verified domain, or at its first one; of those domains that `may_use` allows.
+
+        Raises EnrollError 422; 428 SENDING_DOMAIN_NOT_READY without any.
+        """
         asked = read_address(address, "fromAddress")
         async with self._storage.read() as tx:
-            verified = [d for d in await domain_rows.all_of_member(tx, member_id) if d.state == "verified"]
+            found = await domain_rows.all_of_member(tx, member_id)
+        verified = [d for d in found if d.state == "verified" and may_use(d.name)]
         if any(d.name == asked.domain for d in verified):
             return asked.text
         default = next((d for d in verified if d.options.get("default_sender")), verified[0] if verified else None)

@@ -103,6 +103,19 @@ def test_a_life_of_a_member(run: Run) -> None:
     assert told(run("invite", "--note", "for Bob", "--json"))["code"].startswith("phi_")
 
 
+def test_a_member_may_enroll_more_domains_or_fewer(run: Run) -> None:
+    run("member", "add", "alice", "--no-key")
+    assert told(run("member", "limit", "alice", "1", "--json")) == {"handle": "alice", "max_domains": 1}
+    run("domain", "add", "alice", "one.test")
+    assert "At most 1 domains" in run("domain", "add", "alice", "two.test", code=REFUSED).output
+    assert "as many" not in run("member", "limit", "alice", "2").stdout
+    run("domain", "add", "alice", "two.test")
+    run("member", "limit", "alice", "-1", code=USAGE)
+    run("member", "limit", "nobody", "3", code=NOT_FOUND)
+    assert told(run("member", "limit", "alice", "--json"))["max_domains"] is None
+    run("domain", "add", "alice", "three.test")
+
+
 def test_domains_and_their_records(run: Run) -> None:
     run("member", "add", "alice", "--no-key")
     added = told(run("domain", "add", "alice", "Shop.Example", "--json"))

@@ -127,6 +127,14 @@ async def test_a_key_for_some_domains_sees_and_makes_nothing_of_others(wix: Clie
     assert (await wix.refused("POST", DETAILS, sender("x", "a@other.test")))[:2] == (403, "PERMISSION_DENIED")
     assert (await wix.refused("GET", f"{DOMAINS}/{domain['id']}"))[:2] == (404, "NOT_FOUND")
     assert (await wix.refused("POST", f"{DOMAINS}/{domain['id']}/authenticate"))[0] == 404
+    await wix.relay.verified(wix.alice, "third.test")
+    for address in ("a@third.test", "a@gmail.com"):
+        refused = await wix.refused("POST", ACTUAL, {"fromAddress": address})
+        assert refused[:2] == (428, "SENDING_DOMAIN_NOT_READY"), "a domain that the key may not use sends nothing"
+    await wix.relay.verified(wix.alice, "example.test")
+    for address in ("a@third.test", "a@gmail.com"):
+        said = await wix.good("POST", ACTUAL, {"fromAddress": address})
+        assert said == {"actualFromAddress": "a@example.test"}
 
 
 async def test_without_sender_details_no_sending_domain_can_be_asked_for(wix: Client) -> None:

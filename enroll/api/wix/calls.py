@@ -177,9 +177,8 @@ class Calls:
     async def actual_from(self, actor: Actor, request: web.Request) -> View:
         """What From will really be."""
         asked = await body(asking.ActualFrom, request)
-        return views.ActualFromView(
-            actual_from_address=await self._sending.actual_from(actor.member.id, asked.from_address)
-        )
+        found = await self._sending.actual_from(actor.member.id, asked.from_address, may_use=actor.may_use)
+        return views.ActualFromView(actual_from_address=found)
 
     async def _own(self, actor: Actor, request: web.Request) -> Sender:
         found = await self._details.get(actor.member.id, request.match_info["id"])
