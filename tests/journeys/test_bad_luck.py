@@ -45,9 +45,10 @@ async def until(true: Callable[[], Any], seconds: float = 10.0) -> None:
 
 async def pragma(world: World, words: str) -> Any:
     """Say something to the one writing connection of SQLite."""
-    async with world.storage._writer.connect() as connection:
-        raw = await connection.get_raw_connection()
-        row = raw.driver_connection._conn.execute(f"PRAGMA {words}").fetchone()  # type: ignore[union-attr]
+    kept = world.storage._kept
+    assert kept is not None
+    raw = await (await kept.connection()).get_raw_connection()
+    row = raw.driver_connection.raw.execute(f"PRAGMA {words}").fetchone()  # type: ignore[union-attr]
     return row and row[0]
 
 

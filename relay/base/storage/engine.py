@@ -26,7 +26,7 @@ from sqlalchemy.sql.schema import Table
 
 from relay.base.config import Config
 from relay.base.storage import inline
-from relay.base.storage.errors import StorageError, classify, collided
+from relay.base.storage.errors import StorageError, classify, collided, in_doubt
 from relay.base.storage.kept import Kept
 from relay.base.storage.turns import Turns
 
@@ -157,7 +157,7 @@ class Storage:
             if isinstance(e, asyncio.CancelledError):
                 _fail(batch, StorageError("storage was closed"))
                 raise
-            if (isinstance(e, DBAPIError) and e.connection_invalidated) or isinstance(e, sqlite3.Error | OSError):
+            if in_doubt(e):
                 await (self._kept.close() if self._kept else self._writer.dispose())
             if tries > 1 and collided(e):
                 await asyncio.sleep(_LOCKED_PAUSE * (1 + os.getpid() % 7 / 7))  # not in step with the other one

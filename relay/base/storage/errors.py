@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 
 class StorageError(Exception):
     """Storage could not do it. Nothing was acknowledged; trying again later may work."""
@@ -23,6 +25,15 @@ def collided(error: BaseException) -> bool:
     """Whether the server undid this transaction because of another one (PostgreSQL: deadlock, serialisation), so
     that the same work done again will pass."""
     return getattr(getattr(error, "orig", None), "sqlstate", None) in ("40P01", "40001")
+
+
+def in_doubt(error: BaseException) -> bool:
+    """Whether the connection itself may be broken, so that another one had better be opened."""
+    if getattr(error, "connection_invalidated", False):
+        return True
+    text = str(error).lower()
+    sound = any(words in text for words in ("constraint", "locked", "is full", "readonly"))
+    return isinstance(error, sqlite3.Error | OSError) and not sound
 
 
 def classify(error: BaseException) -> StorageError:
