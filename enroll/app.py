@@ -1,7 +1,8 @@
 """Enrollment's part of the one HTTP application: its routes, and its refusals as answers.
 
 `routes(services)` go into `relay.base.web.application` together with the relay's; `translate` turns an EnrollError
-into the same JSON shape that every other refusal has.
+into the same JSON shape that every other refusal has, and on the paths of Octeth's and Wix's shape every error into
+theirs.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ def openapi_paths() -> Paths:
 
 
 def translate(request: web.Request, error: Exception) -> web.Response | None:
-    """The answer for an EnrollError; None for any other exception."""
+    """The answer for an EnrollError, and for any error under a path with a shape of its own; else None."""
+    if (shaped := octeth.translate(request, error) or wix.translate(request, error)) is not None:
+        return shaped
     if not isinstance(error, EnrollError):
         return None
     detail = error.detail

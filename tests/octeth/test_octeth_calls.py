@@ -20,6 +20,7 @@ import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
 
+from enroll.domains import Domains
 from tests.octeth.town import Town, town
 
 HERE = Path(__file__).parent
@@ -71,6 +72,36 @@ async def test_the_test_message_says_where_it_comes_from_and_no_credential_is_lo
     logged = str(lines)
     assert "/api/v1/user.senderdomains" in logged
     assert place.secrets["your-api-key"].rpartition("_")[2] not in logged
+
+
+async def test_what_is_not_offered_or_not_foreseen_has_the_same_shape(
+    place: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = await place.lay_out({})
+    for line, allow in (
+        ("curl -X PUT https://example.com/api/v1/user.senderdomain", "DELETE,GET,HEAD,PATCH,POST"),
+        ("curl https://example.com/api/v1/user.senderdomain.verify", "POST"),
+        ("curl -X DELETE https://example.com/api.php", "GET,HEAD,POST"),
+    ):
+        status, headers, body = await curl(place, port, line)
+        assert (status, headers["allow"], body["Errors"][0]["Code"]) == (405, allow, 405)
+    status, _, body = await curl(place, port, "curl https://example.com/api/v1/user.senderdomain.nothing")
+    assert (status, body["Errors"][0]["Code"]) == (404, 404)
+    assert set((await curl(place, port, "curl https://example.com/v1/nothing"))[2]) == {"error", "code", "detail"}
+
+    async def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the words of an exception")
+
+    monkeypatch.setattr(Domains, "overview", broken)
+    with capture_logs() as lines:
+        status, headers, body = await curl(
+            place, port, "curl https://example.com/api/v1/user.senderdomains?APIKey=your-api-key"
+        )
+    [reference] = [line["reference"] for line in lines if line["event"] == "unforeseen"]
+    [error] = body["Errors"]
+    assert (status, error["Code"], "retry-after" in headers) == (500, 500, True)
+    assert reference in error["Message"]
+    assert "words" not in error["Message"]
 
 
 async def curl(place: Town, port: int, command: str) -> tuple[int, dict[str, str], Any]:

@@ -137,6 +137,31 @@ async def test_a_key_for_some_domains_sees_and_makes_nothing_of_others(wix: Clie
         assert said == {"actualFromAddress": "a@example.test"}
 
 
+@pytest.mark.parametrize(("method", "path", "status", "code"), [
+    ("PUT", EMAILS, 405, "UNIMPLEMENTED"), ("DELETE", EMAILS, 405, "UNIMPLEMENTED"),
+    ("GET", QUERY, 404, "NOT_FOUND"), ("GET", f"{EMAILS}/a/b/c", 404, "NOT_FOUND"),
+])  # fmt: skip
+async def test_what_is_not_offered_has_the_same_envelope(
+    wix: Client, method: str, path: str, status: int, code: str
+) -> None:
+    await wix.verified("a@example.test")
+    await wix.details("a@example.test")
+    assert (await wix.refused(method, path))[:2] == (status, code)
+
+
+async def test_what_nobody_foresaw_has_the_same_envelope_and_a_reference(
+    wix: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the words of an exception")
+
+    monkeypatch.setattr(wix.relay.services.for_senders.addresses, "list", broken)
+    status, body = await wix.ask("GET", EMAILS)
+    assert (status, set(body), body["details"]["applicationError"]["code"]) == (500, {"message", "details"}, "INTERNAL")
+    assert "reference" in body["message"]
+    assert "words" not in str(body)
+
+
 async def test_without_sender_details_no_sending_domain_can_be_asked_for(wix: Client) -> None:
     domain = await wix.relay.domains.enroll(wix.alice.id, "example.test")
     none = (428, "SENDER_DETAILS_DO_NOT_EXIST")

@@ -8,6 +8,6 @@ it, is decided in the services that the native API calls too.
 """
 
 from enroll.api.octeth.describing import SECURITY_SCHEMES, openapi_paths
-from enroll.api.octeth.door import routes
+from enroll.api.octeth.door import routes, translate
 
-__all__ = ["SECURITY_SCHEMES", "openapi_paths", "routes"]
+__all__ = ["SECURITY_SCHEMES", "openapi_paths", "routes", "translate"]

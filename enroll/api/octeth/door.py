@@ -22,7 +22,7 @@ from enroll.services import DomainServices, Services
 from enroll.sessions import Actor
 from relay.base.storage import StorageError
 from relay.base.throttle import Throttle
-from relay.base.web import bearer
+from relay.base.web import CLOCK, CONFIG, bearer
 from relay.base.web.body import shown
 from relay.replies import Refused
 
@@ -41,6 +41,7 @@ ROUTES = (
     (hdrs.METH_GET, "user.senderdomain.dnshost", "dnshost"),
 )
 """(method, path under /api/v1/, call)."""
+_PATHS = ("/api.php", "/api/v1/user.senderdomain")
 
 
 def routes(services: Services, of_domains: DomainServices) -> list[web.RouteDef]:
@@ -53,6 +54,16 @@ def routes(services: Services, of_domains: DomainServices) -> list[web.RouteDef]
         web.route(hdrs.METH_GET, "/api.php", door.by_command),
         web.route(hdrs.METH_POST, "/api.php", door.by_command),
     ]
+
+
+def translate(request: web.Request, error: Exception) -> web.Response | None:
+    """Errors that don't come from a call (no such path, wrong method, what nobody foresaw) in this shape, on its paths;
+    else None."""
+    if not request.path.startswith(_PATHS) or not request.app[CONFIG].octeth.enabled:
+        return None
+    if isinstance(error, web.HTTPException):
+        return Fault(error.status, f"{error.reason}: {request.method} is not offered here", error.status).response()
+    return fault_of(error, request.app[CLOCK].now()).response() if isinstance(error, Refused) else None
 
 
 class Door:

@@ -14,12 +14,12 @@ from aiohttp.typedefs import Handler
 
 from enroll.api.models import View
 from enroll.api.wix.calls import Calls
-from enroll.api.wix.faults import Invalid, refusal
+from enroll.api.wix.faults import Invalid, no_such_call, refusal
 from enroll.errors import EnrollError
 from enroll.services import SenderServices, Services
 from enroll.sessions import PREFIX, Actor
 from relay.base.storage import StorageError
-from relay.base.web import answer, bearer
+from relay.base.web import CLOCK, CONFIG, answer, bearer
 from relay.replies import Refused
 
 log = structlog.get_logger("http")
@@ -36,6 +36,7 @@ class Route(NamedTuple):
 
 _DOMAINS, _EMAILS = "/sending-domains/v1/sending-domains", "/sender-emails/v1/sender-emails"
 _DETAILS = "/sender-details/v1/sender-details"
+_PATHS = ("/sending-domains/v1/", "/sender-emails/v1/", "/sender-details/v1/", "/email-marketing/v1/")
 ROUTES = (
     Route(hdrs.METH_POST, f"{_DOMAINS}/query", "query_domains"),
     Route(hdrs.METH_GET, f"{_DOMAINS}/{{id}}", "get_domain"),
@@ -64,6 +65,16 @@ def routes(services: Services, senders: SenderServices) -> list[web.RouteDef]:
         return []
     door = Door(services, senders)
     return [web.route(r.method, r.path, door.handler(r.call)) for r in ROUTES]
+
+
+def translate(request: web.Request, error: Exception) -> web.Response | None:
+    """Errors that don't come from a call (no such path, wrong method, what nobody foresaw) in this envelope, on its
+    paths; else None."""
+    if not request.path.startswith(_PATHS) or not request.app[CONFIG].senders.wix:
+        return None
+    if isinstance(error, web.HTTPException):
+        return no_such_call(error.status, f"{error.reason}: {request.method} is not offered here")
+    return refusal(error, request.app[CLOCK].now()) if isinstance(error, Refused) else None
 
 
 class Door:

@@ -17,9 +17,9 @@ from relay.base.web import answer, retry_after
 from relay.replies import DISK_FULL, UNAVAILABLE, Refused, Verdict
 
 _STANDARD = {
-    400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 409: "ABORTED",
-    413: "INVALID_ARGUMENT", 429: "RESOURCE_EXHAUSTED", 501: "UNIMPLEMENTED", 503: "UNAVAILABLE",
-    507: "RESOURCE_EXHAUSTED",
+    400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
+    405: "UNIMPLEMENTED", 409: "ABORTED", 413: "INVALID_ARGUMENT", 429: "RESOURCE_EXHAUSTED", 501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE", 507: "RESOURCE_EXHAUSTED",
 }
 # Codes of our services that have another name here.
 _NAMES = {"LIMIT_REACHED": "RESOURCE_EXHAUSTED", "CONFLICT": "ABORTED", "HOSTED_ZONE_MISSING": "UNIMPLEMENTED"}
@@ -56,6 +56,11 @@ def refusal(error: Exception, now: float) -> web.Response:
     if isinstance(error, Refused):
         return _of_verdict(error.verdict, now)
     return _of_verdict(Verdict(DISK_FULL if isinstance(error, StorageFull) else UNAVAILABLE), now)
+
+
+def no_such_call(status: int, text: str) -> web.Response:
+    """An error of HTTP itself: no such path, a method that a path hasn't."""
+    return _refused(status, _standard(status), text, {}, None)
 
 
 def _of_verdict(verdict: Verdict, now: float) -> web.Response:

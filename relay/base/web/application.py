@@ -18,12 +18,15 @@ from relay.base.storage import Storage, StorageError, StorageFull
 from relay.base.web.answers import dumps, error_body, raw_answer, refuse
 from relay.base.web.client import host_fault
 from relay.base.web.keys import CLOCK, CONFIG, ERROR_PAGE, REQUEST_ID, STORAGE, ErrorPage
-from relay.replies import DISK_FULL, INTERNAL, INVALID_REQUEST, NOT_FOUND, UNAVAILABLE, Refused, Verdict
+from relay.replies import DISK_FULL, INTERNAL, INVALID_REQUEST, NOT_FOUND, UNAVAILABLE, Refused
 
 log = structlog.get_logger("http")
 
 Translate = Callable[[web.Request, Exception], web.Response | None]
-"""Turns an upper floor's own exception into an answer; None for any other."""
+"""Gives an upper floor's answer to an exception: its own, or any on paths whose errors have a shape of their own.
+
+Asked before this module answers, about `web.HTTPException` (no such route, wrong method) and `Refused` too; what
+nobody foresaw comes as a `Refused` with its reference. None leaves the answer to this module."""
 
 # What a browser may do with an answer unless its route says otherwise. A Referrer-Policy of "no-referrer" would
 # take the Origin from form posts too, which the pages compare.
@@ -52,7 +55,7 @@ def application(
 ) -> web.Application:
     """The application with `routes`; `middlewares` run inside the frame, in order.
 
-    `translate` are asked in order for an exception that isn't ours; `error_page` may turn an error into a page.
+    `translate` are asked in order what to answer to an exception; `error_page` may turn an error into a page.
     """
     app = web.Application(
         middlewares=[_frame(tuple(translate)), *middlewares], client_max_size=config.http.max_body_bytes
@@ -78,7 +81,7 @@ def _frame(translate: tuple[Translate, ...]) -> Middleware:
             except asyncio.CancelledError:
                 raise
             except web.HTTPException as e:
-                response = _dressed(request, _http_exception(e))
+                response = _dressed(request, _http_exception(request, e, translate))
             except Exception as e:
                 response = _dressed(request, _answer_for(request, e, translate))
             _log(request, response.status, request.app[CLOCK].monotonic() - began)
@@ -96,27 +99,32 @@ def _log(request: web.Request, status: int, seconds: float) -> None:
 
 def _answer_for(request: web.Request, error: Exception, translate: tuple[Translate, ...]) -> web.Response:
     public_url, clock = request.app[CONFIG].server.public_url, request.app[CLOCK]
-    if isinstance(error, Refused):
-        return refuse(error, public_url=public_url, clock=clock)
     for attempt in translate:
         if (answer := attempt(request, error)) is not None:
             return answer
+    if isinstance(error, Refused):
+        return refuse(error, public_url=public_url, clock=clock)
     if isinstance(error, StorageError):
         log.warning("storage", cause=str(error))
         reply = DISK_FULL if isinstance(error, StorageFull) else UNAVAILABLE
         return refuse(reply, public_url=public_url, clock=clock)
     reference = request[REQUEST_ID]
     log.error("unforeseen", reference=reference, method=request.method, exc_info=error)
-    return refuse(Verdict(INTERNAL, reference=reference), public_url=public_url, clock=clock)
+    return _answer_for(request, Refused(INTERNAL, reference=reference), translate)
 
 
-def _http_exception(error: web.HTTPException) -> web.StreamResponse:
+def _http_exception(
+    request: web.Request, error: web.HTTPException, translate: tuple[Translate, ...]
+) -> web.StreamResponse:
     """aiohttp's own errors (no such route, wrong method) in our shape; its redirects as they are."""
     if error.status < 400:
         return error
     code = _CODES.get(error.status, f"HTTP_{error.status}")
     text = NOT_FOUND.text if error.status == 404 else (error.reason or code)
-    response = raw_answer(dumps(error_body(code, text)), error.status)
+    asked = (attempt(request, error) for attempt in translate)
+    response = next((made for made in asked if made is not None), None)
+    if response is None:
+        response = raw_answer(dumps(error_body(code, text)), error.status)
     if hdrs.ALLOW in error.headers:
         # RFC 9110 §15.5.6: a 405 lists the methods that would do.
         response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
@@ -124,12 +132,13 @@ def _http_exception(error: web.HTTPException) -> web.StreamResponse:
 
 
 def _dressed(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
-    """The error as a page where somebody reads in a browser and a page for it exists."""
+    """The error as a page where somebody reads in a browser and there is one for it; a shape of its own stays."""
     page = request.app.get(ERROR_PAGE)
     wants_html = "text/html" in request.headers.get(hdrs.ACCEPT, "")
     if page is None or not wants_html or not isinstance(response, web.Response) or response.text is None:
         return response
-    shown = page(request, response.status, _parsed(response))
+    error = _parsed(response)
+    shown = page(request, response.status, error) if "error" in error else None
     if shown is None:
         return response
     for name in ("Retry-After", "WWW-Authenticate", hdrs.ALLOW):
