@@ -89,8 +89,8 @@ async def read(request: web.Request) -> Parameters:
 async def _body(request: web.Request) -> Mapping[str, Any]:
     kind = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        if request.content_length == 0:
-            return {}
+        if request.content_length == 0 or not request.body_exists:
+            return {}  # many clients name the type on every request
         value = await json_body(request)
         if not isinstance(value, dict):
             raise Fault(400, "The JSON body must be an object")
