@@ -109,12 +109,12 @@ class Enrolling:
 
 
 @asynccontextmanager
-async def enrolling(config: Config) -> AsyncIterator[Enrolling]:
-    """Everything, until the block ends."""
+async def enrolling(config: Config, **bounds: Any) -> AsyncIterator[Enrolling]:
+    """Everything, until the block ends. `bounds`: of the resolver."""
     clock = HandClock()
     rooms = await World.make(config, clock)
     try:
-        async with dns_world() as dns:
+        async with dns_world(**bounds) as dns:
             services = Services.build(rooms.storage, config, clock, rooms.vault, rooms.directory)
             try:
                 await services.accounts.system_member()
