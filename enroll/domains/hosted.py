@@ -24,6 +24,7 @@ from relay.base.storage import domains as rows
 
 log = structlog.get_logger("hosted")
 _PAGE = 200
+_LOOK_AGAIN_SECONDS = 0.05  # a flood of names that aren't there asks the tables this often at most
 
 
 class NotReady(Exception):
@@ -36,7 +37,7 @@ class HostedZone:
     def __init__(self, config: Config) -> None:
         self._config, self._hosts = config, hosts_of(config)
         self._storage: Storage | None = None
-        self._version = -1
+        self._version, self._looked_at = -1, float("-inf")
         self._known: frozenset[str] = frozenset()
         # uuid → name → its records; forgotten as a whole when anything has changed.
         self._kept: OrderedDict[str, dict[str, list[ZoneRecord]]] = OrderedDict()
@@ -52,6 +53,7 @@ class HostedZone:
     async def refresh(self) -> None:
         """Look whether anything has changed. Raises StorageError; what is in memory then stays in use."""
         assert self._storage is not None
+        self._looked_at = asyncio.get_running_loop().time()
         async with self._storage.read() as tx:
             version = (await versions.current(tx)).get(versions.DIRECTORY, 0)
             if version == self._version:
@@ -80,6 +82,18 @@ class HostedZone:
         """
         if self._storage is None:
             raise NotReady
+        found = await self._find(name)
+        if found is None and asyncio.get_running_loop().time() - self._looked_at > _LOOK_AGAIN_SECONDS:
+            # RFC 2308 §5: resolvers keep a "no"; a domain of this half second shall not get one.
+            try:
+                await self.refresh()
+            except StorageError as e:
+                log.warning("hosted.stale", cause=str(e))
+            else:
+                found = await self._find(name)
+        return found
+
+    async def _find(self, name: str) -> list[ZoneRecord] | None:
         inside = name.removesuffix(f".{self._config.hosted_zone}")
         uuid = inside.rpartition(".")[2]
         if uuid not in self._known:

@@ -158,6 +158,15 @@ async def test_a_change_is_served_and_the_serial_only_rises(either: Hosting) -> 
     assert serials == sorted(set(serials))
 
 
+async def test_a_domain_of_this_moment_gets_no_no(house: Hosting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("enroll.domains.hosted._LOOK_AGAIN_SECONDS", 0.0)
+    alice = await house.relay.member()
+    domain = await house.relay.domains.enroll(alice.id, "soon.test", {"hosted": True})
+    name = f"_posthouse-challenge.{domain.uuid}.{ZONE}"
+    assert await house.hosted.at(name, "TXT"), "a resolver would keep that answer for longer than it is true"
+    assert await house.hosted.at(f"nobody.{ZONE}", "TXT") is None
+
+
 async def test_memory_is_bounded_and_everybody_is_answered(sqlite_config: Config) -> None:
     async with hosting(sqlite_config, hosted_cache_domains=2) as house:
         alice = await house.relay.member()
