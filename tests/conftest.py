@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from relay.base.config import Config
-from tests.kit.storage import config, postgres, sqlite_config, storage
+from tests.kit.storage import config, empty_config, postgres, sqlite_config, storage
 from tests.kit.world import World
 
-__all__ = ["config", "postgres", "sqlite_config", "storage", "world"]
+__all__ = ["config", "empty_config", "postgres", "sqlite_config", "storage", "world"]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.names import Address, address
 from relay.base.secrets import Vault, new_api_key
-from relay.base.storage import Storage, Tx, migrate, versions
+from relay.base.storage import Storage, Tx, versions
 from relay.base.storage.tables import api_keys, dkim_keys, domains, members
 from relay.directory import Directory, Login
 from relay.intake import Intake, Recipient, Submission
@@ -26,6 +26,7 @@ from relay.suppression import Suppressions
 from relay.tracking import Tracking
 from relay.unsubscribe import Unsubscribe
 from tests.kit.clock import HandClock
+from tests.kit.storage import made
 
 
 @cache
@@ -71,7 +72,7 @@ class World:
     @classmethod
     async def make(cls, config: Config, clock: Clock | None = None, owner: str = "test") -> World:
         clock = clock or HandClock()
-        await migrate(config)
+        await made(config)
         storage = await Storage.open(config)
         vault = Vault.load_or_make(config.master_key_path)
         directory = Directory(storage, config, clock, vault)

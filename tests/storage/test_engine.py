@@ -24,9 +24,9 @@ async def test_schema_is_what_the_tables_say(storage: Storage) -> None:
     assert await storage.write(differences) == []
 
 
-async def test_migrating_twice_changes_nothing(config: Config) -> None:
-    assert await migrate(config) is True
-    assert await migrate(config) is False
+async def test_migrating_twice_changes_nothing(empty_config: Config) -> None:
+    assert await migrate(empty_config) is True
+    assert await migrate(empty_config) is False
 
 
 async def test_two_may_migrate_at_once_in_one_process(tmp_path: Path) -> None:
