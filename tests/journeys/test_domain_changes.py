@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from enroll.domains import Domain
 from enroll.errors import EnrollError
 from relay import replies
 from relay.base.clock import DAY, HOUR, utc_day
@@ -449,3 +450,21 @@ async def test_records_come_as_a_zone_file(relay: Enrolling) -> None:
     assert f"_posthouse-challenge.example.test. 3600 IN {proof}" in text
     assert "sl.example.test. 3600 IN CNAME bounce." in text
     assert max(len(part) for part in text.split('"')) <= 255
+
+
+async def test_a_list_asked_for_again_shows_what_has_changed_since(relay: Enrolling) -> None:
+    alice = await relay.member()
+    domain = await relay.verified(alice, "example.test")
+    other = await relay.verified(alice, "other.test")
+
+    async def shown() -> dict[str, Domain]:
+        return {d.name: d for d, _ in await relay.domains.overview(alice.id, limit=10)}
+
+    before = await shown()
+    await relay.domains.update(alice.id, domain.id, {"return_path": True})
+    await relay.domains.rotate(alice.id, other.id)
+    after = await shown()
+    assert (before["example.test"].state, after["example.test"].state) == ("verified", "pending")
+    assert after["example.test"].options.return_path
+    assert (len(before["other.test"].keys), len(after["other.test"].keys)) == (1, 2)
+    assert await shown() == after

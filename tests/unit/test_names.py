@@ -106,9 +106,9 @@ def test_special_names_may_be_allowed() -> None:
 
 
 def test_parents_end_at_the_registrable_domain() -> None:
-    assert names.parents("a.b.example.co.uk") == ["b.example.co.uk", "example.co.uk"]
-    assert names.parents("example.co.uk") == []
-    assert names.parents("co.uk") == []
+    assert names.parents("a.b.example.co.uk") == ("b.example.co.uk", "example.co.uk")
+    assert names.parents("example.co.uk") == ()
+    assert names.parents("co.uk") == ()
     assert names.registrable("x.ann.github.io") == "ann.github.io"
     assert names.registrable("github.io") is None
 

@@ -45,12 +45,13 @@ class Calls:
 
     def __init__(self, domains: Domains, config: Config, clock: Clock) -> None:
         self._domains, self._config, self._clock = domains, config, clock
+        self._fixed: dict[int, tuple[Domain, dict[str, Any]]] = {}
 
     async def list(self, actor: Actor, p: Parameters) -> Answer:
         """user.senderdomain.list"""
         found = await self._domains.overview(actor.member.id, limit=self._config.octeth.max_list)
         return ListAnswer.model_validate({"SenderDomains": [
-            shapes.listed(domain, self._records(domain), figures)
+            shapes.listed(self._shown(domain), figures)
             for domain, figures in found if actor.may_use(domain.name)
         ]})  # fmt: skip
 
@@ -59,7 +60,7 @@ class Calls:
         domain = await self._one(actor, p)
         wanted, days = p.days()
         figures = await self._domains.stats(actor.member.id, domain.id, days)
-        shown = {"SenderDomain": shapes.listed(domain, self._records(domain), figures)}
+        shown = {"SenderDomain": shapes.listed(self._shown(domain), figures)}
         more = {"Days": figures.days, "Stats": shapes.periods(figures.periods)} if wanted else {}
         return GetAnswer.model_validate(shown | more)
 
@@ -175,6 +176,17 @@ class Calls:
         return DnsHostAnswer(
             DomainID=domain.id, SenderDomain=domain.name, DnsHost=label, Nameservers=[s.rstrip(".") for s in servers]
         )
+
+    def _shown(self, domain: Domain) -> dict[str, Any]:
+        """The part of an object that lasts as long as the domain's value, which never changes itself."""
+        last = self._fixed.get(domain.id)
+        if last is not None and last[0] is domain:
+            return last[1]
+        if len(self._fixed) >= self._config.octeth.max_list:
+            self._fixed.clear()
+        shown = shapes.fixed(domain, self._records(domain))
+        self._fixed[domain.id] = domain, shown
+        return shown
 
     def _records(self, domain: Domain) -> builtins.list[Record]:
         """Those that the domain's state depends on: this shape shows no others."""

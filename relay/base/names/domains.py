@@ -98,16 +98,15 @@ def registrable(name: str) -> str | None:
     return found
 
 
-def parents(name: str) -> list[str]:
+@lru_cache(maxsize=8192)
+def parents(name: str) -> tuple[str, ...]:
     """List the parents of an A-label name, nearest first, up to and with its registrable domain."""
     top = registrable(name)
-    if top is None:
-        return []
-    found = []
-    while name != top:
+    found: list[str] = []
+    while top is not None and name != top:
         name = name.partition(".")[2]
         found.append(name)
-    return found
+    return tuple(found)
 
 
 def confusable(text: str) -> str | None:
