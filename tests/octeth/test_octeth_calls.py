@@ -74,6 +74,25 @@ async def test_the_test_message_says_where_it_comes_from_and_no_credential_is_lo
     assert place.secrets["your-api-key"].rpartition("_")[2] not in logged
 
 
+async def test_sixty_pending_domains_take_three_calls(place: Town) -> None:
+    sixty = range(12, 72)
+    port = await place.lay_out({"limit": 60, "domains": [
+        {"id": i, "name": f"d{i}.example.com", "state": "pending", "published": i % 2 == 0} for i in sixty
+    ]})  # fmt: skip
+    seen: list[int] = []
+    for count, more in ((25, True), (25, True), (10, False), (0, False)):
+        _, _, body = await curl(
+            place, port,
+            "curl -X POST https://example.com/api/v1/user.senderdomain.verify -d APIKey=your-api-key -d verifyall=true",
+        )
+        assert (body["Verified"] + body["Failed"], body["Truncated"]) == (count, more)
+        assert {d["DomainID"] for d in body["Domains"] if d["IsVerified"]} == {
+            d["DomainID"] for d in body["Domains"] if d["DomainID"] % 2 == 0
+        }
+        seen += [d["DomainID"] for d in body["Domains"]]
+    assert sorted(seen) == list(sixty)
+
+
 async def test_what_is_not_offered_or_not_foreseen_has_the_same_shape(
     place: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
