@@ -103,6 +103,7 @@ async def made(config: Config) -> None:
     """See to it that the database of `config` has the schema."""
     path = config.server.data_dir / "posthouse.db"
     if config.database.url == "sqlite:///posthouse.db" and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(0o600)
         path.write_bytes(_made_file())
     else:

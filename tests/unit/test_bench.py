@@ -34,7 +34,8 @@ async def test_every_message_of_the_load_client_is_counted_by_the_sink(tmp_path:
     async with tools.sink(programs, every=10) as sink:
         command = [str(programs.load), "-P", "-p", str(sink.port), "-c", "3", "-s", "2000", "-r", "2", "-H", "X-Dot: ."]
         many = json.loads(await tools.call([*command, "-n", "50"]))
-        assert (many["accepted"], many["sessions"], many["refused"], many["broken"]) == (50, 3, 0, 0)
+        assert (many["accepted"], many["refused"], many["broken"]) == (50, 0, 0)
+        assert 1 <= many["sessions"] <= 3  # the others may be done before the last one has begun
         assert await sink.arrived(50, seconds=5)
         assert 0 < many["p50_ms"] <= many["p99_ms"] <= many["max_ms"]
         one_each = json.loads(await tools.call([*command, "-n", "7", "-m", "1"]))
