@@ -68,8 +68,8 @@ def fixed(domain: Domain, records: Iterable[Published]) -> dict[str, Any]:
         "DomainID": str(domain.id), "SenderDomain": domain.name, "UserID": str(domain.member_id),
         "CreatedAt": _moment(domain.created_at), "Status": STATUS[domain.state],
         "LastVerifiedAt": _moment(last) if last else None,
-        "VerificationMeta": {"DNSRecords": dns_records(domain, records)}, "PolicyMeta": [],
-        "Options": _options(domain, everything=True),
+        "VerificationMeta": VerificationView(DNSRecords=dns_records(domain, records)), "PolicyMeta": [],
+        "Options": OptionsView.model_validate(_options(domain, everything=True)),
     }
 
 
