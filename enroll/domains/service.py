@@ -15,9 +15,10 @@ from enroll import stats as figures
 from enroll.domains.checking import TOKEN_BYTES, Checking
 from enroll.domains.forwarding import round_trip
 from enroll.domains.hosting import Hosting
-from enroll.domains.loading import Recent, load, load_one
+from enroll.domains.loading import load, load_one
 from enroll.domains.looking import as_published, hosts_of, records_of
 from enroll.domains.model import Domain, Form, Options, affects_dns, changed
+from enroll.domains.overview import Overviews
 from enroll.domains.rotation import Rotation
 from enroll.domains.states import LOCKED, By
 from enroll.domains.trial import FirstTry, first_try, send_test
@@ -53,7 +54,7 @@ class Domains:
     ) -> None:
         self._storage, self._config, self._clock = storage, config, clock
         self._intake, self._directory = intake, directory
-        self._hosts, self._recent = hosts_of(config), Recent(config.octeth.max_list)
+        self._hosts, self.overviews = hosts_of(config), Overviews(storage, clock, config.octeth.max_list)
         self._hosting = Hosting(resolver, clock, cache_seconds=config.enrollment.dns_host_cache_seconds)
         self.rotation = Rotation(storage, config, clock, vault)
         self._checking = Checking(
@@ -163,11 +164,7 @@ class Domains:
 
     async def overview(self, member_id: int, *, limit: int) -> builtins.list[tuple[Domain, figures.Overview]]:
         """A member's domains by id, at most `limit`, each with its figures. Their `findings` are left out."""
-        windows = figures.windows(self._clock.now())
-        async with self._storage.read() as tx:
-            found = await load(tx, await rows.all_of_member(tx, member_id, limit), member_id, self._recent)
-            sums = await counters.sums(tx, member_id, **windows)
-        return [(domain, figures.overview(sums.get(domain.id))) for domain in found]
+        return await self.overviews.of(member_id, limit)
 
     async def get(self, member_id: int, key: int | str) -> Domain:
         """A member's domain by id, uuid or name. Raises EnrollError 404."""

@@ -221,6 +221,7 @@ class Node:
     async def _start_http(self) -> None:
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
+        await self.rooms.domains.overviews.prepare()
         app = http_application(
             self.rooms, registry=self.registry, tasks=self.tasks.troubles, mailbox=self.mailbox,
             checks={"accepting": lambda: not self.stopping, "tasks": lambda: self.tasks.well},

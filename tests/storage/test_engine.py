@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import alembic.command
+import alembic.config
 import pytest
 from sqlalchemy import insert, select, text
 
 from relay.base.config import Config
-from relay.base.storage import SchemaTooNew, Storage, StorageError, Tx, migrate, versions
-from relay.base.storage.tables import duties, metadata
+from relay.base.storage import SchemaTooNew, Storage, StorageError, Tx, migrate, stats, versions
+from relay.base.storage.tables import daily_stats, duties, metadata
 from tests.kit.storage import make_config
 
 
@@ -47,6 +49,34 @@ async def test_a_newer_schema_is_refused(config: Config) -> None:
     await storage.close()
     with pytest.raises(SchemaTooNew):
         await migrate(config)
+
+
+async def test_counters_outlive_a_migration(empty_config: Config) -> None:
+    scripts = alembic.config.Config()
+    scripts.set_main_option("script_location", "relay.base.storage:migrations")
+    scripts.set_main_option("path_separator", "os")
+    counted = [(d, f"2026-0{m}-01", 7, d, m, 0, 1, 2, 3, 4) for d in (2, 1) for m in (2, 1)]
+
+    async def older(tx: Tx) -> None:
+        scripts.attributes["connection"] = tx.sync_connection
+        await tx.run_sync(lambda _: alembic.command.upgrade(scripts, "0007"))
+        names = [c.name for c in daily_stats.c]
+        await tx.execute(insert(daily_stats), [dict(zip(names, row, strict=True)) for row in counted])
+
+    storage = await Storage.open(empty_config)
+    await storage.write(older)
+    await storage.close()
+    assert await migrate(empty_config) is True
+    storage = await Storage.open(empty_config)
+    async with storage.read() as tx:
+        found = [tuple(row) for row in await tx.execute(select(daily_stats))]
+    # Counting goes on where it was.
+    await storage.write(lambda tx: stats.count(tx, {(1, "2026-01-01", 7): {"accepted": 5}}))
+    async with storage.read() as tx:
+        after = (await stats.days(tx, "2026-01-01", domain_id=1, member_id=7))[0]
+    await storage.close()
+    assert sorted(found) == sorted(counted)
+    assert after.accepted == 6
 
 
 async def test_waiting_writers_share_a_transaction(storage: Storage) -> None:

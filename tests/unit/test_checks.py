@@ -42,7 +42,7 @@ async def find(w: DnsWorld, records: list[Record] | None = None) -> dict[str, Fi
 
 async def find_one(purpose: str, *published: tuple[str, str, str], domain: str = D) -> Finding:
     """The finding for one record when `published` stand in the zone."""
-    view = dataclasses.replace(VIEW, name=domain)
+    view = VIEW._replace(name=domain)
     wanted = [record for record in required(view, HOSTS) if record.purpose == purpose]
     async with world({D: published}) as w:
         return compare(wanted, await observe(w.resolver, wanted))[0]
@@ -319,7 +319,7 @@ async def test_an_alias_that_leads_nowhere_is_told() -> None:
 
 
 def test_probes_are_few_and_fit_into_dns() -> None:
-    long = dataclasses.replace(VIEW, name=".".join(["a" * 60] * 3) + ".example.test")
+    long = VIEW._replace(name=".".join(["a" * 60] * 3) + ".example.test")
     for record in [*RECORDS, *required(long, HOSTS)]:
         asked = probes(record)
         assert len(asked) <= 10
@@ -375,7 +375,7 @@ MINE, OTHERS = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-
 async def test_an_alias_into_the_relay_s_zone_is_followed_and_must_be_the_domain_s_own(
     target: str, ok: bool, mistake: str | None, says: str
 ) -> None:
-    records = required(dataclasses.replace(VIEW, uuid=MINE, hosted=True), HOSTED)
+    records = required(VIEW._replace(uuid=MINE, hosted=True), HOSTED)
     proof = next(r for r in records if r.purpose == "ownership")
     zone = [
         (proof.alias, "TXT", proof.value), (f"_dmarc.{MINE}.hosted.test", "TXT", "v=DMARC1; p=none"),
@@ -390,7 +390,7 @@ async def test_an_alias_into_the_relay_s_zone_is_followed_and_must_be_the_domain
 
 
 async def test_a_return_path_may_point_at_its_place_in_the_relay_s_zone() -> None:
-    records = required(dataclasses.replace(VIEW, uuid=MINE), HOSTED)
+    records = required(VIEW._replace(uuid=MINE), HOSTED)
     path = next(r for r in records if r.purpose == "return_path")
     for target in (path.alias, path.value):
         async with world({D: [(path.name, "CNAME", target)]}) as w:
@@ -403,7 +403,7 @@ async def test_a_return_path_may_point_at_its_place_in_the_relay_s_zone() -> Non
 
 @pytest.mark.parametrize("parent", ["test", ""])
 async def test_a_domain_that_has_lapsed_is_denied_by_the_zone_above(parent: str) -> None:
-    record = required(dataclasses.replace(VIEW, name="lapsed.test"), HOSTS)[0]
+    record = required(VIEW._replace(name="lapsed.test"), HOSTS)[0]
     above = make_zone(parent, ns=["ns.registry.example"])
     registry = make_zone("registry.example", [("ns.registry.example", "A", "127.0.0.1")])
     async with world([above, registry]) as w:

@@ -25,7 +25,7 @@ RSA = "v=DKIM1; k=rsa; p=" + "A" * 392
 ED = "v=DKIM1; k=ed25519; p=" + "B" * 44
 HOSTS = RelayHosts("spf.relay.test", "bounce.relay.test", "track.relay.test", "mx.relay.test")
 PLAIN = DomainView("member.example", "t0ken", (("2605", RSA, ED, "pending"),))
-FULL = dataclasses.replace(PLAIN, return_path=True, tracking=True, replies=True)
+FULL = PLAIN._replace(return_path=True, tracking=True, replies=True)
 
 
 def test_a_plain_domain_needs_ownership_and_both_keys_and_is_advised_spf_and_dmarc() -> None:
@@ -46,7 +46,7 @@ def test_switches_add_their_records() -> None:
 
 
 def test_names_of_the_switches_are_the_owners_choice() -> None:
-    view = dataclasses.replace(FULL, custom_subdomain="m", track_prefix="go")
+    view = FULL._replace(custom_subdomain="m", track_prefix="go")
     assert {"m.member.example", "go-m.member.example"} <= {r.name for r in required(view, HOSTS)}
 
 
@@ -58,7 +58,7 @@ def test_every_record_says_why_in_one_sentence_and_knows_its_domain() -> None:
 
 def test_during_a_rotation_only_the_live_pair_is_required() -> None:
     pairs = (("old", RSA, ED, "retiring"), ("now", RSA, ED, "live"), ("new", RSA, ED, "pending"), ("x", "", "", "gone"))
-    keys = [r for r in required(dataclasses.replace(PLAIN, keys=pairs), HOSTS) if r.purpose.startswith("dkim")]
+    keys = [r for r in required(PLAIN._replace(keys=pairs), HOSTS) if r.purpose.startswith("dkim")]
     assert {r.name.split(".")[0]: r.required for r in keys} == {
         "oldr": False, "olde": False, "nowr": True, "nowe": True, "newr": False, "newe": False,
     }  # fmt: skip
@@ -110,7 +110,7 @@ HOSTING = dataclasses.replace(HOSTS, hosted_zone="hosted.relay.test")
 
 
 def test_every_record_below_the_domain_may_be_an_alias_into_the_relay_s_zone() -> None:
-    records = required(dataclasses.replace(FULL, uuid="u-1"), HOSTING)
+    records = required(FULL._replace(uuid="u-1"), HOSTING)
     aliases = {r.purpose: r.alias for r in records}
     assert aliases["dkim_rsa"] == "2605r._domainkey.u-1.hosted.relay.test."
     assert aliases["return_path"] == "sl.u-1.hosted.relay.test."
@@ -118,14 +118,14 @@ def test_every_record_below_the_domain_may_be_an_alias_into_the_relay_s_zone() -
     assert aliases["spf"] == aliases["mx"] == "", "an alias can't stand at the domain itself"
     key = next(r for r in records if r.purpose == "dkim_rsa")
     assert key.published is key
-    assert dataclasses.replace(key, by_alias=True).published.type == "CNAME"
+    assert key._replace(by_alias=True).published.type == "CNAME"
     assert key.alias_place == ("u-1", "hosted.relay.test")
     assert not any(r.alias for r in required(FULL, HOSTS)), "and none where no zone is set"
 
 
 def test_the_relay_s_zone_holds_what_the_aliases_lead_to() -> None:
     keys = tuple((f"s{state}", RSA, ED, state) for state in ("pending", "live", "retiring", "removed"))
-    view = dataclasses.replace(FULL, uuid="u-1", keys=keys, hosted=True, spare="sremoved")
+    view = FULL._replace(uuid="u-1", keys=keys, hosted=True, spare="sremoved")
     held = hosted(required(view, HOSTING))
     names = {name.removesuffix(".u-1.hosted.relay.test"): (type, value) for name, type, value in held}
     assert len(names) == len(held)
@@ -138,7 +138,7 @@ def test_the_relay_s_zone_holds_what_the_aliases_lead_to() -> None:
 
 
 def test_a_hosted_domain_publishes_a_place_for_its_next_pair_once() -> None:
-    view = dataclasses.replace(PLAIN, uuid="u-1", hosted=True, spare="next")
+    view = PLAIN._replace(uuid="u-1", hosted=True, spare="next")
     spare = [r for r in required(view, HOSTING) if r.name.startswith("next")]
     assert [(r.name, r.type, r.value, r.required) for r in spare] == [
         (f"next{a}._domainkey.member.example", "CNAME", f"next{a}._domainkey.u-1.hosted.relay.test.", False)

@@ -17,7 +17,6 @@ from enroll.api.octeth.views import (
     DnsHostAnswer,
     GetAnswer,
     ListAnswer,
-    ListedView,
     SendTestAnswer,
     UpdateAnswer,
     VerifyAllAnswer,
@@ -51,11 +50,9 @@ class Calls:
     async def list(self, actor: Actor, p: Parameters) -> Answer:
         """user.senderdomain.list"""
         found = await self._domains.overview(actor.member.id, limit=self._config.octeth.max_list)
-        # Not validated again: of a thousand objects only the figures are new.
-        return ListAnswer.model_construct(SenderDomains=[
-            ListedView.model_construct(**shapes.listed(self._shown(domain), figures))
-            for domain, figures in found if actor.may_use(domain.name)
-        ])  # fmt: skip
+        return ListAnswer.of(
+            [shapes.listed(self._shown(domain), figures) for domain, figures in found if actor.may_use(domain.name)]
+        )
 
     async def get(self, actor: Actor, p: Parameters) -> Answer:
         """user.senderdomain.get"""

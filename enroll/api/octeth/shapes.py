@@ -53,7 +53,7 @@ def brief(domain: Domain, records: Iterable[Published]) -> DomainView:
 
 
 def listed(fixed: dict[str, Any], figures: Overview) -> dict[str, Any]:
-    """A domain as list and get show it: what a `ListedView` is made of, which an answer makes of a thousand at once."""
+    """A domain as list and get show it: a `ListedView` in plain values."""
     return {
         **fixed, "Volume7d": figures.volume_7d, "VolumeDelta": figures.volume_delta, "Reputation": figures.reputation,
         "ReputationBucket": figures.reputation_bucket, "DeliveryRate": figures.delivery_rate,
@@ -68,8 +68,8 @@ def fixed(domain: Domain, records: Iterable[Published]) -> dict[str, Any]:
         "DomainID": str(domain.id), "SenderDomain": domain.name, "UserID": str(domain.member_id),
         "CreatedAt": _moment(domain.created_at), "Status": STATUS[domain.state],
         "LastVerifiedAt": _moment(last) if last else None,
-        "VerificationMeta": VerificationView(DNSRecords=dns_records(domain, records)), "PolicyMeta": [],
-        "Options": OptionsView.model_validate(_options(domain, everything=True)),
+        "VerificationMeta": {"DNSRecords": dns_records(domain, records)}, "PolicyMeta": [],
+        "Options": _options(domain, everything=True),
     }
 
 

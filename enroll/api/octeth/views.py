@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
 
 from relay.base.web import raw_answer
 
@@ -105,6 +106,15 @@ class ListAnswer(Answer):
     """user.senderdomain.list"""
 
     SenderDomains: list[ListedView]
+
+    @classmethod
+    def of(cls, listed: list[dict[str, Any]]) -> ListAnswer:
+        """The answer for plain values, which are not validated again: there may be thousands."""
+        return cls.model_construct(SenderDomains=listed)
+
+    def response(self) -> web.Response:
+        """This as JSON."""
+        return raw_answer(to_json({"Success": True, "SenderDomains": self.SenderDomains}), 200)
 
 
 class GetAnswer(Answer):

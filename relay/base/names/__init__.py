@@ -15,6 +15,7 @@ from relay.base.names.domains import (
     domain,
     enrollable,
     parents,
+    prepare,
     registrable,
     to_unicode,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "enrollable",
     "handle",
     "parents",
+    "prepare",
     "registrable",
     "single_mailbox",
     "to_unicode",

@@ -92,6 +92,11 @@ def enrollable(text: str, *, allow_special: bool = False) -> str:
 
 
 @lru_cache(maxsize=8192)  # of what never changes while the program runs; a long list asks for the same names again
+def prepare() -> None:
+    """Read the list of public suffixes now, a tenth of a second's work, rather than while somebody waits."""
+    _suffixes()
+
+
 def registrable(name: str) -> str | None:
     """Give the registrable (organizational) domain of an A-label name; None for a public suffix."""
     found: str | None = _suffixes().privatesuffix(name)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Select, case, delete, func, insert, null, select, update
+from pydantic_core import from_json
+from sqlalchemy import JSON, Select, Text, case, cast, delete, func, insert, null, select, update
 
 from relay.base.storage.engine import Tx, serialise
 from relay.base.storage.tables import dkim_keys, domains, members
@@ -18,10 +19,11 @@ from relay.base.storage.tables import dkim_keys, domains, members
 _ENROLLING = 0x454E524C << 32  # PostgreSQL: one member's enrollments take turns, so that a limit holds
 HELD = ("verified", "disabled")
 """States whose owner has proved the name and holds it against others."""
+Raw = tuple[Any, ...]
+"""A row as it is read, JSON still text, its id first: quickly compared with what was read before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A row of `domains`."""
 
     id: int
@@ -48,8 +50,7 @@ class Row:
     flags: dict[str, bool] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRow:
+class KeyRow(NamedTuple):
     """A DKIM pair without its private halves."""
 
     id: int
@@ -85,7 +86,12 @@ class Owner:
     max_domains: int | None
 
 
-_KEY_COLUMNS = [dkim_keys.c[name] for name in KeyRow.__slots__]
+_KEY_COLUMNS = [dkim_keys.c[name] for name in KeyRow._fields]
+_RAW_COLUMNS = [
+    null().label("findings") if c.name == "findings" else cast(c, Text) if isinstance(c.type, JSON) else c
+    for c in domains.c
+]
+_JSON_AT = [at for at, c in enumerate(domains.c) if isinstance(c.type, JSON)]
 
 
 # -- domains ---------------------------------------------------------------------------------------------------
@@ -144,11 +150,24 @@ async def page(
     return await _all(tx, query.order_by(domains.c.id).limit(limit))
 
 
-async def all_of_member(tx: Tx, member_id: int, limit: int | None = None) -> list[Row]:
+async def all_of_member(tx: Tx, member_id: int) -> list[Row]:
     """The domains of a member that are not deleted, by id, without their findings (`flags` tell those in short)."""
-    columns = [null().label("findings") if c.name == "findings" else c for c in domains.c]
-    query = select(*columns).where(domains.c.member_id == member_id, domains.c.state != "deleted")
-    return await _all(tx, query.order_by(domains.c.id).limit(limit))
+    return [row_of(raw) for raw in await raw_of_member(tx, member_id)]
+
+
+async def raw_of_member(tx: Tx, member_id: int, limit: int | None = None) -> list[Raw]:
+    """The same as they are read, at most `limit`; `row_of` makes rows of them."""
+    query = select(*_RAW_COLUMNS).where(domains.c.member_id == member_id, domains.c.state != "deleted")
+    return [tuple(row) for row in await tx.execute(query.order_by(domains.c.id).limit(limit))]
+
+
+def row_of(raw: Raw) -> Row:
+    """The row that was read as `raw`."""
+    values = list(raw)
+    for at in _JSON_AT:
+        if values[at] is not None:
+            values[at] = from_json(values[at], cache_strings="keys")
+    return Row._make(values)
 
 
 async def identities(tx: Tx) -> list[str]:
@@ -253,22 +272,23 @@ async def add_pair(tx: Tx, domain_id: int, pair: NewPair, now: float) -> int:
 
 async def pairs(tx: Tx, domain_ids: Sequence[int]) -> dict[int, list[KeyRow]]:
     """The pairs of each domain, oldest first; domains without any are absent."""
-    if not domain_ids:
-        return {}
-    return await _pairs(tx, select(*_KEY_COLUMNS).where(dkim_keys.c.domain_id.in_(domain_ids)))
-
-
-async def pairs_of_member(tx: Tx, member_id: int) -> dict[int, list[KeyRow]]:
-    """The pairs of each of a member's domains that are not deleted, oldest first, without naming every domain."""
-    query = select(*_KEY_COLUMNS).join(domains, domains.c.id == dkim_keys.c.domain_id)
-    return await _pairs(tx, query.where(domains.c.member_id == member_id, domains.c.state != "deleted"))
-
-
-async def _pairs(tx: Tx, query: Select[Any]) -> dict[int, list[KeyRow]]:
     found: dict[int, list[KeyRow]] = {}
-    for row in await tx.execute(query.order_by(dkim_keys.c.id)):
+    if not domain_ids:
+        return found
+    query = select(*_KEY_COLUMNS).where(dkim_keys.c.domain_id.in_(domain_ids)).order_by(dkim_keys.c.id)
+    for row in await tx.execute(query):
         pair = KeyRow(*row)
         found.setdefault(pair.domain_id, []).append(pair)
+    return found
+
+
+async def raw_pairs_of_member(tx: Tx, member_id: int) -> dict[int, list[Raw]]:
+    """The pairs of each of a member's domains that are not deleted, oldest first, each the values of a `KeyRow`."""
+    query = select(*_KEY_COLUMNS).join(domains, domains.c.id == dkim_keys.c.domain_id)
+    found: dict[int, list[Raw]] = {}
+    for row in await tx.execute(query.where(domains.c.member_id == member_id, domains.c.state != "deleted")
+                                .order_by(dkim_keys.c.id)):
+        found.setdefault(row[1], []).append(tuple(row))
     return found
 
 

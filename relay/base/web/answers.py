@@ -26,10 +26,13 @@ def dumps(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def raw_answer(text: str, status: int) -> web.Response:
-    """JSON text as a response. Answers belong to one caller, so nobody on the way keeps them (RFC 9111 §5.2.2.5)."""
-    headers = {"Cache-Control": "no-store"}
-    return web.Response(text=text, status=status, content_type="application/json", headers=headers)
+def raw_answer(text: str | bytes, status: int) -> web.Response:
+    """JSON (bytes: in UTF-8) as a response. Answers belong to one caller, so nobody on the way keeps them (RFC 9111
+    §5.2.2.5)."""
+    return web.Response(
+        body=text.encode() if isinstance(text, str) else text, status=status, content_type="application/json",
+        charset="utf-8", headers={"Cache-Control": "no-store"},
+    )
 
 
 def refuse(refusal: Verdict | Refused | Reply, *, public_url: str, clock: Clock) -> web.Response:

@@ -175,4 +175,5 @@ daily_stats = Table(
     Column("opens", Integer, nullable=False, server_default="0"),
     Column("clicks", Integer, nullable=False, server_default="0"),
     Index("ix_daily_stats_member_id_day", "member_id", "day"),
+    sqlite_with_rowid=False,  # a domain's days lie beside each other
 )
