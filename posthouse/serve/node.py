@@ -243,8 +243,8 @@ class Node:
         rooms = self.rooms
         server = InboundServer(
             config=self.config, storage=rooms.storage, vault=rooms.vault, directory=rooms.directory,
-            policy=rooms.policy, intake=rooms.intake, refusals=rooms.refusals, clock=self.clock,
-            resolver=rooms.resolver, certificate=Certificate.of(self.config, self.clock),
+            intake=rooms.intake, refusals=rooms.refusals, clock=self.clock, resolver=rooms.resolver,
+            certificate=Certificate.of(self.config, self.clock),
         )
         await _listening(", ".join(self.config.inbound.listen), server.start())
         self.inbound = server

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import os
 import signal
@@ -30,6 +31,7 @@ log = structlog.get_logger("process")
 OK, FAILED, CONFIG = 0, 1, 3
 
 _SWITCH_SECONDS = 0.001
+_M_ARENA_MAX = -8  # mallopt(3)
 
 
 def run(path: Path | None, roles: Sequence[str] | None = None) -> int:
@@ -49,8 +51,16 @@ def run(path: Path | None, roles: Sequence[str] | None = None) -> int:
     # The loop, and each of its calls into SQLite or a socket, waits for the interpreter while a thread signs or parses:
     # at Python's 5 ms, several waits in a row keep everybody from being served (docs/performance.md).
     sys.setswitchinterval(_SWITCH_SECONDS)
+    _share_heap()
     # asyncio's own loop: under load uvloop 0.23 loses STARTTLS handshakes (docs/decisions.md).
     return asyncio.run(_serve(config))
+
+
+def _share_heap() -> None:
+    """One heap for all threads (glibc; elsewhere nothing): what a thread frees in a heap of its own is of no use to the
+    others, and a busy relay's memory creeps up by half as much again (docs/performance.md)."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def _roles() -> tuple[str, ...]:

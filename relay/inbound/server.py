@@ -15,7 +15,6 @@ from relay.inbound.arrivals import Arrivals
 from relay.inbound.forwards import Forwards
 from relay.inbound.session import InboundSession
 from relay.intake import Intake
-from relay.policy import Policy
 from relay.refusals import Refusals
 from relay.unsubscribe import Unsubscribe
 from relay.verify import AsksRecords
@@ -27,7 +26,7 @@ class InboundServer(Listener):
     """Port 25. `start` binds, `stop` ends; `ports` says where."""
 
     def __init__(
-        self, *, config: Config, storage: Storage, vault: Vault, directory: Directory, policy: Policy, intake: Intake,
+        self, *, config: Config, storage: Storage, vault: Vault, directory: Directory, intake: Intake,
         refusals: Refusals, certificate: Certificate, clock: Clock, resolver: AsksRecords,
     ) -> None:
         i = config.inbound

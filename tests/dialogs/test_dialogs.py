@@ -116,7 +116,7 @@ async def staged(folder: Path, wanted: dict[str, str]) -> AsyncIterator[Stage]:
         await world.change("domains", domain_id, options=options)
         await world.directory.refresh()
     rooms: dict[str, Any] = {
-        "config": config, "directory": world.directory, "policy": world.policy, "intake": world.intake,
+        "config": config, "directory": world.directory, "intake": world.intake,
         "refusals": world.refusals, "certificate": Certificate.of(config, world.clock),
     }
     server = (
@@ -124,7 +124,7 @@ async def staged(folder: Path, wanted: dict[str, str]) -> AsyncIterator[Stage]:
             storage=world.storage, vault=world.vault, clock=world.clock, resolver=Resolver(["127.0.0.1:1"]), **rooms
         )
         if wanted.get("door") == "25"
-        else SubmissionServer(**rooms)
+        else SubmissionServer(policy=world.policy, **rooms)
     )
     await server.start()
     try:

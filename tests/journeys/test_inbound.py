@@ -42,8 +42,8 @@ async def inbound(
 ) -> AsyncIterator[InboundServer]:
     config = settings(world, **sections)
     server = InboundServer(
-        config=config, storage=world.storage, vault=world.vault, directory=world.directory, policy=world.policy,
-        intake=world.intake, refusals=world.refusals, clock=world.clock,
+        config=config, storage=world.storage, vault=world.vault, directory=world.directory, intake=world.intake,
+        refusals=world.refusals, clock=world.clock,
         certificate=Certificate.of(config, world.clock), resolver=resolver or Resolver(["127.0.0.1:1"]),
     )
     await server.start()

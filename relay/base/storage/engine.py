@@ -82,7 +82,10 @@ class Storage:
 
             writer = create_async_engine(full, pool_size=1, max_overflow=0, async_creator=creator)
             args = {"timeout": db.busy_timeout_seconds, "isolation_level": None}
-            reader = create_async_engine(full, pool_size=db.readers, max_overflow=0, connect_args=args)
+            # The one used last is used next: its cache is warm, and those of the others need not fill.
+            reader = create_async_engine(
+                full, pool_size=db.readers, max_overflow=0, connect_args=args, pool_use_lifo=True
+            )
             _sqlite_events(writer, write=True, begins=False)
             _sqlite_events(reader, write=False, begins=True)
             quick = create_async_engine(full, pool_size=1, max_overflow=0, async_creator=creator)
@@ -286,7 +289,7 @@ def _sqlite_events(engine: AsyncEngine, *, write: bool, begins: bool) -> None:
             "journal_mode=WAL",
             "synchronous=FULL",  # NORMAL loses acknowledged mail when the power goes
             "foreign_keys=ON",
-            f"cache_size={-16000 if write else -4000}",  # KiB; each connection has one, and fills it
+            f"cache_size={-8000 if write else -2000}",  # KiB; each connection has one, and fills it
             "secure_delete=FAST",  # ON, some builds' default, writes every freed page of a body once more
             "temp_store=MEMORY",
             "wal_autocheckpoint=4000",
