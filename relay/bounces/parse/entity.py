@@ -159,7 +159,7 @@ def decoded(entity: Entity) -> bytes:
     if encoding == "base64":
         try:
             kept = re.sub(rb"[^A-Za-z0-9+/]", b"", entity.body)
-            return base64.b64decode(kept[: len(kept) // 4 * 4] + b"=" * 0)
+            return base64.b64decode(kept[: len(kept) // 4 * 4])
         except (binascii.Error, ValueError):
             return entity.body
     if encoding == "quoted-printable":
@@ -211,5 +211,6 @@ def _delimiter(body: bytes, mark: bytes, at: int) -> int:
 def leaves(entity: Entity) -> list[Entity]:
     """Every part that is not a multipart, depth first; not into enclosed messages. Taken apart once, then kept."""
     if entity._leaves is None:
-        entity._leaves = [leaf for part in parts(entity) for leaf in leaves(part)] or [entity]
-    return entity._leaves
+        entity._leaves = [leaf for part in parts(entity) for leaf in leaves(part)]
+    # Not kept in its own list: a part that holds itself, and all its octets, would stay until the collector comes.
+    return entity._leaves or [entity]
