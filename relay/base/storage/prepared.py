@@ -40,6 +40,10 @@ class Prepared:
             statement = self._built[name] = self._build(sqlite_insert if name == "sqlite" else pg_insert)
         return statement
 
+    def direct(self, tx: AsyncConnection) -> bool:
+        """Whether it goes straight to the database here, so that asking often costs little."""
+        return _direct(tx) is not None
+
     async def many(self, tx: AsyncConnection, rows: Sequence[Row]) -> None:
         """Run it for each of `rows` (at least one)."""
         direct = _direct(tx)
