@@ -73,6 +73,9 @@ class Calls:
         if not actor.may_use(_plain(name)):
             raise Fault(4, "This API key is limited to other domains", 403)
         options = _options(p)
+        if "custom_subdomain" in options:
+            # Of a domain that was enrolled elsewhere and is created again: who names it wants it.
+            options["return_path"] = True
         octeth = self._config.octeth
         basis = Options(
             return_path=True, tracking=True, link_tracking=True, open_tracking=True,
@@ -90,8 +93,9 @@ class Calls:
         """user.senderdomain.update"""
         domain = await self._one(actor, p)
         options = _options(p)
-        if "custom_subdomain" in options:
-            # In this shape a domain always has a return path of its own; one enrolled elsewhere may not have.
+        if options.get("custom_subdomain", domain.options.custom_subdomain).lower() != domain.options.custom_subdomain:
+            # In this shape a domain always has a return path of its own; one enrolled elsewhere may not have. Sending
+            # back what was shown asks for none.
             options["return_path"] = True
         if (separate := p.flag("UseTrackingSubdomain")) is not None:
             options["tracking"] = separate
