@@ -96,7 +96,8 @@ class Records:
             return None
         async with self._storage.glance() as tx:
             found = await mail.returned(tx, recipient_id)
-        return recipient_id if found is not None and found.return_path == path.domain else None
+        # What was sent earlier may have the domain as the operator wrote it then.
+        return recipient_id if found is not None and found.return_path.lower().rstrip(".") == path.domain else None
 
     async def apply(self, recipient_id: int, report: Report) -> Result:
         """What `report`, which came on this recipient's return path, changed. Raises StorageError."""

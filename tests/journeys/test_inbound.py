@@ -9,13 +9,14 @@ from contextlib import asynccontextmanager
 from email import message_from_bytes
 from typing import Any
 
-from sqlalchemy import select
+import pytest
+from sqlalchemy import select, update
 
 from relay.base.clock import utc_day
 from relay.base.config import Config
 from relay.base.resolver import Resolver
-from relay.base.storage import events, stats, suppressions
-from relay.base.storage.tables import recipients
+from relay.base.storage import Tx, events, stats, suppressions
+from relay.base.storage.tables import messages, recipients
 from relay.base.tls import Certificate
 from relay.bounces import address as return_paths
 from relay.bounces.parse import Fate, Report
@@ -313,6 +314,26 @@ async def test_a_refusal_of_the_address_at_delivery_goes_on_the_list(config: Con
         why = {d["recipient"]: (d["class"], d["ownFault"]) for d in await told(way.world, got.message_id, "bounced")}
         assert why["a@sink.test"] == ("mailbox_unknown", False)
         assert why["b@sink.test"] == ("reputation", True)
+
+
+@pytest.mark.parametrize("hostname", ["Mail.Example.org", "mail.example.org.", "mail.bücher.example"])
+async def test_bounces_come_back_however_the_operator_writes_the_host_s_name(
+    sqlite_config: Config, hostname: str
+) -> None:
+    async with line(sqlite_config, server={"hostname": hostname}) as way, inbound(way.world) as server:
+        _, got, [bob, carol] = await sent(way, "bob@sink.test", "carol@sink.test")
+        rcpt, end = await give(server.ports[0], bob, dsn(bob))
+        assert (rcpt[:9], end[:9]) == ("250 2.1.5", "250 2.0.0")
+        assert await states(way.world) == {"bob@sink.test": "bounced", "carol@sink.test": "sent"}
+        # Mail that was under way when the relay still kept the name as it was written.
+        as_written = f"{carol.partition('@')[2].title()}."
+
+        async def age(tx: Tx) -> None:
+            await tx.execute(update(messages).where(messages.c.id == got.message_id).values(return_path=as_written))
+
+        await way.world.storage.write(age)
+        rcpt, end = await give(server.ports[0], carol, dsn(carol, "carol@sink.test"))
+        assert (rcpt[:9], end[:9]) == ("250 2.1.5", "250 2.0.0")
 
 
 async def test_the_switch_for_hard_bounces_is_obeyed(config: Config) -> None:

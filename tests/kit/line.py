@@ -53,11 +53,11 @@ class Line:
 @asynccontextmanager
 async def line(
     config: Config, *, clock: Clock | None = None, sinks: Sequence[Sink] = (), database: dict[str, Any] | None = None,
-    **delivery: Any
+    server: dict[str, Any] | None = None, **delivery: Any
 ) -> AsyncIterator[Line]:
     """A line whose DNS knows sink.test, slow.test, example.test and null.test; the n-th of `sinks` serves bad<n>.test.
 
-    `delivery` are keys of that section, `database` of that one. The worker is not running yet.
+    `delivery` are keys of that section, `database` and `server` of those. The worker is not running yet.
     """
     async with Sink() as sink, AsyncExitStack() as others:
         zones = [
@@ -74,7 +74,8 @@ async def line(
         async with dns_world(zones) as dns:
             sections = {"port": sink.port, "allow_private_networks": True, "poll_seconds": 0.05, **delivery}
             config = make_config(
-                config.server.data_dir, config.database.url, delivery=sections, database=dict(database or {})
+                config.server.data_dir, config.database.url, delivery=sections, database=dict(database or {}),
+                server=dict(server or {}),
             )
             world = await World.make(config, clock or Clock())
             courier = Courier(

@@ -191,3 +191,19 @@ def test_a_zone_for_members_records_that_can_not_work(tmp_path: Path) -> None:
     assert any("take a zone of its own" in line for line in said(hosted_zone="relay.org", hosted_servers=["ns.x.org"]))
     (bad,) = said(hosted_zone="hosted..relay.org")
     assert bad.startswith("dns.hosted_zone: 'hosted..relay.org' is not a host name")
+
+
+def test_host_names_have_one_form_however_they_are_written(tmp_path: Path) -> None:
+    config = make_config(
+        tmp_path,
+        server={"hostname": "Mail.Bücher.Example."},
+        dns={"bounce_host": "Back.Relay.ORG", "mx_host": "MX.relay.org.", "hosted_servers": ["NS1.relay.org."]},
+        signing={"pool_domain": "Relay.ORG."},
+        delivery={"smarthost_domains": {"Sink.TEST": "out.relay.org:25"}},
+    )
+    assert (config.spf_host, config.tracking_host) == tuple(f"{n}.mail.xn--bcher-kva.example" for n in ("spf", "track"))
+    assert (config.bounce_host, config.mx_host, config.hosted_servers) == (
+        "back.relay.org", "mx.relay.org", ["ns1.relay.org"]
+    )
+    assert config.notice_from == "postmaster@relay.org"
+    assert list(config.delivery.smarthost_domains) == ["sink.test"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from relay.base.config.kinds import HostName
 from relay.base.config.section import Count, Seconds, Section, key
 
 
@@ -13,14 +14,14 @@ class Dns(Section):
     timeout_seconds: Seconds = key(5.0, "Longest wait for one answer.")
     lifetime_seconds: Seconds = key(12.0, "Longest time for one question, retries included.")
     cache_entries: Count = key(10_000, "Answers kept in memory.")
-    spf_host: str = key("", "Name members include in their SPF; empty: spf.<hostname>.")
-    bounce_host: str = key("", "Domain of the return paths; empty: bounce.<hostname>.")
-    tracking_host: str = key("", "Name that tracking CNAMEs point at; empty: track.<hostname>.")
-    mx_host: str = key("", "Name that reply-forwarding MX records point at; empty: the hostname.")
+    spf_host: HostName = key("", "Name members include in their SPF; empty: spf.<hostname>.")
+    bounce_host: HostName = key("", "Domain of the return paths; empty: bounce.<hostname>.")
+    tracking_host: HostName = key("", "Name that tracking CNAMEs point at; empty: track.<hostname>.")
+    mx_host: HostName = key("", "Name that reply-forwarding MX records point at; empty: the hostname.")
     dmarc_report_to: str = key("", "Mailbox suggested for DMARC aggregate reports; empty: none.")
     listen: list[str] = key([], "Addresses of the relay's own authoritative server (role dns).")
-    hosted_zone: str = key("", "Zone in which the relay keeps members' records (CNAME targets); empty: none.")
-    hosted_servers: list[str] = key([], "Names of the zone's servers, outside of it; empty: the hostname.")
+    hosted_zone: HostName = key("", "Zone in which the relay keeps members' records (CNAME targets); empty: none.")
+    hosted_servers: list[HostName] = key([], "Names of the zone's servers, outside of it; empty: the hostname.")
     hosted_ttl_seconds: Count = key(300, "How long resolvers may keep a hosted record.")
     hosted_negative_ttl_seconds: Count = key(60, "How long they may keep that there is none.")
     hosted_cache_domains: Count = key(5_000, "Domains whose hosted records are kept in memory.")

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, model_validator
 
 from relay.base.config.dns import Dns
+from relay.base.config.kinds import HostName
 from relay.base.config.octeth import Octeth
 from relay.base.config.section import Bytes, Count, Seconds, Section, key
 from relay.base.config.senders import Senders
@@ -20,7 +21,7 @@ Role = Literal["submission", "inbound", "http", "delivery", "recheck", "webhooks
 class Server(Section):
     """Who this relay is."""
 
-    hostname: str = key("localhost", "The relay's own name: in its greeting, in EHLO to others, in Received.")
+    hostname: HostName = key("localhost", "The relay's own name: in its greeting, in EHLO to others, in Received.")
     public_url: str = key("http://127.0.0.1:8080", "Where members reach the pages and the API, without a slash at the end.")
     notice_from: str = key("", "Sender of the relay's own mail; empty: postmaster@ the pool domain, else the hostname.")
     operator_email: str = key("", "Where alarms for the operator go; empty: only the log.")
@@ -143,7 +144,7 @@ class Enrollment(Section):
 class Signing(Section):
     """DKIM."""
 
-    pool_domain: str = key("", "The relay's own domain: signs a third time, and sends the relay's own mail; empty: none.")
+    pool_domain: HostName = key("", "The relay's own domain: signs a third time, and sends the relay's own mail; empty: none.")
     pool_selector: str = key("posthouse", "Selector of the pool domain's key.")
     pool_key_file: str = key("", "PEM file of the pool domain's RSA key.")
     lifetime_days: Count = key(7, "x= of a signature, in days after t=.")
@@ -188,7 +189,7 @@ class Delivery(Section):
     """The way out."""
 
     port: int = key(25, "Port of remote mail exchangers; only tests change it.")
-    helo: str = key("", "Name in EHLO; empty: the hostname.")
+    helo: HostName = key("", "Name in EHLO; empty: the hostname.")
     schedule_seconds: list[float] = key(
         [60, 300, 900, 1800, 3600, 7200, 14400], "Waits after the 1st, 2nd, … failed try; the last one repeats."
     )
@@ -222,7 +223,7 @@ class Delivery(Section):
     smarthost_user: str = key("", "Login at the smarthost.")
     smarthost_password: SecretStr = key(SecretStr(""), "Password at the smarthost.")
     smarthost_tls: Literal["none", "opportunistic", "required", "verified"] = key("verified", "TLS towards the smarthost.")
-    smarthost_domains: dict[str, str] = key({}, "Recipient domain = \"HOST:PORT\" for single domains.")
+    smarthost_domains: dict[HostName, str] = key({}, "Recipient domain = \"HOST:PORT\" for single domains.")
     max_queued: Count = key(1_000_000, "Undelivered recipients in the queue before new ones are refused with 451 4.4.2.")
     max_queued_a_member: Count = key(100_000, "The same, for one member.")
 
@@ -382,13 +383,13 @@ class Config(Section):
 
     @property
     def hosted_zone(self) -> str:
-        """The zone of members' hosted records, lower-case and without a dot at its end; "" for none."""
-        return self.dns.hosted_zone.lower().rstrip(".")
+        """The zone of members' hosted records; "" for none."""
+        return self.dns.hosted_zone
 
     @property
     def hosted_servers(self) -> list[str]:
         """The names of that zone's servers."""
-        return [name.lower().rstrip(".") for name in self.dns.hosted_servers] or [self.server.hostname]
+        return self.dns.hosted_servers or [self.server.hostname]
 
     @property
     def notice_from(self) -> str:
