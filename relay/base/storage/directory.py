@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Text, bindparam, cast, func, select
 
 from relay.base.storage.engine import Tx
 from relay.base.storage.tables import api_keys, dkim_keys, domains, members, standings
@@ -71,8 +71,14 @@ async def snapshot(tx: Tx) -> Snapshot:
 
 async def report_to(tx: Tx, domain_id: int) -> tuple[str, dict[str, Any]] | None:
     """(name, options) of a domain, whatever its state: where reports about its mail go."""
-    row = (await tx.execute(select(domains.c.name, domains.c.options).where(domains.c.id == domain_id))).first()
-    return (row.name, row.options or {}) if row else None
+    for name, options in await _REPORT_TO.all(tx, {"b_id": domain_id}):
+        return name, json.loads(options) or {}
+    return None
+
+
+_REPORT_TO = Prepared(
+    lambda _: select(domains.c.name, cast(domains.c.options, Text)).where(domains.c.id == bindparam("b_id"))
+)
 
 
 async def standing(

@@ -4,12 +4,14 @@ message, for all of its recipients that have it."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import func, literal_column, or_, select, update
+from sqlalchemy import Integer, LargeBinary, bindparam, func, literal_column, or_, select, update
 
 from relay.base.storage.engine import Tx
 from relay.base.storage.mail.returned import STAGE
 from relay.base.storage.mail.values import ReportedRecipient, ReportFacts
+from relay.base.storage.prepared import Prepared
 from relay.base.storage.tables import attempts, bodies, heads, messages, recipients
 
 _LOOK = 1000
@@ -33,52 +35,74 @@ async def reports_due(tx: Tx, limit: int, settled_before: float) -> list[tuple[i
     return list(found)[:limit]
 
 
-async def report_facts(tx: Tx, message_id: int, kind: str, limit: int) -> ReportFacts | None:
+async def report_facts(tx: Tx, message_id: int, kind: str, limit: int, most: int = 1 << 20) -> ReportFacts | None:
     """The facts for one owed report about up to `limit` recipients; None if none is owed any more.
 
-    `content` is empty when the message's bytes are gone.
+    `content` are the message's first `most` octets, empty when its bytes are gone. For a quick connection too: each
+    statement finds by key, and `report_done` asks again.
     """
-    r, m, a, b = recipients.c, messages.c, attempts.c, bodies.c
-    rows = (
-        await tx.execute(
-            select(r.id, r.address, r.orcpt, r.code, r.says, r.expires_at)
-            .where(r.message_id == message_id, r.report_due == kind).order_by(r.id).limit(limit)
-        )
-    ).all()
-    message = (
-        await tx.execute(
-            select(
-                m.domain_id, m.queue_id, m.mail_from, m.header_from, m.header_id, m.envid, m.ret, m.subject,
-                m.received_at, b.body,
-            )
-            .join(bodies, b.message_id == m.id, isouter=True).where(m.id == message_id)
-        )
-    ).first()
-    if not rows or message is None:
+    owed = {"b_message": message_id, "b_kind": kind}
+    rows = await _OWED.all(tx, owed | {"b_limit": limit})
+    found = await _MESSAGE.all(tx, {"b_message": message_id, "b_most": most})
+    if not rows or not found:
         return None
-    content = message.body
+    domain_id, queue_id, mail_from, header_from, header_id, envid, ret, subject, received_at, content = found[0]
     if content == b"":
         # Each recipient has a copy of its own: the first one's stands for all.
-        h = heads.c
-        content = await tx.scalar(select(h.head).where(h.message_id == message_id).order_by(h.recipient_id).limit(1))
-    last = select(func.max(a.id)).where(a.recipient_id.in_([row.id for row in rows])).group_by(a.recipient_id)
-    tries = {
-        t.recipient_id: t
-        for t in await tx.execute(select(a.recipient_id, a.host, a.at, a.enhanced, a.stage).where(a.id.in_(last)))
-    }
+        content = next((row[0] for row in await _HEAD.all(tx, {"b_message": message_id})), b"")
+    tries = {t[0]: t[1:] for t in await _TRIES.all(tx, owed)}
     people = []
-    for row in rows:
-        t = tries.get(row.id)
+    for id_, address, orcpt, code, says, expires_at in rows:
+        host, at, enhanced, stage = tries.get(id_, ("", received_at, "", ""))
         people.append(
-            ReportedRecipient(
-                row.id, row.address, row.orcpt, row.code, t.enhanced if t else "", row.says, t.host if t else "",
-                t.at if t else message.received_at, row.expires_at, t is not None and t.stage == STAGE,
-            )
+            ReportedRecipient(id_, address, orcpt, code, enhanced, says, host, at, expires_at, stage == STAGE)
         )
     return ReportFacts(
-        kind, tuple(people), message.domain_id, message.queue_id, message.mail_from, message.header_from,
-        message.header_id, message.envid, message.ret, message.subject, message.received_at, content or b"",
+        kind, tuple(people), domain_id, queue_id, mail_from, header_from, header_id, envid, ret, subject, received_at,
+        content or b"",
     )
+
+
+def _owed() -> Any:
+    r = recipients.c
+    return (
+        select(r.id, r.address, r.orcpt, r.code, r.says, r.expires_at)
+        .where(r.message_id == bindparam("b_message"), r.report_due == bindparam("b_kind"))
+        .order_by(r.id).limit(bindparam("b_limit", type_=Integer))
+    )
+
+
+def _message() -> Any:
+    m, b = messages.c, bodies.c
+    start = func.substr(b.body, 1, bindparam("b_most", type_=Integer), type_=LargeBinary)
+    return (
+        select(
+            m.domain_id, m.queue_id, m.mail_from, m.header_from, m.header_id, m.envid, m.ret, m.subject, m.received_at,
+            start,
+        )
+        .join(bodies, b.message_id == m.id, isouter=True).where(m.id == bindparam("b_message"))
+    )
+
+
+def _head() -> Any:
+    h = heads.c
+    return select(h.head).where(h.message_id == bindparam("b_message")).order_by(h.recipient_id).limit(1)
+
+
+def _tries() -> Any:
+    """The last try of each recipient that it is owed for."""
+    r, a = recipients.c, attempts.c
+    last = (
+        select(func.max(a.id)).join(recipients, r.id == a.recipient_id)
+        .where(r.message_id == bindparam("b_message"), r.report_due == bindparam("b_kind")).group_by(a.recipient_id)
+    )
+    return select(a.recipient_id, a.host, a.at, a.enhanced, a.stage).where(a.id.in_(last))
+
+
+_OWED = Prepared(lambda _: _owed())
+_MESSAGE = Prepared(lambda _: _message())
+_HEAD = Prepared(lambda _: _head())
+_TRIES = Prepared(lambda _: _tries())
 
 
 async def report_done(tx: Tx, ids: Sequence[int], kind: str) -> bool:
