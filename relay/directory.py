@@ -135,6 +135,7 @@ class _View:
         self.resting_forwards = {r.name for r in snap.resting if (r.options or {}).get("replies")} - self.names
         self.stopped_domains = {r.id for r in snap.resting if r.state in ("suspended", "blocked")}
         self.tracking_hosts = {tracking_host(d) for d in self.domains.values() if d.options.get("tracking")}
+        self.enrolled = snap.enrolled
         self.return_paths = {d.return_path for d in self.domains.values() if d.return_path}
         suspended: list[_Key] = []
         others: list[_Key] = []
@@ -150,7 +151,7 @@ class Directory:
 
     def __init__(self, storage: Storage, config: Config, clock: Clock, vault: Vault) -> None:
         self._storage, self._config, self._clock, self._vault = storage, config, clock, vault
-        self._view = _View(rows.Snapshot([], [], [], [], []))
+        self._view = _View(rows.Snapshot([], [], [], [], [], {}))
         self._version = -1
         self._fresh_at = float("-inf")
         self._stopping = asyncio.Event()
@@ -335,6 +336,10 @@ class Directory:
     def is_tracking_host(self, name: str) -> bool:
         """True for a tracking host (A-labels, lower case) whose record was seen at a verified domain."""
         return name in self._view.tracking_hosts
+
+    def enrolled(self, name: str) -> bool | None:
+        """Whether `name` (A-labels, lower case) was ever proved as a domain; None if nobody ever enrolled it."""
+        return self._view.enrolled.get(name)
 
     def is_stopped_domain(self, domain_id: int) -> bool:
         """True for a domain that was proved once and that the operator has suspended or blocked since."""

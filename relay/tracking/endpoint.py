@@ -1,7 +1,8 @@
 """What readers' browsers and mail programs ask for: /c/<token> leads on, /o/<token> is an image of one dot.
 
 No cookie, no script, nothing kept by caches, no address of ours in a Referer. Every wrong token gets the same page.
-HEAD does what GET does and records nothing. On a member's tracking host nothing else is served.
+HEAD does what GET does and records nothing. On a member's tracking host nothing else is served, whatever has become of
+the domain: its CNAME and its certificate outlive that.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
@@ -44,6 +46,10 @@ class Endpoint:
     ) -> None:
         self._vault, self._config, self._directory, self._recorder = vault, config, directory, recorder
         self._now = now
+        public = urlsplit(config.server.public_url).hostname or ""
+        self._own = {
+            name.rstrip(".").lower() for name in (config.server.hostname, public, *config.tracking.own_names) if name
+        }
 
     def routes(self) -> list[web.RouteDef]:
         """GET and HEAD of links and pixels, and what proxies and the relay itself ask about tracking hosts."""
@@ -96,9 +102,19 @@ class Endpoint:
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Keep pages and APIs off members' tracking hosts: what signs in must not be at a name of somebody else's."""
         host = (request.host or "").partition(":")[0].rstrip(".").lower()
-        if self._directory.is_tracking_host(host) and not request.path.startswith(_SERVED):
+        if not request.path.startswith(_SERVED) and self._of_member(host):
             return _page(404, "Not found", "There is nothing here.")
         return await handler(request)
+
+    def _of_member(self, host: str) -> bool:
+        """Whether `host` is, was or may become a tracking host: told by its shape, `<prefix>-<sub>.<domain>`, because
+        a prefix may have been another one while a certificate was fetched."""
+        label, _, domain = host.partition(".")
+        proved = self._directory.enrolled(domain) if "-" in label and host not in self._own else None
+        if proved is None:
+            return False
+        # Nobody takes the relay's other names from it by enrolling the operator's domain without a proof.
+        return proved or not any(f".{own}".endswith(f".{domain}") for own in self._own)
 
     def _stopped(self, mark: Mark) -> bool:
         """Whether the operator stopped the member or the domain: then nobody is led to where its mail wanted them."""

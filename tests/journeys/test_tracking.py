@@ -6,6 +6,7 @@ import base64
 import re
 from collections.abc import AsyncIterator
 from email import message_from_bytes
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from relay.base.events import Event
 from relay.base.storage import events, mail, stats
 from relay.intake import Accepted
 from relay.outcome import Peer, Reply, from_reply
+from tests.kit.clock import HandClock
 from tests.kit.dkim_check import dkimpy_verifies, plainly_verifies
+from tests.kit.storage import make_config
 from tests.kit.world import MemberAt, World, key_pair
 
 READER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
@@ -300,3 +303,50 @@ async def test_a_tracking_host_is_used_once_it_answers_and_serves_nothing_else(w
     assert (await http.get(f"/internal/tls-ask?domain={host}", headers=outside)).status == 404
     inside = {"X-Forwarded-For": "127.0.0.1"}
     assert (await http.get(f"/internal/tls-ask?domain={host}", headers=inside)).status == 404, "it was forwarded"
+
+
+@SQLITE
+async def test_a_host_under_a_members_domain_never_shows_pages_again(world: World, http: TestClient) -> None:
+    """The CNAME, and the certificate that a proxy fetched, outlive whatever becomes of the domain."""
+    _alice, domain = await tracked(world, **EVERYTHING, tracking=True)
+
+    async def status(host: str) -> int:
+        await world.directory.refresh()
+        return (await http.get("/account", headers={"Host": host} | READER)).status
+
+    for state in ("verified", "disabled", "pending", "suspended", "blocked", "deleted"):
+        await world.change("domains", domain, state=state)
+        assert await status("track-sl.example.test") == 404, state
+        assert await status("TRACK-SL.example.test.:8443") == 404, state
+        assert await status("go-mail.example.test") == 404, "a prefix of earlier days"
+    # A new life under the old id: pending, and never proved in it.
+    await world.change("domains", domain, state="pending", first_verified_at=None)
+    assert await status("track-sl.example.test") == 404
+    for own in ("localhost", "127.0.0.1:8080", "[::1]:8080", "relay.example.test", "my-relay.elsewhere.test", "x-y"):
+        assert await status(own) == 200, own
+
+
+async def test_the_relays_own_names_under_an_enrolled_domain_go_on(tmp_path: Path) -> None:
+    config = make_config(
+        tmp_path, server={"hostname": "mx-1.example.test", "public_url": "https://my-relay.example.test"},
+        tracking={"own_names": ["old-relay.example.test"]},
+    )
+    world = await World.make(config, HandClock())
+    try:
+        domain = await world.domain(await world.member(), "example.test")
+        app = web.Application(middlewares=[world.tracking.middleware])
+        app.add_routes([web.get("/account", account)])
+        async with TestClient(TestServer(app)) as client:
+
+            async def status(host: str) -> int:
+                await world.directory.refresh()
+                return (await client.get("/account", headers={"Host": host})).status
+
+            for own in ("mx-1", "my-relay", "old-relay"):
+                assert await status(f"{own}.example.test") == 200, own
+            assert await status("track-sl.example.test") == 404
+            # Anybody may claim the operator's domain; that alone takes no name from the relay.
+            await world.change("domains", domain, state="pending", first_verified_at=None)
+            assert await status("the-pages.example.test") == 200
+    finally:
+        await world.close()

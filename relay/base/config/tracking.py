@@ -12,6 +12,7 @@ from relay.base.config.section import Bytes, Count, Seconds, Section, key
 class Tracking(Section):
     """Tracked links, opens, and the visible unsubscribe line, for domains that have switched them on."""
 
+    own_names: list[str] = key([], "Other names of this relay's pages and API that a member's tracking host could have: `<with-hyphen>.<enrolled domain>`.")
     links_days: Count = key(730, "How long tracked links lead on; older ones say that they are too old.")
     max_links: Count = key(500, "Links rewritten in one message; further ones stay as they are.")
     max_url_bytes: Annotated[int, Field(ge=1, le=4000)] = key(2000, "Longer links stay as they are.")

@@ -23,6 +23,8 @@ class Snapshot:
     dkim: list[Any]
     resting: list[Any]
     """(id, name, state, options) of domains that were proved once and may send nothing just now."""
+    enrolled: dict[str, bool]
+    """Every name that is or was anybody's domain, deleted ones too, and whether it was ever proved."""
 
 
 async def snapshot(tx: Tx) -> Snapshot:
@@ -66,6 +68,10 @@ async def snapshot(tx: Tx) -> Snapshot:
                 .where(d.state.in_(_RESTING), d.first_verified_at.is_not(None))
             )
         ).all(),  # type: ignore[arg-type]
+        {
+            r.name: r.proved > 0
+            for r in await tx.execute(select(d.name, func.count(d.first_verified_at).label("proved")).group_by(d.name))
+        },
     )
 
 
