@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Text, bindparam, cast, func, select
 
 from relay.base.storage.engine import Tx
+from relay.base.storage.prepared import Prepared
 from relay.base.storage.tables import api_keys, dkim_keys, domains, members, standings
 
 _RESTING = ("pending", "disabled", "suspended", "blocked")
