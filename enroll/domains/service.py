@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import builtins
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 import structlog
 
 from enroll import stats as figures
+from enroll.domains.batch import check_batch
 from enroll.domains.checking import TOKEN_BYTES, Checking
 from enroll.domains.forwarding import round_trip
 from enroll.domains.hosting import Hosting
@@ -205,25 +205,11 @@ class Domains:
         return domain
 
     async def check_all(self, member_id: int) -> tuple[builtins.list[Domain], bool]:
-        """Check a member's pending domains, at most `verify_batch`, the longest unchecked first.
+        """Check a member's pending domains, as many as one call may (see `batch`).
 
-        Returns those that were checked and whether others remain. Domains checked within the cache time are left.
+        Returns those that were checked, and whether others remain. Raises EnrollError, StorageError.
         """
-        e = self._config.enrollment
-        async with self._storage.read() as tx:
-            before = self._clock.now() - e.verify_cache_seconds
-            ids = await rows.unchecked(tx, member_id, before, e.verify_batch + 1)
-        at_once = asyncio.Semaphore(e.recheck_concurrency)
-
-        async def one(domain_id: int) -> Domain:
-            async with at_once:
-                return await self.check(domain_id)
-
-        looks = await asyncio.gather(*(one(i) for i in ids[: e.verify_batch]), return_exceptions=True)
-        for look in looks:
-            if isinstance(look, BaseException):
-                raise look
-        return [look for look in looks if isinstance(look, Domain)], len(ids) > e.verify_batch
+        return await check_batch(self._storage, self._config, self._clock, self.check, member_id)
 
     # -- the owner's changes -------------------------------------------------------------------------------------
 

@@ -7,11 +7,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from enroll.domains import Domain
 from enroll.errors import EnrollError
+from relay import replies
 from relay.base.clock import DAY, HOUR
 from relay.base.config import Config
 from relay.base.secrets import SecretsError
 from relay.base.storage import domains as rows
+from relay.replies import Verdict
 from tests.kit.enrolling import Enrolling, enrolling
 from tests.kit.storage import make_config
 
@@ -336,3 +339,29 @@ async def test_all_pending_domains_can_be_checked_by_one_call(tmp_path) -> None:
         assert [d.state for d in checked] == ["verified", "pending"]
         checked, more = await relay.domains.check_all(alice.id)
         assert ([d.name for d in checked], more) == (["d2.test"], False)
+
+
+async def test_one_that_goes_or_can_not_be_checked_costs_the_others_nothing(relay: Enrolling, monkeypatch) -> None:
+    alice, bob = await relay.member("alice"), await relay.member("bob")
+    gone, _, taken = [await relay.domains.enroll(alice.id, f"d{i}.test") for i in range(3)]
+    await relay.verified(bob, "d2.test")
+    relay.publish(taken)
+    check = relay.domains.check
+
+    async def while_it_goes(domain_id: int) -> Domain:
+        if domain_id == gone.id:
+            await relay.domains.delete(alice.id, gone.id)
+        return await check(domain_id)
+
+    async def full(submission):
+        return Verdict(replies.UNAVAILABLE)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(relay.domains, "check", while_it_goes)
+        patched.setattr(relay.rooms.intake, "prepare", full)  # no letter to Bob that the third one is taken
+        checked, more = await relay.domains.check_all(alice.id)
+        assert ([d.name for d in checked], more) == (["d1.test"], True)
+        # Nothing but failures: a client that asks until nothing remains is told to wait.
+        assert (await refused(relay.domains.check_all(alice.id))).status == 503
+    checked, more = await relay.domains.check_all(alice.id)
+    assert ([(d.name, d.state) for d in checked], more) == ([("d2.test", "verified")], False)
