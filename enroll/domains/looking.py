@@ -69,7 +69,9 @@ def as_published(domain: Domain, records: Sequence[Record], spf_host: str, form:
 
 
 async def look(resolver: Resolver, domain: Domain, hosts: RelayHosts) -> Look:
-    """Ask for every record of `domain` and compare. Trouble with DNS is in the findings, never an exception."""
+    """Ask for every record of `domain` and compare. Trouble with DNS is in the findings, never an exception.
+
+    A domain without a pair that could sign proves nothing, whatever else is found."""
     wanted = [r for r in records_of(domain, hosts) if not _of_pair(r, domain, "retiring")]
     findings = compare(wanted, await observe(resolver, wanted))
     before = {(f["purpose"], f["name"]): f for f in domain.findings}
@@ -77,10 +79,8 @@ async def look(resolver: Resolver, domain: Domain, hosts: RelayHosts) -> Look:
     new = domain.next_pair
     of_next = [f["ok"] for f in kept if new is not None and _names_pair(f["name"], new)]
     path = [f["ok"] for f in kept if f["purpose"] == "return_path"]
-    return Look(
-        kept, proved(f["ok"] for f in kept if f["required"]), proved(of_next) if of_next else None,
-        path[0] if path else None,
-    )
+    proof = proved(f["ok"] for f in kept if f["required"]) if domain.signing_pair is not None else None
+    return Look(kept, proof, proved(of_next) if of_next else None, path[0] if path else None)
 
 
 def _kept(finding: Finding, record: Record, before: dict[tuple[str, str], dict[str, Any]]) -> dict[str, Any]:

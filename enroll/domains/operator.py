@@ -92,8 +92,11 @@ class Operator:
     ) -> Domain:
         async def write(tx: Tx) -> Domain:
             row = await self._pick(tx, name, member_id, lock=True)
-            now = self._clock.now()
-            await rows.change(tx, row.id, **change(row))
+            now, values = self._clock.now(), change(row)
+            if values.get("state") == "pending" and not await self._has_pair(tx, row):
+                # Stopped before its keys were made: without any there is nothing to prove.
+                values |= {"state": "initializing"}
+            await rows.change(tx, row.id, **values)
             await versions.bump(tx, versions.DIRECTORY)
             if event and row.state in rows.HELD:
                 data = {"domain": row.name, "reason": reason}
@@ -101,6 +104,11 @@ class Operator:
             return await load_one(tx, await rows.get(tx, row.id))
 
         return await self._domains.commit(write)
+
+    @staticmethod
+    async def _has_pair(tx: Tx, row: Row) -> bool:
+        pairs = (await rows.pairs(tx, [row.id])).get(row.id, [])
+        return any(pair.state in ("live", "pending") for pair in pairs)
 
     @staticmethod
     async def _pick(tx: Tx, name: str, member_id: int | None, *, lock: bool = False) -> Row:

@@ -1,0 +1,41 @@
+"""Where two things meet in a domain's life: the operator's hand, the clock's look, the owner's button."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from enroll.domains.looking import hosts_of, look
+from relay.base.config import Config
+from tests.kit.enrolling import Enrolling, enrolling
+
+
+@pytest.fixture
+async def relay(sqlite_config: Config) -> AsyncIterator[Enrolling]:
+    async with enrolling(sqlite_config) as made:
+        yield made
+
+
+async def test_a_domain_suspended_before_its_keys_were_made_gets_them_when_it_is_released(relay: Enrolling) -> None:
+    alice = await relay.member()
+    begun = await relay.domains.commit(lambda tx: relay.domains.begin(tx, alice.id, "example.test", {}))
+    assert begun is not None
+    await relay.operator.suspend("example.test", "a look at it first")
+    domain = await relay.domains.get(alice.id, begun)
+    assert (domain.state, domain.keys) == ("suspended", [])
+    relay.publish(domain, only=["ownership"])
+    domain = await relay.operator.release("example.test")
+    assert (domain.state, [k.state for k in domain.keys]) == ("pending", ["pending"])
+    relay.publish(domain, without=["ownership"])
+    domain = await relay.look(domain)
+    assert (domain.state, [k.state for k in domain.keys]) == ("verified", ["live"])
+
+
+async def test_without_a_pair_nothing_is_proved(relay: Enrolling) -> None:
+    domain = await relay.domains.enroll((await relay.member()).id, "example.test")
+    relay.publish(domain)
+    hosts = hosts_of(relay.services.config)
+    assert (await look(relay.dns.resolver, domain, hosts)).proof is True
+    assert (await look(relay.dns.resolver, replace(domain, keys=[]), hosts)).proof is None
