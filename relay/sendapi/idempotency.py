@@ -12,15 +12,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable
 
+import structlog
 from aiohttp import web
 
 from relay.base.clock import HOUR
-from relay.base.storage import Tx, idempotency
+from relay.base.storage import StorageError, Tx, idempotency
 from relay.base.web import reject
 from relay.replies import IDEMPOTENCY_CONFLICT, IN_PROGRESS, Refused
 from relay.sendapi.answers import Answer, refused
 from relay.sendapi.door import Caller, SendServices
 
+log = structlog.get_logger()
 HEADER = "Idempotency-Key"
 MAX_KEY = 255
 
@@ -48,23 +50,23 @@ class Slot:
         self.answer = answer
 
     async def settle(self, answer: Answer) -> None:
-        """Keep an answer that came without a message, or free the key where trying again can help."""
-        if self.answer is not None:
-            return
+        """Keep an answer that came without a message, or free the key where trying again can help.
 
-        async def do(tx: Tx) -> None:
-            if answer.final:
-                await self.keep(tx, answer)
-            else:
-                await idempotency.forget(tx, self._member_id, self._name)
-
-        await self._services.storage.write(do)
+        What came back decides: an answer that was kept in a transaction which then failed is not kept.
+        """
+        if not answer.final:
+            await self.free()
+        elif answer is not self.answer:
+            await self._services.storage.write(lambda tx: self.keep(tx, answer))
 
     async def free(self) -> None:
-        """Free the key: nothing was done."""
-        await self._services.storage.write(
-            lambda tx: idempotency.forget(tx, self._member_id, self._name)
-        )
+        """Free the key: nothing was done. Where even that can't be written, the request counts as lost in time."""
+        try:
+            await self._services.storage.write(
+                lambda tx: idempotency.forget(tx, self._member_id, self._name, self._at)
+            )
+        except StorageError as e:
+            log.warning("idempotency.not_freed", cause=str(e))
 
 
 async def once(

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import email
 import json
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from yarl import URL
 
 from relay.base.clock import DAY, iso
 from relay.base.storage import mail
+from relay.base.storage.inline import InlineConnection
 from relay.base.web import Listener, application, openapi_route
 from relay.outcome import Outcome
 from relay.replies import QUEUE_FULL, UNAVAILABLE, Verdict
@@ -473,6 +475,55 @@ async def test_a_sleeper_whose_key_was_taken_over_writes_nothing(door: Door, mon
     assert (await sleeper)[0] == 500
     assert (await door.ask("POST", "/v1/send", message(), headers=headers))[1] == got
     assert await count_recipients(door) == 1
+
+
+@pytest.mark.parametrize("path", ["/v1/send", "/v1/send/batch"])
+async def test_a_key_is_free_at_once_when_the_commit_fails(
+    door: Door, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    real = InlineConnection.commit
+
+    async def full(connection: Any) -> None:
+        if connection.raw.execute("SELECT count(*) FROM messages").fetchone()[0]:
+            raise sqlite3.OperationalError("database or disk is full")
+        await real(connection)
+
+    body: Any = message() if path == "/v1/send" else {"messages": [message()]}
+    with monkeypatch.context() as patched:
+        patched.setattr(InlineConnection, "commit", full)
+        assert (await door.ask("POST", path, body, headers={"Idempotency-Key": "full"}))[0] == 507
+    assert (await door.ask("POST", path, body, headers={"Idempotency-Key": "full"}))[0] == 200
+    assert await count_recipients(door) == 1
+
+
+async def test_a_sleeper_that_comes_to_nothing_frees_no_key_of_a_later_request(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached: asyncio.Queue[asyncio.Event] = asyncio.Queue()
+
+    async def slow(_: Any) -> Verdict:
+        await reached.put(wake := asyncio.Event())
+        await wake.wait()
+        return Verdict(UNAVAILABLE)
+
+    headers = {"Idempotency-Key": "slow"}
+    monkeypatch.setattr(door.world.intake, "accept", slow)
+    first = asyncio.create_task(door.ask("POST", "/v1/send", message(), headers=headers))
+    wake_first = await reached.get()
+    await later(door, 301)
+    second = asyncio.create_task(door.ask("POST", "/v1/send", message(), headers=headers))
+    wake_second = await reached.get()
+    wake_first.set()
+    assert (await first)[0] == 503
+    third = asyncio.create_task(door.ask("POST", "/v1/send", message(), headers=headers))
+    queued = asyncio.create_task(reached.get())
+    await asyncio.wait((third, queued), return_when=asyncio.FIRST_COMPLETED)
+    if queued.done():
+        queued.result().set()
+    queued.cancel()
+    wake_second.set()
+    assert (await second)[0] == 503
+    assert (await third)[1]["code"] == "REQUEST_IN_PROGRESS"
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256])

@@ -61,10 +61,12 @@ async def finish(tx: Tx, member_id: int, name: str, status: int, answer: dict[st
     )
 
 
-async def forget(tx: Tx, member_id: int, name: str) -> None:
-    """Free a key whose request came to nothing that must be kept."""
+async def forget(tx: Tx, member_id: int, name: str, at: float) -> None:
+    """Free a key that was taken `at`, whose request came to nothing that must be kept; not one taken over since."""
     t = idempotency.c
-    await tx.execute(delete(idempotency).where(t.member_id == member_id, t.name == name, t.status.is_(None)))
+    await tx.execute(
+        delete(idempotency).where(t.member_id == member_id, t.name == name, t.at == at, t.status.is_(None))
+    )
 
 
 async def purge(tx: Tx, before: float, limit: int) -> int:
