@@ -53,8 +53,8 @@ class Mistake:
 def mistakes(config: Config, clock: Clock, *, path: Path | None = None, ports: bool = True) -> list[Mistake]:
     """Everything wrong. `path` is the configuration file itself; `ports=False` leaves the ports alone."""
     found = [
-        *_server(config), *_database(config), *_master_key(config), *_certificate(config, clock), *_addresses(config),
-        *_hosted_zone(config), *_signing(config), *_file(config, path),
+        *_server(config), *_names(config), *_database(config), *_master_key(config), *_certificate(config, clock),
+        *_addresses(config), *_hosted_zone(config), *_signing(config), *_file(config, path),
     ]
     if config.server.production:
         found += _production(config)
@@ -100,11 +100,11 @@ def split(address: str) -> tuple[str, int]:
 def _server(config: Config) -> Iterable[Mistake]:
     s = config.server
     try:
-        names.domain(s.hostname)
-    except names.BadName as e:
-        yield Mistake("server.hostname", f"{s.hostname!r} is not a host name ({e.reason})")
-    url = urlsplit(s.public_url)
-    if url.scheme not in ("http", "https") or not url.hostname or s.public_url.endswith("/"):
+        url = urlsplit(s.public_url)
+        good = url.scheme in ("http", "https") and url.hostname and url.port != 0 and not s.public_url.endswith("/")
+    except ValueError:
+        good = False
+    if not good:
         yield Mistake("server.public_url", f"{s.public_url!r} is not http(s)://HOST without a slash at the end")
     for network in [*s.trusted_proxies, *config.metrics.networks]:
         try:
@@ -112,6 +112,21 @@ def _server(config: Config) -> Iterable[Mistake]:
         except ValueError:
             yield Mistake("server.trusted_proxies, metrics.networks", f"{network!r} is not an address or network")
     yield from _writable("server.data_dir", s.data_dir)
+
+
+def _names(config: Config) -> Iterable[Mistake]:
+    """Host names; those of the hosted zone are looked at with it."""
+    d, helo = config.dns, config.delivery.helo
+    wanted = [("server.hostname", config.server.hostname)]
+    wanted += [(f"dns.{key}", getattr(d, key)) for key in ("spf_host", "bounce_host", "tracking_host", "mx_host")]
+    # RFC 5321 §4.1.3: EHLO may also name an address, in brackets.
+    wanted += [("signing.pool_domain", config.signing.pool_domain), ("delivery.helo", "" if helo[:1] == "[" else helo)]
+    for key, name in wanted:
+        try:
+            if name or key == "server.hostname":
+                names.domain(name)
+        except names.BadName as e:
+            yield Mistake(key, f"{name!r} is not a host name ({e.reason})")
 
 
 def _writable(key: str, folder: Path) -> Iterable[Mistake]:
@@ -262,6 +277,8 @@ def _addresses(config: Config) -> Iterable[Mistake]:
         seen.add(place)
     if "dns" in config.roles and not config.dns.listen:
         yield Mistake("dns.listen", "the role dns needs an address")
+    if not config.roles:
+        yield Mistake("roles", "name at least one: a process without a role does nothing")
 
 
 def _ports(config: Config) -> Iterable[Mistake]:
@@ -272,6 +289,10 @@ def _ports(config: Config) -> Iterable[Mistake]:
             if fault:
                 yield Mistake(key, fault)
                 break
+    if "delivery" in config.roles:
+        for ip in config.delivery.source_addresses:
+            if _fault(ip, 0, socket.SOCK_STREAM):
+                yield Mistake("delivery.source_addresses", f"{ip} is no address of this machine")
 
 
 def _fault(host: str, port: int, kind: socket.SocketKind) -> str:

@@ -13,10 +13,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from pydantic import BaseModel
 
 from posthouse.check_config import mistakes
 from relay.base.clock import Clock
 from relay.base.config import Config, ConfigError, load
+from relay.base.resolver import Resolver
+from relay.delivery.courier import route_settings
 from tests.kit.clock import HandClock
 from tests.kit.storage import make_config
 
@@ -207,3 +210,94 @@ def test_host_names_have_one_form_however_they_are_written(tmp_path: Path) -> No
     )
     assert config.notice_from == "postmaster@relay.org"
     assert list(config.delivery.smarthost_domains) == ["sink.test"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [
+        ('delivery.smarthost = "mail.example"',
+         "delivery.smarthost: 'mail.example' is not HOST:PORT, such as mail.example.org:587"),
+        ('delivery.smarthost = "mail.example:smtp"', "'mail.example:smtp' is not HOST:PORT"),
+        ('delivery.smarthost = "mail.example:0"', "'mail.example:0' is not HOST:PORT"),
+        ('delivery.smarthost = "2001:db8::1:25"', "'2001:db8::1:25' is not HOST:PORT"),
+        ('delivery.smarthost = "mail_er:25"', "'mail_er:25': 'mail_er' is not a host name"),
+        ('delivery.smarthost_domains = {"sink.test" = "out"}', "smarthost_domains.sink.test: 'out' is not HOST:PORT"),
+        ('delivery.smarthost_domains = {"sink.test" = ""}', "delivery.smarthost_domains.sink.test: "),
+        ('delivery.source_addresses = ["nonsense"]', "delivery.source_addresses.0: 'nonsense' is not an IP address"),
+        ("delivery.port = 99999", "delivery.port: "),
+        ("delivery.port = 0", "delivery.port: "),
+        ("delivery.jitter = 3.0", "delivery.jitter: "),
+        ("delivery.jitter = 1.0", "delivery.jitter: "),
+        ("delivery.jitter = -0.1", "delivery.jitter: "),
+        ("delivery.schedule_seconds = []", "delivery.schedule_seconds: "),
+        ("delivery.schedule_seconds = [60, 0]", "delivery.schedule_seconds.1: "),
+        ("delivery.max_age_seconds = inf", "delivery.max_age_seconds: "),
+        ("webhooks.retry_seconds = []", "webhooks.retry_seconds: "),
+        ("webhooks.retry_seconds = [-5]", "webhooks.retry_seconds.0: "),
+        ('dns.resolvers = ["nonsense"]', "dns.resolvers.0: 'nonsense' is not IP or IP:PORT"),
+        ('dns.resolvers = ["192.0.2.53:0"]', "'192.0.2.53:0' is not IP or IP:PORT"),
+        ('dns.resolvers = ["ns.example.org:53"]', "'ns.example.org:53' is not IP or IP:PORT"),
+        ("dns.authoritative_port = 70000", "dns.authoritative_port: "),
+        ('dns.dmarc_report_to = "nobody"', "dns.dmarc_report_to: 'nobody' is not an address of mail"),
+        ('server.operator_email = "root"', "server.operator_email: 'root' is not an address of mail"),
+        ('server.notice_from = "the relay"', "server.notice_from: 'the relay' is not an address of mail"),
+        ('signing.pool_selector = "a b"', "signing.pool_selector: "),
+        ('enrollment.test_sender = "a b"', "enrollment.test_sender: "),
+        ("retention.log_days = -1", "retention.log_days: "),
+    ],
+)
+def test_values_that_can_not_work_are_one_clear_line_each(tmp_path: Path, setting: str, line: str) -> None:
+    file = tmp_path / "posthouse.toml"
+    file.write_text(setting + "\n")
+    with pytest.raises(ConfigError) as caught:
+        load(file, {})
+    (said,) = caught.value.lines
+    assert line in said
+    assert "\n" not in said
+
+
+def test_values_of_these_kinds_that_work(tmp_path: Path) -> None:
+    config = make_config(
+        tmp_path,
+        delivery={
+            "smarthost": "Out.Relay.ORG:587", "smarthost_domains": {"sink.test": "[2001:db8::1]:25"},
+            "source_addresses": ["127.0.0.1", "::1"], "jitter": 0, "schedule_seconds": [1], "helo": "[192.0.2.1]",
+        },
+        dns={"resolvers": ["192.0.2.53", "192.0.2.53:5353", "2001:db8::53", "[2001:db8::53]:53"]},
+        server={"operator_email": "root@relay.org"},
+        retention={"bodies_days": 0},
+    )
+    Resolver(config.dns.resolvers)
+    found = route_settings(config).smarthosts
+    assert {k: (h.host, h.port) for k, h in found.items()} == {
+        "*": ("out.relay.org", 587), "sink.test": ("2001:db8::1", 25)
+    }
+    assert [str(m) for m in mistakes(config, HandClock(NOW), ports=False)] == []
+
+
+def test_every_number_has_a_bound() -> None:
+    for name, section in Config.model_fields.items():
+        if isinstance(section.default, BaseModel):
+            for key, field in type(section.default).model_fields.items():
+                if field.annotation in (int, float):
+                    assert any(hasattr(m, "ge") or hasattr(m, "gt") for m in field.metadata), f"{name}.{key}"
+
+
+def test_names_that_are_none(tmp_path: Path) -> None:
+    found = said(
+        tmp_path, server={"hostname": "mail host", "public_url": "https://relay.org:99999"},
+        dns={"bounce_host": "back_er.relay.org", "mx_host": "192.0.2.1"}, delivery={"helo": "-relay.org"},
+    )
+    assert [line.partition(":")[0] for line in found] == [
+        "server.public_url", "server.hostname", "dns.bounce_host", "dns.mx_host", "delivery.helo"
+    ]
+    assert said(tmp_path, roles=[]) == ["roles: name at least one: a process without a role does nothing"]
+
+
+def test_a_source_address_of_another_machine(tmp_path: Path) -> None:
+    def found(ip: str) -> list[str]:
+        config = make_config(tmp_path, delivery={"source_addresses": [ip]}, roles=["delivery"])
+        return [str(m) for m in mistakes(config, Clock())]
+
+    assert found("127.0.0.1") == []
+    assert found("192.0.2.77") == ["delivery.source_addresses: 192.0.2.77 is no address of this machine"]

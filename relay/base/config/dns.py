@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from relay.base.config.kinds import HostName
+from relay.base.config.kinds import HostName, Mailbox, NameServer, Port
 from relay.base.config.section import Count, Seconds, Section, key
 
 
 class Dns(Section):
     """Asking DNS, and answering it."""
 
-    resolvers: list[str] = key([], "Resolvers as IP or IP:port; empty: the system's.")
-    authoritative_port: int = key(53, "Port on which authoritative servers are asked.")
+    resolvers: list[NameServer] = key([], "Resolvers as IP or IP:port; empty: the system's.")
+    authoritative_port: Port = key(53, "Port on which authoritative servers are asked.")
     timeout_seconds: Seconds = key(5.0, "Longest wait for one answer.")
     lifetime_seconds: Seconds = key(12.0, "Longest time for one question, retries included.")
     cache_entries: Count = key(10_000, "Answers kept in memory.")
@@ -18,7 +18,7 @@ class Dns(Section):
     bounce_host: HostName = key("", "Domain of the return paths; empty: bounce.<hostname>.")
     tracking_host: HostName = key("", "Name that tracking CNAMEs point at; empty: track.<hostname>.")
     mx_host: HostName = key("", "Name that reply-forwarding MX records point at; empty: the hostname.")
-    dmarc_report_to: str = key("", "Mailbox suggested for DMARC aggregate reports; empty: none.")
+    dmarc_report_to: Mailbox = key("", "Mailbox suggested for DMARC aggregate reports; empty: none.")
     listen: list[str] = key([], "Addresses of the relay's own authoritative server (role dns).")
     hosted_zone: HostName = key("", "Zone in which the relay keeps members' records (CNAME targets); empty: none.")
     hosted_servers: list[HostName] = key([], "Names of the zone's servers, outside of it; empty: the hostname.")

@@ -7,11 +7,14 @@ what can't be used.
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from relay.base import names
+
+_LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 
 
 def host_name(text: str) -> str:
@@ -22,4 +25,68 @@ def host_name(text: str) -> str:
         return text.lower().rstrip(".")
 
 
+def host_and_port(text: str) -> str:
+    """HOST:PORT, the host a name or an address (IPv6 in brackets), or "" for none. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    if not text:
+        return text
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not (colon and _is_port(port) and (_is_address(host[1:-1]) if bracketed else ":" not in host)):
+        raise ValueError(f"{text!r} is not HOST:PORT, such as mail.example.org:587")
+    if not (bracketed or _is_address(host)):
+        try:
+            host = names.domain(host)
+        except names.BadName as e:
+            raise ValueError(f"{text!r}: {host!r} is not a host name ({e.reason})") from None
+    return f"{host}:{int(port)}"
+
+
+def name_server(text: str) -> str:
+    """IP, IP:PORT or [IPv6]:PORT. Raises ValueError with what to write."""
+    if _is_address(text):
+        return text
+    host, _, port = text.rpartition(":")
+    if not (_is_port(port) and _is_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)):
+        raise ValueError(f"{text!r} is not IP or IP:PORT, such as 192.0.2.53 or [2001:db8::53]:53")
+    return text
+
+
+def ip(text: str) -> str:
+    """An IP address as it is commonly written. Raises ValueError with what to write."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IP address, such as 192.0.2.25") from None
+
+
+def mailbox(text: str) -> str:
+    """One address of mail, or "" for none. Raises ValueError with what is wrong."""
+    try:
+        return names.address(text).text if text else text
+    except names.BadName as e:
+        raise ValueError(f"{text!r} is not an address of mail ({e.reason})") from None
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and 0 < int(text[:6]) < 65536
+
+
 HostName = Annotated[str, AfterValidator(host_name)]
+HostPort = Annotated[str, AfterValidator(host_and_port)]
+Ip = Annotated[str, AfterValidator(ip)]
+LocalPart = Annotated[str, Field(pattern=r"^[A-Za-z0-9._+-]{1,64}$")]
+Mailbox = Annotated[str, AfterValidator(mailbox)]
+NameServer = Annotated[str, AfterValidator(name_server)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+# RFC 6376 §3.1: a selector is one or more labels.
+Selector = Annotated[str, Field(pattern=rf"^{_LABEL}(\.{_LABEL})*$")]
+# Waits after the 1st, 2nd, … failure; the last one repeats, so there is one.
+Waits = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]

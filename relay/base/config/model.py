@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 
+from relay.base.config.delivery import Delivery
 from relay.base.config.dns import Dns
-from relay.base.config.kinds import HostName
+from relay.base.config.kinds import HostName, LocalPart, Mailbox, Selector, Waits
 from relay.base.config.octeth import Octeth
 from relay.base.config.section import Bytes, Count, Seconds, Section, key
 from relay.base.config.senders import Senders
@@ -23,8 +24,8 @@ class Server(Section):
 
     hostname: HostName = key("localhost", "The relay's own name: in its greeting, in EHLO to others, in Received.")
     public_url: str = key("http://127.0.0.1:8080", "Where members reach the pages and the API, without a slash at the end.")
-    notice_from: str = key("", "Sender of the relay's own mail; empty: postmaster@ the pool domain, else the hostname.")
-    operator_email: str = key("", "Where alarms for the operator go; empty: only the log.")
+    notice_from: Mailbox = key("", "Sender of the relay's own mail; empty: postmaster@ the pool domain, else the hostname.")
+    operator_email: Mailbox = key("", "Where alarms for the operator go; empty: only the log.")
     production: bool = key(False, "True refuses made-up certificates, plain http URLs and default names.")
     data_dir: Path = key(Path("posthouse-data"), "Folder of the database, the master key and made-up certificates.")
     trusted_proxies: list[str] = key(["127.0.0.1", "::1"], "Networks whose X-Forwarded-For is believed on the HTTP port.")
@@ -134,7 +135,7 @@ class Enrollment(Section):
     retiring_days: Seconds = key(7.0, "How long a rotated DKIM pair's records must stay published for mail under way.")
     dns_host_cache_seconds: Seconds = key(3600.0, "How long a recognised DNS provider is believed.")
     forward_codes_an_hour: Count = key(5, "Confirmation codes for a forward-to mailbox that one member may have sent an hour.")
-    test_sender: str = key("test", "Local part from which a domain's test message is sent.")
+    test_sender: LocalPart = key("test", "Local part from which a domain's test message is sent.")
     login_failures: Count = key(10, "Failed sign-ins to one account, or from one address, in the window before a wait.")
     login_failure_window_seconds: Seconds = key(600.0, "The window in which failed sign-ins are counted.")
     password_threads: Count = key(2, "Password hashes computed at once (64 MiB each).")
@@ -145,7 +146,7 @@ class Signing(Section):
     """DKIM."""
 
     pool_domain: HostName = key("", "The relay's own domain: signs a third time, and sends the relay's own mail; empty: none.")
-    pool_selector: str = key("posthouse", "Selector of the pool domain's key.")
+    pool_selector: Selector = key("posthouse", "Selector of the pool domain's key.")
     pool_key_file: str = key("", "PEM file of the pool domain's RSA key.")
     lifetime_days: Count = key(7, "x= of a signature, in days after t=.")
     cached_keys: Count = key(1000, "Loaded key pairs kept in memory.")
@@ -185,49 +186,6 @@ class Warming(Section):
         return self
 
 
-class Delivery(Section):
-    """The way out."""
-
-    port: int = key(25, "Port of remote mail exchangers; only tests change it.")
-    helo: HostName = key("", "Name in EHLO; empty: the hostname.")
-    schedule_seconds: list[float] = key(
-        [60, 300, 900, 1800, 3600, 7200, 14400], "Waits after the 1st, 2nd, … failed try; the last one repeats."
-    )
-    jitter: float = key(0.1, "Share by which a wait is shortened or lengthened at random.")
-    greylist_seconds: Seconds = key(300.0, "Shortest first wait for a host that answered 450 or 451.")
-    max_age_seconds: Seconds = key(432_000.0, "After so long (5 days) a deferred message bounces.")
-    delay_notice_seconds: Seconds = key(14_400.0, "After so long (4 hours) a delay notice is sent, if asked for.")
-    report_gather_seconds: Seconds = key(
-        60.0, "So long a report waits for further news of the same message, while it has open recipients."
-    )
-    report_max_recipients: Count = key(100, "Most recipients in one report.")
-    report_whole_max_bytes: Bytes = key(1_048_576, "With RET=FULL a report encloses messages of up to so much (1 MiB).")
-    workers: Count = key(200, "Deliveries at once, a process.")
-    prefetch: Count = key(1000, "Recipients held for delivery at once, a process.")
-    prefetch_bytes: Bytes = key(33_554_432, "Message bytes held by claimed recipients, a process (32 MiB).")
-    member_share: Count = key(500, "Most held recipients of one member, while others wait.")
-    destination_share: Count = key(40, "Held recipients a destination may always have; one that keeps up gets more.")
-    lease_seconds: Seconds = key(120.0, "A lease that its process has not renewed for so long is free again.")
-    poll_seconds: Seconds = key(2.0, "How often the queue is asked for due recipients without a wake-up.")
-    connections_a_destination: Count = key(20, "Most connections to one destination.")
-    messages_a_connection: Count = key(500, "Most messages on one connection to a remote host.")
-    idle_seconds: Seconds = key(15.0, "How long an idle connection is kept.")
-    connect_timeout_seconds: Seconds = key(30.0, "Longest wait for a connection.")
-    command_timeout_seconds: Seconds = key(300.0, "Longest wait for one reply (RFC 5321 §4.5.3.2).")
-    conversation_seconds: Seconds = key(600.0, "Longest delivery of one message to one host, connection included.")
-    max_hosts: Count = key(5, "Mail exchangers tried in one attempt.")
-    ipv6: bool = key(True, "False: only IPv4 addresses are tried.")
-    source_addresses: list[str] = key([], "Local addresses to send from; empty: the system's choice.")
-    allow_private_networks: bool = key(False, "True delivers to loopback and private addresses (tests, the demo).")
-    smarthost: str = key("", "HOST:PORT that takes everything instead of the MX.")
-    smarthost_user: str = key("", "Login at the smarthost.")
-    smarthost_password: SecretStr = key(SecretStr(""), "Password at the smarthost.")
-    smarthost_tls: Literal["none", "opportunistic", "required", "verified"] = key("verified", "TLS towards the smarthost.")
-    smarthost_domains: dict[HostName, str] = key({}, "Recipient domain = \"HOST:PORT\" for single domains.")
-    max_queued: Count = key(1_000_000, "Undelivered recipients in the queue before new ones are refused with 451 4.4.2.")
-    max_queued_a_member: Count = key(100_000, "The same, for one member.")
-
-
 class Inbound(Section):
     """Port 25: what comes back. The bounds on commands, messages and connections are those of [submission]."""
 
@@ -240,7 +198,7 @@ class Inbound(Section):
     forwards_a_domain_an_hour: Count = key(1000, "Messages forwarded for one domain an hour, a process.")
     forwards_an_address_an_hour: Count = key(200, "Messages forwarded from one client address an hour, a process.")
     forward_alarm_failures: Count = key(3, "So many failures in a row, and a domain's owner hears that its mailbox takes nothing.")
-    forward_alarm_hours: float = key(4.0, "Or a mailbox that could not be reached for so many hours.")
+    forward_alarm_hours: Annotated[float, Field(ge=0)] = key(4.0, "Or a mailbox that could not be reached for so many hours.")
     authentication_seconds: Seconds = key(20.0, "Time for SPF, and for DKIM, of one message that is forwarded.")
     role_mail_an_hour: Count = key(100, "Messages to postmaster@, abuse@ and fbl@ passed on to the operator an hour, a process.")
     role_mail_max_bytes: Bytes = key(1_048_576, "Of a larger message only the beginning is passed on (1 MiB).")
@@ -261,9 +219,9 @@ class Suppression(Section):
 class Retention(Section):
     """How long things are kept after the last recipient is settled."""
 
-    bodies_days: float = key(0.0, "Message bytes; 0: removed within a minute.")
-    log_days: float = key(30.0, "The message log: recipients, attempts, events.")
-    refusals_days: float = key(7.0, "Pages /r/<id>.")
+    bodies_days: Annotated[float, Field(ge=0)] = key(0.0, "Message bytes; 0: removed within a minute.")
+    log_days: Annotated[float, Field(ge=0)] = key(30.0, "The message log: recipients, attempts, events.")
+    refusals_days: Annotated[float, Field(ge=0)] = key(7.0, "Pages /r/<id>.")
     refusals_an_hour: Count = key(200, "Refusals recorded an hour for one member or address; more are counted only.")
     purge_rows: Count = key(500, "Rows removed by one transaction.")
     purge_seconds: Seconds = key(20.0, "Wait between clean-ups.")
@@ -280,7 +238,7 @@ class Webhooks(Section):
     parallel_an_endpoint: Count = key(4, "Requests to one endpoint at once; 1 keeps the order strictly while all is well.")
     timeout_seconds: Seconds = key(15.0, "Longest time a request may take, answer included.")
     max_answer_bytes: Bytes = key(65_536, "Bytes of an answer that are read.")
-    retry_seconds: list[float] = key(
+    retry_seconds: Waits = key(
         [5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400],
         "Waits after the 1st, 2nd, … refused try; the last one repeats.",
     )

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from relay.base.config.kinds import LocalPart
 from relay.base.config.section import Count, Seconds, Section, key
 
 Label = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$")]
@@ -18,9 +19,7 @@ class Octeth(Section):
     demo_mode: bool = key(False, "True refuses sendtest with code 99.")
     subdomain: Label = key("sl", "Subdomain of the return path, for domains made by these calls.")
     track_prefix: Label = key("track", "Prefix of the tracking host, for domains made by these calls.")
-    test_from_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._+-]{1,64}$")] = key(
-        "test", "Local part from which sendtest sends."
-    )
+    test_from_prefix: LocalPart = key("test", "Local part from which sendtest sends.")
     test_seconds: Seconds = key(30.0, "Longest wait of sendtest for the first try to deliver.")
     requests: Count = key(100, "Requests of one key (or sign-in) to one call in the window.")
     window_seconds: Seconds = key(60.0, "That window.")

@@ -17,6 +17,6 @@ def key(default: Any, says: str) -> Any:
 
 
 class Section(BaseModel):
-    """A table of the file. Unknown keys are mistakes."""
+    """A table of the file. Unknown keys are mistakes, and so are numbers without an end."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
