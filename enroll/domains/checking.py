@@ -1,6 +1,7 @@
 """Asking DNS about a domain and acting on it: the same function for the owner's button and for the clock.
 
-1. read the domain; a look younger than the cache time answers again   2. ask DNS, no transaction open
+1. read the domain; a look younger than the cache time answers again, but no failed one of the clock answers the owner
+2. ask DNS, no transaction open
 3. compare, and let `states` say what follows                          4. prepare the mail about it
 5. one transaction writes findings, state, keys, event and mail, if nothing changed meanwhile; else the look is dropped
 6. where tracked links shall carry the domain's own name: does that host answer?
@@ -74,7 +75,7 @@ class Checking:
         )
 
     async def check(self, domain_id: int, *, by: By) -> Domain:
-        """Look at one domain, or answer from a look younger than `verify_cache_seconds`.
+        """Look at one domain, or answer from a look younger than `verify_cache_seconds` (see `_in_grace`).
 
         Raises EnrollError: 404 for no such domain, 503 when mail that belongs to the change can't be taken now;
         StorageError.
@@ -86,7 +87,8 @@ class Checking:
             age = now - domain.checked_at if domain.checked_at is not None else None
             if domain.state == "initializing":
                 return domain
-            if age is not None and 0 <= age < self._config.enrollment.verify_cache_seconds:
+            cached = age is not None and 0 <= age < self._config.enrollment.verify_cache_seconds
+            if cached and not (by == "owner" and _in_grace(domain)):
                 return await self._asked(domain, now) if by == "owner" else domain
             looked, provider = await asyncio.gather(
                 look(self._resolver, domain, self._hosts), self._hosting.refreshed(row)
@@ -275,6 +277,12 @@ def _state_of(row: Row, keys: list[KeyRow]) -> tuple[Any, ...]:
         row.state, row.ownership_token, row.options, row.checked_at, row.failing, row.tier,
         tuple((k.id, k.state) for k in keys),
     )
+
+
+def _in_grace(domain: Domain) -> bool:
+    """Whether the last look was the clock's and a failed one stands: the owner's own look gives no grace."""
+    unasked = domain.checked_at is not None and (domain.asked_at or 0.0) < domain.checked_at
+    return domain.state == "verified" and domain.failing > 0 and unasked
 
 
 def _return_path_ok(domain: Domain, looked: Look) -> bool:

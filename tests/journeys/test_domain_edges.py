@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from enroll.domains.looking import hosts_of, look
+from relay.base.clock import DAY
 from relay.base.config import Config
 from tests.kit.enrolling import Enrolling, enrolling
 
@@ -39,3 +40,30 @@ async def test_without_a_pair_nothing_is_proved(relay: Enrolling) -> None:
     hosts = hosts_of(relay.services.config)
     assert (await look(relay.dns.resolver, domain, hosts)).proof is True
     assert (await look(relay.dns.resolver, replace(domain, keys=[]), hosts)).proof is None
+
+
+async def test_the_owner_who_asks_right_after_a_failed_look_of_the_clock_is_told_at_once(relay: Enrolling) -> None:
+    alice = await relay.member()
+    domain = await relay.verified(alice, "example.test")
+    relay.unpublish(domain, only=["ownership"])
+    relay.clock.move(DAY)
+    domain = await relay.domains.check(domain.id, by="clock")
+    assert (domain.state, domain.failing) == ("verified", 1)
+    relay.clock.move(1)
+    assert (await relay.domains.check(domain.id, by="clock")).failing == 1, "the clock has its answer"
+    domain = await relay.domains.check(domain.id)
+    assert (domain.state, domain.failing) == ("pending", 0)
+
+
+async def test_an_owner_whose_dns_can_not_be_asked_asks_once_a_minute(relay: Enrolling) -> None:
+    domain = await relay.verified(await relay.member(), "example.test")
+    relay.unpublish(domain, only=["ownership"])
+    relay.clock.move(DAY)
+    await relay.domains.check(domain.id, by="clock")
+    relay.dns.faults.set("*", "servfail")
+    relay.clock.move(1)
+    domain = await relay.domains.check(domain.id)
+    assert (domain.state, domain.failing, domain.checked_at) == ("verified", 1, relay.clock.now())
+    relay.clock.move(1)
+    again = await relay.domains.check(domain.id)
+    assert (again.checked_at, again.asked_at) == (domain.checked_at, relay.clock.now())
