@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import structlog
 
@@ -18,16 +18,19 @@ log = structlog.get_logger("domains")
 
 
 async def check_batch(
-    storage: Storage, config: Config, clock: Clock, check: Callable[[int], Awaitable[Domain]], member_id: int
+    storage: Storage, config: Config, clock: Clock, check: Callable[[int], Awaitable[Domain]], member_id: int,
+    names: Collection[str] | None = None,
 ) -> tuple[list[Domain], bool]:
     """`check` a member's pending domains, at most `verify_batch`; those checked within the cache time are left.
 
-    Returns those that were checked, and whether others remain: one that is deleted meanwhile is simply gone, one whose
-    check fails for now remains. Raises what a check raised only if none succeeded, or if nobody foresaw it.
+    With `names` (A-labels) all others are not there. Returns those that were checked, and whether others remain: one
+    that is deleted meanwhile is simply gone, one whose check fails for now remains. Raises what a check raised only if
+    none succeeded, or if nobody foresaw it.
     """
     e = config.enrollment
     async with storage.read() as tx:
-        ids = await rows.unchecked(tx, member_id, clock.now() - e.verify_cache_seconds, e.verify_batch + 1)
+        before = clock.now() - e.verify_cache_seconds
+        ids = await rows.unchecked(tx, member_id, before, e.verify_batch + 1, names)
     at_once = asyncio.Semaphore(e.recheck_concurrency)
 
     async def one(domain_id: int) -> Domain:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -204,12 +204,14 @@ class Domains:
         await self._tell()
         return domain
 
-    async def check_all(self, member_id: int) -> tuple[builtins.list[Domain], bool]:
-        """Check a member's pending domains, as many as one call may (see `batch`).
+    async def check_all(
+        self, member_id: int, names: Collection[str] | None = None
+    ) -> tuple[builtins.list[Domain], bool]:
+        """Check a member's pending domains, of those with one of `names` if given; as many as one call may (`batch`).
 
         Returns those that were checked, and whether others remain. Raises EnrollError, StorageError.
         """
-        return await check_batch(self._storage, self._config, self._clock, self.check, member_id)
+        return await check_batch(self._storage, self._config, self._clock, self.check, member_id, names)
 
     # -- the owner's changes -------------------------------------------------------------------------------------
 
@@ -247,10 +249,14 @@ class Domains:
         return await self.commit(write)
 
     async def _no_other_default(self, tx: Tx, member_id: int) -> None:
-        for row in await rows.all_of_member(tx, member_id):
-            options = Options.read(row.options)
-            if options.default_sender:
-                await rows.change(tx, row.id, options=replace(options, default_sender=False).stored())
+        for found in await rows.all_of_member(tx, member_id):
+            if not Options.read(found.options).default_sender:
+                continue
+            # Options are written whole: under the lock, so that nothing set meanwhile is lost.
+            row = await rows.get(tx, found.id, lock=True)
+            if row is not None and row.state != "deleted":
+                options = replace(Options.read(row.options), default_sender=False)
+                await rows.change(tx, row.id, options=options.stored())
                 await versions.bump(tx, versions.DIRECTORY)
 
     def _possible(self, asked: Mapping[str, Any], options: Options) -> Options:

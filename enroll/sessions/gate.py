@@ -34,9 +34,14 @@ class Actor:
     session: Session | None = None
     login: Login | None = None
 
+    @property
+    def domains(self) -> frozenset[str] | None:
+        """The domains (A-labels) that the API key is limited to; None: all of the member's."""
+        return self.login.domains if self.login is not None else None
+
     def may_use(self, domain: str) -> bool:
         """False for a domain (A-label) that the API key is not limited to."""
-        return self.login is None or self.login.domains is None or domain in self.login.domains
+        return self.domains is None or domain in self.domains
 
 
 class Gate:

@@ -273,6 +273,16 @@ async def test_all_pending_ones_are_checked_by_one_call(api: Api) -> None:
     assert (body["checked"], body["verified"], body["failed"], body["truncated"]) == (2, 1, 1, False)
 
 
+async def test_a_limited_key_checks_its_own_domains_alone(api: Api) -> None:
+    ids = [(await api.enroll(name))["id"] for name in ("one.test", "two.test")]
+    for id in ids:
+        api.relay.publish(await api.relay.domains.get(api.alice.id, id))
+    key, _ = await api.relay.services.credentials.issue(api.alice.id, domains=["two.test"])
+    status, body = await api.ask("POST", "/v1/domains/verify", key=key)
+    assert (status, [d["name"] for d in body["domains"]], body["truncated"]) == (200, ["two.test"], False)
+    assert [(await api.relay.domains.get(api.alice.id, id)).state for id in ids] == ["pending", "verified"]
+
+
 async def test_forwarding_waits_for_the_mailbox(api: Api) -> None:
     await api.enroll()
     asked = {"domain": "example.test", "forward_to": "alice@inbox.test"}

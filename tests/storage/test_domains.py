@@ -124,6 +124,8 @@ async def test_the_longest_unchecked_come_first_and_the_fresh_not_at_all(storage
     never = await domain(storage, alice, "never.test", state="pending")
     async with storage.read() as tx:
         assert await domains.unchecked(tx, alice, NOW - 60, 10) == [never, older, old]
+        assert await domains.unchecked(tx, alice, NOW - 60, 1, {"old.test", "fresh.test"}) == [old]
+        assert await domains.unchecked(tx, alice, NOW - 60, 10, frozenset()) == []
 
 
 async def test_a_destroyed_pair_keeps_its_public_halves_only(storage: Storage) -> None:

@@ -163,8 +163,8 @@ class _Domains:
 
     async def verify_all(self, request: web.Request) -> web.Response:
         actor = await self._services.gate.actor(request, "manage")
-        checked, truncated = await self._domains.check_all(actor.member.id)
-        return batch_view([d for d in checked if actor.may_use(d.name)], truncated).response()
+        checked, truncated = await self._domains.check_all(actor.member.id, actor.domains)
+        return batch_view(checked, truncated).response()
 
     async def records(self, request: web.Request) -> web.Response:
         _, domain = await self._one(request, "read")

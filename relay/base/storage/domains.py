@@ -6,12 +6,12 @@ Every change belongs into the transaction that also bumps the directory's versio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
-from sqlalchemy import JSON, Select, Text, case, cast, delete, func, insert, null, select, update
+from sqlalchemy import JSON, Select, Text, case, cast, delete, func, insert, null, select, true, update
 
 from relay.base.storage.engine import Tx, serialise
 from relay.base.storage.tables import dkim_keys, domains, members
@@ -214,15 +214,21 @@ async def due(tx: Tx, now: float, limit: int) -> list[int]:
     )
 
 
-async def unchecked(tx: Tx, member_id: int, before: float, limit: int) -> list[int]:
-    """Ids of a member's pending domains last checked before `before`: never checked ones first, then the oldest."""
+async def unchecked(
+    tx: Tx, member_id: int, before: float, limit: int, names: Collection[str] | None = None
+) -> list[int]:
+    """Ids of a member's pending domains last checked before `before`: never checked ones first, then the oldest.
+
+    With `names`, of those only.
+    """
+    among = domains.c.name.in_(names) if names is not None else true()
     return list(
         (
             await tx.execute(
                 select(domains.c.id)
                 .where(
                     domains.c.member_id == member_id, domains.c.state == "pending",
-                    domains.c.checked_at.is_(None) | (domains.c.checked_at <= before),
+                    domains.c.checked_at.is_(None) | (domains.c.checked_at <= before), among,
                 )
                 .order_by(case((domains.c.checked_at.is_(None), 0), else_=1), domains.c.checked_at, domains.c.id)
                 .limit(limit)
