@@ -20,16 +20,17 @@ Rejected = tuple[str, Verdict]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A status, a JSON text, and headers of its own."""
+    """A status, a JSON text, and headers of its own. `again`: asking again can help, whatever the status says."""
 
     status: int
     text: str
     headers: dict[str, str] = field(default_factory=dict)
+    again: bool = False
 
     @property
     def final(self) -> bool:
         """True when asking again with the same body can't get another answer: it may be kept."""
-        return self.status < 500 and self.status not in (401, 409, 429)
+        return not self.again and self.status < 500 and self.status not in (401, 409, 429)
 
     def response(self) -> web.Response:
         """As it goes to the client."""

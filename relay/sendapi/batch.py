@@ -1,7 +1,7 @@
 """POST /v1/send/batch: many messages in one request, a result for each in order; one's fault is not another's.
 
 With an Idempotency-Key the whole batch is one transaction, so that its answer and its messages exist together or not
-at all.
+at all. Where nothing was accepted and some result asks to try again, the answer is not kept: the key is free at once.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class _Batch:
         async def do(tx: Tx) -> Answer:
             answers = [item.answer or await self._written(tx, item) for item in items]
             answer = _results(answers)
-            if any(item.built for item in items):
+            if answer.final and any(item.built for item in items):
                 await slot.keep(tx, answer)
             return answer
 
@@ -132,4 +132,6 @@ class _Batch:
 
 def _results(answers: list[Answer]) -> Answer:
     """One 200 with every answer's status and body."""
-    return Answer(200, dumps({"results": [{"status": a.status, **json.loads(a.text)} for a in answers]}))
+    results = [{"status": a.status, **json.loads(a.text)} for a in answers]
+    nothing = not any(result.get("accepted") for result in results)
+    return Answer(200, dumps({"results": results}), again=nothing and not all(a.final for a in answers))

@@ -588,6 +588,28 @@ async def test_a_batch_has_a_result_each(door: Door, headers: dict[str, str]) ->
         assert await count_recipients(door) == 2
 
 
+async def test_a_batch_that_came_to_nothing_may_be_asked_again_once_there_is_room(door: Door) -> None:
+    await door.world.domain(door.alice, "young.test", tier="week 1")
+    young = {"from": "a@young.test"}
+    five, refused = message(**young, to=[f"r{i}@sink.test" for i in range(5)]), message(bogus=1)
+    headers = {"Idempotency-Key": "warming"}
+    assert (await door.ask("POST", "/v1/send", five))[0] == 200
+    body = {"messages": [message(**young), refused]}
+    _, got = await door.ask("POST", "/v1/send/batch", body, headers=headers)
+    assert [r["status"] for r in got["results"]] == [429, 400]
+    await later(door, 3601)
+    _, got = await door.ask("POST", "/v1/send/batch", body, headers=headers)
+    assert [r["status"] for r in got["results"]] == [200, 400]
+    # From here on there is a message that a repeat must not send again.
+    body = {"messages": [message(**young), five]}
+    headers = {"Idempotency-Key": "half"}
+    first = await door.full("POST", "/v1/send/batch", body, headers=headers)
+    assert [r["status"] for r in json.loads(first[1])["results"]] == [200, 429]
+    await later(door, 3601)
+    again = await door.full("POST", "/v1/send/batch", body, headers=headers)
+    assert (again[:2], again[2]["Idempotent-Replayed"]) == (first[:2], "true")
+
+
 async def test_a_batch_is_bounded(door: Door) -> None:
     for body in ({"messages": []}, {"messages": [message()] * 101}, {"messages": message()}, {}):
         assert (await door.ask("POST", "/v1/send/batch", body))[0] == 400
