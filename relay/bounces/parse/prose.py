@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import re
 
-from relay.bounces.parse.automatic import is_forwarded, is_system, looks_returned
+from relay.bounces.parse.automatic import is_answer, is_forwarded, is_system, looks_returned, person
 from relay.bounces.parse.entity import SUBJECT, Entity, leaves
 from relay.bounces.parse.entity import read as read_entity
 from relay.bounces.parse.values import Action, Fate, Report
@@ -126,6 +126,28 @@ _BEFORE = re.compile(
     r"mailto)[:;]\s?<?)$",
     re.IGNORECASE,
 )
+# What is said of a person, not of a mailbox: a note that an administrator wrote for somebody who has gone.
+_OF_PERSON = re.compile(
+    r"\bi have (?:left|moved|changed jobs|retired)\b|\bi (?:no longer|don't) work\b|\bi am no longer\b|"
+    r"\b(?:has|have) (?:now )?(?:resigned|retired|left (?:(?:the|our|this) (?:company|firm|organi[sz]ation|business|"
+    r"team|school|university|institut\w{0,5}|office)|us\b|(?-i:[A-Z])))|"
+    r"\b(?:is|are) no longer (?:with|working|employed|part of|a member of)\b|"
+    r"\b(?:no longer|not any ?more|already does not|doesn't|does not) works?\b|\bno longer employed\b|"
+    r"\b(?:former|ex-?)[ -]?(?:employee|colleague)|out of (?:the )?office|on (?:vacation|holiday|maternity|parental)|"
+    r"\b(?:ist|bin|arbeitet) nicht (?:mehr|länger) (?:in|im|bei|für|unser|als|tätig|hier)|aus dem unternehmen|"
+    r"ausgeschieden|hat (?:uns|unser\w{0,3}|das|die) .{0,30}verlassen|im urlaub|außer haus|"
+    r"a quitté (?:la|l'|notre|nos)|ne (?:fait|travaille|sera) plus (?:partie|chez|pour|dans|parmi|ici)|en congé|"
+    r"(?:ya no|no) (?:trabaj|forma parte|labora)|de vacaciones|dejado (?:la|de|nuestra)|"
+    r"não (?:trabalha|faz parte|integra)|de férias|non (?:lavora|fa) più|ha lasciato|in ferie|"
+    r"(?:niet (?:meer|langer)) (?:werkzaam|in dienst)|werkt niet (?:meer|langer)|uit dienst|"
+    r"nie (?:pracuje|jest już)|zakończył\w{0,3}|již .{0,20}nepracuje|slutat|arbetar inte|sluttet|"
+    r"больше не работа|уволил|в отпуске|退職|退社|異動|已离职|离职|已離職|퇴사|퇴직",
+    _I,
+)
+# Where else to write to: a note's last sentence.
+_INSTEAD = re.compile(
+    r"\b(?:please|kindly|you can|bitte|merci d|veuillez|por favor|si prega|gelieve|proszę|пожалуйста)\b.{0,120}@", _I
+)
 _NOBODY = re.compile(
     r"(?:mailer-?daemon|postmaster|abuse|help-?desk|support|hostmaster|webmaster|noreply|no-reply)@", re.IGNORECASE
 )
@@ -162,13 +184,24 @@ def read(entity: Entity) -> Report | None:
         empty = not system and not _ADDRESS.search(top) and not _CODE.search(top)
         if empty or (name == "other" and not null and not failed and _only_lures(entity, parts, top)):
             return None
+    if name in ("other", "unnamed") and not failed and not _REPLIED.search(top) and _is_note(entity, top):
+        return Report("auto_reply", "person")
     late = _DELAY.search(top)
     action: Action = "delayed" if late is not None and not _FINAL.search(top) else "failed"
     if name in ("unnamed", "failed-recipients"):
         action = action if action == "delayed" or plain or (system and returned) else ""
     ours = _ours(entity)
     named = _ADDRESS.findall(entity.get("x-failed-recipients")[:4000])
-    return Report("bounce", "delay" if action == "delayed" else name, _fates(top, begin, action, named, ours, parts))
+    fates = _fates(top, begin, action, named, ours, parts)
+    return Report("bounce", "delay" if action == "delayed" else name, fates, writer=person(entity))
+
+
+def _is_note(entity: Entity, top: str) -> bool:
+    """True of what somebody wrote of a person, also where a mail system's name stands above it."""
+    if _OF_PERSON.search(top):
+        return True
+    answered = entity.get("auto-submitted").lower().startswith("auto-replied")
+    return answered and is_answer(entity) and _INSTEAD.search(top) is not None
 
 
 def _only_lures(entity: Entity, parts: list[Entity], top: str) -> bool:

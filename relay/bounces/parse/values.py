@@ -30,7 +30,8 @@ class Report:
     """One message that came back. `other` is mail that is no report.
 
     `shape` names the form it was recognised by. For complaints: `paths` are the envelope senders the enclosed
-    message names, `queue_ids` the ids in its X-Posthouse-Message and Feedback-ID fields: claims, to be checked.
+    message names, `queue_ids` the ids in its X-Posthouse-Message and Feedback-ID fields: claims, to be checked. For
+    bounces in prose, `writer` is the address in From, unless a mail system's.
     """
 
     kind: Kind
@@ -40,16 +41,18 @@ class Report:
     paths: tuple[str, ...] = ()
     queue_ids: tuple[str, ...] = ()
     agent: str = field(default="")
+    writer: str = ""
 
     def fate_of(self, address: str) -> Fate | None:
         """The fate that concerns the recipient `address`: the one that names it, else the least grave of all.
 
         A host may report under another name (an alias, a forward); with several recipients in one report and none
-        of them ours, only what holds for each of them holds for ours.
+        of them ours, only what holds for each of them holds for ours. None where the recipient itself wrote it: what
+        comes from an address is an automatic answer of its owner, however it is worded, and no bounce.
         """
-        if not self.fates:
-            return None
         wanted = address.lower()
+        if not self.fates or self.writer == wanted:
+            return None
         named = [f for f in self.fates if wanted in (f.final.lower(), f.original.lower())]
         rank = {"failed": 2, "delayed": 1, "": 1, "delivered": 0, "relayed": 0, "expanded": 0}
         return min(named or self.fates, key=lambda f: (rank[f.action], f.status[:1]))
