@@ -36,11 +36,16 @@ _LOST = concluded("never", "5.3.0", "the relay no longer has the content of this
 
 @dataclass(slots=True)
 class Ready:
-    """A leased recipient with its final bytes. `checked`: the gate has just looked at each octet of them."""
+    """A leased recipient with its final bytes.
+
+    `since`: when its lease began, by the monotonic clock and by the wall's. `checked`: the gate has just looked at
+    each octet.
+    """
 
     due: Due
     head: bytes
     body: bytes
+    since: tuple[float, float]
     checked: bool = False
 
     @property
@@ -174,7 +179,9 @@ class Queue:
         A recipient whose message has no bytes any more is settled as failed: no later claim would find them.
         Raises StorageError.
         """
-        now = self._clock.now()
+        # Before anything is asked: a process may be stopped at any point from here on.
+        since = self._clock.monotonic(), self._clock.now()
+        now = since[1]
         d = self._config.delivery
 
         async def do(tx: Tx) -> list[Due]:
@@ -192,7 +199,7 @@ class Queue:
             if r.id not in found:
                 log.error("queue.content_lost", queue_id=r.queue_id, recipient=r.id)
                 await self.settle(r, _LOST)
-        return [Ready(r, *found[r.id]) for r in due if r.id in found]
+        return [Ready(r, *found[r.id], since) for r in due if r.id in found]
 
     async def next_due(self) -> float | None:
         """When the next recipient is due, or None."""
@@ -210,10 +217,10 @@ class Queue:
         settlement = Settlement(due.id, due.message_id, self._owner, None, due.expires_at, self._clock.now())
         await self._storage.together(self._give_back, settlement)
 
-    async def renew(self, ids: Sequence[int]) -> None:
-        """Keep the leases of recipients that take long. Raises StorageError."""
+    async def renew(self, ids: Sequence[int]) -> set[int]:
+        """Keep the leases of recipients that take long; returns those that are still ours. Raises StorageError."""
         until = self._clock.now() + self._config.delivery.lease_seconds
-        await self._storage.write(lambda tx: mail.renew(tx, self._owner, ids, until))
+        return await self._storage.write(lambda tx: mail.renew(tx, self._owner, ids, until))
 
     async def free_dead(self, is_dead: Callable[[str], bool]) -> int:
         """Free the leases of owners that `is_dead` says are gone; returns how many. Raises StorageError."""

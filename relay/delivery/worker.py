@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import structlog
 
@@ -29,6 +29,8 @@ _CLAIM_PAUSE = 0.05  # between two looks into the tables, however often somebody
 _FULL_PAUSE = 0.5
 _DEAD_SECONDS = 30.0
 _LAST_WRITES_SECONDS = 2.0  # for what was delivered and is not yet written down, when stopping
+_OLD = 1 / 3  # of a lease's time: then it is renewed
+_STALE = 2 / 3  # then renewing has failed or stood still, and the lease is not trusted without asking
 _SET_BACK = 5.0  # a wall clock that falls behind by so much was set
 
 
@@ -46,7 +48,8 @@ class Worker:
         self._beginning: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._settling: set[asyncio.Task[None]] = set()
-        self._held: dict[int, float] = {}
+        self._held: dict[int, tuple[float, float]] = {}
+        self._renewing = asyncio.Lock()
         self._stopping = False
         self._claim_at = 0.0
         self._claimed_at = float("-inf")
@@ -127,9 +130,8 @@ class Worker:
             self._claim_at = now + (_CLAIM_PAUSE if found else _FULL_PAUSE)
 
     def _take_in(self, ready: list[Ready]) -> None:
-        now = self._clock.monotonic()
         for r in ready:
-            self._held[r.due.id] = now
+            self._held[r.due.id] = r.since
             self._lines.setdefault(r.due.destination, deque()).append(r)
 
     async def _wait(self) -> None:
@@ -169,6 +171,8 @@ class Worker:
         try:
             while line and not self._stopping:
                 ready = line.popleft()
+                if self._age(ready.due.id) > _STALE and not await self._still_ours(ready):
+                    continue
                 try:
                     outcome = await self._courier.deliver(ready)
                 except Exception:
@@ -206,16 +210,77 @@ class Worker:
                 break
             except StorageError as e:
                 log.error("delivery.settle_failed", queue_id=ready.due.queue_id, cause=str(e))
-                await asyncio.sleep(wait)
-                wait = min(wait * 2, 10.0)
-        self._held.pop(ready.due.id, None)
-        self._handoff.done(ready)
+            except Exception:
+                # A fault of our own. What was not delivered is let go: its lease runs out, and it is tried again.
+                log.exception("delivery.settle_failed", queue_id=ready.due.queue_id)
+                if outcome.kind != "delivered":
+                    break
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, 10.0)
+        self._forget(ready)
         self._on_settled(state or "lost", outcome.duration_seconds)
         if state == "bounced":
             log.info(
                 "delivery.bounced", queue_id=ready.due.queue_id, recipient=ready.due.address, code=outcome.code,
                 reply=outcome.text[:200],
             )
+
+    # -- leases ------------------------------------------------------------------------------------------------
+
+    def _age(self, recipient_id: int) -> float:
+        """How much of its time a held lease has had since it was written, 1 = all, by the clock that says more.
+
+        The monotonic one runs on while a process is stopped; only the wall's knows of a machine that slept.
+        """
+        timer, wall = self._held[recipient_id]
+        passed = max(self._clock.monotonic() - timer, self._clock.now() - wall)
+        return passed / self._config.delivery.lease_seconds
+
+    async def _renew(self) -> None:
+        """Keep the leases that grow old; let go of what has become somebody else's. Raises StorageError."""
+        async with self._renewing:
+            asked = self._clock.monotonic(), self._clock.now()
+            old = [i for i in self._held if self._age(i) > _OLD]
+            for at in range(0, len(old), _CLAIM_AT_MOST):
+                part = old[at : at + _CLAIM_AT_MOST]
+                kept = await self._queue.renew(part)
+                self._held.update({i: asked for i in kept if i in self._held})
+                self._let_go(set(part) - kept)
+
+    async def _still_ours(self, ready: Ready) -> bool:
+        """Ask the tables about a lease that may have run out. If they can't say, the answer is no: the recipient is
+        in the tables, and whoever claims it next delivers it."""
+        try:
+            await self._renew()
+        except StorageError as e:
+            log.warning("delivery.leases_not_renewed", cause=str(e))
+            self._let_go({i for i in self._held if self._age(i) > _STALE})
+        if self._age(ready.due.id) <= _STALE and not self._stopping:
+            return True
+        self._forget(ready)
+        return False
+
+    def _let_go(self, ids: Container[int]) -> None:
+        """Forget those of `ids` that wait in a line. One that is under way ends by itself, and settles nothing."""
+        lost = 0
+        for destination, line in list(self._lines.items()):
+            gone = [r for r in line if r.due.id in ids]
+            if not gone:
+                continue
+            lost += len(gone)
+            left = [r for r in line if r.due.id not in ids]
+            line.clear()
+            line.extend(left)
+            for ready in gone:
+                self._forget(ready)
+            if not line and self._lanes[destination] <= 0:
+                del self._lines[destination], self._lanes[destination], self._beginning[destination]
+        if lost:
+            log.warning("delivery.leases_lost", recipients=lost)
+
+    def _forget(self, ready: Ready) -> None:
+        self._held.pop(ready.due.id, None)
+        self._handoff.done(ready)
 
     # -- once a second -----------------------------------------------------------------------------------------
 
@@ -226,17 +291,13 @@ class Worker:
         while True:
             self._handoff.second_passed()
             now = self._clock.monotonic()
-            lease = self._config.delivery.lease_seconds
-            old = [i for i, at in self._held.items() if now - at > lease / 3]
             try:
                 wall = self._clock.now()
                 if wall - now < ahead - _SET_BACK:
                     # What was due by the old time is due now, not when the clock comes by there again.
                     await self._queue.catch_up(wall, now + ahead)
                 ahead = wall - now
-                for i in range(0, len(old), _CLAIM_AT_MOST):
-                    await self._queue.renew(old[i : i + _CLAIM_AT_MOST])
-                self._held.update({i: now for i in old if i in self._held})
+                await self._renew()
                 if now >= dead_at:
                     dead_at = now + _DEAD_SECONDS
                     if await self._queue.free_dead(is_dead):

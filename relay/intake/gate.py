@@ -128,7 +128,8 @@ class Intake:
         now_due = s.send_at is None or s.send_at <= built.now
         reserved = now_due and handoff.reserve(built.member_id, destinations, built.size)
         if reserved:
-            built.lease_until = built.now + handoff.lease_seconds
+            built.leased_at = self._clock.monotonic(), self._clock.now()
+            built.lease_until = built.leased_at[1] + handoff.lease_seconds
         result: Accepted | Verdict | None = None
         try:
             result = await self._storage.together(self._writer.apply, built)
@@ -173,5 +174,5 @@ def _ready(built: Built, accepted: Accepted, config: Config) -> list[Ready]:
             built.queue_id, s.mail_from.text if s.mail_from else "", path, s.envid, s.ret, s.smtputf8, built.size,
             built.now, False,
         )
-        ready.append(Ready(due, built.heads.get(i, built.shared), built.content, checked=True))
+        ready.append(Ready(due, built.heads.get(i, built.shared), built.content, built.leased_at, checked=True))
     return ready

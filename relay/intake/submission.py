@@ -80,7 +80,8 @@ class Built:
 
     `shared` are the prepended lines of all recipients; `heads` those of each recipient where they differ
     (by position in `submission.recipients`). Where the bodies differ too, each head is a whole copy and `content` is
-    empty. `tracking`: what the domain's switches put in (click, open, unsubscribe), or why they didn't; "" without.
+    empty. `leased_at`: when its lease began, by the monotonic clock and the wall's. `tracking`: what the domain's
+    switches put in (click, open, unsubscribe), or why they didn't; "" without.
     """
 
     submission: Submission
@@ -96,4 +97,5 @@ class Built:
     now: float
     size: int
     lease_until: float | None = None
+    leased_at: tuple[float, float] = (0.0, 0.0)
     tracking: str = ""

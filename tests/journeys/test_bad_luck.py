@@ -364,6 +364,108 @@ async def test_a_late_settle_changes_nothing(world: World) -> None:
     assert left == 0
 
 
+class Standing(Clock):
+    """The machine's clock; `pass_` lets time go by in which a process did nothing."""
+
+    def __init__(self) -> None:
+        self.ahead = {"timer": 0.0, "wall": 0.0}
+
+    def now(self) -> float:
+        return super().now() + self.ahead["wall"]
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead["timer"]
+
+    def pass_(self, seconds: float, *which: str) -> None:
+        for clock in which:
+            self.ahead[clock] += seconds
+
+
+# A process that is stopped finds both clocks moved; where the whole machine slept, only the wall's has.
+@pytest.mark.parametrize("clocks", [("timer", "wall"), ("wall",)], ids=["stopped", "slept"])
+@pytest.mark.parametrize("finds_out", ["lane", "duty"])
+async def test_a_worker_that_lost_its_leases_delivers_no_more_of_them(
+    config: Config, clocks: tuple[str, ...], finds_out: str
+) -> None:
+    clock = Standing()
+    async with line(config, clock=clock, lease_seconds=60.0) as way:
+        alice, world = await ready(way), way.world
+        go = asyncio.Event()
+        way.sink.on("DOT", Held(go, "250 2.0.0 ok"))
+        way.start()
+        await until(lambda: world.handoff.open)
+        await asyncio.gather(*(world.submit(alice, f"u{i}@sink.test") for i in range(12)))
+        await until(lambda: len(way.worker._held) == 12 and way.sink.verbs().count("DATA") == way.worker.busy)
+        renew = world.queue.renew
+
+        async def too_late(ids: Any) -> set[int]:
+            raise StorageError("stopped")
+
+        world.queue.renew = too_late  # type: ignore[method-assign]
+        clock.pass_(61.0, *clocks)
+        other = Queue(world.storage, world.config, clock, "other", random.Random(1))
+        taken = await other.claim(100, {})
+        assert len(taken) == 12
+        for r in taken:
+            assert await other.settle(r.due, delivered()) == "sent"
+        in_flight = way.sink.verbs().count("DATA")
+        assert 0 < in_flight < 10
+        world.queue.renew = renew  # type: ignore[method-assign]
+        if finds_out == "duty":
+            await until(lambda: not any(way.worker._lines.values()))
+        go.set()
+        await until(lambda: not way.worker._held)
+        assert sum(arrived(way.sink).values()) <= in_flight
+        assert set((await states(world)).values()) == {"sent"}
+        # Nothing is counted as held any more, and new mail goes on.
+        assert (world.handoff.room, world.handoff.shares) == (world.config.delivery.prefetch, {})
+        await world.submit(alice, "after@sink.test")
+        await until(lambda: arrived(way.sink)["after"] == 1)
+
+
+async def test_what_grew_old_while_the_tables_were_away_is_delivered_once_they_are_back(config: Config) -> None:
+    clock = Standing()
+    async with line(config, clock=clock, lease_seconds=60.0) as way:
+        alice, world = await ready(way), way.world
+        go = asyncio.Event()
+        way.sink.on("DOT", Held(go, "250 2.0.0 ok"))
+        way.start()
+        await until(lambda: world.handoff.open)
+        await asyncio.gather(*(world.submit(alice, f"u{i}@sink.test") for i in range(12)))
+        await until(lambda: len(way.worker._held) == 12 and "DATA" in way.sink.verbs())
+        renew, claim = world.queue.renew, world.queue.claim
+
+        async def away(*_: Any) -> Any:
+            raise StorageError("away")
+
+        world.queue.renew = world.queue.claim = away  # type: ignore[method-assign]
+        clock.pass_(50.0, "timer", "wall")
+        go.set()
+        await until(lambda: not way.worker._held)
+        first = sum(arrived(way.sink).values())
+        assert 0 < first < 10, "what was under way ended, the rest was not trusted"
+        world.queue.renew, world.queue.claim = renew, claim  # type: ignore[method-assign]
+        clock.pass_(11.0, "timer", "wall")
+        await until(lambda: len(arrived(way.sink)) == 12)
+        assert set(arrived(way.sink).values()) == {1}
+
+
+async def test_leases_in_their_prime_cost_nothing(config: Config) -> None:
+    async with line(config) as way:
+        alice, asked = await ready(way), 0
+
+        async def renew(ids: Any) -> set[int]:
+            nonlocal asked
+            asked += 1
+            return set(ids)
+
+        way.world.queue.renew = renew  # type: ignore[method-assign]
+        way.start()
+        await asyncio.gather(*(way.world.submit(alice, f"u{i}@sink.test") for i in range(20)))
+        assert await way.settle(20) == ["sent"] * 20
+        assert asked == 0
+
+
 async def test_a_message_whose_bytes_are_gone_ends_and_says_so(world: World) -> None:
     alice = await world.member()
     await world.domain(alice)

@@ -153,6 +153,23 @@ async def test_a_lost_lease_makes_a_late_settle_a_no_op(world: World) -> None:
     assert told == ["accepted", "deferred"]
 
 
+async def test_renewing_tells_which_leases_are_still_ones_own(world: World) -> None:
+    alice = await world.member()
+    await world.domain(alice)
+    got = await world.submit(alice, *(f"u{i}@sink.test" for i in range(4)))
+    assert len(await world.queue.claim(10, {})) == 4
+    kept, settled, held, lost = [i for _, i in got.recipients]
+    await world.pass_time(world.config.delivery.lease_seconds + 1)
+    await world.queue.change("cancel", [settled])
+    await world.queue.change("hold", [held])
+    assert await world.queue.renew([kept]) == {kept}
+    world.queue._owner = "another"
+    assert [r.due.id for r in await world.queue.claim(10, {})] == [lost]
+    world.queue._owner = "test"
+    assert await world.queue.renew([kept, settled, held, lost]) == {kept}
+    assert await world.queue.renew([]) == set()
+
+
 async def test_the_retry_schedule_and_the_end_of_patience(world: World) -> None:
     alice = await world.member()
     await world.domain(alice)

@@ -128,12 +128,16 @@ async def give_back(tx: Tx, owner: str) -> int:
     return done.rowcount
 
 
-async def renew(tx: Tx, owner: str, ids: Sequence[int], until: float) -> None:
-    """Lengthen leases that `owner` still has."""
-    await tx.execute(
-        update(recipients).where(recipients.c.id.in_(ids), recipients.c.lease_owner == owner, _IS_OPEN)
-        .values(lease_until=until)
+async def renew(tx: Tx, owner: str, ids: Sequence[int], until: float) -> set[int]:
+    """Lengthen leases that `owner` still has; returns the ids of those. What is held back is not kept either."""
+    kept = await tx.execute(
+        update(recipients)
+        .where(
+            recipients.c.id.in_(ids), recipients.c.lease_owner == owner, recipients.c.held.is_(False), _IS_OPEN
+        )
+        .values(lease_until=until).returning(recipients.c.id)
     )
+    return set(kept.scalars())
 
 
 async def catch_up(tx: Tx, now: float, was: float) -> int:
