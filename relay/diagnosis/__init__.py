@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from relay.diagnosis import words
+from relay.diagnosis import host, words
 
 Class = Literal[
     "mailbox_unknown", "domain_unknown", "mailbox_full", "mailbox_disabled", "moved", "too_large", "content", "policy",
@@ -99,6 +99,9 @@ _OUTWEIGH = frozenset({"greylisted", "reputation", "rate", "authentication", "se
 _NOT_THE_ADDRESS = _OUTWEIGH | {"content", "loop", "too_large", "mailbox_disabled"}
 # By_status classes that say so little that words are believed first.
 _VAGUE = frozenset({"unknown", "policy", "routing", "system", "protocol", "mailbox_disabled", "content"})
+# What a sentence may seem to say that in truth speaks of the sending host, by its address; with the second, strictly.
+_MAY_BE_THE_HOST = frozenset({None, "unknown", "policy", "system", "protocol"})
+_MAY_ALSO_BE = frozenset({"content", "sender"})
 
 
 def classify(status: str, text: str, *, permanent: bool | None = None) -> Classified:
@@ -129,6 +132,8 @@ def _class(status: str, text: str) -> Class:
     # RFC 3463 §3.8: x.7.x is a rule that spoke; then "recipient address rejected" says nothing of the address.
     said: Class | None = words.said(text, weak=not status.startswith("7.")) or None  # type: ignore[assignment]
     by_status = _BY_STATUS.get(status) or _BY_SUBJECT.get(status.partition(".")[0])
+    if _blames_the_host(status, said, by_status, text):
+        return "reputation"
     if status == "4.1" and said == "policy" and "recipient address rejected" in text.lower():
         return "mailbox_unknown"  # Exchange Online writes so for addresses its directory doesn't have
     if status in _PLAIN_ADDRESS and by_status is not None:
@@ -141,3 +146,13 @@ def _class(status: str, text: str) -> Class:
             return by_status or said
         return said or by_status or "unknown"
     return said if said in _OUTWEIGH and said is not None else by_status
+
+
+def _blames_the_host(status: str, said: Class | None, by_status: Class | None, text: str) -> bool:
+    """Whether, where no phrase says so, the sending host's own address does."""
+    # A status that is plain about something else is believed; x.7.x, x.5.x and x.3.x are used for refused hosts.
+    if by_status not in (None, "policy", "protocol", "system") or status.startswith("4."):
+        return False
+    if said in _MAY_BE_THE_HOST or (said == "routing" and status.startswith("7.")):
+        return host.blamed(text, strictly=False)
+    return said in _MAY_ALSO_BE and host.blamed(text, strictly=True)
