@@ -27,10 +27,16 @@ _TEXT_MAX = 4000
 _OWN = frozenset({"reputation", "rate", "greylisted", "tls"})
 # Faults of the address itself: the only ones for which it is no longer mailed.
 _ADDRESS = frozenset({"mailbox_unknown", "domain_unknown"})
-# Such faults only with these statuses, or none at all: 5.2.1 may be true of an address that comes back.
+# Such faults only with these statuses: without one, or with 5.2.1, it may be true of an address that comes back.
 _ADDRESS_IF: dict[str, frozenset[str]] = {
-    "moved": frozenset({"1.6"}), "mailbox_disabled": frozenset({"", "1.0", "1.1", "1.2", "1.3", "1.6"}),
+    "moved": frozenset({"1.6"}), "mailbox_disabled": frozenset({"1.0", "1.1", "1.2", "1.3", "1.6"}),
 }
+# Beside these words no address is given up, whatever the number says: it is not for good, or not the recipient's. In
+# the envelope that many reports print, "Mail From: <…>" says nothing.
+_NOT_THE_RECIPIENT = re.compile(
+    r" tempor|again later| try later| later again| client (?:host|ip|name) | (?:helo|ehlo) | your (?:ip|host|server) "
+    r"| for sender | mail from (?!\*)| blocked your | from address | you sent from | valid sender "
+)
 # What is said in such loose words that any number is better.
 _LOOSE = frozenset({"policy", "system", "moved", "protocol"})
 
@@ -123,8 +129,10 @@ def classify(status: str, text: str, *, permanent: bool | None = None) -> Classi
             permanent = False
     number = f"{int(found[2])}.{int(found[3])}" if found is not None else ""
     class_ = _class(number, text)
-    address = class_ in _ADDRESS or (number in _ADDRESS_IF.get(class_, ()) and "temporar" not in text.lower())
-    address = permanent and address
+    address = permanent and (class_ in _ADDRESS or number in _ADDRESS_IF.get(class_, ()))
+    if address:
+        plain = words.normal(text.lower())
+        address = _NOT_THE_RECIPIENT.search(plain) is None and not host.blamed(text, strictly=False)
     return Classified(permanent, class_, REASONS[class_], class_ in _OWN, address)
 
 

@@ -80,7 +80,7 @@ _AS_THEY_CAME = tuple((row[2], number) for number, row in enumerate(_ROWS) if ro
 def said(text: str, *, weak: bool = True) -> str:
     """The class whose phrase stands in `text`, or "". With `weak` False, loose phrases are passed over."""
     raw = text.lower()
-    plain = _plain(raw)
+    plain = normal(raw)
     numbers = [number for first, number in _AS_THEY_CAME if first in raw]
     for begin in {word[:_LETTERS] for word in plain.split()}:
         numbers += _KEYED.get(begin, ())
@@ -117,8 +117,9 @@ def _follows(text: str, at: int, first: str, others: tuple[str, ...]) -> bool:
     return False
 
 
-def _plain(text: str) -> str:
-    """Words between single blanks, with blanks at both ends; `*` for an address, nothing for the name of a host."""
+def normal(text: str) -> str:
+    """A text in lower case as phrases are looked up in it: words between single blanks, with blanks at both ends; `*`
+    for an address, nothing for the name or address of a host."""
     words = []
     for word in text.split():
         if "@" in word:

@@ -162,7 +162,8 @@ def test_hostile_reports_cost_no_more_than_their_octets(raw: bytes) -> None:
         ("5.7.1", "550 5.7.1 <bob@far.example>: Recipient address rejected: by policy", "policy", False),
         ("5.7.1", "554 5.7.1 <bob@far.example>: Recipient address rejected: User unknown", "mailbox_unknown", True),
         ("5.5.1", "500 5.5.1 Command not recognized", "protocol", False),
-        ("", "554 delivery error: This account has been disabled or discontinued", "mailbox_disabled", True),
+        ("", "554 delivery error: This account has been disabled or discontinued", "mailbox_disabled", False),
+        ("5.1.1", "550 5.1.1 account disabled", "mailbox_disabled", True),
         ("5.2.1", "550 5.2.1 mailbox disabled", "mailbox_disabled", False),
         ("", "550 account temporarily disabled", "mailbox_disabled", False),
         ("", "550 #5.1.0 Address rejected.", "mailbox_unknown", True),
@@ -203,10 +204,30 @@ def test_the_sentences_of_the_worlds_hosts_say_their_class() -> None:
         "550 not accepted, check the address if it is not valid", "550 your account is not registered here",
         "550 user not allowed to send from this host", "550 the sender is not a known user",
         "550 something went wrong while looking at the recipient",
+        "550 this account is inactive", "550 user's mailbox blocked your address", "550 Client host name not found",
+        "550 HELO host does not exist", "550 No such domain for sender",
+        "550 MAIL FROM address news@member.example does not exist",
+        # The number alone says the address; what stands beside it says that it is not for good, or ours.
+        "550 5.1.1 Your IP address is not permitted to send to this server",
+        "550 5.1.1 mailbox temporarily unavailable", "550 5.1.1 temporarily rejected, try again later",
+        "550 5.1.1 mail from 192.0.2.10 not accepted", "550 5.1.1 Access denied to 192.0.2.10",
+        "550 5.1.1 news@member.example is not a valid sender",
     ],
 )  # fmt: skip
 def test_a_riddle_gives_up_no_address(text: str) -> None:
     assert not classify("", text).address_fault
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "550 5.1.1 <temporary@contemporary.example>: Recipient address rejected: User unknown",
+        "550 5.1.1 User unknown. Mail From: <news@member.example>", "550 5.1.1 user unknown, check your address book",
+        "550 5.1.1 <bob@far.example>: user unknown; host mx.far.example[192.0.2.7]",
+    ],
+)  # fmt: skip
+def test_an_address_that_is_gone_is_given_up_whatever_stands_around_it(text: str) -> None:
+    assert classify("", text).address_fault
 
 
 @pytest.mark.parametrize(
