@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import email
 import email.policy
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -141,3 +142,33 @@ async def test_five_hundred_messages_each_once_over_few_connections(config: Conf
         taken = await way.sink.wait_for(500)
         assert sorted(t.rcpt_tos[0] for t in taken) == sorted(f"u{i}@sink.test" for i in range(500))
         assert way.sink.verbs().count("EHLO") <= 20
+
+
+@pytest.mark.parametrize("answer", ["450 4.2.1 busy", "250 2.1.5 fine"])
+async def test_a_fault_of_our_own_while_settling_holds_nobody_for_ever(
+    sqlite_config: Config, answer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with line(sqlite_config, lease_seconds=0.5) as way:
+        alice = await way.world.member()
+        await way.world.domain(alice)
+        settlement = way.world.queue._settlement
+        broken = iter([True])
+
+        def at_first_broken(*given: Any) -> Any:
+            if next(broken, False):
+                raise IndexError("list index out of range")
+            return settlement(*given)
+
+        monkeypatch.setattr(way.world.queue, "_settlement", at_first_broken)
+        way.sink.on("RCPT", answer)
+        way.start()
+        await way.world.submit(alice, "bob@sink.test")
+        if answer.startswith("450"):
+            # Nothing is known of the first try; when its lease has run out there is a second.
+            assert await way.settle(2) == ["lost", "deferred"]
+            assert await states(way.world) == {"bob@sink.test": "deferred"}
+        else:
+            # What was delivered is written down, not delivered again.
+            assert await way.settle(1) == ["sent"]
+            assert way.sink.verbs().count("RCPT") == 1
+        assert way.world.handoff.room == way.world.config.delivery.prefetch
