@@ -61,8 +61,10 @@ class Courier:
         # Of no domain: forwarded, as its own wish has it.
         notify = due.notify if due.domain_id is None else _onward(due.notify)
         wishes = {"notify": (notify,), "orcpt": (due.orcpt,)} if notify or due.orcpt else {}
+        # RFC 6531 §3.4: an address of the envelope needs it too, shown or not; but only this recipient's copy does.
+        smtputf8 = due.smtputf8 or not due.address.isascii()
         [outcome] = await self._pool.deliver(
-            where, sender, [due.address], (ready.head, ready.body), size=ready.size, smtputf8=due.smtputf8,
+            where, sender, [due.address], (ready.head, ready.body), size=ready.size, smtputf8=smtputf8,
             envid=due.envid, ret=due.ret, checked=ready.checked, **wishes,
         )
         return outcome

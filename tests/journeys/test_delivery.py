@@ -16,7 +16,7 @@ from relay.base.storage.tables import attempts
 from relay.bounces import address as return_paths
 from relay.delivery.reports import Reports
 from tests.kit.line import line, states
-from tests.kit.sink import SILENCE
+from tests.kit.sink import SILENCE, Sink
 
 
 async def test_three_recipients_three_answers_an_event_each(config: Config) -> None:
@@ -40,6 +40,22 @@ async def test_three_recipients_three_answers_an_event_each(config: Config) -> N
             said = {r.recipient_id: r.says for r in await tx.execute(select(attempts))}
         assert told == ["accepted"] * 3 + ["bounced", "deferred", "sent"]
         assert "no such user" in said[ids["c@sink.test"]]
+
+
+async def test_an_unshown_recipient_other_than_ascii_needs_smtputf8_for_itself_alone(config: Config) -> None:
+    """RFC 6531 §3.4: a blind copy, or the envelope of a raw message, which no header tells of."""
+    plain = Sink(offers=("PIPELINING", "8BITMIME"))
+    async with line(config, sinks=[plain]) as way:
+        alice = await way.world.member()
+        await way.world.domain(alice)
+        way.start()
+        await way.world.submit(alice, "jürg@sink.test", "bob@bad0.test", "jürg@bad0.test", door="http")
+        await way.settle(3)
+        want = {"jürg@sink.test": "sent", "bob@bad0.test": "sent", "jürg@bad0.test": "bounced"}
+        assert await states(way.world) == want
+        [taken] = await way.sink.wait_for(1)
+        assert (taken.rcpt_tos, taken.mail.endswith(b" SMTPUTF8")) == (["jürg@sink.test"], True)
+        assert [t.rcpt_tos for t in await plain.wait_for(1)] == [["bob@bad0.test"]]
 
 
 async def test_what_was_waiting_is_claimed_and_arrives_as_it_was_kept(config: Config) -> None:
