@@ -95,17 +95,27 @@ class SendingDomains:
 
     # -- reading -------------------------------------------------------------------------------------------------
 
-    async def find(self, member_id: int, *, names: Sequence[str] = (), ids: Sequence[str] = ()) -> list[Domain]:
+    async def need_details(self, member_id: int) -> None:
+        """Raises as `find` does where no sending domain can be asked for at all."""
+        async with self._storage.read() as tx:
+            await self._linked(tx, member_id)
+
+    async def find(
+        self, member_id: int, *, names: Sequence[str] | None = None, ids: Sequence[str] | None = None
+    ) -> list[Domain]:
         """Those with one of these names (A-labels) and one of these ids, where given; by number.
 
         Raises EnrollError 428 SENDER_DETAILS_DO_NOT_EXIST when nothing is asked for, or none of what is asked for is
-        linked to sender details; 501 without a zone for members' records. An unknown id finds nothing.
+        linked to sender details; 501 without a zone for members' records. An unknown id finds nothing, nor does an
+        empty list.
         """
         async with self._storage.read() as tx:
             linked = await self._linked(tx, member_id)
-            if not (names or ids):
+            if names is None and ids is None:
                 raise _unlinked("name a domain or an id in the filter")
-            wanted = [n for n in names if n in linked and not self._mailboxes.public(n)]
+            if any(given is not None and not given for given in (names, ids)):
+                return []
+            wanted = [n for n in names or () if n in linked and not self._mailboxes.public(n)]
             if names and not wanted:
                 raise _unlinked(
                     "public mailbox domains never become sending domains"
@@ -113,7 +123,7 @@ class SendingDomains:
                     else "no sender details have an address at this domain: create them first"
                 )
             found = []
-            for key in wanted or ids:
+            for key in wanted or ids or ():
                 row = await domain_rows.of_member(tx, member_id, key)
                 if row is not None and row.state != "deleted" and not (ids and row.uuid not in ids):
                     found.append(row)

@@ -166,14 +166,15 @@ async def test_without_sender_details_no_sending_domain_can_be_asked_for(wix: Cl
     domain = await wix.relay.domains.enroll(wix.alice.id, "example.test")
     none = (428, "SENDER_DETAILS_DO_NOT_EXIST")
     for method, path, body in (
-        ("POST", QUERY, asked(domain="example.test")), ("POST", QUERY, {}),
+        ("POST", QUERY, asked(domain="example.test")), ("POST", QUERY, {}), ("POST", QUERY, None),
+        ("POST", QUERY, asked(status="x")), ("POST", QUERY, asked(domain="nodots")),
         ("GET", f"{DOMAINS}/{domain.uuid}", None), ("POST", f"{DOMAINS}/{domain.uuid}/authenticate", None),
         ("GET", f"{DOMAINS}/{ELSEWHERE}", None),
     ):
         assert (await wix.refused(method, path, body))[:2] == none
     await wix.verified("a@other.test")
     await wix.details("a@other.test")
-    for body in ({}, {"query": {}}, asked(), asked(domain="example.test"), asked(id=domain.uuid)):
+    for body in (None, {}, {"query": {}}, asked(), asked(domain="example.test"), asked(id=domain.uuid)):
         assert (await wix.refused("POST", QUERY, body))[:2] == none, "no filter, or a domain that is not linked"
     assert (await wix.refused("GET", f"{DOMAINS}/{domain.uuid}"))[:2] == none
     assert (await wix.refused("GET", f"{DOMAINS}/{ELSEWHERE}"))[:2] == (404, "NOT_FOUND")
@@ -226,6 +227,8 @@ async def test_queries_by_lists_pages_and_what_can_not_be_asked(wix: Client) -> 
     assert (await wix.good("POST", QUERY, asked(id={"$eq": ids[1]})))["sendingDomains"][0]["domain"] == "two.test"
     assert (await wix.good("POST", QUERY, asked(id=ELSEWHERE)))["sendingDomains"] == []
     assert (await wix.good("POST", QUERY, asked(id=ids[0], domain="two.test")))["sendingDomains"] == []
+    for filter in ({"id": {"$in": []}}, {"domain": {"$in": []}}, {"domain": "one.test", "id": {"$in": []}}):
+        assert (await wix.good("POST", QUERY, asked(**filter)))["sendingDomains"] == [], "none of an empty list"
     seen, cursor = [], None
     for _ in range(3):
         paging = {"limit": 1} | ({"cursor": cursor} if cursor else {})

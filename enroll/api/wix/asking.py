@@ -14,6 +14,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from enroll.api.models import body
 from enroll.api.wix.faults import Invalid
 from relay.base import names
 
@@ -110,6 +111,13 @@ class QueryDomains(Asked):
     query: Query | None = None
 
 
+async def query(request: web.Request) -> Query:
+    """What a query asks for; without a body, for nothing. Raises Refused."""
+    if request.content_length == 0 or not request.body_exists:
+        return Query()
+    return (await body(QueryDomains, request)).query or Query()
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """`limit` entries with numbers above `after`."""
@@ -151,25 +159,24 @@ def _after(cursor: str) -> int:
     return int(digits)
 
 
-def filtered(query: Query) -> tuple[list[str], list[str]]:
-    """(domains as A-labels, ids) that the filter names. Raises Invalid."""
+def filtered(query: Query) -> tuple[list[str] | None, list[str] | None]:
+    """(domains as A-labels, ids) that the filter names; None for what it doesn't filter by. Raises Invalid."""
     if query.sort:
         raise Invalid(("query.sort", "INVALID_ARGUMENT", "sending domains can't be sorted: leave it out"))
     given = query.filter or {}
     unknown = sorted(set(given) - {"id", "domain"})
     if unknown:
         raise Invalid(("query.filter", "INVALID_ARGUMENT", "only id and domain can be filtered by"))
-    domains = []
-    for text in _values(given, "domain"):
-        try:
-            domains.append(names.domain(text.strip()))
-        except names.BadName as e:
-            raise Invalid(("query.filter.domain", "INVALID_ARGUMENT", e.reason)) from None
-    return domains, [text.lower() for text in _values(given, "id")]
+    domains, ids = _values(given, "domain"), _values(given, "id")
+    try:
+        plain = None if domains is None else [names.domain(text.strip()) for text in domains]
+    except names.BadName as e:
+        raise Invalid(("query.filter.domain", "INVALID_ARGUMENT", e.reason)) from None
+    return plain, None if ids is None else [text.lower() for text in ids]
 
 
-def _values(given: dict[str, Any], field: str) -> list[str]:
-    """The values of one filter: a string, `{"$eq": …}` or `{"$in": […]}`."""
+def _values(given: dict[str, Any], field: str) -> list[str] | None:
+    """The values of one filter: a string, `{"$eq": …}` or `{"$in": […]}`; None where there is none."""
     where, value = f"query.filter.{field}", given.get(field)
     if isinstance(value, dict):
         if set(value) == {"$eq"}:
@@ -178,7 +185,9 @@ def _values(given: dict[str, Any], field: str) -> list[str]:
             value = value["$in"]
         else:
             raise Invalid((where, "INVALID_ARGUMENT", "use $eq with a string, or $in with a list"))
-    found = [] if value is None else value if isinstance(value, list) else [value]
+    if value is None:
+        return None
+    found = value if isinstance(value, list) else [value]
     if not all(isinstance(one, str) and one for one in found):
         raise Invalid((where, "INVALID_ARGUMENT", "values are strings that aren't empty"))
     if len(found) > MAX_IN:

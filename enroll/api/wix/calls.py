@@ -36,7 +36,9 @@ class Calls:
 
     async def query_domains(self, actor: Actor, request: web.Request) -> View:
         """Those that a filter names."""
-        query = (await body(asking.QueryDomains, request)).query or asking.Query()
+        # Who has no sender details is told so whatever was asked: the next step is there, not in the query.
+        await self._sending.need_details(actor.member.id)
+        query = await asking.query(request)
         domains, ids = asking.filtered(query)
         page = asking.page_of_query(query)
         found = await self._sending.find(actor.member.id, names=domains, ids=ids)
