@@ -234,7 +234,9 @@ class Checking:
         happened: list[Event] = []
         promoted = await self._promote(tx, keys, plan) if verified else False
         await rows.change(tx, row.id, **plan.values)
-        for loser, join in plan.losers.values():
+        for at, (_, join) in plan.losers.items():
+            # As it stands under the lock: its owner may have set options since the look began.
+            loser = fresh[at]
             await self._take(tx, loser, plan.now)
             data = {"domain": loser.name, "reason": TAKEN}
             happened.append(Event(events.DOMAIN_LOST, loser.member_id, plan.now, loser.id, data=data))

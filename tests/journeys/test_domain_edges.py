@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from enroll.domains import Options
 from enroll.domains.looking import hosts_of, look
 from relay.base.clock import DAY
 from relay.base.config import Config
+from relay.base.storage import Storage, Tx
+from relay.base.storage import domains as rows
 from tests.kit.enrolling import Enrolling, enrolling
 
 
@@ -67,3 +71,54 @@ async def test_an_owner_whose_dns_can_not_be_asked_asks_once_a_minute(relay: Enr
     relay.clock.move(1)
     again = await relay.domains.check(domain.id)
     assert (again.checked_at, again.asked_at) == (domain.checked_at, relay.clock.now())
+
+
+async def test_options_set_while_a_name_is_proved_by_somebody_else_are_kept(
+    relay: Enrolling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob = await relay.member(), await relay.member("bob")
+    held = await relay.verified(alice, "example.test")
+    relay.unpublish(held, only=["ownership"])
+    claimed = await relay.domains.enroll(bob.id, "example.test")
+    relay.publish(claimed)
+    assert relay.services.for_domains is not None
+    notices = relay.services.for_domains.notices
+    prepare = notices.prepare
+
+    async def meanwhile(kind: Any, **about: Any) -> Any:
+        await relay.domains.update(alice.id, held.id, {"link_tracking": True})
+        return await prepare(kind, **about)
+
+    monkeypatch.setattr(notices, "prepare", meanwhile)
+    assert (await relay.domains.check(claimed.id)).state == "verified"
+    lost = await relay.domains.get(alice.id, held.id)
+    assert (lost.state, lost.options.link_tracking) == ("pending", True)
+
+
+@pytest.mark.parametrize("config", ["postgresql"], indirect=True)
+async def test_options_set_while_another_domain_becomes_the_default_are_kept(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with enrolling(config) as relay:
+        alice = await relay.member()
+        one = await relay.domains.enroll(alice.id, "one.test", {"default_sender": True})
+        two = await relay.domains.enroll(alice.id, "two.test")
+        read, elsewhere = rows.all_of_member, await Storage.open(config)
+
+        async def link_tracking(tx: Tx) -> None:
+            row = await rows.get(tx, one.id, lock=True)
+            assert row is not None
+            await rows.change(tx, one.id, options=replace(Options.read(row.options), link_tracking=True).stored())
+
+        async def meanwhile(tx: Tx, member_id: int) -> list[rows.Row]:
+            found = await read(tx, member_id)
+            await elsewhere.write(link_tracking)
+            return found
+
+        monkeypatch.setattr(rows, "all_of_member", meanwhile)
+        try:
+            await relay.domains.update(alice.id, two.id, {"default_sender": True})
+        finally:
+            await elsewhere.close()
+        was, now = [(await relay.domains.get(alice.id, d.id)).options for d in (one, two)]
+        assert (was.default_sender, was.link_tracking, now.default_sender) == (False, True, True)
