@@ -80,7 +80,7 @@ async def hold(
     shell: Shell, message: Which = None, member: Member = None, domain: Domain = None, to: To = None,
     error: Error = None,
 ) -> int:
-    """Keep from being tried until released."""
+    """Keep from being tried until released. What a worker has in hand already is left, and counted."""
     return await _act(shell, "hold", "held", message, member, domain, to, error)
 
 
@@ -119,7 +119,7 @@ async def _act(
     if not asked:
         raise Failure(NOT_FOUND, "no such mail in the queue")
     left = asked - len(changed)
-    note = f" {left} are being delivered just now and were left." if left else ""
+    note = f" {left} {'is' if left == 1 else 'are'} with a worker just now and left." if left else ""
     shell.answer({"action": action, "recipients": changed, "left": left}, f"{len(changed)} {done}.{note}")
     return OK
 

@@ -466,6 +466,29 @@ async def test_leases_in_their_prime_cost_nothing(config: Config) -> None:
         assert asked == 0
 
 
+async def test_what_is_said_to_be_held_does_not_go_out(config: Config) -> None:
+    async with line(config) as way:
+        alice, world = await ready(way), way.world
+        go = asyncio.Event()
+        way.sink.on("DOT", Held(go, "250 2.0.0 ok"))
+        got = await world.submit(alice, *(f"free{i}@slow.test" for i in range(2)))
+        free = [i for _, i in got.recipients]
+        assert await world.queue.change("hold", free) == free
+        way.start()
+        await until(lambda: world.handoff.open)
+        taken = await asyncio.gather(*(world.submit(alice, f"u{i}@sink.test") for i in range(12)))
+        await until(lambda: way.sink.verbs().count("DATA") == way.worker.busy > 0)
+        assert any(way.worker._lines.values())
+        ids = [i for t in taken for _, i in t.recipients]
+        held = await world.queue.change("hold", [*free, *ids])
+        assert held == free, "what is in a worker's hands is left, and not said to be held"
+        go.set()
+        assert await way.settle(12) == ["sent"] * 12
+        assert Counter((await states(world)).values()) == {"sent": 12, "queued": 2}
+        assert await world.queue.change("release", free) == free
+        assert await way.settle(2) == ["sent"] * 2
+
+
 async def test_a_message_whose_bytes_are_gone_ends_and_says_so(world: World) -> None:
     alice = await world.member()
     await world.domain(alice)

@@ -91,12 +91,13 @@ async def finish(tx: Tx, candidates: dict[int, float]) -> None:
 async def change(
     tx: Tx, action: str, *, now: float, ids: Sequence[int], member_id: int | None = None
 ) -> list[tuple[int, int, int, int | None]]:
-    """`cancel`, `retry`, `hold`, `release`, `drop` of open recipients nobody is delivering just now.
+    """`cancel`, `retry`, `hold`, `release`, `drop` of open recipients.
 
+    What some worker has (delivering it or about to) is not stopped: `cancel`, `hold` and `drop` leave it alone.
     Returns (recipient id, message id, member id, domain id) of those changed.
     """
     where: list[Any] = [recipients.c.id.in_(ids), _IS_OPEN]
-    if action in ("cancel", "drop"):
+    if action in ("cancel", "hold", "drop"):
         where.append(or_(recipients.c.lease_until.is_(None), recipients.c.lease_until <= now))
     if member_id is not None:
         where.append(recipients.c.member_id == member_id)
