@@ -97,6 +97,10 @@ class _Key:
     default_category: str
     expires_at: float | None
 
+    def expired(self, now: float) -> bool:
+        """Whether its time is over."""
+        return self.expires_at is not None and self.expires_at <= now
+
 
 class _View:
     """One snapshot, indexed."""
@@ -111,7 +115,7 @@ class _View:
         }
         self.dids = {m.did.lower() for m in self.members.values()}
         self.keys = {r.public_id: _key(r) for r in snap.keys}
-        self.key_ids = {k.id for k in self.keys.values()}
+        self.key_ids = {k.id: k for k in self.keys.values()}
         pairs: dict[int, list[KeyEntry]] = {}
         for r in snap.dkim:
             pairs.setdefault(r.domain_id, []).append(KeyEntry(r.id, r.stem, r.rsa_private, r.ed_private))
@@ -254,9 +258,7 @@ class Directory:
         key = self._view.keys.get(public_id)
         given = self._vault.api_key_hash(secret)
         right = hmac.compare_digest(given, key.secret_hash if key else "0" * 64)
-        if key is None or not right:
-            return None
-        if key.expires_at is not None and key.expires_at <= self._clock.now():
+        if key is None or not right or key.expired(self._clock.now()):
             return None
         if key.networks is not None and not _inside(address, key.networks):
             return None
@@ -273,10 +275,11 @@ class Directory:
         return Verdict(replies.MEMBER_SUSPENDED, saw=member.reason or "see your account", member_id=member.id)
 
     def recheck(self, login: Login) -> Verdict | None:
-        """What has changed since this login: a revoked key or a suspension. Asked at each MAIL."""
+        """What has changed since this login: a revoked or expired key, a suspension. Asked at each MAIL."""
         member = self._view.members.get(login.member_id)
-        revoked = login.key_id != 0 and login.key_id not in self._view.key_ids  # 0: a signed-in owner, no key
-        if member is None or member.status == "deleted" or revoked:
+        key = self._view.key_ids.get(login.key_id)
+        over = login.key_id != 0 and (key is None or key.expired(self._clock.now()))  # 0: a signed-in owner, no key
+        if member is None or member.status == "deleted" or over:
             return Verdict(replies.AUTH_FAILED)
         if member.status != "active":
             return self._suspended(member)

@@ -76,7 +76,7 @@ class Writer:
         if not pairs:
             return
         key_ids = {b.submission.login.key_id for b in batch if b.submission.login}
-        good, live, suspended = await rows.standing(tx, pairs, key_ids)
+        good, live, suspended = await rows.standing(tx, pairs, key_ids, self._clock.now())
         for i, b in enumerate(batch):
             login, signer = b.submission.login, b.signer
             if login is None or signer is None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from relay import replies
+from relay.base.names import address
 from relay.directory import Login
+from relay.intake import Accepted, Recipient, Submission
 from relay.replies import Verdict
-from tests.kit.world import World
+from tests.kit.world import World, letter
 
 pytestmark = pytest.mark.parametrize("config", ["sqlite"], indirect=True)
 
@@ -53,6 +55,30 @@ async def test_a_suspended_member_is_told_why_and_a_revoked_key_is_noticed_in_an
     revoked = world.directory.recheck(login)
     assert revoked is not None
     assert revoked.reply is replies.AUTH_FAILED
+
+
+@pytest.mark.parametrize("exact", [True, False], ids=["by the snapshot", "by the tables"])
+async def test_a_key_that_expires_in_an_open_session_sends_nothing_more(world: World, exact: bool) -> None:
+    alice = await world.member()
+    await world.domain(alice)
+    await world.change("api_keys", alice.key_id, expires_at=world.clock.now() + 60)
+    await world.directory.refresh()
+    login = world.login(alice)
+    domain = world.policy.sender(login, "news@example.test")
+    assert not isinstance(domain, Verdict)
+    bob = [Recipient(address("bob@sink.test"))]
+    mail = Submission(login, domain, "smtp", address("news@example.test"), bob, letter())
+    assert isinstance(await world.intake.accept(mail), Accepted)
+    await world.pass_time(60)
+    # MAIL asks the snapshot; what was named before is asked again in the accepting transaction.
+    again = world.policy.sender(login, "news@example.test")
+    assert isinstance(again, Verdict)
+    assert again.reply is replies.AUTH_FAILED
+    if not exact:
+        await world.change("domains", domain.id, tier="unlimited")
+    late = await world.intake.accept(mail)
+    assert isinstance(late, Verdict)
+    assert late.reply is replies.AUTH_FAILED
 
 
 async def test_a_key_is_only_good_in_its_networks_and_for_its_domains(world: World) -> None:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Text, bindparam, cast, func, select
+from sqlalchemy import Text, bindparam, cast, func, or_, select
 
 from relay.base.storage.engine import Tx
 from relay.base.storage.prepared import Prepared
@@ -90,10 +90,10 @@ _REPORT_TO = Prepared(
 
 
 async def standing(
-    tx: Tx, pairs: set[tuple[int, int]], key_ids: set[int]
+    tx: Tx, pairs: set[tuple[int, int]], key_ids: set[int], now: float
 ) -> tuple[set[tuple[int, int]], set[int], dict[int, str]]:
     """What the accepting transaction asks again: of (member, domain) `pairs` those that may send, of `key_ids`
-    those that are live, and the reasons of suspended members."""
+    those that are live `now`, and the reasons of suspended members."""
     rows = (
         await tx.execute(
             select(members.c.id, members.c.status, members.c.reason).where(members.c.id.in_({m for m, _ in pairs}))
@@ -112,7 +112,10 @@ async def standing(
     live = set(
         (
             await tx.execute(
-                select(api_keys.c.id).where(api_keys.c.id.in_(key_ids), api_keys.c.revoked_at.is_(None))
+                select(api_keys.c.id).where(
+                    api_keys.c.id.in_(key_ids), api_keys.c.revoked_at.is_(None),
+                    or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now),
+                )
             )
         ).scalars()
     )
