@@ -192,8 +192,9 @@ class Credentials:
         text, public_id, secret = secrets.new_api_key()
         key_id = await credentials.add(
             tx, member_id=member_id, public_id=public_id, secret_hash=self._vault.api_key_hash(secret),
-            description=row.description, scopes=row.scopes, domains=row.domains, networks=row.networks,
-            default_category=row.default_category, now=self._clock.now(), expires_at=row.expires_at,
+            hashed_by=self._vault.key_id, description=row.description, scopes=row.scopes, domains=row.domains,
+            networks=row.networks, default_category=row.default_category, now=self._clock.now(),
+            expires_at=row.expires_at,
         )
         await versions.bump(tx, versions.DIRECTORY)
         return text, key_id

@@ -1,9 +1,10 @@
 """One backup file, of either engine, for either engine.
 
 A file is a compressed tar: `manifest.json`, one `tables/<name>.jsonl` a table, and, where a passphrase was given,
-`master.key.sealed`. All rows come from one snapshot, so a backup may be taken while mail flows. The master key never
-lies in the file in the clear: without a passphrase it stays out, and the operator keeps a copy of it elsewhere,
-because without it sealed DKIM keys don't open and API keys don't match.
+`master.key.sealed` and, while master keys change, `previous-<id>.key.sealed`. All rows come from one snapshot, so a
+backup may be taken while mail flows. A master key never lies in the file in the clear: without a passphrase it stays
+out, and the operator keeps a copy of it elsewhere, because without it sealed DKIM keys don't open and API keys don't
+match.
 
 Promises: the file appears whole (mode 0600) or not at all; a restore checks every byte before it touches the
 database, writes in one transaction, and only into a database that nobody uses.
@@ -19,7 +20,7 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -54,6 +55,10 @@ class Summary:
     rows: dict[str, int]
     with_key: bool
     bytes: int
+    previous_written: tuple[Path, ...] = ()
+    """Where a restore put previous master keys that the configuration doesn't name."""
+    previous_missing: tuple[str, ...] = ()
+    """Ids of previous master keys of that time that are neither at hand nor in the backup."""
 
 
 async def backup(
@@ -63,7 +68,7 @@ async def backup(
     """Write a backup of everything in the database to `path`. Raises BackupError, StorageError, SecretsError."""
     if not overwrite:
         _must_be_new(path)
-    vault = Vault.load(config.master_key_path)
+    vault = Vault.load(config.master_key_path, config.previous_key_paths)
     storage = await Storage.open(config)
     partial = path.with_name(path.name + ".partial")
     try:
@@ -71,9 +76,12 @@ async def backup(
         with os.fdopen(fd, "wb") as out:
             with tarfile.open(fileobj=out, mode="w:gz", compresslevel=3) as tar:
                 manifest = await _write_tables(storage, tar, path.parent, progress)
-                manifest |= {"format": FORMAT, "made_at": iso(clock.now()), "key_id": _key_id(vault)}
+                manifest |= {"format": FORMAT, "made_at": iso(clock.now()), "key_id": vault.key_id}
+                manifest["previous_key_ids"] = [one.key_id for one in vault.previous]
                 if passphrase is not None:
                     _add(tar, _SEALED, _seal(config.master_key_path.read_bytes(), passphrase))
+                    for one, key_file in zip(vault.previous, config.previous_key_paths, strict=True):
+                        _add(tar, _previous(one.key_id), _seal(key_file.read_bytes(), passphrase))
                 _add(tar, "manifest.json", json.dumps(manifest, indent=1).encode())
             out.flush()
             os.fsync(out.fileno())
@@ -138,16 +146,19 @@ async def restore(
 ) -> Summary:
     """Fill the empty database of `config` from `path`, and bring its schema up to date.
 
-    The master key: the one at hand if it is the backup's, else the one in the file, which `passphrase` opens and
-    which is then written to its place. Raises BackupError, StorageError, SecretsError; nothing is changed then.
+    The master key: the one at hand if it is the backup's (also as a previous one), else the one in the file, which
+    `passphrase` opens and which is then written to its place; so also previous keys of that time.
+    Raises BackupError, StorageError, SecretsError; nothing is changed then.
     """
     manifest, sealed = _verify(path)
     snapshot = archive.Snapshot(
         manifest["revision"], {t["name"]: t["columns"] for t in manifest["tables"]}, manifest["counters"]
     )
-    key = _key_for(config, manifest["key_id"], sealed, passphrase)
-    if key is not None:
-        _write_key(config.master_key_path, key, manifest["key_id"])
+    keys, missing = _keys_for(config, manifest, sealed, passphrase)
+    written: list[Path] = []
+    for key_file, key, key_id in keys:
+        _write_key(key_file, key, key_id)
+        written.append(key_file)
     storage = await Storage.open(config)
     try:
         async def fill(tx: Tx) -> dict[str, int]:
@@ -158,18 +169,23 @@ async def restore(
 
         await storage.write(fill)
     except BaseException:
-        if key is not None:
-            config.master_key_path.unlink()
+        for key_file in written:
+            key_file.unlink()
         raise
     finally:
         await storage.close()
-    return _summary(path, manifest, sealed is not None)
+    known = {config.master_key_path, *config.previous_key_paths}
+    return replace(
+        _summary(path, manifest, _SEALED in sealed), previous_missing=tuple(missing),
+        previous_written=tuple(one for one in written if one not in known),
+    )
 
 
-def _verify(path: Path) -> tuple[dict[str, Any], bytes | None]:
-    """The manifest and the sealed key, after every table has the digest that the manifest says."""
+def _verify(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The manifest and the sealed keys by their names, after every table has the digest that the manifest says."""
     digests: dict[str, str] = {}
-    sealed, raw = None, b""
+    sealed: dict[str, bytes] = {}
+    raw = b""
     try:
         with tarfile.open(path, mode="r:gz") as tar:
             for info in tar:
@@ -178,8 +194,8 @@ def _verify(path: Path) -> tuple[dict[str, Any], bytes | None]:
                     continue
                 if info.name == "manifest.json":
                     raw = f.read(16 * 1024 * 1024)
-                elif info.name == _SEALED:
-                    sealed = f.read(65536)
+                elif info.name.endswith(".key.sealed"):
+                    sealed[info.name] = f.read(65536)
                 else:
                     digests[info.name] = hashlib.file_digest(f, "sha256").hexdigest()  # type: ignore[arg-type]
         manifest = json.loads(raw)
@@ -215,16 +231,41 @@ def _rows(
 # -- the master key --------------------------------------------------------------------------------------------
 
 
-def _key_id(vault: Vault) -> str:
-    """Says which master key it is, and nothing else about it."""
-    return vault.mac("key-id", b"")[:8].hex()
+def _previous(key_id: str) -> str:
+    return f"previous-{key_id}.key.sealed"
 
 
-def _key_for(config: Config, wanted: str, sealed: bytes | None, passphrase: str | None) -> bytes | None:
-    """None: the right key is in its place. Else the bytes to put there."""
+def _keys_for(
+    config: Config, manifest: dict[str, Any], sealed: dict[str, bytes], passphrase: str | None
+) -> tuple[list[tuple[Path, bytes, str]], list[str]]:
+    """The keys to write (file, bytes, id), and the ids of previous keys that nobody has here."""
+    at_hand = {Vault.load(one).key_id for one in config.previous_key_paths if one.exists()}
+    key = _key_for(config, manifest["key_id"], at_hand, sealed.get(_SEALED), passphrase)
+    found = [] if key is None else [(config.master_key_path, key, manifest["key_id"])]
+    if config.master_key_path.exists():
+        at_hand.add(Vault.load(config.master_key_path).key_id)
+    free, missing = [one for one in config.previous_key_paths if not one.exists()], []
+    for key_id in manifest.get("previous_key_ids", ()):
+        if key_id in at_hand:
+            continue
+        content = sealed.get(_previous(key_id))
+        if content is None or passphrase is None:
+            missing.append(key_id)
+            continue
+        place = free.pop(0) if free else config.server.data_dir / f"previous-{key_id}.key"
+        if not free and place.exists() and Vault.load(place).key_id == key_id:
+            continue
+        found.append((place, _unseal(content, passphrase), key_id))
+    return found, missing
+
+
+def _key_for(
+    config: Config, wanted: str, previous: set[str], sealed: bytes | None, passphrase: str | None
+) -> bytes | None:
+    """None: the right key is in its place, or a later one that knows it as `previous`. Else the bytes to put there."""
     path = config.master_key_path
     if path.exists():
-        if _key_id(Vault.load(path)) == wanted:
+        if wanted in {Vault.load(path).key_id, *previous}:
             return None
         raise BackupError(f"master key {path}: not the one of this backup; put the backup's key there, or move it away")
     if sealed is None:
@@ -257,7 +298,7 @@ def _write_key(path: Path, key: bytes, wanted: str) -> None:
         f.write(key)
         f.flush()
         os.fsync(f.fileno())
-    if _key_id(Vault.load(path)) != wanted:
+    if Vault.load(path).key_id != wanted:
         path.unlink()
         raise BackupError("the master key in the backup is not the one its rows were sealed with")
 

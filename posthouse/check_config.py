@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from relay.base import names
 from relay.base.clock import Clock, iso
 from relay.base.config import Config
+from relay.base.secrets import SecretsError, Vault
 from relay.base.storage.place import place
 
 # What examples and compose files tend to hold; in production each of them is an open door.
@@ -182,6 +183,14 @@ def _signing(config: Config) -> Iterable[Mistake]:
         path = Path(s.pool_key_file)
         if not path.is_file():
             yield Mistake("signing.pool_key_file", f"{path}: no such file")
+    missing = [one for one in config.previous_key_paths if not one.exists()]
+    for one in missing:
+        yield Mistake("secrets.previous_key_files", f"{one}: no such file")
+    if config.previous_key_paths and not missing:
+        try:
+            Vault.load(path, config.previous_key_paths)
+        except SecretsError as e:
+            yield Mistake("secrets", str(e))
         else:
             yield from _private("signing.pool_key_file", path, GROUP_MAY_READ)
 

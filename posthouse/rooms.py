@@ -14,6 +14,7 @@ from enroll.domains import Domains
 from enroll.domains.forwarding import Forwarding
 from enroll.domains.operator import Operator
 from enroll.services import Services
+from posthouse.resealing import refuse_wrong_keys
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.resolver import Resolver
@@ -59,10 +60,11 @@ class Rooms:
         Raises SecretsError, StorageError; what was opened is closed then.
         """
         async with contextlib.AsyncExitStack() as stack:
-            vault = Vault.load_or_make(config.master_key_path)
+            vault = Vault.load_or_make(config.master_key_path, config.previous_key_paths)
             await migrate(config)
             storage = await Storage.open(config)
             stack.push_async_callback(storage.close)
+            await refuse_wrong_keys(storage, vault)
             directory = Directory(storage, config, clock, vault)
             stack.push_async_callback(directory.stop)
             enroll = Services.build(storage, config, clock, vault, directory)

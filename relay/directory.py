@@ -21,7 +21,7 @@ from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.runtime import stopped
 from relay.base.secrets import Vault
-from relay.base.storage import Storage, StorageError, key_use, versions
+from relay.base.storage import Storage, StorageError, Tx, credentials, key_use, versions
 from relay.base.storage import directory as rows
 from relay.base.throttle import Throttle
 from relay.replies import Verdict
@@ -161,6 +161,7 @@ class Directory:
         self._stopping = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
         self._used: dict[int, float] = {}
+        self._outdated: dict[int, tuple[str, str]] = {}
         s = config.submission
         window = s.auth_failure_window_seconds
         self._from_address = Throttle(s.auth_failures_an_address, window)
@@ -204,10 +205,18 @@ class Directory:
                 log.warning("directory.stale", cause=str(e))
 
     async def _note_use(self) -> None:
-        """When keys were last used is written now and then, not with each login."""
+        """When keys were last used is written now and then, not with each login. A key known by its hash under a
+        previous master key gets the one under the key in use: only then its secret is at hand."""
         used, self._used = self._used, {}
+        outdated, self._outdated = self._outdated, {}
+
+        async def do(tx: Tx) -> None:
+            await key_use.used(tx, used)
+            for key_id, (old, new) in sorted(outdated.items()):
+                await credentials.rehash(tx, key_id, old, new, self._vault.key_id)
+
         if used:
-            await self._storage.write(lambda tx: key_use.used(tx, used))
+            await self._storage.write(do)
 
     def exact(self, version: int) -> bool:
         """True if the snapshot is what the tables say at this version of the directory."""
@@ -246,6 +255,8 @@ class Directory:
         if scope not in key.scopes:
             return Verdict(replies.SCOPE_MISSING, wanted=scope, member_id=member.id)
         self._used[key.id] = self._clock.now()
+        if self._vault.previous and (fresh := self._vault.api_key_hash(parsed[1] if parsed else "")) != key.secret_hash:
+            self._outdated[key.id] = (key.secret_hash, fresh)
         return Login(
             member.id, member.handle, member.did, key.id, key.public_id, key.scopes, key.domains, key.default_category
         )
@@ -256,8 +267,8 @@ class Directory:
         """The key and its member; the same work whether the key is unknown, wrong or expired."""
         public_id, secret = parsed or ("", "")
         key = self._view.keys.get(public_id)
-        given = self._vault.api_key_hash(secret)
-        right = hmac.compare_digest(given, key.secret_hash if key else "0" * 64)
+        kept = key.secret_hash if key else "0" * 64
+        right = any(hmac.compare_digest(given, kept) for given in self._vault.api_key_hashes(secret))
         if key is None or not right or key.expired(self._clock.now()):
             return None
         if key.networks is not None and not _inside(address, key.networks):

@@ -119,8 +119,8 @@ class Accounts(SignIn):
         log.info("member.created", handle=handle, by_operator=by_operator)
         return Member.of(await self._row(made))
 
-    async def _admission(self, handle: str, invite: str | None, address: str) -> str | None:
-        """The hash of the invite to use up, or None when none is needed."""
+    async def _admission(self, handle: str, invite: str | None, address: str) -> list[str] | None:
+        """The hashes of the invite to use up, or None when none is needed."""
         now = self._clock.monotonic()
         if wait := self._signups.wait(address, now):
             raise EnrollError(
@@ -135,7 +135,7 @@ class Accounts(SignIn):
             raise EnrollError(409, "HANDLE_TAKEN", f"The handle {handle} is taken", "handle")
         if signup == "open":
             return None
-        code = self._code_hash(invite or "")
+        code = self._code_hashes(invite or "")
         async with self._storage.read() as tx:
             if not await invites.usable(tx, code, self._clock.now()):
                 raise _bad_invite()
@@ -171,7 +171,7 @@ class Accounts(SignIn):
         expires_at = now + self._config.enrollment.invite_days * DAY
 
         async def do(tx: Tx) -> None:
-            await invites.add(tx, code_hash=self._code_hash(code), note=note[:200], now=now, expires_at=expires_at)
+            await invites.add(tx, code_hash=self._code_hashes(code)[0], note=note[:200], now=now, expires_at=expires_at)
 
         await self._storage.write(do)
         return code
@@ -190,8 +190,9 @@ class Accounts(SignIn):
         if not await self._storage.write(do):
             raise not_found("There is no such open invite")
 
-    def _code_hash(self, code: str) -> str:
-        return self._vault.mac("invite", code.strip().encode("utf-8", "replace")).hex()
+    def _code_hashes(self, code: str) -> list[str]:
+        """Under the master key in use, then under previous ones."""
+        return [mac.hex() for mac in self._vault.macs("invite", code.strip().encode("utf-8", "replace"))]
 
     # -- looking -----------------------------------------------------------------------------------------------
 

@@ -79,7 +79,7 @@ class SignIn:
         """A token with which the member's password can be set once, within `password_link_hours`."""
         row = await self._row(member_id)
         expires_at = self._clock.now() + self._config.enrollment.password_link_hours * HOUR
-        said = {"m": row.id, "x": int(expires_at), "p": self._fingerprint(row.password_hash)}
+        said = {"m": row.id, "x": int(expires_at), "p": self._fingerprints(row.password_hash)[0]}
         token = self._vault.signer(_LINK).dumps(said)
         return token if isinstance(token, str) else token.decode()
 
@@ -108,7 +108,7 @@ class SignIn:
             row = await accounts.by_id(tx, member_id)
         if row is None or row.status == DELETED or expires_at <= self._clock.now():
             raise gone
-        if fingerprint != self._fingerprint(row.password_hash):
+        if fingerprint not in self._fingerprints(row.password_hash):
             raise gone
         return row
 
@@ -130,8 +130,9 @@ class SignIn:
 
         return await self._storage.write(do)
 
-    def _fingerprint(self, password_hash: str | None) -> str:
-        return self._vault.mac(_LINK, (password_hash or "").encode()).hex()[:32]
+    def _fingerprints(self, password_hash: str | None) -> list[str]:
+        """Under the master key in use, then under previous ones."""
+        return [mac.hex()[:32] for mac in self._vault.macs(_LINK, (password_hash or "").encode())]
 
     async def _look_up(self, login: str) -> MemberRow | None:
         text = login.strip()

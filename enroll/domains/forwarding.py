@@ -80,7 +80,8 @@ class Forwarding:
             return await self._write(member_id, name, lambda o: replace(o, forward_wanted=""))
         if code is not None:
             self._limited(self._tried, row.id)
-            if not hmac.compare_digest(self._code(row, wanted).encode(), code.strip().upper().encode()):
+            given = code.strip().upper().encode()
+            if not any(hmac.compare_digest(one.encode(), given) for one in self._codes(row, wanted)):
                 raise invalid("code", "This is not the code that was sent to that mailbox.")
             return await self._write(
                 member_id, name, lambda o: replace(o, forward_to=wanted, forward_wanted="", **_WELL)
@@ -91,7 +92,7 @@ class Forwarding:
             wanted, f"Confirm mail for {row.name}",
             f"Somebody asked that replies and bounce reports for {shown} go to this mailbox.\n\n"
             f"If you agree, enter this code at {self._config.server.public_url}/account:\n\n"
-            f"    {self._code(row, wanted)}\n\nIf you don't, do nothing.\n",
+            f"    {self._codes(row, wanted)[0]}\n\nIf you don't, do nothing.\n",
             about=row.name,
         )
 
@@ -119,9 +120,10 @@ class Forwarding:
             )
         throttle.count(key, now)
 
-    def _code(self, row: Row, address: str) -> str:
-        digest = self._vault.mac("forward-to", f"{row.uuid}\0{row.ownership_token}\0{address}".encode())
-        return base64.b32encode(digest).decode()[:_CODE_LETTERS]
+    def _codes(self, row: Row, address: str) -> list[str]:
+        """Under the master key in use, then under previous ones."""
+        about = f"{row.uuid}\0{row.ownership_token}\0{address}".encode()
+        return [base64.b32encode(mac).decode()[:_CODE_LETTERS] for mac in self._vault.macs("forward-to", about)]
 
     async def _write(self, member_id: int, name: str, change: Change) -> Domain:
         return await self._storage.write(lambda tx: self._apply(tx, member_id, name, change))

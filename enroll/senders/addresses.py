@@ -125,7 +125,7 @@ class Addresses:
             await self._within_limits(tx, fresh)
             now = self._clock.now()
             await rows.add_code(
-                tx, member_id=member_id, email_uuid=fresh.uuid, folded=fresh.folded, mac=self._mac(fresh, code),
+                tx, member_id=member_id, email_uuid=fresh.uuid, folded=fresh.folded, mac=self._macs(fresh, code)[0],
                 now=now, expires_at=now + self._config.senders.code_minutes * MINUTE, forget=now - HOUR,
             )
             await join(tx)
@@ -167,7 +167,7 @@ class Addresses:
         if newest.tries >= tries:
             text = f"This code has had {tries} wrong answers and is good no more: have a new one sent"
             return EnrollError(428, "TOO_MANY_VERIFICATION_ATTEMPTS", text, "verificationCode")
-        if hmac.compare_digest(newest.mac, self._mac(row, code.strip())):
+        if any(hmac.compare_digest(newest.mac, mac) for mac in self._macs(row, code.strip())):
             return None
         await rows.count_try(tx, newest.id)
         left = tries - newest.tries - 1
@@ -197,8 +197,10 @@ class Addresses:
             f"It is good for {self._config.senders.code_minutes} minutes. If it isn't you, do nothing.\n"
         )
 
-    def _mac(self, row: EmailRow, code: str) -> str:
-        return self._vault.mac("sender-code", f"{row.uuid}\0{row.folded}\0{code}".encode("utf-8", "replace")).hex()
+    def _macs(self, row: EmailRow, code: str) -> tuple[str, ...]:
+        """Under the master key in use, then under previous ones."""
+        about = f"{row.uuid}\0{row.folded}\0{code}".encode("utf-8", "replace")
+        return tuple(mac.hex() for mac in self._vault.macs("sender-code", about))
 
     async def _unproved(self, tx: Tx, member_id: int, id: str) -> EmailRow:
         row = await self._row(tx, member_id, id)

@@ -57,9 +57,9 @@ class Sessions:
 
         async def do(tx: Tx) -> int:
             if instead_of:
-                await sessions.close(tx, self._hash(instead_of))
+                await sessions.close(tx, self._hashes(instead_of))
             made = await sessions.add(
-                tx, token_hash=self._hash(token), member_id=member_id, csrf=csrf, address=address, agent=agent,
+                tx, token_hash=self._hashes(token)[0], member_id=member_id, csrf=csrf, address=address, agent=agent,
                 now=now, expires_at=expires_at,
             )
             await sessions.trim(tx, member_id, self._config.enrollment.max_sessions)
@@ -74,7 +74,7 @@ class Sessions:
             return None
         now = self._clock.now()
         async with self._storage.read() as tx:
-            row = await sessions.find(tx, self._hash(token), now)
+            row = await sessions.find(tx, self._hashes(token), now)
         if row is None:
             return None
         if now - row.seen_at < self._seen_every:
@@ -97,7 +97,7 @@ class Sessions:
         """End the sign-in of a token; nothing happens when there is none."""
 
         async def do(tx: Tx) -> None:
-            await sessions.close(tx, self._hash(token))
+            await sessions.close(tx, self._hashes(token))
 
         if _TOKEN.match(token):
             await self._storage.write(do)
@@ -140,8 +140,9 @@ class Sessions:
         enrollment = self._config.enrollment
         return min(now + enrollment.session_hours * HOUR, created_at + enrollment.session_max_days * DAY)
 
-    def _hash(self, token: str) -> str:
-        return self._vault.mac("session", token.encode("utf-8", "replace")).hex()
+    def _hashes(self, token: str) -> tuple[str, ...]:
+        """Under the master key in use, then under previous ones."""
+        return tuple(mac.hex() for mac in self._vault.macs("session", token.encode("utf-8", "replace")))
 
 
 def _session(row: SessionRow) -> Session:

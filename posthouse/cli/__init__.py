@@ -13,7 +13,19 @@ from typing import Annotated
 
 import typer
 
-from posthouse.cli import domains, explain, incident, mail, members, queue, safekeeping, service, suppressions, zone
+from posthouse.cli import (
+    domains,
+    explain,
+    incident,
+    mail,
+    master_key,
+    members,
+    queue,
+    safekeeping,
+    service,
+    suppressions,
+    zone,
+)
 from posthouse.cli.shell import EXIT_CODES
 
 __all__ = ["app", "main"]
@@ -48,7 +60,7 @@ def _global(
     ctx.obj = {"config": config, "json": as_json}
 
 
-for group in (service, safekeeping, members, domains, zone, queue, explain, mail, suppressions, incident):
+for group in (service, safekeeping, master_key, members, domains, zone, queue, explain, mail, suppressions, incident):
     group.register(app)
 
 

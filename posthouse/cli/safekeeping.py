@@ -64,11 +64,23 @@ async def restore(
     with _bar(shell) as progress:
         done = await fill(config, file, passphrase=_first_line(passphrase_file), progress=progress)
     queued = done.rows.get("recipients", 0)
-    shell.answer(
-        _facts(done),
+    text = (
         f"Restored the state of {done.made_at}: {sum(done.rows.values())} rows, {queued} recipients among them."
-        "\nWhat was still queued then will be delivered again when posthouse serve starts.",
+        "\nWhat was still queued then will be delivered again when posthouse serve starts."
     )
+    if done.previous_written:
+        names = ", ".join(f'"{one.name}"' for one in done.previous_written)
+        text += f"\nMaster keys were changing then. Add to [secrets] previous_key_files before the start: {names}"
+    if done.previous_missing:
+        text += (
+            f"\nA previous master key of that time (id {', '.join(done.previous_missing)}) is neither here nor in the "
+            "backup.\nPut its file into data_dir and name it in secrets.previous_key_files before the start."
+        )
+    facts = _facts(done) | {
+        "previous_keys_written": [str(one) for one in done.previous_written],
+        "previous_keys_missing": list(done.previous_missing),
+    }
+    shell.answer(facts, text)
     return OK
 
 

@@ -7,7 +7,7 @@ import contextlib
 import os
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
-from posthouse.doctor import certificates, host, hosted, network, state
+from posthouse.doctor import certificates, host, hosted, master_key, network, state
 from posthouse.doctor.finding import WARN, Finding, Limits, Patient
 from posthouse.rooms import resolver_of
 from relay.base.clock import Clock
@@ -20,6 +20,7 @@ Examination = Callable[[Patient], Awaitable[list[Finding]]]
 EXAMINATIONS: Mapping[str, Examination] = {
     "versions": host.versions,
     "secrets": host.secrets,
+    "master key": master_key.master_key,
     "disk": host.disk,
     "clock": host.clock,
     "tls": certificates.tls,

@@ -3,6 +3,9 @@
 The master key lives in a file outside the database (mode 0600), made on first start. Everything is derived from
 it by HKDF with a purpose, so no two uses share a key. Sealed bytes are bound to their context (tenant, domain,
 selector): a row copied elsewhere does not open. Passwords of people are `enroll.passwords`.
+
+While master keys change, a vault also knows previous ones: what they made is read, and nothing is made with them.
+Which rows still need one, and sealing those anew, is `posthouse.resealing`.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -24,6 +28,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from itsdangerous import URLSafeTimedSerializer
 
 KEY_BYTES = 32
+_LEAST_MAC = 8
 API_KEY = re.compile(r"ph_([a-z2-7]{12})_([A-Za-z0-9_-]{43})\Z")
 
 
@@ -32,43 +37,71 @@ class SecretsError(Exception):
 
 
 class Vault:
-    """The master key in use."""
+    """The master key in use, and the `previous` ones, newest first, that only read."""
 
-    def __init__(self, master: bytes) -> None:
+    def __init__(self, master: bytes, previous: Sequence[Vault] = ()) -> None:
         self._master = master
+        self.previous = tuple(previous)
+        self._all: tuple[Vault, ...] = (self, *self.previous)
         self._aead = AESGCM(self._derive("seal"))
         self._siv = AESSIV(self._derive("token") + self._derive("token-mac"))
         self._api = self._derive("api-key")
         self._macs: dict[str, bytes] = {}
+        self.key_id = self.mac("key-id", b"")[:8].hex()
+        """Says which master key it is, and nothing else about it: 16 hex digits."""
 
     @classmethod
-    def load_or_make(cls, path: Path) -> Vault:
-        """The vault of `path`; a missing file is made with 0600. Raises SecretsError (one line)."""
+    def load_or_make(cls, path: Path, previous: Sequence[Path] = ()) -> Vault:
+        """The vault of `path`; a missing file is made with 0600, but not beside `previous` keys, where it can only
+        be a mistake. Raises SecretsError (one line)."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.exists():
+            if not path.exists() and not previous:
                 _make(path)
         except OSError as e:
             raise SecretsError(f"master key {path}: {e.strerror}") from None
-        return cls.load(path)
+        return cls.load(path, previous)
 
     @classmethod
-    def load(cls, path: Path) -> Vault:
-        """The vault of an existing key file; refuses one that others can read."""
+    def make(cls, path: Path) -> Vault:
+        """The vault of a new key in a new file, mode 0600. Raises SecretsError, also when the file is there."""
+        if os.path.lexists(path):
+            raise SecretsError(f"master key {path}: is there already; name a new file")
+        return cls.load_or_make(path)
+
+    @classmethod
+    def load(cls, path: Path, previous: Sequence[Path] = ()) -> Vault:
+        """The vault of existing key files; refuses one that others can read, and the same key twice."""
+        master = cls._read(path)
+        known = {cls(master).key_id}
+        others = []
+        for one in previous:
+            other = cls(cls._read(one, "previous master key"))
+            if other.key_id in known:
+                raise SecretsError(
+                    f"previous master key {one}: the same key as another one in [secrets]; "
+                    "name the one that was in use before, or take the entry out of secrets.previous_key_files"
+                )
+            known.add(other.key_id)
+            others.append(other)
+        return cls(master, others)
+
+    @staticmethod
+    def _read(path: Path, what: str = "master key") -> bytes:
         try:
             mode = path.stat().st_mode
             raw = path.read_bytes()
         except OSError as e:
-            raise SecretsError(f"master key {path}: {e.strerror}") from None
+            raise SecretsError(f"{what} {path}: {e.strerror}") from None
         if stat.S_IMODE(mode) & 0o077:
-            raise SecretsError(f"master key {path}: readable by others (mode {stat.S_IMODE(mode):04o}); chmod 600 it")
+            raise SecretsError(f"{what} {path}: readable by others (mode {stat.S_IMODE(mode):04o}); chmod 600 it")
         try:
             master = base64.b64decode(raw.strip(), validate=True)
         except ValueError:
             master = b""
         if len(master) != KEY_BYTES:
-            raise SecretsError(f"master key {path}: not a master key (32 bytes in base64)")
-        return cls(master)
+            raise SecretsError(f"{what} {path}: not a master key (32 bytes in base64)")
+        return master
 
     def _derive(self, purpose: str) -> bytes:
         return HKDF(SHA256(), 32, salt=None, info=b"posthouse/" + purpose.encode()).derive(self._master)
@@ -80,10 +113,18 @@ class Vault:
 
     def open(self, sealed: bytes, *context: str) -> bytes:
         """The plain bytes of `seal`; SecretsError if they, the key or the context are not the same."""
+        for one in self._all:
+            with contextlib.suppress(InvalidTag, ValueError):
+                return one._aead.decrypt(sealed[:12], sealed[12:], _bind(context))
+        raise SecretsError("sealed bytes do not open with this master key")
+
+    def opens_alone(self, sealed: bytes, *context: str) -> bool:
+        """True for what opens without any previous key."""
         try:
-            return self._aead.decrypt(sealed[:12], sealed[12:], _bind(context))
+            self._aead.decrypt(sealed[:12], sealed[12:], _bind(context))
         except (InvalidTag, ValueError):
-            raise SecretsError("sealed bytes do not open with this master key") from None
+            return False
+        return True
 
     def mac(self, purpose: str, data: bytes) -> bytes:
         """HMAC-SHA256 of `data` under a key of its own for `purpose`: 32 bytes."""
@@ -91,6 +132,16 @@ class Vault:
         if key is None:
             key = self._macs[purpose] = self._derive("mac/" + purpose)
         return hmac.digest(key, data, hashlib.sha256)
+
+    def macs(self, purpose: str, data: bytes) -> list[bytes]:
+        """`mac` under every key, the one in use first: what a look-up must try."""
+        return [one.mac(purpose, data) for one in self._all]
+
+    def is_mac(self, purpose: str, data: bytes, given: bytes) -> bool:
+        """True if `given`, at least 8 octets, begins the `mac` of `data` under any of the keys."""
+        if len(given) < _LEAST_MAC:
+            return False
+        return any(hmac.compare_digest(right[: len(given)], given) for right in self.macs(purpose, data))
 
     def token(self, purpose: str, plain: bytes) -> str:
         """`plain` as an unreadable, unforgeable URL token; the same input gives the same token (AES-SIV, RFC 5297)."""
@@ -103,17 +154,26 @@ class Vault:
             # RFC 4648 §3.5: the decoder passes over signs and bits that mean nothing; one token has one spelling.
             if base64.urlsafe_b64encode(raw).rstrip(b"=") != token.encode():
                 return None
-            return self._siv.decrypt(raw, [purpose.encode()])
-        except (InvalidTag, ValueError):
+        except ValueError:
             return None
+        for one in self._all:
+            with contextlib.suppress(InvalidTag, ValueError):
+                return one._siv.decrypt(raw, [purpose.encode()])
+        return None
 
     def signer(self, salt: str) -> URLSafeTimedSerializer:
         """A signer of links that expire (itsdangerous), with a key of its own for `salt`."""
-        return URLSafeTimedSerializer(self._derive("link/" + salt), salt=salt)
+        # Its last key signs, all of them read.
+        keys = [one._derive("link/" + salt) for one in reversed(self._all)]
+        return URLSafeTimedSerializer(keys, salt=salt)
 
     def api_key_hash(self, secret: str) -> str:
         """What the database keeps of an API key's secret: hex of a keyed hash (256 random bits need no slow one)."""
         return hmac.digest(self._api, secret.encode(), hashlib.sha256).hex()
+
+    def api_key_hashes(self, secret: str) -> list[str]:
+        """`api_key_hash` under every key, the one in use first."""
+        return [one.api_key_hash(secret) for one in self._all]
 
 
 def _make(path: Path) -> None:

@@ -7,7 +7,6 @@ change letter case (RFC 5321 §2.4) and fits a local part of 64 octets (RFC 5321
 from __future__ import annotations
 
 import base64
-import hmac
 
 from relay.base.secrets import Vault
 
@@ -32,6 +31,6 @@ def read(vault: Vault, local: str) -> int | None:
     except ValueError:
         return None
     data, mac = raw[:_ID], raw[_ID:]
-    if not hmac.compare_digest(mac, vault.mac(_PURPOSE, data)[:_MAC]):
+    if not vault.is_mac(_PURPOSE, data, mac):
         return None
     return int.from_bytes(data, "big")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import hmac
 
 from relay.base.secrets import Vault
 
@@ -35,7 +34,7 @@ def read(vault: Vault, local: str) -> tuple[str, bytes] | None:
     except ValueError:
         return None
     data, mac = raw[:-_MAC], raw[-_MAC:]
-    if not hmac.compare_digest(mac, vault.mac(_PURPOSE, data)[:_MAC]):
+    if not vault.is_mac(_PURPOSE, data, mac):
         return None
     return base64.b32encode(data[:_ID]).decode("ascii").lower(), data[_ID:]
 

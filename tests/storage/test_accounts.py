@@ -30,8 +30,8 @@ async def member(storage: Storage, handle: str, email: str = "", password_hash: 
 
 async def key(storage: Storage, member_id: int, public_id: str, **over: Any) -> int:
     values = {
-        "secret_hash": "0" * 64, "description": "", "scopes": ["send"], "domains": None, "networks": None,
-        "default_category": "bulk", "now": NOW, "expires_at": None,
+        "secret_hash": "0" * 64, "hashed_by": "k1", "description": "", "scopes": ["send"], "domains": None,
+        "networks": None, "default_category": "bulk", "now": NOW, "expires_at": None,
     } | over
     return await in_tx(storage, credentials.add, member_id=member_id, public_id=public_id, **values)
 
@@ -111,10 +111,10 @@ async def test_an_invite_is_used_once_and_expires(storage: Storage) -> None:
     alice, bob = await member(storage, "alice"), await member(storage, "bob")
     await in_tx(storage, invites.add, code_hash="h1", note="for Alice", now=NOW, expires_at=NOW + 10)
     await in_tx(storage, invites.add, code_hash="h2", note="", now=NOW, expires_at=NOW + 10)
-    assert await in_tx(storage, invites.use, "h1", alice, NOW + 1)
-    assert not await in_tx(storage, invites.use, "h1", bob, NOW + 1)
-    assert not await in_tx(storage, invites.use, "h2", bob, NOW + 10)
-    assert not await in_tx(storage, invites.usable, "h1", NOW + 1)
+    assert await in_tx(storage, invites.use, ["h1"], alice, NOW + 1)
+    assert not await in_tx(storage, invites.use, ["h1"], bob, NOW + 1)
+    assert not await in_tx(storage, invites.use, ["h2"], bob, NOW + 10)
+    assert not await in_tx(storage, invites.usable, ["h1"], NOW + 1)
     assert [i.used_by for i in await in_tx(storage, invites.listing)] == [None, alice]
     second, first = await in_tx(storage, invites.listing)
     assert not await in_tx(storage, invites.revoke, first.id)
@@ -130,13 +130,13 @@ async def test_a_sign_in_is_found_until_it_expires_and_lives_on_when_used(storag
     alice = await member(storage, "alice")
     made = await sign_in(storage, alice, "t1")
     async with storage.read() as tx:
-        assert (await sessions.find(tx, "t1", NOW + 99)).id == made
-        assert await sessions.find(tx, "t1", NOW + 100) is None
+        assert (await sessions.find(tx, ["t1"], NOW + 99)).id == made
+        assert await sessions.find(tx, ["t1"], NOW + 100) is None
         assert await sessions.has_address(tx, alice, "192.0.2.1", NOW)
         assert not await sessions.has_address(tx, alice, "192.0.2.2", NOW)
     await in_tx(storage, sessions.seen, made, NOW + 50, NOW + 150)
     async with storage.read() as tx:
-        assert (await sessions.find(tx, "t1", NOW + 120)).seen_at == NOW + 50
+        assert (await sessions.find(tx, ["t1"], NOW + 120)).seen_at == NOW + 50
 
 
 async def test_sign_ins_end_one_by_one_all_but_one_or_the_oldest(storage: Storage) -> None:

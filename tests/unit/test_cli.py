@@ -298,3 +298,21 @@ def test_a_database_of_a_newer_program_is_left_alone(run: Run, tmp_path: Path) -
         db.execute("UPDATE alembic_version SET version_num = 'r9999'")
     db.close()
     assert "upgrade Posthouse" in run("member", "list", code=CONFIG).stderr
+
+
+def test_the_master_key_changes_step_by_step(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("member", "add", "alice")
+    assert "no previous master key" in run("master-key", "reseal", code=FAILED).stderr
+    made = told(run("master-key", "new", "next.key", "--json"))
+    assert Path(made["file"]).stat().st_mode & 0o777 == 0o600
+    assert "is there already" in run("master-key", "new", "next.key", code=CONFIG).stderr
+    before = told(run("master-key", "show", "--json"))
+    monkeypatch.setenv("POSTHOUSE_SECRETS__MASTER_KEY_FILE", "next.key")
+    monkeypatch.setenv("POSTHOUSE_SECRETS__PREVIOUS_KEY_FILES", '["master.key"]')
+    shown = told(run("master-key", "show", "--json"))
+    assert (shown["key_id"], shown["previous_key_ids"]) == (made["key_id"], [before["key_id"]])
+    assert shown["api_keys"] == 1
+    assert "1 API keys have not been used since" in run("master-key", "reseal").stdout
+    monkeypatch.setenv("POSTHOUSE_SECRETS__PREVIOUS_KEY_FILES", '["gone.key"]')
+    assert "gone.key" in run("master-key", "show", code=CONFIG).stderr
+    assert "secrets.previous_key_files" in run("check-config", code=CONFIG).output

@@ -53,3 +53,39 @@ def test_a_key_that_can_not_be_kept_is_no_key(tmp_path: Path, monkeypatch: pytes
     assert list(tmp_path.iterdir()) == []
     monkeypatch.undo()
     Vault.load_or_make(path)
+
+
+def test_a_previous_key_reads_what_it_made_and_makes_nothing(tmp_path: Path) -> None:
+    old, new = Vault.make(tmp_path / "old.key"), Vault.make(tmp_path / "new.key")
+    both = Vault.load(tmp_path / "new.key", [tmp_path / "old.key"])
+    assert both.token("x", b"y") == new.token("x", b"y")
+    assert both.mac("x", b"y") == new.mac("x", b"y")
+    assert both.key_id == new.key_id
+    assert new.open(both.seal(b"plain", "a"), "a") == b"plain"
+    assert both.open(old.seal(b"plain", "a"), "a") == b"plain"
+    assert both.read_token("x", old.token("x", b"y")) == b"y"
+    assert new.read_token("x", old.token("x", b"y")) is None
+    assert both.macs("x", b"y") == [new.mac("x", b"y"), old.mac("x", b"y")]
+    assert both.signer("s").loads(old.signer("s").dumps({"a": 1})) == {"a": 1}
+    assert new.signer("s").loads(both.signer("s").dumps({"a": 1})) == {"a": 1}
+    with pytest.raises(SecretsError):
+        both.open(old.seal(b"plain", "a"), "b")
+
+
+def test_a_piece_of_a_mac_too_short_to_mean_anything_is_wrong(tmp_path: Path) -> None:
+    vault = Vault.make(tmp_path / "master.key")
+    right = vault.mac("x", b"y")
+    assert vault.is_mac("x", b"y", right)
+    assert vault.is_mac("x", b"y", right[:9])
+    for wrong in (b"", right[:7], right + b"0", right[:8] + b"\0", vault.mac("z", b"y")):
+        assert not vault.is_mac("x", b"y", wrong)
+
+
+def test_a_previous_key_that_is_none_is_named(tmp_path: Path) -> None:
+    Vault.make(tmp_path / "new.key")
+    (tmp_path / "junk.key").write_text("not a key")
+    (tmp_path / "junk.key").chmod(0o600)
+    with pytest.raises(SecretsError, match=r"previous master key .*junk\.key: not a master key"):
+        Vault.load(tmp_path / "new.key", [tmp_path / "junk.key"])
+    with pytest.raises(SecretsError, match="is there already"):
+        Vault.make(tmp_path / "new.key")

@@ -48,6 +48,7 @@ class Secrets(Section):
     """Keys that never enter the database."""
 
     master_key_file: Path = key(Path("master.key"), "File of the master key (relative to data_dir); made on first start, mode 0600.")
+    previous_key_files: list[Path] = key([], "Master keys (relative to data_dir) that only read what they made: while keys change.")
 
 
 class Tls(Section):
@@ -320,6 +321,11 @@ class Config(Section):
         return self.server.data_dir / self.secrets.master_key_file
 
     @property
+    @property
+    def previous_key_paths(self) -> list[Path]:
+        """The same of the master keys that only read."""
+        return [self.server.data_dir / one for one in self.secrets.previous_key_files]
+
     def spf_host(self) -> str:
         """The name members include in their SPF."""
         return self.dns.spf_host or f"spf.{self.server.hostname}"

@@ -55,6 +55,7 @@ async def add(
     member_id: int,
     public_id: str,
     secret_hash: str,
+    hashed_by: str,
     description: str,
     scopes: Sequence[str],
     domains: Sequence[str] | None,
@@ -63,12 +64,12 @@ async def add(
     now: float,
     expires_at: float | None,
 ) -> int:
-    """A new key's id."""
+    """A new key's id. `hashed_by`: the id of the master key of the hash."""
     made = await tx.execute(
         insert(api_keys)
         .values(
-            member_id=member_id, public_id=public_id, secret_hash=secret_hash, description=description,
-            scopes=list(scopes), domains=null() if domains is None else list(domains),
+            member_id=member_id, public_id=public_id, secret_hash=secret_hash, hashed_by=hashed_by,
+            description=description, scopes=list(scopes), domains=null() if domains is None else list(domains),
             networks=null() if networks is None else list(networks), default_category=default_category,
             created_at=now, expires_at=expires_at,
         )
@@ -104,6 +105,26 @@ async def live(tx: Tx, member_id: int, now: float) -> int:
         k.member_id == member_id, k.revoked_at.is_(None), or_(k.expires_at.is_(None), k.expires_at > now)
     )
     return int((await tx.execute(query)).scalar_one())
+
+
+async def rehash(tx: Tx, key_id: int, old: str, new: str, by: str) -> None:
+    """Put the hash `new`, made with the master key `by`, in the place of `old`; nothing if that isn't there."""
+    await tx.execute(
+        update(api_keys).where(api_keys.c.id == key_id, api_keys.c.secret_hash == old)
+        .values(secret_hash=new, hashed_by=by)
+    )
+
+
+async def hashed_otherwise(tx: Tx, by: str, now: float) -> tuple[int, int]:
+    """Of the keys that are neither revoked nor expired, how many are hashed with another master key than `by`, and of
+    how many nobody knows with which."""
+    k = api_keys.c
+    query = select(func.count(k.hashed_by), func.count()).where(
+        k.revoked_at.is_(None), or_(k.expires_at.is_(None), k.expires_at > now),
+        or_(k.hashed_by.is_(None), k.hashed_by != by),
+    )
+    known, every = (await tx.execute(query)).one()
+    return int(known), int(every) - int(known)
 
 
 async def revoke(tx: Tx, member_id: int, key_id: int, now: float) -> bool:

@@ -75,6 +75,18 @@ class NewPair:
 
 
 @dataclass(frozen=True, slots=True)
+class SealedPair:
+    """A pair's sealed halves, and what they are sealed to."""
+
+    id: int
+    member_id: int
+    name: str
+    stem: str
+    rsa_private: bytes = field(repr=False)
+    ed_private: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Owner:
     """The member behind a domain, as a notice needs it."""
 
@@ -310,6 +322,37 @@ async def destroy_pairs(tx: Tx, pair_ids: Sequence[int], now: float) -> None:
             update(dkim_keys).where(dkim_keys.c.id.in_(pair_ids))
             .values(state="removed", state_at=now, rsa_private=b"", ed_private=b"")
         )
+
+
+async def sealed_pairs(tx: Tx, *, below: int | None, limit: int) -> list[SealedPair]:
+    """Up to `limit` pairs that have their private halves, ids below `below`, newest first."""
+    query = _sealed_pairs().order_by(dkim_keys.c.id.desc()).limit(limit)
+    if below is not None:
+        query = query.where(dkim_keys.c.id < below)
+    return [SealedPair(*row) for row in await tx.execute(query)]
+
+
+async def oldest_sealed_pair(tx: Tx) -> SealedPair | None:
+    """The pair that a re-sealing comes to last."""
+    row = (await tx.execute(_sealed_pairs().order_by(dkim_keys.c.id).limit(1))).first()
+    return SealedPair(*row) if row else None
+
+
+def _sealed_pairs() -> Select[Any]:
+    k = dkim_keys.c
+    return (
+        select(k.id, domains.c.member_id, domains.c.name, k.stem, k.rsa_private, k.ed_private)
+        .join(domains, domains.c.id == k.domain_id).where(k.state != "removed")
+    )
+
+
+async def reseal_pair(tx: Tx, pair: SealedPair, rsa_private: bytes, ed_private: bytes) -> bool:
+    """Put the private halves of `pair`, sealed anew, in its place; False if the pair is gone."""
+    done = await tx.execute(
+        update(dkim_keys).where(dkim_keys.c.id == pair.id, dkim_keys.c.state != "removed")
+        .values(rsa_private=rsa_private, ed_private=ed_private)
+    )
+    return bool(done.rowcount)
 
 
 async def retired(tx: Tx, before: float, limit: int) -> list[tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import delete, insert, select, update
@@ -31,19 +32,19 @@ async def add(tx: Tx, *, code_hash: str, note: str, now: float, expires_at: floa
     return int(made.scalar_one())
 
 
-async def usable(tx: Tx, code_hash: str, now: float) -> bool:
-    """True for a code that is known, unused and not expired."""
+async def usable(tx: Tx, code_hashes: Collection[str], now: float) -> bool:
+    """True for a code that is known by any of its hashes, unused and not expired."""
     i = invites.c
-    query = select(i.id).where(i.code_hash == code_hash, i.used_by.is_(None), i.expires_at > now)
+    query = select(i.id).where(i.code_hash.in_(code_hashes), i.used_by.is_(None), i.expires_at > now)
     return (await tx.execute(query)).first() is not None
 
 
-async def use(tx: Tx, code_hash: str, member_id: int, now: float) -> bool:
+async def use(tx: Tx, code_hashes: Collection[str], member_id: int, now: float) -> bool:
     """Use the invite up for a member; False when it is unknown, used or expired."""
     i = invites.c
     done = await tx.execute(
         update(invites)
-        .where(i.code_hash == code_hash, i.used_by.is_(None), i.expires_at > now)
+        .where(i.code_hash.in_(code_hashes), i.used_by.is_(None), i.expires_at > now)
         .values(used_by=member_id)
     )
     return bool(done.rowcount)

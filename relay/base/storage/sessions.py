@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,9 +54,10 @@ async def add(
     return int(made.scalar_one())
 
 
-async def find(tx: Tx, token_hash: str, now: float) -> SessionRow | None:
-    """The sign-in with this token, unless it has expired."""
-    row = (await tx.execute(_rows().where(sessions.c.token_hash == token_hash, sessions.c.expires_at > now))).first()
+async def find(tx: Tx, token_hashes: Collection[str], now: float) -> SessionRow | None:
+    """The sign-in with this token, by any of its hashes, unless it has expired."""
+    s = sessions.c
+    row = (await tx.execute(_rows().where(s.token_hash.in_(token_hashes), s.expires_at > now))).first()
     return SessionRow(*row) if row is not None else None
 
 
@@ -81,9 +83,9 @@ async def has_address(tx: Tx, member_id: int, address: str, now: float) -> bool:
     return (await tx.execute(query)).first() is not None
 
 
-async def close(tx: Tx, token_hash: str) -> bool:
-    """End the sign-in with this token; False when there is none."""
-    return bool((await tx.execute(delete(sessions).where(sessions.c.token_hash == token_hash))).rowcount)
+async def close(tx: Tx, token_hashes: Collection[str]) -> bool:
+    """End the sign-in with this token, by any of its hashes; False when there is none."""
+    return bool((await tx.execute(delete(sessions).where(sessions.c.token_hash.in_(token_hashes)))).rowcount)
 
 
 async def revoke(tx: Tx, member_id: int, session_id: int) -> bool:

@@ -137,6 +137,28 @@ async def rotate(tx: Tx, endpoint: EndpointRow, secret: bytes, old_until: float)
     return bool(done.rowcount)
 
 
+async def sealed(tx: Tx, *, below: int | None, limit: int) -> list[EndpointRow]:
+    """Up to `limit` endpoints with secrets, of anybody, ids below `below`, newest first."""
+    query = _rows().where(_W.state != DELETED).order_by(_W.id.desc()).limit(limit)
+    return [_endpoint(row) for row in await tx.execute(query if below is None else query.where(_W.id < below))]
+
+
+async def oldest_sealed(tx: Tx) -> EndpointRow | None:
+    """The endpoint that a re-sealing comes to last."""
+    row = (await tx.execute(_rows().where(_W.state != DELETED).order_by(_W.id).limit(1))).first()
+    return None if row is None else _endpoint(row)
+
+
+async def reseal(tx: Tx, endpoint: EndpointRow, secret: bytes, old_secret: bytes | None) -> bool:
+    """Put the secrets of `endpoint`, sealed anew, in its place; False if they changed."""
+    done = await tx.execute(
+        update(webhooks)
+        .where(_W.id == endpoint.id, _W.secret == endpoint.secret, _W.state != DELETED)
+        .values(secret=secret, old_secret=old_secret)
+    )
+    return bool(done.rowcount)
+
+
 async def enable(tx: Tx, endpoint_id: int) -> bool:
     """Take up a disabled endpoint again, with what happens from now on; False when it is not disabled."""
     done = await tx.execute(

@@ -62,6 +62,7 @@ api_keys = Table(
     Column("member_id", Id, ForeignKey("members.id"), nullable=False, index=True),
     Column("public_id", String(32), nullable=False, unique=True),
     Column("secret_hash", String(64), nullable=False),
+    Column("hashed_by", String(16)),  # the id of the master key; null: of one before schema 0009
     Column("scopes", JSON, nullable=False),  # ["send", "read", "manage"]
     Column("domains", JSON),  # names; null: all of the member's
     Column("networks", JSON),  # CIDR; null: anywhere

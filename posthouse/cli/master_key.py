@@ -1,0 +1,88 @@
+"""master-key new, show, reseal: changing the key that everything is sealed with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from posthouse.cli.shell import FAILED, OK, Failure, Shell, command
+
+
+def register(app: typer.Typer) -> None:
+    """Put the commands in."""
+    group = typer.Typer(no_args_is_help=True, help="The master key: change it (docs/operations.md tells the steps).")
+    app.add_typer(group, name="master-key")
+    command(group, "new")(new)
+    command(group, "show")(show)
+    command(group, "reseal")(reseal)
+
+
+def new(
+    shell: Shell,
+    file: Annotated[Path, typer.Argument(help="A new file; a relative name stands in data_dir.")],
+) -> int:
+    """Make a new master key beside the one in use. Nothing uses it before the configuration names it."""
+    from relay.base.secrets import Vault
+
+    config = shell.config()
+    vault = Vault.make(config.server.data_dir / file)
+    if os.geteuid() == 0:
+        # The service's user must be able to read it, as it reads the one in use.
+        owner = (config.master_key_path if config.master_key_path.exists() else config.server.data_dir).stat()
+        os.chown(config.server.data_dir / file, owner.st_uid, owner.st_gid)
+    old = [config.secrets.master_key_file, *config.secrets.previous_key_files]
+    names = ", ".join(f'"{one}"' for one in old)
+    shell.answer(
+        {"file": str(config.server.data_dir / file), "key_id": vault.key_id},
+        f"{config.server.data_dir / file}: a new master key (id {vault.key_id}). Keep a copy of it in another place.\n"
+        f"On a single process: set in the configuration, then restart and run `posthouse master-key reseal`:\n\n"
+        f'[secrets]\nmaster_key_file = "{file}"\nprevious_key_files = [{names}]\n\n'
+        "With more processes or machines, first let all of them read with the new key: docs/operations.md.",
+    )
+    return OK
+
+
+async def show(shell: Shell) -> int:
+    """Which master keys are in use, and what still needs a previous one."""
+    from posthouse.resealing import left
+
+    async with shell.rooms() as rooms:
+        vault = rooms.vault
+        found = await left(rooms.storage, vault, rooms.clock.now())
+    keys = found.api_keys + (found.api_keys_unknown if vault.previous else 0)
+    answer = {
+        "key_id": vault.key_id, "previous_key_ids": [one.key_id for one in vault.previous],
+        "dkim_pairs": found.pairs, "webhooks": found.webhooks, "api_keys": keys, "unreadable": found.unreadable,
+    }
+    shell.answer(answer, lambda: shell.pairs({
+        "In use": vault.key_id, "Only reading": ", ".join(one.key_id for one in vault.previous) or "none",
+        "DKIM pairs to seal anew": found.pairs, "Webhooks to seal anew": found.webhooks,
+        "API keys not used since": keys, "Opened by no key": "; ".join(found.unreadable[:5]) or "none",
+    }))
+    return OK
+
+
+async def reseal(shell: Shell) -> int:
+    """Seal anew what a previous master key has sealed. Every running process must know both keys. May be run again."""
+    from posthouse.resealing import left
+    from posthouse.resealing import reseal as seal
+
+    async with shell.rooms() as rooms:
+        if not rooms.vault.previous:
+            raise Failure(FAILED, "secrets.previous_key_files is empty: there is no previous master key to do without")
+        done, unreadable = await seal(rooms.storage, rooms.vault, rooms.clock.now())
+        found = await left(rooms.storage, rooms.vault, rooms.clock.now())
+    keys, remaining = found.api_keys + found.api_keys_unknown, found.pairs + found.webhooks
+    data = {"resealed": done, "remaining": remaining, "api_keys": keys, "unreadable": unreadable}
+    if unreadable:
+        raise Failure(FAILED, f"no key at hand opens {'; '.join(unreadable[:5])} ({len(unreadable)} in all)", data=data)
+    if remaining:
+        raise Failure(FAILED, f"{remaining} rows were changed meanwhile: run it again", data=data)
+    text = f"{done} rows sealed anew; no row needs a previous master key."
+    if keys:
+        text += f"\n{keys} API keys have not been used since the change: the first use moves each, or issue new ones."
+    shell.answer(data, text)
+    return OK
