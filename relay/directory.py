@@ -157,6 +157,7 @@ class Directory:
         self._storage, self._config, self._clock, self._vault = storage, config, clock, vault
         self._view = _View(rows.Snapshot([], [], [], [], [], {}))
         self._version = -1
+        self._reading = asyncio.Lock()  # one that began earlier and ends later would bring back what was before
         self._fresh_at = float("-inf")
         self._stopping = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
@@ -186,7 +187,7 @@ class Directory:
 
     async def refresh(self) -> None:
         """Look now. Raises StorageError; the old snapshot then stays in use."""
-        async with self._storage.read() as tx:
+        async with self._reading, self._storage.read() as tx:
             version = (await versions.current(tx)).get(versions.DIRECTORY, 0)
             if version != self._version:
                 self._view = _View(await rows.snapshot(tx))

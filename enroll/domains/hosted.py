@@ -39,6 +39,7 @@ class HostedZone:
         self._storage: Storage | None = None
         self._version, self._looked_at = -1, float("-inf")
         self._known: frozenset[str] = frozenset()
+        self._reading = asyncio.Lock()  # one that began earlier and ends later would bring back what was before
         # uuid → name → its records; forgotten as a whole when anything has changed.
         self._kept: OrderedDict[str, dict[str, list[ZoneRecord]]] = OrderedDict()
         self._stopping = asyncio.Event()
@@ -54,14 +55,15 @@ class HostedZone:
         """Look whether anything has changed. Raises StorageError; what is in memory then stays in use."""
         assert self._storage is not None
         self._looked_at = asyncio.get_running_loop().time()
-        async with self._storage.read() as tx:
-            version = (await versions.current(tx)).get(versions.DIRECTORY, 0)
-            if version == self._version:
-                return
-            known = frozenset(await rows.identities(tx))
-        self._known, self._version = known, version
-        self._kept.clear()
-        self.zone.renumber(serial(version))
+        async with self._reading:
+            async with self._storage.read() as tx:
+                version = (await versions.current(tx)).get(versions.DIRECTORY, 0)
+                if version == self._version:
+                    return
+                known = frozenset(await rows.identities(tx))
+            self._known, self._version = known, version
+            self._kept.clear()
+            self.zone.renumber(serial(version))
 
     async def follow(self) -> None:
         """Refresh until `stop`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import dns.flags
@@ -15,7 +16,8 @@ from enroll.errors import EnrollError
 from enroll.zone import zone_text
 from relay.base.clock import DAY
 from relay.base.config import Config
-from relay.base.storage import Storage
+from relay.base.storage import Storage, Tx, versions
+from relay.base.storage import domains as rows
 from tests.kit.hosting import ZONE, Hosting, hosting
 
 
@@ -165,6 +167,32 @@ async def test_a_domain_of_this_moment_gets_no_no(house: Hosting, monkeypatch: p
     name = f"_posthouse-challenge.{domain.uuid}.{ZONE}"
     assert await house.hosted.at(name, "TXT"), "a resolver would keep that answer for longer than it is true"
     assert await house.hosted.at(f"nobody.{ZONE}", "TXT") is None
+
+
+async def test_a_look_that_ends_late_takes_nothing_back(house: Hosting, monkeypatch: pytest.MonkeyPatch) -> None:
+    alice, read = await house.relay.member(), rows.identities
+    began, may_end = asyncio.Event(), asyncio.Event()
+
+    async def slowly(tx: Tx) -> list[str]:
+        found = await read(tx)
+        began.set()
+        await may_end.wait()
+        return found
+
+    await house.relay.domains.enroll(alice.id, "one.test")
+    monkeypatch.setattr(rows, "identities", slowly)
+    first = asyncio.create_task(house.hosted.refresh())
+    await began.wait()
+    monkeypatch.undo()
+    domain = await house.relay.domains.enroll(alice.id, "two.test")
+    second = asyncio.create_task(house.hosted.refresh())
+    await asyncio.wait({second}, timeout=0.2)
+    may_end.set()
+    await asyncio.gather(first, second)
+    assert domain.uuid in house.hosted._known
+    async with house.relay.storage.read() as tx:
+        newest = (await versions.current(tx))[versions.DIRECTORY]
+    assert house.hosted.zone.records()[0].value.split()[2] == str(newest)
 
 
 async def test_memory_is_bounded_and_everybody_is_answered(sqlite_config: Config) -> None:

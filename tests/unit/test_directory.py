@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from relay import replies
 from relay.base.names import address
+from relay.base.storage import Tx, versions
+from relay.base.storage import directory as rows
 from relay.directory import Login
 from relay.intake import Accepted, Recipient, Submission
 from relay.replies import Verdict
@@ -143,6 +147,28 @@ async def test_with_the_tables_out_of_reach_logins_get_a_temporary_answer(world:
     assert got.reply is replies.AUTH_UNAVAILABLE
     await world.directory.refresh()
     assert isinstance(world.directory.login("alice", alice.key, "127.0.0.1"), Login)
+
+
+async def test_a_look_that_ends_late_takes_nothing_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    alice, read = await world.member(), rows.snapshot
+    began, may_end = asyncio.Event(), asyncio.Event()
+
+    async def slowly(tx: Tx) -> rows.Snapshot:
+        found = await read(tx)
+        began.set()
+        await may_end.wait()
+        return found
+
+    await world.storage.write(lambda tx: versions.bump(tx, versions.DIRECTORY))
+    monkeypatch.setattr(rows, "snapshot", slowly)
+    first = asyncio.create_task(world.directory.refresh())
+    await began.wait()
+    monkeypatch.undo()
+    second = asyncio.create_task(world.domain(alice))
+    await asyncio.wait({second}, timeout=0.3)
+    may_end.set()
+    await asyncio.gather(first, second)
+    assert world.directory.is_sending_domain("example.test")
 
 
 async def test_policy_recipient_counts_names_and_warms(world: World) -> None:
