@@ -262,6 +262,9 @@ AUTH_CANCELLED = Reply("auth_cancelled", 501, "5.7.0", 0, "", "Authentication ca
 AUTH_BAD_ENCODING = Reply("auth_bad_encoding", 501, "5.5.2", 0, "", "Cannot decode the response", "", "", "AUTH")
 NOT_IMPLEMENTED = Reply("not_implemented", 502, "5.5.1", 0, "", "Command not implemented", "", "", "any")
 NO_RECIPIENTS = Reply("no_recipients", 554, "5.5.1", 0, "", "No valid recipients", "", "", "DATA")
+RECIPIENTS_LATER = Reply(
+    "recipients_later", 451, "4.5.0", 0, "", "No recipient was taken just now: try again later", "", "", "DATA"
+)
 TOO_MANY_ERRORS = Reply("too_many_errors", 421, "4.7.0", 0, "", "Too many errors, closing", "", "", "any", closes=True)
 TOO_MANY_MESSAGES = Reply(
     "too_many_messages", 421, "4.7.0", 0, "", "Enough messages on this connection, reconnect for more", "", "", "MAIL",

@@ -58,7 +58,7 @@ class RcptArgument:
 
 def mail(argument: str, *, extended: bool = True) -> MailArgument:
     """Read `FROM:<path> [parameters]` (RFC 5321 §4.1.1.2). Raises BadArgument; without EHLO parameters are wrong."""
-    path, given = _split(argument, "FROM", extended)
+    path, given = _split(argument, "FROM", extended, replies.BAD_ARGUMENTS)
     size: int | None = None
     smtputf8 = False
     ret = envid = None
@@ -100,9 +100,9 @@ def mail(argument: str, *, extended: bool = True) -> MailArgument:
 
 def rcpt(argument: str, *, extended: bool = True) -> RcptArgument:
     """Read `TO:<path> [parameters]` (RFC 5321 §4.1.1.3). Raises BadArgument; without EHLO parameters are wrong."""
-    path, given = _split(argument, "TO", extended)
+    path, given = _split(argument, "TO", extended, replies.INVALID_RECIPIENT)
     if not path:
-        raise BadArgument(replies.BAD_ARGUMENTS, "a recipient is needed between the brackets")
+        raise BadArgument(replies.INVALID_RECIPIENT, "there is nothing between the brackets")
     notify = orcpt = None
     for keyword, value in given.items():
         match keyword:
@@ -132,11 +132,13 @@ def _orcpt(value: str | None) -> str:
     return value or ""
 
 
-def _split(argument: str, word: str, extended: bool) -> tuple[str, dict[str, str | None]]:
-    """The path and the parameters by upper-case keyword, in order."""
-    found = _ARGUMENT.fullmatch(argument)
-    if found is None or argument[: len(word)].upper() != word:
+def _split(argument: str, word: str, extended: bool, bad_path: Reply) -> tuple[str, dict[str, str | None]]:
+    """The path and the parameters by upper-case keyword, in order. `bad_path` is for what `word`: doesn't lead to."""
+    if argument[: len(word) + 1].upper() != f"{word}:":
         raise BadArgument(replies.BAD_ARGUMENTS, f"expected {word}:<address> and parameters")
+    found = _ARGUMENT.fullmatch(argument)
+    if found is None:
+        raise BadArgument(bad_path, f"expected {word}:<address> and parameters")
     given: dict[str, str | None] = {}
     for text in (found.group(2) or "").split():
         parameter = _PARAMETER.fullmatch(text)

@@ -30,14 +30,15 @@ _HELO = re.compile(r"[!-~]{1,255}")
 
 class Transaction:
     """The message under way: from MAIL on there is a sender. `recipients` are those that were taken, with what RCPT
-    said of each; `named` counts also the others."""
+    said of each; `named` counts also the others; `put_off`: one of them was refused for now only."""
 
-    __slots__ = ("named", "recipients", "sender", "smtputf8")
+    __slots__ = ("named", "put_off", "recipients", "sender", "smtputf8")
 
     def __init__(self) -> None:
         self.sender: Address | None = None
         self.recipients: dict[Address, RcptArgument] = {}
         self.named = 0
+        self.put_off = False
         self.smtputf8 = False
 
 
@@ -114,6 +115,8 @@ class Session(Conversation[H], Generic[H, T]):
 
     def turn_down(self, verdict: Verdict) -> None:
         """Record a refusal of policy (it then has its page), and say it."""
+        if self.transaction.sender is not None and verdict.reply.temporary:
+            self.transaction.put_off = True
         self.refuse(self.recorded(verdict) if verdict.reply.policy else verdict)
 
     def _too_large(self) -> Verdict:
@@ -196,19 +199,23 @@ class Session(Conversation[H], Generic[H, T]):
         if t.sender is None:
             self.bad(replies.BAD_SEQUENCE, "MAIL first")
             return
+        # Malformed ones count too: they cost as much, and a list is as likely to hold them as others.
+        t.named += 1
+        if t.named > _NAMED_FACTOR * self.bounds.max_recipients:
+            self.say(replies.line(replies.TOO_MANY_ERRORS), close=True)
+            return
         try:
             given = parameters.rcpt(argument, extended=self.extended)
             # RFC 6531 §3.5: other than ASCII only where MAIL said SMTPUTF8.
             to = names.address(self.recipient_path(given.path), smtputf8=t.smtputf8)
         except BadArgument as e:
-            self.bad(e.reply, e.saw)
+            if e.reply is replies.INVALID_RECIPIENT:
+                self.turn_down(Verdict(e.reply, saw=e.saw))
+            else:
+                self.bad(e.reply, e.saw)
             return
         except names.BadName as e:
             self.turn_down(Verdict(replies.INVALID_RECIPIENT, saw=e.reason))
-            return
-        t.named += 1
-        if t.named > _NAMED_FACTOR * self.bounds.max_recipients:
-            self.say(replies.line(replies.TOO_MANY_ERRORS), close=True)
             return
         # Named twice, sent once, with the first one's wishes; it must not meet a limit that it doesn't touch.
         if to not in t.recipients:
@@ -230,8 +237,8 @@ class Session(Conversation[H], Generic[H, T]):
         elif t.sender is None or not t.named:
             self.bad(replies.BAD_SEQUENCE, "MAIL and RCPT first")
         elif not t.recipients:
-            # RFC 5321 §3.3: 554 when no recipient was accepted.
-            self.say(replies.line(replies.NO_RECIPIENTS))
+            # RFC 5321 §3.3: 554 when no recipient was accepted; but what may be taken later must not bounce now.
+            self.say(replies.line(replies.RECIPIENTS_LATER if t.put_off else replies.NO_RECIPIENTS))
         elif self.house.memory.full:
             self.turn_down(Verdict(replies.UNAVAILABLE))
         else:
