@@ -8,6 +8,7 @@ import structlog
 
 from relay import message, replies, suppression
 from relay.base import names
+from relay.base.clock import DAY
 from relay.base.config import Config
 from relay.base.secrets import random_id
 from relay.directory import DomainEntry, MemberEntry
@@ -49,7 +50,7 @@ class Builder:
         return self._rewriter.wanted(submission.domain) and submission.login is not None
 
     def build(self, submission: Submission, member: MemberEntry, now: float) -> Built | Verdict:
-        """The final bytes. `now` in Unix seconds: also the signatures' t=, unless the message is scheduled."""
+        """The final bytes. `now` in Unix seconds: also the signatures' t=."""
         if submission.forward is not None:
             return forwarded(submission, submission.forward, member, now, self._config)
         parsed = self.parse(submission.raw)
@@ -90,19 +91,17 @@ class Builder:
             # The form feedback loops want: fields from the narrowest to the widest identity.
             feedback_id=f"{queue_id}:{category}:{member.handle}:{config.server.hostname}",
         )
-        try:
-            keys = self._keys(signer)
-        except NoKey as e:
-            log.error("signing.impossible", domain=domain, cause=str(e))
-            return Verdict(replies.UNAVAILABLE, saw="signing is not possible just now")
-        signed_at = max(now, submission.send_at or now)
+        keys = self.keys(signer)
+        if isinstance(keys, Verdict):
+            return keys
+        # RFC 6376 §3.5: a t= in the future may be refused, and mail that waits can be sent sooner by hand. So it is
+        # signed as of now, and holds for as long after it is due as other mail does.
+        lifetime = int(config.signing.lifetime_days * DAY + max(0.0, (submission.send_at or now) - now))
 
         def head(lines: list[Field], rest: list[Field], hashed: bytes) -> bytes:
             signatures = b""
             if keys:
-                signatures = sign(
-                    [*lines, *rest], hashed, keys, now=signed_at, lifetime_seconds=config.signing.lifetime_days * 86400
-                )
+                signatures = sign([*lines, *rest], hashed, keys, now=now, lifetime_seconds=lifetime)
             return b"".join((signatures, prepared.received, *(f.raw for f in lines)))
 
         lines = self._unsubscribe_lines(submission, member, prepared, signer, category, queue_id)
@@ -154,10 +153,15 @@ class Builder:
             lines[i] = [Field(name, raw) for name, raw in own]
         return lines
 
-    def _keys(self, signer: DomainEntry | None) -> tuple[SigningKey, ...]:
+    def keys(self, signer: DomainEntry | None) -> tuple[SigningKey, ...] | Verdict:
+        """The keys that sign for `signer` (None: the relay's own mail), or the refusal when there are none just now."""
         if signer is None:
             return self._keyring.pool
-        return self._keyring.of(signer)
+        try:
+            return self._keyring.of(signer)
+        except NoKey as e:
+            log.error("signing.impossible", domain=signer.name, cause=str(e))
+            return Verdict(replies.UNAVAILABLE, saw="signing is not possible just now")
 
 
 def _sized(built: Built) -> Built:

@@ -69,7 +69,8 @@ async def preflight(
             }
             gates.append(Gate("warming", refusal, evidence))
         signing = {"domain": domain.name, "selectors": [f"{k.stem}{s}" for k in domain.keys[-1:] for s in "re"]}
-        gates.append(Gate("signing", None, signing))
+        keys = builder.keys(domain)
+        gates.append(Gate("signing", keys if isinstance(keys, Verdict) else None, signing))
     if isinstance(parsed, Parsed):
         gates.extend(_advice(parsed))
     return gates

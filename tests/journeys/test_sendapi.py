@@ -6,6 +6,7 @@ import asyncio
 import base64
 import email
 import json
+import re
 import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from urllib.parse import quote
 
 import pytest
 from aiohttp import ClientSession
+from sqlalchemy import update
 from yarl import URL
 
 from relay.base.clock import DAY, iso
-from relay.base.storage import mail
+from relay.base.storage import Tx, mail, versions
 from relay.base.storage.inline import InlineConnection
+from relay.base.storage.tables import dkim_keys
 from relay.base.web import Listener, application, openapi_route
 from relay.outcome import Outcome
 from relay.replies import QUEUE_FULL, UNAVAILABLE, Verdict
@@ -372,6 +375,16 @@ async def test_a_scheduled_message_waits_and_can_be_cancelled(door: Door) -> Non
         assert (status, told["code"]) == (409, "CONFLICT")
 
 
+async def test_a_scheduled_message_that_is_sent_sooner_was_not_signed_in_the_future(door: Door) -> None:
+    now = int(door.world.clock.now())
+    _, got = await door.ask("POST", "/v1/send", message(sendAt=now + 20 * DAY))
+    assert (await door.ask("POST", f"/v1/messages/{got['id']}/retry"))[0] == 200
+    raw = await door.raw_of(got["accepted"][0]["messageId"])
+    # RFC 6376 §3.5: not before it was made, and not over before it would have arrived in its time.
+    times = [(int(t), int(x)) for t, x in re.findall(rb" t=(\d+);\s+x=(\d+);", raw)]
+    assert times == [(now, now + 27 * DAY)] * 2
+
+
 @pytest.mark.parametrize(
     "send_at", ["tomorrow", "2026-13-01T00:00:00Z", "2026-05-01", "2026-05-01T00:00:00", 1e15, "", []]
 )
@@ -654,6 +667,19 @@ async def test_a_raw_message_is_judged_like_one_by_smtp(
 ) -> None:
     got, told = await door.ask("POST", f"/v1/send/raw{path}", raw=raw, headers=RFC822)
     assert (got, told["code"]) == (status, code)
+
+
+async def test_preflight_says_when_nothing_can_be_signed(door: Door) -> None:
+    async def without(tx: Tx) -> None:
+        await tx.execute(update(dkim_keys).values(state="removed"))
+        await versions.bump(tx, versions.DIRECTORY)
+
+    await door.world.storage.write(without)
+    await later(door, 1)
+    status, got = await door.ask("POST", "/v1/preflight", message())
+    refused = {g["gate"]: (g["code"], g["status"]) for g in got["gates"] if g["verdict"] == "refused"}
+    assert (status, got["ok"], refused) == (200, False, {"signing": ("TEMPORARILY_UNAVAILABLE", 503)})
+    assert (await door.ask("POST", "/v1/send", message()))[1]["code"] == "TEMPORARILY_UNAVAILABLE"
 
 
 async def test_preflight_tells_every_gate_and_sends_nothing(door: Door) -> None:
