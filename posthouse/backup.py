@@ -13,6 +13,7 @@ database, writes in one transaction, and only into a database that nobody uses.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
 import json
@@ -156,11 +157,16 @@ async def restore(
     )
     keys, missing = _keys_for(config, manifest, sealed, passphrase)
     written: list[Path] = []
-    for key_file, key, key_id in keys:
-        _write_key(key_file, key, key_id)
-        written.append(key_file)
-    storage = await Storage.open(config)
-    try:
+
+    async with contextlib.AsyncExitStack() as stack:
+        undo = stack.enter_context(contextlib.ExitStack())
+        for key_file, key, key_id in keys:
+            _write_key(key_file, key, key_id)
+            undo.callback(key_file.unlink)
+            written.append(key_file)
+        storage = await Storage.open(config)
+        stack.push_async_callback(storage.close)
+
         async def fill(tx: Tx) -> dict[str, int]:
             counts = await archive.load(tx, snapshot, _rows(path, snapshot, progress))
             if counts != {t["name"]: t["rows"] for t in manifest["tables"]}:
@@ -168,12 +174,7 @@ async def restore(
             return counts
 
         await storage.write(fill)
-    except BaseException:
-        for key_file in written:
-            key_file.unlink()
-        raise
-    finally:
-        await storage.close()
+        undo.pop_all()
     known = {config.master_key_path, *config.previous_key_paths}
     return replace(
         _summary(path, manifest, _SEALED in sealed), previous_missing=tuple(missing),
@@ -294,7 +295,11 @@ def _unseal(sealed: bytes, passphrase: str) -> bytes:
 
 def _write_key(path: Path, key: bytes, wanted: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as f:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise BackupError(f"master key {path}: is there already, and is another key; move it away") from None
+    with os.fdopen(descriptor, "wb") as f:
         f.write(key)
         f.flush()
         os.fsync(f.fileno())

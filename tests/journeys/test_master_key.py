@@ -15,7 +15,7 @@ from enroll.accounts import Accounts
 from enroll.errors import EnrollError
 from enroll.passwords import Passwords
 from enroll.sessions import Sessions
-from posthouse.backup import backup, restore
+from posthouse.backup import BackupError, backup, restore
 from posthouse.doctor import examine
 from posthouse.doctor.finding import FAIL, OK, WARN
 from posthouse.resealing import Left, left, refuse_wrong_keys, reseal
@@ -85,7 +85,7 @@ async def live_a_day(at: World) -> Made:
     people = accounts(at)
     session, _ = await Sessions(at.storage, at.config, at.clock, at.vault).open(made[0].id, "192.0.2.1", "")
     return Made(
-        *made, at.unsubscribe.token(made[0].id, 1, "bob@sink.test"),
+        made[0], made[1], at.unsubscribe.token(made[0].id, 1, "bob@sink.test"),
         unsubscribe_addresses.local_part(at.vault, MARK.queue_id, "bob@sink.test"),
         return_paths.local_part(at.vault, 4711), tokens.write(at.vault, "click", MARK), session,
         await people.make_invite(), await people.password_link(made[0].id),
@@ -230,6 +230,13 @@ async def test_a_backup_in_between_brings_both_keys(sqlite_config: Config, tmp_p
     async with world(there, "new.key", previous.name) as at:
         assert all((await working(at, made)).values())
         assert await secrets(at) == ["whsec_alice", "whsec_bob"]
+
+    # What stands in the way is not written over, and nothing of a restore that failed stays.
+    taken = keyed(make_config(tmp_path / "taken"), "new.key")
+    Vault.make(taken.server.data_dir / previous.name)
+    with pytest.raises(BackupError, match="is another key; move it away"):
+        await restore(taken, between.path, passphrase=PASSPHRASE)
+    assert [one.name for one in taken.server.data_dir.iterdir()] == [previous.name]
 
     # Where the configuration names the file already, it is put there.
     named = keyed(make_config(tmp_path / "named"), "new.key", "old.key")
