@@ -8,7 +8,6 @@ Promises at least one ServerAnswer and no exception; leaves judging them to the 
 """
 
 import asyncio
-import ipaddress
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -18,6 +17,7 @@ import dns.name
 import dns.rcode
 import dns.rdatatype
 
+from relay.base.outward import is_public
 from relay.base.resolver.exchange import Failed
 from relay.base.resolver.reading import Found, dns_name, host_text, read
 from relay.base.resolver.results import Answer, Later, Nothing, Result, ServerAnswer
@@ -162,7 +162,7 @@ class Look:
         ip = ""
         # A second address is asked only when the first gives no reply: it is the same server.
         for ip in ips[:2]:
-            if not self._private_servers and not _is_public(ip):
+            if not self._private_servers and not is_public(ip):
                 reason = "private address"
                 continue
             if walk.questions_left <= 0:
@@ -242,11 +242,6 @@ def _referral(reply: dns.message.Message, zone: dns.name.Name, name: dns.name.Na
 
 def _joined(one: _Heard, alias: _Alias, said: ServerAnswer) -> ServerAnswer:
     return replace(said, server=one.server, ip=one.ip, cname=alias.chain + said.cname)
-
-
-def _is_public(ip: str) -> bool:
-    address = ipaddress.ip_address(ip)
-    return address.is_global and not address.is_multicast
 
 
 def _later(reason: str) -> ServerAnswer:
