@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from enroll.api.octeth.shapes import dns_table
 from enroll.domains import Options
 from enroll.domains.looking import hosts_of, look
 from relay.base.clock import DAY
@@ -122,3 +123,16 @@ async def test_options_set_while_another_domain_becomes_the_default_are_kept(
             await elsewhere.close()
         was, now = [(await relay.domains.get(alice.id, d.id)).options for d in (one, two)]
         assert (was.default_sender, was.link_tracking, now.default_sender) == (False, True, True)
+
+
+@pytest.mark.parametrize(("missing", "state", "mx"), [("spf", "verified", True), ("mx", "pending", False)])
+async def test_the_flag_of_a_name_is_that_of_the_record_the_state_depends_on(
+    relay: Enrolling, missing: str, state: str, mx: bool
+) -> None:
+    """MX and SPF stand at the same name; only the first is shown where required records are."""
+    domain = await relay.domains.enroll((await relay.member()).id, "example.test", {"replies": True})
+    relay.publish(domain, without=[missing])
+    domain = await relay.domains.check(domain.id)
+    assert (domain.state, domain.flags["example.test"]) == (state, mx)
+    shown = dns_table(domain, relay.domains.records(domain))["example.test"]
+    assert (shown.Type, shown.IsVerified) == ("MX", mx)

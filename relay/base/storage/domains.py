@@ -250,10 +250,12 @@ async def unchecked(
 
 
 async def change(tx: Tx, domain_id: int, **values: Any) -> None:
-    """Set columns of one domain; `flags` follow `findings`."""
+    """Set columns of one domain; `flags` follow `findings`, for a name the required one's."""
     if "findings" in values:
-        found = values["findings"] or []
-        values["flags"] = {f["name"]: f["known"] for f in found if f.get("known") is not None} or None
+        # Two records may have one name (MX and SPF): its flag is that of the one the state depends on.
+        found = sorted(values["findings"] or [], key=lambda f: bool(f.get("required")))
+        known = {f["name"]: f.get("known") for f in found}
+        values["flags"] = {name: ok for name, ok in known.items() if ok is not None} or None
     await tx.execute(update(domains).where(domains.c.id == domain_id).values(**values))
 
 
