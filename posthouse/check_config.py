@@ -1,8 +1,8 @@
 """What the configuration needs of this machine: ports, files, certificates, and no defaults in production.
 
 `mistakes(config)` returns one clear line each, in the order of the file; nothing is changed and nothing is left
-listening. What the file says about itself (unknown keys, types) is `relay.base.config`'s. `serve` asks here before
-it opens anything, so both say the same.
+listening. `warnings(config)` says what keeps nobody from serving. What the file says about itself (unknown keys,
+types) is `relay.base.config`'s. `serve` asks here before it opens anything, so both say the same.
 """
 
 from __future__ import annotations
@@ -61,6 +61,16 @@ def mistakes(config: Config, clock: Clock, *, path: Path | None = None, ports: b
         found += _production(config)
     if ports and not found:
         found += _ports(config)
+    return found
+
+
+def warnings(config: Config) -> list[Mistake]:
+    """What works, and yet should be otherwise in production: it is said, and keeps nobody from serving."""
+    found: list[Mistake] = []
+    if config.server.production and "inbound" in config.roles and not config.server.operator_email:
+        # RFC 5321 §4.5.1: whoever takes mail in can be reached at postmaster@.
+        text = "empty: mail for postmaster@ and abuse@ is refused; name a mailbox"
+        found.append(Mistake("server.operator_email", text))
     return found
 
 

@@ -36,26 +36,22 @@ class Reply:
 
 
 AUTH_FAILED = Reply(
-    "auth_failed", 535, "5.7.8", 401, "AUTH_FAILED",
-    "Authentication failed: wrong handle or API key",
+    "auth_failed", 535, "5.7.8", 401, "AUTH_FAILED", "Authentication failed: wrong handle or API key",
     "The handle (or DID) and the API key do not belong together, or the key was revoked or has expired.",
     "Sign in at {account_url}, regenerate the API key, and use it as the password.", "AUTH",
 )
 AUTH_REQUIRED = Reply(
-    "auth_required", 530, "5.7.0", 400, "AUTH_REQUIRED",
-    "Authentication required",
+    "auth_required", 530, "5.7.0", 400, "AUTH_REQUIRED", "Authentication required",
     "No credentials came with the request.",
     "SMTP: log in with AUTH PLAIN or LOGIN after STARTTLS. HTTP: send Authorization: Bearer <API key>.", "MAIL",
 )
 TLS_REQUIRED = Reply(
-    "tls_required", 538, "5.7.11", 0, "",
-    "Encryption required for authentication: STARTTLS first",
+    "tls_required", 538, "5.7.11", 0, "", "Encryption required for authentication: STARTTLS first",
     "Credentials are only taken over TLS.",
     "Switch STARTTLS on in your client, or use port 465.", "AUTH",
 )
 STARTTLS_FIRST = Reply(
-    "starttls_first", 530, "5.7.0", 0, "",
-    "Must issue a STARTTLS command first",
+    "starttls_first", 530, "5.7.0", 0, "", "Must issue a STARTTLS command first",
     "Port 587 serves nothing before TLS.",
     "Switch STARTTLS on in your client, or use port 465.", "MAIL",
 )
@@ -66,20 +62,17 @@ INVALID_DID = Reply(
     "Leave the DID out, or send the one shown at {account_url}.",
 )
 TOO_MANY_FAILURES = Reply(
-    "too_many_failures", 421, "4.7.0", 429, "TOO_MANY_FAILURES",
-    "Too many failed logins from here, try again later",
+    "too_many_failures", 421, "4.7.0", 429, "TOO_MANY_FAILURES", "Too many failed logins from here, try again later",
     "This address (or this key) has failed to log in too often.",
     "Correct the credentials, then wait for the time named.", "AUTH", closes=True,
 )
 AUTH_UNAVAILABLE = Reply(
-    "auth_unavailable", 454, "4.7.0", 503, "TEMPORARILY_UNAVAILABLE",
-    "Temporary authentication failure",
+    "auth_unavailable", 454, "4.7.0", 503, "TEMPORARILY_UNAVAILABLE", "Temporary authentication failure",
     "The relay could not look the credentials up just now.",
     "Nothing to mend on your side: retry with exponential backoff.", "AUTH",
 )
 MEMBER_SUSPENDED = Reply(
-    "member_suspended", 521, "5.7.1", 403, "MEMBER_SUSPENDED",
-    "Member suspended: {saw}",
+    "member_suspended", 521, "5.7.1", 403, "MEMBER_SUSPENDED", "Member suspended: {saw}",
     "The membership is suspended, by the operator or by its bounce or complaint rate.",
     "Sign in at {account_url}: it shows the reason and the way out.",
     "connect, AUTH, MAIL, DATA", closes=True, policy=True,
@@ -91,38 +84,32 @@ DOMAIN_MISMATCH = Reply(
     "Check that the From: address matches an enrolled domain; enroll it at {account_url}.", "MAIL", policy=True,
 )
 FROM_MISMATCH = Reply(
-    "from_mismatch", 550, "5.7.1", 403, "FROM_MISMATCH",
-    "Header From not allowed: {saw}",
+    "from_mismatch", 550, "5.7.1", 403, "FROM_MISMATCH", "Header From not allowed: {saw}",
     "The From header is not exactly one mailbox in an enrolled domain of this member.",
     "Send one From header with one mailbox in an enrolled, verified domain.", "DATA", policy=True,
 )
 INVALID_RECIPIENT = Reply(
-    "invalid_recipient", 501, "5.1.3", 422, "INVALID_RECIPIENT",
-    "Bad recipient address syntax: {saw}",
+    "invalid_recipient", 501, "5.1.3", 422, "INVALID_RECIPIENT", "Bad recipient address syntax: {saw}",
     "The recipient address is malformed.",
     "Correct the address.", "RCPT",
 )
 NO_SUCH_ADDRESS = Reply(
-    "no_such_address", 550, "5.1.1", 0, "",
-    "No such address here",
+    "no_such_address", 550, "5.1.1", 0, "", "No such address here",
     "Port 25 takes reports on return paths, mail for its postmaster and for domains that forward it: this is neither.",
     "Nothing to mend: the relay takes no other mail.", "RCPT (port 25)",
 )
 ADDRESS_NOT_AVAILABLE = Reply(
-    "address_not_available", 550, "5.1.1", 0, "",
-    "address not available",
+    "address_not_available", 550, "5.1.1", 0, "", "address not available",
     "The domain sends through this relay, but has no mail forwarded: it is switched off, or names no mailbox.",
     "Write to another address of the sender.", "RCPT (port 25)",
 )
 INVALID_SENDER = Reply(
-    "invalid_sender", 501, "5.1.7", 422, "INVALID_REQUEST",
-    "Bad sender address syntax: {saw}",
+    "invalid_sender", 501, "5.1.7", 422, "INVALID_REQUEST", "Bad sender address syntax: {saw}",
     "The sender address is malformed.",
     "Correct the address.", "MAIL",
 )
 SUPPRESSED = Reply(
-    "suppressed", 550, "5.7.1", 422, "SUPPRESSED",
-    "Recipient suppressed: {saw}",
+    "suppressed", 550, "5.7.1", 422, "SUPPRESSED", "Recipient suppressed: {saw}",
     "The recipient is on the member's suppression list (unsubscribed, complained, or does not exist).",
     "Remove the recipient from your list.", "RCPT", policy=True,
 )
@@ -136,35 +123,42 @@ FORWARDS_LIMITED = Reply(
     "As much mail as may be was forwarded for this domain, or from this address, within the last hour.",
     "Nothing to mend: a mail server tries again by itself.", "RCPT, DATA (port 25)",
 )
+NO_OPERATOR = Reply(
+    "no_operator", 550, "5.2.1", 0, "",
+    "Nobody reads mail for this address yet: the relay's operator has named no mailbox",
+    "Mail for postmaster@, abuse@ or fbl@ of the relay, whose operator_email is empty or leads back to the relay. "
+    "Complaints about its mail (RFC 5965) are counted all the same.",
+    "The operator sets operator_email under [server].", "DATA (port 25)",
+)
+ROLE_MAIL_LIMITED = Reply(
+    "role_mail_limited", 451, "4.7.1", 0, "", "Too much mail for the operator just now, try again later",
+    "As much mail as may be was passed on to the relay's operator within the last hour, in all or from this network.",
+    "Nothing to mend: a mail server tries again by itself.", "DATA (port 25)",
+)
 TOO_MANY_RECIPIENTS = Reply(
-    "too_many_recipients", 452, "4.5.3", 422, "TOO_MANY_RECIPIENTS",
-    "Too many recipients: at most {wanted} a message",
+    "too_many_recipients", 452, "4.5.3", 422, "TOO_MANY_RECIPIENTS", "Too many recipients: at most {wanted} a message",
     "The message names more recipients than one message may have.",
     "Send the rest in further messages.", "RCPT",
 )
 RATE_LIMITED = Reply(
-    "rate_limited", 451, "4.7.1", 429, "RATE_LIMITED",
-    'Warming tier "{tier}": {saw}, {wanted}',
+    "rate_limited", 451, "4.7.1", 429, "RATE_LIMITED", 'Warming tier "{tier}": {saw}, {wanted}',
     "The warming tier of the sending domain is used up for this hour or this day.",
     "Back off and retry at the time named; the message is not lost at your side. Tiers rise with the domain's age.",
     "RCPT, DATA", policy=True,
 )
 QUEUE_FULL = Reply(
-    "queue_full", 451, "4.4.2", 503, "QUEUE_FULL",
-    "Queue full, try again later",
+    "queue_full", 451, "4.4.2", 503, "QUEUE_FULL", "Queue full, try again later",
     "The relay holds as many messages as it may.",
     "Server-side. Retry with exponential backoff.", "DATA",
 )
 UNAVAILABLE = Reply(
-    "unavailable", 451, "4.3.0", 503, "TEMPORARILY_UNAVAILABLE",
-    "Temporary failure, try again later",
+    "unavailable", 451, "4.3.0", 503, "TEMPORARILY_UNAVAILABLE", "Temporary failure, try again later",
     "Storage or signing is not possible just now; on port 25 also: the domain that forwards this mail is paused, "
     "suspended or being proved again.",
     "Server-side. Retry with exponential backoff.", "MAIL, RCPT, DATA",
 )
 DISK_FULL = Reply(
-    "disk_full", 452, "4.3.1", 507, "INSUFFICIENT_STORAGE",
-    "Insufficient system storage",
+    "disk_full", 452, "4.3.1", 507, "INSUFFICIENT_STORAGE", "Insufficient system storage",
     "The relay's disk is full.",
     "Server-side. Retry later; the operator has been alarmed.", "MAIL, DATA",
 )

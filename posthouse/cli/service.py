@@ -51,7 +51,7 @@ def check_config(
     ports: Annotated[bool, typer.Option(help="Also try whether the ports can be listened on.")] = True,
 ) -> int:
     """Say what is wrong with the configuration; change nothing."""
-    from posthouse.check_config import mistakes
+    from posthouse.check_config import mistakes, warnings
     from relay.base.clock import Clock
 
     config = shell.config()
@@ -59,7 +59,11 @@ def check_config(
     if found:
         lines = [str(m) for m in found]
         raise Failure(CONFIG, "\n".join(lines), word="CONFIG", data={"mistakes": [asdict(m) for m in found]})
-    shell.answer({"ok": True, "mistakes": []}, "The configuration is fine.")
+    doubtful = warnings(config)
+    shell.answer(
+        {"ok": True, "mistakes": [], "warnings": [asdict(m) for m in doubtful]},
+        "\n".join([*(f"warning: {m}" for m in doubtful), "The configuration is fine."]),
+    )
     return OK
 
 

@@ -20,7 +20,7 @@ from typing import Any, get_args
 
 import structlog
 
-from posthouse.check_config import mistakes
+from posthouse.check_config import mistakes, warnings
 from posthouse.serve.node import Node, StartError
 from relay.base.clock import Clock
 from relay.base.config import Config, ConfigError, load
@@ -46,6 +46,8 @@ def run(path: Path | None, roles: Sequence[str] | None = None) -> int:
     if found:
         return _say([str(m) for m in found])
     configure(config)
+    for one in warnings(config):
+        log.warning("config.doubtful", key=one.key, text=one.text)
     # Files that hold mail and keys: nobody else's, whatever the shell's umask.
     os.umask(0o077)
     # The loop, and each of its calls into SQLite or a socket, waits for the interpreter while a thread signs or parses:

@@ -13,11 +13,6 @@ from relay.base import names
 
 MAX_URL = 2000
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# IANA gives global unicast addresses out of this block alone. What lies outside is somebody's own network, a group,
-# or another dress of IPv4: compatible (::/96), translated (::ffff:0:0:0/96), or a NAT64 of one's own (RFC 8215).
-_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-# RFC 7526 §4: 6to4 relays had this address; whoever answers there today is the network's own.
-_RELAYS_6TO4 = ipaddress.IPv4Network("192.88.99.0/24")
 
 
 def is_public(text: str) -> bool:
@@ -32,12 +27,11 @@ def is_public(text: str) -> bool:
         inner = ip.ipv4_mapped or ip.sixtofour
         if inner is None and ip in _NAT64:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(str(inner))
-        if ip not in _GLOBAL_UNICAST:
+        # RFC 4291 §2.5.7: site-local addresses are deprecated, and still somebody's own network.
+        if ip.is_site_local:
             return False
-    elif ip in _RELAYS_6TO4:
-        return False
+    if inner is not None:
+        return is_public(str(inner))
     return ip.is_global and not ip.is_multicast
 
 
@@ -48,6 +42,17 @@ def is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def network(text: str) -> str:
+    """The network an IP address likely shares with its owner's others: its /24, or /48 in IPv6; other text as it is."""
+    try:
+        ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(text)
+    except ValueError:
+        return text
+    if isinstance(ip, ipaddress.IPv6Address):
+        ip = ip.ipv4_mapped or ip
+    return str(ipaddress.ip_network((ip, 24 if ip.version == 4 else 48), strict=False))
 
 
 def target_fault(url: str, *, private: bool) -> str | None:

@@ -38,3 +38,9 @@ class Throttle:
         else:
             self._seen.move_to_end(key)
         times.append(now)
+
+    def take_back(self, key: Hashable) -> None:
+        """Undo the newest `count` for `key`: what it was for did not happen."""
+        times = self._seen.get(key)
+        if times:
+            times.pop()

@@ -12,6 +12,7 @@ from relay import replies
 from relay.base import names
 from relay.base.clock import Clock
 from relay.base.config import Config
+from relay.base.outward import network
 from relay.base.secrets import random_id
 from relay.base.storage import StorageError, StorageFull
 from relay.base.throttle import Throttle
@@ -55,6 +56,7 @@ class Arrivals:
         self._config, self._clock = config, clock
         self._unsubscribe = unsubscribe
         self._passed_on = Throttle(config.inbound.role_mail_an_hour, _HOUR)
+        self._from_network = Throttle(config.inbound.role_mail_a_network_an_hour, _HOUR)
         hosts = (config.server.hostname, config.mx_host, config.bounce_host)
         self._hosts = frozenset(h.lower() for h in hosts)
 
@@ -121,24 +123,50 @@ class Arrivals:
             "kind": report.kind,
         }
         operator = self._operator()
-        now = self._clock.monotonic()
-        # Automatic answers to what we pass on would be passed on for ever; they and a flood only go to the log.
-        if operator is None or automatic or report.kind == "auto_reply" or self._passed_on.wait("", now) > 0:
+        # Automatic answers to what we pass on would be passed on for ever: they only go to the log. Complaints answer
+        # to nothing, and many of those who send them call them automatic.
+        if report.kind == "auto_reply" or (automatic and report.kind != "complaint"):
             log.info("inbound.role_mail", **facts, passed_on=False)
             return None
-        self._passed_on.count("", now)
-        raw = letter(
-            arrival.raw[: self._config.inbound.role_mail_max_bytes], sender=self._config.notice_from, to=operator,
-            roles=arrival.roles, said_from=arrival.sender, subject=subject, now=self._clock.now(),
-            whole=len(arrival.raw) <= self._config.inbound.role_mail_max_bytes,
-        )
-        # RFC 5321 §4.5.5: a null sender, so that it can't come back as a report.
-        found = await self._intake.accept(
-            Submission(None, None, "own", None, [Recipient(operator)], raw, category="transactional")
-        )
-        log.info("inbound.role_mail", **facts, passed_on=not isinstance(found, Verdict))
+        # Only now: complaints are counted also where no operator reads mail.
+        if operator is None:
+            log.warning("inbound.role_mail", **facts, passed_on=False)
+            return Verdict(replies.NO_OPERATOR)
+        if (limited := self._count(arrival.client)) is not None:
+            log.warning("inbound.role_mail", **facts, passed_on=False)
+            return limited
+        passed_on = False
+        try:
+            found = await self._pass_on(arrival, operator, subject)
+            passed_on = not isinstance(found, Verdict)
+        finally:
+            if not passed_on:
+                self._passed_on.take_back("")
+                self._from_network.take_back(network(arrival.client))
+        log.info("inbound.role_mail", **facts, passed_on=passed_on)
         if isinstance(found, Verdict):
             return found if found.reply.temporary else Verdict(replies.UNAVAILABLE)
+        return None
+
+    async def _pass_on(self, arrival: Arrival, operator: names.Address, subject: str) -> Accepted | Verdict:
+        most = self._config.inbound.role_mail_max_bytes
+        raw = letter(
+            arrival.raw[:most], sender=self._config.notice_from, to=operator, roles=arrival.roles,
+            said_from=arrival.sender, subject=subject, now=self._clock.now(), whole=len(arrival.raw) <= most,
+        )
+        # RFC 5321 §4.5.5: a null sender, so that it can't come back as a report.
+        return await self._intake.accept(
+            Submission(None, None, "own", None, [Recipient(operator)], raw, category="transactional")
+        )
+
+    def _count(self, client: str) -> Verdict | None:
+        """Count one message for the operator, before it is taken; the refusal when that would be too many."""
+        now, of = self._clock.monotonic(), network(client)
+        wait = max(self._passed_on.wait("", now), self._from_network.wait(of, now))
+        if wait > 0:
+            return Verdict(replies.ROLE_MAIL_LIMITED, passes_at=self._clock.now() + wait)
+        self._passed_on.count("", now)
+        self._from_network.count(of, now)
         return None
 
     def _operator(self) -> names.Address | None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from relay import replies
 from relay.base.clock import utc_day
 from relay.base.config import Config
 from relay.base.resolver import Resolver
@@ -22,17 +23,20 @@ from relay.bounces import address as return_paths
 from relay.bounces.parse import Fate, Report
 from relay.bounces.record import Records
 from relay.inbound import InboundServer
+from relay.inbound.arrivals import Arrival
+from relay.intake import Submission
+from relay.replies import Verdict
 from tests.kit.line import Line, line, states
 from tests.kit.smtp import Talk
 from tests.kit.storage import make_config
 from tests.kit.world import MemberAt, World
 
 
-def settings(world: World, **sections: Any) -> Config:
+def settings(world: World, *, operator: str = "root@example.test", **sections: Any) -> Config:
     return world.config.model_copy(
         update={
             "inbound": world.config.inbound.model_copy(update={"listen": ["127.0.0.1:0"], **sections}),
-            "server": world.config.server.model_copy(update={"operator_email": "root@example.test"}),
+            "server": world.config.server.model_copy(update={"operator_email": operator}),
         }
     )
 
@@ -272,6 +276,52 @@ async def test_role_mail_goes_to_the_operator_once_and_never_round(config: Confi
         assert (await give(server.ports[0], "abuse@localhost", first.raw))[1].startswith("554 5.4.6")
         looping = b"Received: from a by b\r\n" * 31 + raw
         assert (await give(server.ports[0], "abuse@localhost", looping))[1].startswith("554 5.4.6")
+
+
+async def letters(world: World) -> int:
+    async with world.storage.read() as tx:
+        return len((await tx.execute(select(recipients.c.id).where(recipients.c.address == "root@example.test"))).all())
+
+
+async def test_role_mail_that_is_not_kept_is_never_answered_as_kept(sqlite_config: Config, monkeypatch: Any) -> None:
+    raw = b"From: eve@far.test\r\nTo: abuse@localhost\r\nSubject: stop\r\n\r\nPlease stop.\r\n"
+    async with line(sqlite_config) as way:
+        world = way.world
+        await world.member("posthouse", system=True)
+        async with inbound(world, role_mail_an_hour=3, role_mail_a_network_an_hour=2) as server:
+            arrivals = server.arrivals
+
+            async def mail(client: str, octets: bytes = raw) -> str:
+                taken = await arrivals.accept(Arrival("eve@far.test", (), ("abuse@localhost",), octets, client))
+                return taken.reply.name if isinstance(taken, Verdict) else "kept"
+
+            # What could not be kept uses nothing of the budget up.
+            with monkeypatch.context() as patch:
+                async def full(_: Submission) -> Verdict:
+                    return Verdict(replies.QUEUE_FULL)
+
+                patch.setattr(world.intake, "accept", full)
+                assert [await mail("192.0.2.1") for _ in range(4)] == ["queue_full"] * 4
+            # One network has its share, the hour its whole; what is more comes again.
+            assert [await mail(f"192.0.2.{n}") for n in range(3)] == ["kept", "kept", "role_mail_limited"]
+            assert [await mail(a) for a in ("2001:db8::1", "198.51.100.1")] == ["kept", "role_mail_limited"]
+            assert (await give(server.ports[0], "abuse@localhost", raw))[1].startswith("451 4.7.1 Too much mail for")
+            assert await letters(world) == 3
+        async with inbound(world) as server:
+            # A complaint about somebody else's mail, by a program that calls itself one.
+            complaint = b"Auto-Submitted: auto-generated\r\n" + arf("b-nothing@bounce.localhost")
+            assert (await give(server.ports[0], "fbl@localhost", complaint))[1].startswith("250")
+            assert await letters(world) == 4
+
+
+async def test_role_mail_without_an_operator_is_refused_and_complaints_are_counted(sqlite_config: Config) -> None:
+    async with line(sqlite_config) as way, inbound(way.world, operator="") as server:
+        alice, _, [bob] = await sent(way, "bob@sink.test")
+        raw = b"From: eve@far.test\r\nTo: abuse@localhost\r\nSubject: stop\r\n\r\nPlease stop.\r\n"
+        for to in ("abuse@localhost", "Postmaster"):
+            assert (await give(server.ports[0], to, raw, "eve@far.test"))[1].startswith("550 5.2.1 Nobody reads mail")
+        assert (await give(server.ports[0], "fbl@localhost", arf(bob)))[1].startswith("250")
+        assert await listed(way.world, alice) == {"bob@sink.test": "complaint"}
 
 
 async def test_the_door_offers_tls_takes_no_login_and_keeps_its_bounds(config: Config) -> None:

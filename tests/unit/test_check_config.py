@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from pydantic import BaseModel
 
-from posthouse.check_config import mistakes
+from posthouse.check_config import mistakes, warnings
 from relay.base.clock import Clock
 from relay.base.config import Config, ConfigError, load
 from relay.base.resolver import Resolver
@@ -301,3 +301,13 @@ def test_a_source_address_of_another_machine(tmp_path: Path) -> None:
 
     assert found("127.0.0.1") == []
     assert found("192.0.2.77") == ["delivery.source_addresses: 192.0.2.77 is no address of this machine"]
+
+
+def test_an_operator_nobody_can_write_to_is_a_warning(tmp_path: Path) -> None:
+    def warned(**server: object) -> list[str]:
+        config = make_config(tmp_path, roles=["inbound"], server={"production": True, **server})
+        return [str(m) for m in warnings(config)]
+
+    assert warned() == ["server.operator_email: empty: mail for postmaster@ and abuse@ is refused; name a mailbox"]
+    assert warned(operator_email="root@relay.org") == []
+    assert warned(production=False) == []

@@ -25,7 +25,7 @@ class Server(Section):
     hostname: HostName = key("localhost", "The relay's own name: in its greeting, in EHLO to others, in Received.")
     public_url: str = key("http://127.0.0.1:8080", "Where members reach the pages and the API, without a slash at the end.")
     notice_from: Mailbox = key("", "Sender of the relay's own mail; empty: postmaster@ the pool domain, else the hostname.")
-    operator_email: Mailbox = key("", "Where alarms for the operator go; empty: only the log.")
+    operator_email: Mailbox = key("", "Where alarms and mail for postmaster@ and abuse@ go; empty: alarms only to the log, and such mail is refused.")
     production: bool = key(False, "True refuses made-up certificates, plain http URLs and default names.")
     data_dir: Path = key(Path("posthouse-data"), "Folder of the database, the master key and made-up certificates.")
     trusted_proxies: list[str] = key(["127.0.0.1", "::1"], "Networks whose X-Forwarded-For is believed on the HTTP port.")
@@ -202,6 +202,7 @@ class Inbound(Section):
     forward_alarm_hours: Annotated[float, Field(ge=0)] = key(4.0, "Or a mailbox that could not be reached for so many hours.")
     authentication_seconds: Seconds = key(20.0, "Time for SPF, and for DKIM, of one message that is forwarded.")
     role_mail_an_hour: Count = key(100, "Messages to postmaster@, abuse@ and fbl@ passed on to the operator an hour, a process.")
+    role_mail_a_network_an_hour: Count = key(20, "Of these, from one network (/24, or /48 in IPv6); what is more is asked to come later.")
     role_mail_max_bytes: Bytes = key(1_048_576, "Of a larger message only the beginning is passed on (1 MiB).")
 
 
