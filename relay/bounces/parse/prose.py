@@ -1,17 +1,20 @@
 """Bounces without a machine-readable part: the sentences with which mail systems begin them, and what follows.
 
 The sender must be a mail system, or the subject one of theirs; then a sentence near the top, or an address with a
-reply code beside it, makes it a bounce. Each recipient that the text names gets the words that stand behind its name.
+reply code beside it, makes it a bounce; whether it is final already is told by `lateness`. Each recipient that the
+text names gets the words that stand behind its name.
 """
 
 from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 
 from relay.bounces.parse.automatic import is_answer, is_forwarded, is_system, looks_returned, person
 from relay.bounces.parse.entity import SUBJECT, Entity, leaves
 from relay.bounces.parse.entity import read as read_entity
+from relay.bounces.parse.lateness import gave_up, is_late, speaks_of_delay
 from relay.bounces.parse.values import Action, Fate, Report
 from relay.diagnosis import classify
 
@@ -22,24 +25,6 @@ _LINE_MAX = 200
 _FATES_MAX = 100
 
 _I = re.IGNORECASE | re.MULTILINE
-# Delays first: some of them quote the sentence of the failure to come.
-_DELAY = re.compile(
-    r"(?:this is a warning message only|you do not need to resend|message (?:is )?still undelivered|"
-    r"has not (?:yet )?been delivered (?:yet|to one)|has not yet been delivered|"
-    r"not (?:yet )?been delivered (?:yet|to one)|"
-    r"will (?:be|keep) (?:re)?tr(?:ied|ying)|delivery (?:has been |is |was )?(?:delayed|temporarily)|"
-    r"warning: could not send|(?:temporarily|will be) deferred|will continue to (?:try|retry|attempt)|"
-    r"no action is required on your part|delivery attempts will continue|"
-    r"(?:is|was|been) (?:delayed|queued)\b.{0,60}(?:retr|attempt|try)|transient non-fatal|still trying|"
-    r"is delayed for|temporary failure|(?:keep|continue) trying|not been delivered yet|"
-    r"(?:will|to|'ll) try again|trying again|try again for|wird weiter|bisher nicht zugestellt|verzögert|"
-    r"sera réessay|nouvelle tentative|se seguirá intentando|再送)",
-    _I,
-)
-_FINAL = re.compile(
-    r"permanent (?:fatal )?error|failed permanently|permanent failure|permanently|unrecoverable|given up|giving up|"
-    r"will not (?:be )?(?:re)?tr|has been returned|was returned|maximum .{0,30}(?:reached|exceeded)", re.IGNORECASE,
-)
 # Sentences of failure, and one name for each system that writes them; searched in one pass.
 _SHAPES: tuple[tuple[str, str], ...] = (
     ("qmail", r"^[ \t]{0,20}hi\. this is the .{0,60}|"
@@ -170,11 +155,13 @@ def read(entity: Entity) -> Report | None:
     plain = False
     if not system and not returned and not (name and _ADDRESS.search(top) and _REPLIED.search(top)):
         return None
+    subject = entity.words("subject")[:500]
+    late = is_late(subject, top)
     if not name:
         # No sentence we know: a mail system that names an address beside a reply code is still a bounce.
         # Freely worded: a null path, a recipient, and a reason that only bounces have.
-        told = classify("", top).class_ in _TOLD or _DELAY.search(top) is not None
-        plain = null and system and told and bool(_loose(top, _ours(entity)))
+        told = classify("", top).class_ in _TOLD or speaks_of_delay(top)
+        plain = (null or late) and system and told and bool(_loose(top, _ours(entity)))
         if not ((system and returned) or failed or (system and _REPLIED.search(top)) or plain):
             return None
         if not failed and not _REPLIED.search(top) and not _ADDRESS.search(top):
@@ -186,14 +173,22 @@ def read(entity: Entity) -> Report | None:
             return None
     if name in ("other", "unnamed") and not failed and not _REPLIED.search(top) and _is_note(entity, top):
         return Report("auto_reply", "person")
-    late = _DELAY.search(top)
-    action: Action = "delayed" if late is not None and not _FINAL.search(top) else "failed"
+    action: Action = "delayed" if late else "failed"
     if name in ("unnamed", "failed-recipients"):
         action = action if action == "delayed" or plain or (system and returned) else ""
     ours = _ours(entity)
     named = _ADDRESS.findall(entity.get("x-failed-recipients")[:4000])
-    fates = _fates(top, begin, action, named, ours, parts)
+    ended = gave_up(subject, top)
+    fates = tuple(f if ended else _not_yet(f) for f in _fates(top, begin, action, named, ours, parts))
     return Report("bounce", "delay" if action == "delayed" else name, fates, writer=person(entity))
+
+
+def _not_yet(fate: Fate) -> Fate:
+    """A failure of which nothing but class 4 is told, and no end, is a delay whatever the sentence above it says."""
+    told = {m[1] for m in _CODE.finditer(fate.diagnostic)} | {m[1] for m in _STATUS.finditer(fate.diagnostic)}
+    if fate.action == "failed" and (told | set(fate.status[:1])) == {"4"}:
+        return replace(fate, action="delayed")
+    return fate
 
 
 def _is_note(entity: Entity, top: str) -> bool:
@@ -313,7 +308,7 @@ def _of_original(parts: list[Entity], ours: set[str]) -> list[str]:
 
 
 def _fate(text: str, action: Action, address: str) -> Fate:
-    """The words behind the sentence; a temporary code in them makes it no failure, whatever the sentence says."""
+    """The words behind the sentence, and what their codes say where the sentence left it open."""
     words = " ".join(text.split())[:_REASON]
     codes = [m[0] for m in _STATUS.finditer(words)]
     status = next((c for c in codes if c[0] == "5"), codes[0] if codes else "")
