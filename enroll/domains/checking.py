@@ -232,7 +232,7 @@ class Checking:
             if holders != plan.losers.keys():
                 return False
         happened: list[Event] = []
-        promoted = await self._promote(tx, keys, plan) if verified else False
+        promoted = await self._promote(tx, row.member_id, keys, plan) if verified else False
         await rows.change(tx, row.id, **plan.values)
         for at, (_, join) in plan.losers.items():
             # As it stands under the lock: its owner may have set options since the look began.
@@ -253,13 +253,13 @@ class Checking:
         await event_log.append(tx, happened)
         return True
 
-    async def _promote(self, tx: Tx, keys: list[KeyRow], plan: _Plan) -> bool:
+    async def _promote(self, tx: Tx, member_id: int, keys: list[KeyRow], plan: _Plan) -> bool:
         """Make the pair live whose records have been seen: the first one, or a rotation's new one."""
         pending = [k for k in keys if k.state == "pending"]
         rotating = any(k.state == "live" for k in keys)
         if not pending or not (plan.looked.next_pair if rotating else plan.looked.proof):
             return False
-        await self._rotation.promote(tx, keys, pending[-1].id, plan.now)
+        await self._rotation.promote(tx, member_id, keys, pending[-1].id, plan.now)
         return True
 
     async def _take(self, tx: Tx, loser: Row, now: float) -> None:

@@ -2,7 +2,7 @@
 
 A rotation puts a new pair beside the live one. Mail is signed with the old pair until the new one's records are
 seen; then they change places in one transaction, and the old records stay published while mail signed with them
-may still be under way. At the end the private halves are overwritten and the owner is told to take the records down.
+may still be under way: scheduled mail waits for up to `http.max_schedule_days` first. At the end the private halves are overwritten and the owner is told to take the records down.
 
 A hosted domain has two stems, published once as aliases into the relay's own zone, and its pairs take turns at them:
 the owner need not touch DNS. The new pair takes over once it is seen through its alias and what resolvers may still
@@ -24,7 +24,7 @@ from enroll.errors import conflict
 from relay.base.clock import DAY, Clock, iso
 from relay.base.config import Config
 from relay.base.secrets import Vault
-from relay.base.storage import Storage, Tx, versions
+from relay.base.storage import Storage, Tx, mail, versions
 from relay.base.storage import domains as rows
 from relay.base.storage.domains import KeyRow, NewPair, Row
 
@@ -97,11 +97,12 @@ class Rotation:
         await self._storage.write(write)
         log.info("dkim.rotating", domain=row.name, domain_id=row.id, stem=pair.stem)
 
-    async def promote(self, tx: Tx, pairs: list[KeyRow], pair_id: int, now: float) -> None:
-        """Make one pair live, and what was live retire."""
+    async def promote(self, tx: Tx, member_id: int, pairs: list[KeyRow], pair_id: int, now: float) -> None:
+        """Make one pair live, and what was live retire: as of the moment when the last mail that waits is due."""
         for pair in pairs:
             if pair.state == "live" and pair.id != pair_id:
-                await rows.set_pair_state(tx, pair.id, "retiring", now)
+                due = await mail.last_due(tx, member_id, pair.domain_id, self._config.delivery.max_age_seconds)
+                await rows.set_pair_state(tx, pair.id, "retiring", max(now, due or now))
         await rows.set_pair_state(tx, pair_id, "live", now)
 
     async def remove_retired(self, limit: int = 100) -> int:

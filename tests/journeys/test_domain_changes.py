@@ -235,6 +235,31 @@ async def test_a_new_pair_takes_over_when_its_records_are_seen_and_the_old_one_r
     assert [bool(p) for p in private] == [False, True]
 
 
+async def test_a_pair_that_signed_scheduled_mail_stays_published_until_that_has_left(either: Enrolling) -> None:
+    alice = await either.member()
+    domain = await either.verified(alice, "example.test")
+    await either.rooms.submit(
+        alice, "bob@sink.test", sender="news@example.test", send_at=either.clock.now() + 20 * DAY
+    )
+    rotated = await either.domains.rotate(alice.id, domain.id)
+    old, new = rotated.keys
+    for record in either.domains.records(rotated):
+        if record.name.startswith(new.stem):
+            either.zone(record.name).add(record.name, "TXT", record.value)
+
+    async def after(days: float) -> list[str]:
+        either.clock.move(days * DAY)
+        await either.recheck.tick()
+        return [k.state for k in (await either.domains.get(alice.id, domain.id)).keys]
+
+    assert await after(0.01) == ["retiring", "live"]
+    # It is due on day 20, and may be under way for as long as any other mail.
+    assert await after(20) == ["retiring", "live"]
+    assert await after(6) == ["retiring", "live"]
+    assert old.stem in str(either.domains.records(await either.domains.get(alice.id, domain.id)))
+    assert await after(1) == ["removed", "live"]
+
+
 async def test_a_rotation_that_is_never_published_harms_nothing(relay: Enrolling) -> None:
     alice = await relay.member()
     domain = await relay.verified(alice, "example.test")

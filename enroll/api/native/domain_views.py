@@ -79,7 +79,10 @@ class OptionsView(View):
 
 
 class KeyView(View):
-    """A DKIM pair. `removed`: its records may be taken down."""
+    """A DKIM pair. `removed`: its records may be taken down.
+
+    `state_at`: since when; of a retiring pair, when the last mail that was signed with it is due.
+    """
 
     stem: str
     selectors: list[str]

@@ -133,7 +133,7 @@ class Enrollment(Section):
     recheck_batch: Count = key(200, "Domains that one turn of the re-checking clock looks at.")
     recheck_concurrency: Count = key(10, "Domains looked up at once by the clock, or by one call for all.")
     recheck_poll_seconds: Seconds = key(15.0, "How often the clock asks which domains are due.")
-    retiring_days: Seconds = key(7.0, "How long a rotated DKIM pair's records must stay published for mail under way.")
+    retiring_days: Seconds = key(7.0, "How long a rotated DKIM pair's records stay published after the last mail signed with it is due, scheduled mail included.")
     dns_host_cache_seconds: Seconds = key(3600.0, "How long a recognised DNS provider is believed.")
     forward_codes_an_hour: Count = key(5, "Confirmation codes for a forward-to mailbox that one member may have sent an hour.")
     test_sender: LocalPart = key("test", "Local part from which a domain's test message is sent.")
@@ -149,7 +149,7 @@ class Signing(Section):
     pool_domain: HostName = key("", "The relay's own domain: signs a third time, and sends the relay's own mail; empty: none.")
     pool_selector: Selector = key("posthouse", "Selector of the pool domain's key.")
     pool_key_file: str = key("", "PEM file of the pool domain's RSA key.")
-    lifetime_days: Count = key(7, "x= of a signature, in days after t=.")
+    lifetime_days: Count = key(7, "x= of a signature, in days after the mail is due (t=, unless it is scheduled).")
     cached_keys: Count = key(1000, "Loaded key pairs kept in memory.")
 
 

@@ -1,6 +1,6 @@
 """Messages, bodies, recipients, attempts: the queue's tables. Lists for people are `reports` beside this folder."""
 
-from relay.base.storage.mail.accept import add, queued
+from relay.base.storage.mail.accept import add, last_due, queued
 from relay.base.storage.mail.claim import bytes_of, claim
 from relay.base.storage.mail.purge import purge_bodies, purge_log
 from relay.base.storage.mail.reports import report_done, report_facts, reports_due
@@ -39,6 +39,6 @@ from relay.base.storage.mail.values import (
 __all__ = [
     "Due", "LateBounce", "LateWord", "NewMessage", "NewRecipient", "ReportFacts", "ReportedRecipient", "Returned",
     "Settlement", "add", "bounce_late", "bytes_of", "catch_up", "change", "claim", "finish", "give_back", "hear_late",
-    "next_due", "only_recipient", "owe_reports", "owned", "owners", "purge_bodies", "purge_log", "queued", "renew",
+    "last_due", "next_due", "only_recipient", "owe_reports", "owned", "owners", "purge_bodies", "purge_log", "queued", "renew",
     "report_done", "report_facts", "reports_due", "returned", "returned_for_update", "settle", "success_told",
 ]

@@ -56,3 +56,11 @@ async def queued(tx: Tx) -> tuple[int, dict[int, int]]:
     )
     of_members = {r[0]: r[1] for r in rows}
     return sum(of_members.values()), of_members
+
+
+async def last_due(tx: Tx, member_id: int, domain_id: int, max_age: float) -> float | None:
+    """When the last open mail of a domain is due for the first time, `max_age` before it expires; None without any."""
+    r = recipients.c
+    query = select(func.max(r.expires_at)).where(r.member_id == member_id, r.domain_id == domain_id, _IS_OPEN)
+    expires_at = await tx.scalar(query)
+    return None if expires_at is None else float(expires_at) - max_age
