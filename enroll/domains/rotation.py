@@ -2,7 +2,8 @@
 
 A rotation puts a new pair beside the live one. Mail is signed with the old pair until the new one's records are
 seen; then they change places in one transaction, and the old records stay published while mail signed with them
-may still be under way: scheduled mail waits for up to `http.max_schedule_days` first. At the end the private halves are overwritten and the owner is told to take the records down.
+may still be under way: scheduled mail waits for up to `http.max_schedule_days` first. At the end the private halves
+are overwritten and the owner is told to take the records down.
 
 A hosted domain has two stems, published once as aliases into the relay's own zone, and its pairs take turns at them:
 the owner need not touch DNS. The new pair takes over once it is seen through its alias and what resolvers may still
