@@ -13,6 +13,11 @@ from relay.base import names
 
 MAX_URL = 2000
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# IANA gives global unicast addresses out of this block alone. What lies outside is somebody's own network, a group,
+# or another dress of IPv4: compatible (::/96), translated (::ffff:0:0:0/96), or a NAT64 of one's own (RFC 8215).
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+# RFC 7526 §4: 6to4 relays had this address; whoever answers there today is the network's own.
+_RELAYS_6TO4 = ipaddress.IPv4Network("192.88.99.0/24")
 
 
 def is_public(text: str) -> bool:
@@ -27,11 +32,12 @@ def is_public(text: str) -> bool:
         inner = ip.ipv4_mapped or ip.sixtofour
         if inner is None and ip in _NAT64:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        # RFC 4291 §2.5.7: site-local addresses are deprecated, and still somebody's own network.
-        if ip.is_site_local:
+        if inner is not None:
+            return is_public(str(inner))
+        if ip not in _GLOBAL_UNICAST:
             return False
-    if inner is not None:
-        return is_public(str(inner))
+    elif ip in _RELAYS_6TO4:
+        return False
     return ip.is_global and not ip.is_multicast
 
 
