@@ -133,7 +133,7 @@ class Enrollment(Section):
     recheck_batch: Count = key(200, "Domains that one turn of the re-checking clock looks at.")
     recheck_concurrency: Count = key(10, "Domains looked up at once by the clock, or by one call for all.")
     recheck_poll_seconds: Seconds = key(15.0, "How often the clock asks which domains are due.")
-    retiring_days: Seconds = key(7.0, "How long a rotated DKIM pair's records stay published after the last mail signed with it is due, scheduled mail included.")
+    retiring_days: Seconds = key(7.0, "How long a rotated DKIM pair's records stay up after the last mail it signed, scheduled mail too, is due.")
     dns_host_cache_seconds: Seconds = key(3600.0, "How long a recognised DNS provider is believed.")
     forward_codes_an_hour: Count = key(5, "Confirmation codes for a forward-to mailbox that one member may have sent an hour.")
     test_sender: LocalPart = key("test", "Local part from which a domain's test message is sent.")
