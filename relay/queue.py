@@ -20,7 +20,7 @@ import structlog
 from relay.base import names
 from relay.base.clock import Clock, utc_day
 from relay.base.config import Config
-from relay.base.events import BOUNCED, CANCELLED, DEFERRED, SENT, Event
+from relay.base.events import BOUNCED, CANCELLED, DEFERRED, SENT, SUPPRESSED, Event
 from relay.base.storage import Storage, Tx, events, mail, stats, suppressions
 from relay.base.storage.mail import Due, Settlement
 from relay.base.storage.suppressions import Suppression
@@ -212,6 +212,17 @@ class Queue:
         item = _Item(due, outcome, self._settlement(due, outcome, now))
         return await self._storage.together(self._settle, item)
 
+    async def suppress(self, due: Due, reason: str, says: str) -> str:
+        """It waited, and its member may not mail it any more: settled without a try and without a report.
+
+        Returns the new state ("" if the lease was lost). Raises StorageError.
+        """
+        now = self._clock.now()
+        s = Settlement(due.id, due.message_id, self._owner, "suppressed", now, now, says=says)
+        data = {"recipient": due.address, "queueId": due.queue_id, "category": due.category, "reason": reason}
+        event = Event(SUPPRESSED, due.member_id, now, due.domain_id, due.message_id, due.id, data)
+        return await self._storage.together(self._suppress, (s, event))
+
     async def release(self, due: Due) -> None:
         """Give a lease back untried; the recipient is due again at once."""
         settlement = Settlement(due.id, due.message_id, self._owner, None, due.expires_at, self._clock.now())
@@ -302,6 +313,13 @@ class Queue:
         await suppressions.add(tx, [entry for i in kept if (entry := self._no_more(i)) is not None])
         await events.append(tx, happened)
         return [i.settlement.state or "" if i.due.id in mine else "" for i in items]
+
+    async def _suppress(self, tx: Tx, items: list[tuple[Settlement, Event]]) -> list[str]:
+        mine = await mail.owned(tx, [s.recipient_id for s, _ in items], self._owner)
+        kept = [(s, e) for s, e in items if s.recipient_id in mine]
+        await mail.settle(tx, [s for s, _ in kept])
+        await events.append(tx, [e for _, e in kept])
+        return [s.state or "" if s.recipient_id in mine else "" for s, _ in items]
 
     def _no_more(self, item: _Item) -> Suppression | None:
         """The entry on the member's list for an address that its own host says does not exist."""

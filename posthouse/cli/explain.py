@@ -132,7 +132,7 @@ def _next(r: DetailRow, now: float) -> str:
     if r.state == "bounced":
         return "Nothing more is tried. A report to the sender followed, unless NOTIFY forbade it."
     if r.state == "suppressed":
-        return "Nothing: the address is on the member's suppression list."
+        return f"Nothing: {r.says or 'the address is on the suppression list'}."
     if r.state == "cancelled":
         return f"Nothing: {r.says or 'cancelled'}."
     if r.held:

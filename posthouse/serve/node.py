@@ -38,6 +38,7 @@ from relay.base.web import Listener
 from relay.delivery.courier import Courier
 from relay.delivery.pacing import Pacer
 from relay.delivery.reports import Reports
+from relay.delivery.unwanted import Unwanted
 from relay.delivery.worker import Worker
 from relay.inbound import InboundServer
 from relay.retention import Retention
@@ -209,7 +210,8 @@ class Node:
             rng=random.Random(), takes_in=lambda domain: rooms.directory.forwarding(domain) is not None,
         )
         self.worker = Worker(
-            rooms.queue, rooms.handoff, courier, Pacer(self.clock.monotonic), config, self.clock, settled
+            rooms.queue, rooms.handoff, courier, Unwanted(rooms.storage, rooms.suppressions),
+            Pacer(self.clock.monotonic), config, self.clock, settled,
         )
         self.tasks.keep("delivery", self.worker.run)
         reports = Reports(rooms.storage, rooms.intake, config, self.clock)

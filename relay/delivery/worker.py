@@ -13,12 +13,14 @@ from collections.abc import Callable, Container
 
 import structlog
 
+from relay import suppression
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.runtime import is_dead
 from relay.base.storage import StorageError
 from relay.delivery.courier import Courier
 from relay.delivery.pacing import Pacer
+from relay.delivery.unwanted import Unwanted
 from relay.outcome import Outcome, from_failure
 from relay.queue import Handoff, Queue, Ready
 
@@ -38,10 +40,12 @@ class Worker:
     """Runs until stopped. `on_settled(state)` is told of every settled try (metrics)."""
 
     def __init__(
-        self, queue: Queue, handoff: Handoff, courier: Courier, pacer: Pacer, config: Config, clock: Clock,
+        self, queue: Queue, handoff: Handoff, courier: Courier, unwanted: Unwanted, pacer: Pacer, config: Config,
+        clock: Clock,
         on_settled: Callable[[str, float], None] = lambda state, seconds: None,
     ) -> None:
         self._queue, self._handoff, self._courier, self._pacer = queue, handoff, courier, pacer
+        self._unwanted = unwanted
         self._config, self._clock, self._on_settled = config, clock, on_settled
         self._lines: dict[str, deque[Ready]] = {}
         self._lanes: Counter[str] = Counter()
@@ -171,7 +175,7 @@ class Worker:
         try:
             while line and not self._stopping:
                 ready = line.popleft()
-                if self._age(ready.due.id) > _STALE and not await self._still_ours(ready):
+                if not await self._may_go(ready):
                     continue
                 try:
                     outcome = await self._courier.deliver(ready)
@@ -247,9 +251,27 @@ class Worker:
                 self._held.update({i: asked for i in kept if i in self._held})
                 self._let_go(set(part) - kept)
 
+    async def _may_go(self, ready: Ready) -> bool:
+        """The last look before a delivery, nearly always without a query: is it still ours, is it still wanted? If the
+        tables can't say, the answer is no: it is in them, and whoever claims it next delivers it."""
+        due = ready.due
+        if self._age(due.id) > _STALE and not await self._still_ours(ready):
+            return False
+        try:
+            entry = await self._unwanted.entry(due)
+            if entry is None:
+                return True
+            state = await self._queue.suppress(due, entry.reason, suppression.in_words(entry))
+        except StorageError as e:
+            log.warning("delivery.put_back", queue_id=due.queue_id, cause=str(e))
+            self._forget(ready)
+            return False
+        self._forget(ready)
+        self._on_settled(state or "lost", 0.0)
+        return False
+
     async def _still_ours(self, ready: Ready) -> bool:
-        """Ask the tables about a lease that may have run out. If they can't say, the answer is no: the recipient is
-        in the tables, and whoever claims it next delivers it."""
+        """Ask the tables about a lease that may have run out."""
         try:
             await self._renew()
         except StorageError as e:

@@ -172,7 +172,7 @@ def _ready(built: Built, accepted: Accepted, config: Config) -> list[Ready]:
             recipient_id, accepted.message_id, built.member_id, built.signer.id if built.signer else None,
             address.text, address.domain, 0, due_at + config.delivery.max_age_seconds, r.notify, r.orcpt,
             built.queue_id, s.mail_from.text if s.mail_from else "", path, s.envid, s.ret, s.smtputf8, built.size,
-            built.now, False,
+            built.now, False, s.door, built.category, s.login.key_id if s.login else None,
         )
         ready.append(Ready(due, built.heads.get(i, built.shared), built.content, built.leased_at, checked=True))
     return ready

@@ -106,23 +106,19 @@ class Writer:
         if not found:
             return out
         for i, b in enumerate(batch):
-            if b.submission.login is None:
+            login = b.submission.login
+            if login is None:
                 continue
             for at, r in enumerate(b.submission.recipients):
                 entry = found.get((b.member_id, names.canonical(r.address)))
-                if entry is None or not any(suppression.applies(entry, c) for c in {self._bypass(b), b.category}):
+                if entry is None or not suppression.stops(
+                    entry, b.submission.door, b.category, login.default_category
+                ):
                     continue
                 out[i][at] = suppression.refusal(entry)
             if out[i] and (b.submission.door == "smtp" or len(out[i]) == len(b.submission.recipients)):
                 refused.setdefault(i, next(iter(out[i].values())))
         return out
-
-    def _bypass(self, built: Built) -> str:
-        """The category that may pass an unsubscribe: on SMTP the header may only make the key's default stricter."""
-        login = built.submission.login
-        if built.submission.door == "smtp" and login and login.default_category not in suppression.USER_INITIATED:
-            return "bulk"
-        return built.category
 
     async def _warming(
         self, tx: Tx, batch: Sequence[Built], refused: dict[int, Verdict],

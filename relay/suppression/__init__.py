@@ -17,10 +17,20 @@ from relay.base.storage.suppressions import Suppression
 from relay.suppression.entries import DETAIL_MAX
 from relay.suppression.export import FORMATS
 from relay.suppression.lists import Imported, Lists, New, Taken
-from relay.suppression.rules import BULK, CATEGORIES, REASONS, TRANSACTIONAL, USER_INITIATED, applies, refusal
+from relay.suppression.rules import (
+    BULK,
+    CATEGORIES,
+    REASONS,
+    TRANSACTIONAL,
+    USER_INITIATED,
+    applies,
+    in_words,
+    refusal,
+    stops,
+)
 from relay.suppression.snapshot import Suppressions
 
 __all__ = [
     "BULK", "CATEGORIES", "DETAIL_MAX", "FORMATS", "REASONS", "TRANSACTIONAL", "USER_INITIATED", "Imported", "Lists",
-    "New", "Suppression", "Suppressions", "Taken", "applies", "refusal",
+    "New", "Suppression", "Suppressions", "Taken", "applies", "in_words", "refusal", "stops",
 ]

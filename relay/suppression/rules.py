@@ -28,6 +28,20 @@ def applies(found: Suppression, category: str) -> bool:
     return not found.categories or category in found.categories.split()
 
 
+def stops(found: Suppression, door: str, category: str, usual: str) -> bool:
+    """Whether an entry stops this message. By SMTP the header that names its `category` may only make the key's
+    `usual` one stricter, so there only that one opens the way past an unsubscribe."""
+    if applies(found, category):
+        return True
+    return door == "smtp" and usual not in USER_INITIATED and applies(found, "bulk")
+
+
+def in_words(found: Suppression) -> str:
+    """What the sender of waiting mail is told of an entry."""
+    what = REASONS.get(found.reason, found.reason)
+    return f"on the suppression list since {iso(found.created_at)} ({found.reason}): {what}"
+
+
 def refusal(found: Suppression) -> Verdict:
     """The loud refusal of a suppressed recipient: since when and why."""
     since = iso(found.created_at)

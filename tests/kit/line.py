@@ -15,6 +15,7 @@ from relay.base.config import Config
 from relay.base.storage.tables import recipients
 from relay.delivery.courier import Courier
 from relay.delivery.pacing import Pacer
+from relay.delivery.unwanted import Unwanted
 from relay.delivery.worker import Worker
 from tests.kit.dns import make_zone
 from tests.kit.dns import world as dns_world
@@ -30,7 +31,8 @@ class Line:
         self.world, self.sink, self.courier, self.dns = world, sink, courier, dns
         self.settled: asyncio.Queue[str] = asyncio.Queue()
         self.worker = Worker(
-            world.queue, world.handoff, courier, Pacer(world.clock.monotonic), world.config, world.clock,
+            world.queue, world.handoff, courier, Unwanted(world.storage, world.suppressions),
+            Pacer(world.clock.monotonic), world.config, world.clock,
             on_settled=lambda state, seconds: self.settled.put_nowait(state),
         )
         self.task: asyncio.Task[None] | None = None

@@ -77,6 +77,12 @@ async def snapshot(tx: Tx) -> Snapshot:
     )
 
 
+async def default_category(tx: Tx, key_id: int) -> str:
+    """What a key's mail is where it doesn't say; of a key that is no more, `bulk`."""
+    found: str | None = await tx.scalar(select(api_keys.c.default_category).where(api_keys.c.id == key_id))
+    return found or "bulk"
+
+
 async def report_to(tx: Tx, domain_id: int) -> tuple[str, dict[str, Any]] | None:
     """(name, options) of a domain, whatever its state: where reports about its mail go."""
     for name, options in await _REPORT_TO.all(tx, {"b_id": domain_id}):

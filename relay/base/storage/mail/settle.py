@@ -19,7 +19,8 @@ _SETTLE = Prepared(
     lambda _: update(recipients)
     .where(recipients.c.id == bindparam("b_id"), recipients.c.lease_owner == bindparam("b_owner"), _IS_OPEN)
     .values(
-        state=bindparam("b_state"), next_at=bindparam("b_next_at"), attempts=recipients.c.attempts + 1,
+        state=bindparam("b_state"), next_at=bindparam("b_next_at"),
+        attempts=recipients.c.attempts + bindparam("b_tries"),
         lease_owner=None, lease_until=None, code=bindparam("b_code"), says=bindparam("b_says"),
         settled_at=bindparam("b_settled_at"),
         # The host's own report of success may have been quicker than this.
@@ -70,6 +71,7 @@ async def settle(tx: Tx, batch: Sequence[Settlement]) -> None:
         [
             {
                 "b_id": s.recipient_id, "b_owner": s.lease_owner, "b_state": s.state, "b_next_at": s.next_at,
+                "b_tries": 1 if s.attempt is not None else 0,
                 "b_code": s.code, "b_says": s.says[:1000], "b_report_due": s.report_due,
                 "b_settled_at": s.at if s.state != "deferred" else None, "b_delay_told": s.delay_told,
             }

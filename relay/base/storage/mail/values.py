@@ -39,7 +39,10 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A claimed recipient with what delivering it needs. `head` and `body` are loaded by `bytes_of`."""
+    """A claimed recipient with what delivering it needs. `head` and `body` are loaded by `bytes_of`.
+
+    `key_id` is None for what no member handed in: the relay's own mail, and what is forwarded.
+    """
 
     id: int
     message_id: int
@@ -60,11 +63,15 @@ class Due:
     size: int
     received_at: float
     delay_told: bool
+    door: str
+    category: str
+    key_id: int | None
 
 
 @dataclass(slots=True)
 class Settlement:
-    """What became of one try. `state` None: the lease is only given back, nothing else changes."""
+    """What became of one try, or of a recipient without one (`attempt` None). `state` None: the lease is only given
+    back, nothing else changes."""
 
     recipient_id: int
     message_id: int
