@@ -65,7 +65,7 @@ class Arrivals:
         try:
             return await self._take(arrival)
         except StorageFull as e:
-            log.error("storage.full", cause=str(e))
+            self._intake.found_full(e)
             return Verdict(replies.DISK_FULL)
         except StorageError as e:
             log.error("storage.unavailable", cause=str(e))
@@ -74,6 +74,11 @@ class Arrivals:
             reference = random_id(6)
             log.exception("inbound.failed", reference=reference)
         return Verdict(replies.INTERNAL, reference=reference)
+
+    @property
+    def full(self) -> bool:
+        """Whether the disk was full a moment ago."""
+        return self._intake.full
 
     async def _take(self, arrival: Arrival) -> Accepted | Verdict:
         raw = arrival.raw

@@ -61,6 +61,10 @@ class InboundSession(Session[Rooms, Mail]):
         self.bad(replies.BAD_SEQUENCE, "send EHLO first")
         return False
 
+    def full(self) -> bool:
+        """Whether the disk is known to be full."""
+        return self.house.arrivals.full
+
     def take_sender(self, given: MailArgument) -> bool:
         """Whoever sends may say so; reports have a null sender, but not all do. False: no address."""
         try:

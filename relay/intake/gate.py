@@ -50,6 +50,7 @@ class Intake:
         self._writer = Writer(config, clock, owner, directory, suppressions)
         self._handoff = handoff
         self._threads = ThreadPoolExecutor(config.submission.signing_threads, thread_name_prefix="signing")
+        self._full_until = float("-inf")
         self._open = (0, {})  # type: tuple[int, dict[int, int]]
         self._counted_at = float("-inf")
 
@@ -67,7 +68,7 @@ class Intake:
                 return built
             return await asyncio.shield(asyncio.ensure_future(self._commit(built)))
         except StorageFull as e:
-            log.error("storage.full", cause=str(e))
+            self.found_full(e)
             return Verdict(replies.DISK_FULL)
         except StorageError as e:
             log.error("storage.unavailable", cause=str(e))
@@ -76,6 +77,16 @@ class Intake:
             reference = random_id(6)
             log.exception("intake.failed", reference=reference)
         return Verdict(replies.INTERNAL, reference=reference)
+
+    @property
+    def full(self) -> bool:
+        """Whether the disk was full a moment ago: nobody need send a message to hear so again. It ends by itself."""
+        return self._clock.monotonic() < self._full_until
+
+    def found_full(self, error: StorageFull) -> None:
+        """Somebody couldn't write what came from outside."""
+        log.error("storage.full", cause=str(error))
+        self._full_until = self._clock.monotonic() + self._config.submission.full_disk_seconds
 
     async def prepare(self, submission: Submission) -> Built | Verdict:
         """The checked and signed message, no transaction open. Raises StorageError."""

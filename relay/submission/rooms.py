@@ -36,6 +36,10 @@ class Decisions(Protocol):
 class Gate(Protocol):
     """What is asked of the intake."""
 
+    @property
+    def full(self) -> bool:
+        """Whether the disk was full a moment ago."""
+
     async def accept(self, submission: Submission) -> Accepted | Verdict:
         """Take a message; `Accepted` means that it is on disk."""
 

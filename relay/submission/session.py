@@ -168,6 +168,10 @@ class SubmissionSession(Session[Rooms, Mail]):
             return True
         return False
 
+    def full(self) -> bool:
+        """Whether the disk is known to be full."""
+        return self.house.intake.full
+
     def take_sender(self, given: MailArgument) -> bool:
         """Ask the policy whose domain it is; False: refused, and answered."""
         assert self.login is not None

@@ -72,6 +72,10 @@ class Session(Conversation[H], Generic[H, T]):
         """False, and answered, when something is missing before mail."""
         raise NotImplementedError
 
+    def full(self) -> bool:
+        """Whether the disk is known to be full."""
+        raise NotImplementedError
+
     def take_sender(self, given: MailArgument) -> bool:
         """Put the sender into the transaction; False: it is refused, and answered."""
         raise NotImplementedError
@@ -187,6 +191,9 @@ class Session(Conversation[H], Generic[H, T]):
         # RFC 1870 §6.1.
         if given.size is not None and given.size > self.bounds.max_message_bytes:
             self.turn_down(self._too_large())
+        elif self.full():
+            # Said before the message is sent, for which there is no room.
+            self.turn_down(Verdict(replies.DISK_FULL))
         elif self.take_sender(given):
             t.smtputf8 = given.smtputf8
             self.say(replies.line(replies.OK_SENDER))

@@ -15,6 +15,7 @@ import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,14 +24,19 @@ from sqlalchemy import delete, func, select, text
 from relay import replies
 from relay.base.clock import Clock
 from relay.base.config import Config
+from relay.base.resolver import Resolver
 from relay.base.storage import StorageError, mail
 from relay.base.storage.tables import attempts, bodies, events, recipients
+from relay.base.tls import Certificate
+from relay.inbound import InboundServer
 from relay.intake import Accepted
 from relay.outcome import Outcome, concluded
 from relay.queue import Queue
 from relay.replies import Verdict
+from relay.submission import SubmissionServer
 from tests.kit.line import Line, line, states
 from tests.kit.sink import Held, Sink
+from tests.kit.smtp import Talk
 from tests.kit.storage import PostgresServer, make_config
 from tests.kit.world import MemberAt, World
 
@@ -113,6 +119,58 @@ async def test_while_nothing_can_be_written_nothing_is_accepted_and_then_it_goes
         kept = [f"u{i}" for i, verdict in enumerate(said) if isinstance(verdict, Accepted)]
         await until(lambda: all(arrived(way.sink)[name] for name in kept))
         assert arrived(way.sink) == Counter([*kept, "after"])
+
+
+async def test_a_full_disk_is_said_before_a_message_is_sent(tmp_path: Path) -> None:
+    config = make_config(
+        tmp_path, submission={"listen": ["127.0.0.1:0"], "listen_tls": []}, inbound={"listen": ["127.0.0.1:0"]}
+    )
+    world = await World.make(config)
+    alice = await world.member()
+    await world.domain(alice)
+    rooms: dict[str, Any] = {
+        "config": config, "directory": world.directory, "intake": world.intake, "refusals": world.refusals,
+        "certificate": Certificate.of(config, world.clock),
+    }
+    out = SubmissionServer(policy=world.policy, **rooms)
+    back = InboundServer(
+        storage=world.storage, vault=world.vault, clock=world.clock, resolver=Resolver(["127.0.0.1:1"]), **rooms
+    )
+    await out.start()
+    await back.start()
+    moment = config.submission.full_disk_seconds + 1
+
+    async def message(talk: Talk) -> str:
+        for words in ("MAIL FROM:<news@example.test>", "RCPT TO:<bob@sink.test>", "DATA"):
+            said = await talk.ask(words)
+            if said[0] not in "23":
+                return f"{words[:4]} {said}"
+        await talk.send(b"From: news@example.test\r\nTo: bob@sink.test\r\n\r\n" + b"Hello.\r\n" * 400 + b".\r\n")
+        return await talk.reply()
+
+    try:
+        async with (
+            await Talk.logged_in(out.ports[0], alice.handle, alice.key) as talk,
+            await Talk.secured(back.ports[0]) as far,
+        ):
+            async with trouble(world, "full"):
+                # A full database has room in its pages for a little while.
+                async with asyncio.timeout(20):
+                    while (said := await message(talk)).startswith("250"):
+                        pass
+                assert said.startswith("452 4.3.1")
+                assert (await message(talk)).startswith("MAIL 452 4.3.1")
+                assert (await far.ask("MAIL FROM:<>")).startswith("452 4.3.1")
+                await world.pass_time(moment)
+                assert (await message(talk)).startswith("452 4.3.1"), "a message is tried again, in vain"
+                assert (await message(talk)).startswith("MAIL 452 4.3.1")
+            await world.pass_time(moment)
+            assert (await message(talk)).startswith("250 2.0.0")
+            assert (await far.ask("MAIL FROM:<>")).startswith("250")
+    finally:
+        await out.stop(1.0)
+        await back.stop(1.0)
+        await world.close()
 
 
 async def test_a_process_that_hangs_in_its_turn_is_not_waited_for_for_ever(sqlite_config: Config) -> None:

@@ -43,6 +43,7 @@ class Rooms:
     def __init__(self) -> None:
         self.taken: list[Submission] = []
         self.answer: Any = None
+        self.full = False
         self.fail: dict[str, Exception] = {}
         self.entered, self.go = asyncio.Event(), asyncio.Event()
         self.go.set()

@@ -86,6 +86,7 @@ class Submission(Section):
     auth_failures_an_address: Count = key(30, "Failed logins from one address in the window before it is told to wait.")
     auth_failures_a_key: Count = key(10, "Failed logins naming one key from one address in the window before it waits.")
     auth_failure_window_seconds: Seconds = key(600.0, "The window in which failed logins are counted.")
+    full_disk_seconds: Seconds = key(10.0, "So long after it found the disk full the relay refuses MAIL with 452, on port 25 too; then it tries again.")
     sign_inline_bytes: Bytes = key(65_536, "Messages under this size are signed on the event loop, others in threads.")
     signing_threads: Count = key(2, "Threads for signing and for checking large messages.")
 
