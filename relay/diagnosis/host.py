@@ -29,6 +29,11 @@ _ELSE = frozenset({
     "mailboxes", "account", "spf", "dkim", "dmarc", "arc", "authentication", "authenticated", "relaying", "spam",
     "virus", "said", "says", "giving", "like", "connect", "connected", "connecting", "talk", "by", "policy", "rule",
 })  # fmt: skip
+# What refuses the mail although the host's address stands behind it, or is itself within the message.
+_NEVER = frozenset({
+    "relaying", "link", "links", "url", "urls", "uri", "attachment", "attachments", "content", "body", "header",
+    "headers", "domain", "domains",
+})  # fmt: skip
 # Host and message both may be meant; then the host only where it is named as such, between the two.
 _HOSTS = frozenset({
     "ip", "host", "hosts", "server", "client", "sender", "address", "relay", "mta", "from", "for", "connection",
@@ -59,6 +64,8 @@ def blamed(text: str, *, strictly: bool) -> bool:
 
 
 def _unwanted(words: list[str], at: int, strictly: bool) -> bool:
+    if not _NEVER.isdisjoint(words[max(at - 3, 0) : at]):
+        return False
     for word in words[at + 1 : at + 1 + _WORDS]:
         if word in _UNWANTED:
             return True
@@ -69,7 +76,10 @@ def _unwanted(words: list[str], at: int, strictly: bool) -> bool:
         word = words[back]
         if word in _UNWANTED:
             # "message refused [192.0.2.1]": the address stands there by the way.
-            by_the_way = any(w in _ELSE for w in words[max(back - 4, 0) : back])
+            before = words[max(back - 4, 0) : back]
+            if not _NEVER.isdisjoint(before) or any("@" in w for w in before):
+                return False
+            by_the_way = not _ELSE.isdisjoint(before)
             return named or not (strictly or by_the_way)
         if word in _ELSE or "@" in word or _CODE.fullmatch(word):
             return False
