@@ -52,8 +52,9 @@ _ANGLED = re.compile(r"<\s*\"?([^<>@\"\s]{0,64})\"?(?:@[^<>\s]{0,255})?\s*>")
 _BARE = re.compile(r"([^\s<>()\",;:@]{1,64})@")
 # Whole local parts under which mail systems write.
 _LOCAL = re.compile(
-    r"(?:mail(?:er)?[-_.]?(?:daemon|delivery|administrator|admin|system|server|router|gateway|error|failure)|mailer|"
-    r"post[-_.]?(?:master|office)|microsoft-?exchange\w{0,64}|exchange|mdaemon|daemon|administrator|administrateur|"
+    r"(?:mail(?:er)?[-_.]?(?:delivery|administrator|admin|system|server|router|gateway|relay|hub|error|failure)|mailer|"
+    r"(?:mail(?:er)?[-_.]?daemon|post[-_.]?master)(?:[-_.+=].{0,60})?|mail[-_.]?delivery[-_.]?(?:sub)?system|"
+    r"post[-_.]?office|amavis|dsn|ndr|microsoft-?exchange\w{0,64}|exchange|mdaemon|daemon|administrator|administrateur|"
     r"sys(?:tem)?[-_.]?(?:administrator|admin|attendant|mail)?|(?:double-)?bounces?(?:[-_.+=].{0,60})?|"
     r"(?:delivery|undeliver\w{0,10}|non-?delivery)[-_.]?(?:status|reports?|notifications?|failures?|notices?|system)?|"
     r"mta|smtp|smtp[-_.]?(?:server|gateway|daemon|proxy)|pmdf|qmail|qmail-send|sendmail|groupwise|gateway)",
