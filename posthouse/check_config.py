@@ -183,6 +183,14 @@ def _master_key(config: Config) -> Iterable[Mistake]:
         yield from _private("secrets.master_key_file", path)
     else:
         yield from _writable("secrets.master_key_file", path.parent)
+    missing = [one for one in config.previous_key_paths if not one.exists()]
+    for one in missing:
+        yield Mistake("secrets.previous_key_files", f"{one}: no such file")
+    if config.previous_key_paths and not missing:
+        try:
+            Vault.load(path, config.previous_key_paths)
+        except SecretsError as e:
+            yield Mistake("secrets", str(e))
 
 
 def _signing(config: Config) -> Iterable[Mistake]:
@@ -193,14 +201,6 @@ def _signing(config: Config) -> Iterable[Mistake]:
         path = Path(s.pool_key_file)
         if not path.is_file():
             yield Mistake("signing.pool_key_file", f"{path}: no such file")
-    missing = [one for one in config.previous_key_paths if not one.exists()]
-    for one in missing:
-        yield Mistake("secrets.previous_key_files", f"{one}: no such file")
-    if config.previous_key_paths and not missing:
-        try:
-            Vault.load(path, config.previous_key_paths)
-        except SecretsError as e:
-            yield Mistake("secrets", str(e))
         else:
             yield from _private("signing.pool_key_file", path, GROUP_MAY_READ)
 

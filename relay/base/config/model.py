@@ -323,11 +323,11 @@ class Config(Section):
         return self.server.data_dir / self.secrets.master_key_file
 
     @property
-    @property
     def previous_key_paths(self) -> list[Path]:
         """The same of the master keys that only read."""
         return [self.server.data_dir / one for one in self.secrets.previous_key_files]
 
+    @property
     def spf_host(self) -> str:
         """The name members include in their SPF."""
         return self.dns.spf_host or f"spf.{self.server.hostname}"
