@@ -47,7 +47,7 @@ async def report_facts(tx: Tx, message_id: int, kind: str, limit: int, most: int
     if not rows or not found:
         return None
     domain_id, queue_id, mail_from, header_from, header_id, envid, ret, subject, received_at, content = found[0]
-    if content == b"":
+    if not content:
         # Each recipient has a copy of its own: the first one's stands for all.
         content = next((row[0] for row in await _HEAD.all(tx, {"b_message": message_id})), b"")
     tries = {t[0]: t[1:] for t in await _TRIES.all(tx, owed)}
