@@ -82,7 +82,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 async def test_a_disk_that_fills_up_and_is_freed(small_disk: Path) -> None:
     ballast = small_disk / "ballast"
-    async with Town.made(small_disk / "data") as town, town.serve() as node:
+    soon = {"SUBMISSION__FULL_DISK_SECONDS": "0.05"}
+    async with Town.made(small_disk / "data", **soon) as town, town.serve() as node:
         assert (await said_to_one(town, node, "before")).startswith("250 ")
         with open(ballast, "wb", buffering=0) as f, contextlib.suppress(OSError):
             while True:
@@ -93,7 +94,10 @@ async def test_a_disk_that_fills_up_and_is_freed(small_disk: Path) -> None:
             assert len(said) < 300
         assert said[-1].startswith("452 4.3.1 "), said[-1]
         ballast.unlink()
-        assert (await said_to_one(town, node, "after")).startswith("250 ")
+        again = [await said_to_one(town, node, "after")]
+        while again[-1].startswith("452 4.3.1 ") and len(again) < 300:
+            again.append(await said_to_one(town, node, "after"))
+        assert again[-1].startswith("250 "), again[-1]
         kept = ["before", "after", *(f"u{i}" for i in range(len(said) - 1))]
         await town.all_arrived(kept)
         assert await node.stop() == 0

@@ -83,6 +83,7 @@ async def test_without_a_script_everything_is_there(place: Site, browser: Any) -
     async with tab(browser, place, signed_in=False, java_script_enabled=False) as page:
         await page.goto(f"{place.url}/help")
         await page.click("main a:has-text('API')")
+        await page.wait_for_load_state()
         assert page.url == f"{place.url}/docs"
         assert not await page.is_visible("#find")
         assert await page.locator("article.call:visible").count() > 50
