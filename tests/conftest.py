@@ -1,6 +1,7 @@
 """Fixtures of the kit, for every test."""
 
-from collections.abc import AsyncIterator
+import gc
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -17,3 +18,12 @@ async def world(config: Config) -> AsyncIterator[World]:
     made = await World.make(config)
     yield made
     await made.close()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def frozen() -> Iterator[None]:
+    """What a module leaves behind (schemas, parsed samples, browsers) is looked at once, not at every collection of
+    the modules after it."""
+    yield
+    gc.collect()
+    gc.freeze()
