@@ -8,8 +8,9 @@ is used, and here they are counted. Tokens that are out in the world end with th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 from relay.base.secrets import SecretsError, Vault
 from relay.base.storage import Storage, Tx, credentials, domains, webhooks
@@ -40,11 +41,11 @@ class Left:
 async def left(storage: Storage, vault: Vault, now: float) -> Left:
     """Look through everything. Raises StorageError."""
     found = Left()
-    async for pairs in _pairs(storage, BATCH):
+    async for pairs in _newest_first(storage, domains.sealed_pairs, BATCH):
         for pair in pairs:
             if not _alone(vault, _halves(pair)):
                 found.pairs += _openable(vault, _halves(pair), found, f"the DKIM pair {pair.stem} of {pair.name}")
-    async for endpoints in _endpoints(storage, BATCH):
+    async for endpoints in _newest_first(storage, webhooks.sealed, BATCH):
         for one in endpoints:
             if not _alone(vault, _secrets(one, now)):
                 found.webhooks += _openable(vault, _secrets(one, now), found, f"the secret of webhook {one.public_id}")
@@ -68,7 +69,7 @@ async def reseal(
             await webhooks.reseal(tx, one, new[0], new[1] if len(new) > 1 else None) for one, new in todo
         ])
 
-    async for pairs in _pairs(storage, batch):
+    async for pairs in _newest_first(storage, domains.sealed_pairs, batch):
         todo = []
         for pair in pairs:
             new = _anew(vault, _halves(pair), unreadable, f"the DKIM pair {pair.stem} of {pair.name}")
@@ -79,7 +80,7 @@ async def reseal(
         looked += len(pairs)
         if progress is not None:
             progress(looked)
-    async for endpoints in _endpoints(storage, batch):
+    async for endpoints in _newest_first(storage, webhooks.sealed, batch):
         due = []
         for one in endpoints:
             new = _anew(vault, _secrets(one, now), unreadable, f"the secret of webhook {one.public_id}")
@@ -120,22 +121,22 @@ _Sealed = list[tuple[bytes, tuple[str, ...]]]
 """Sealed bytes, each with what it is sealed to."""
 
 
-async def _pairs(storage: Storage, batch: int) -> AsyncIterator[list[SealedPair]]:
+class _HasId(Protocol):
+    @property
+    def id(self) -> int: ...
+
+
+_Row = TypeVar("_Row", bound=_HasId)
+
+
+async def _newest_first(
+    storage: Storage, read: Callable[..., Awaitable[list[_Row]]], batch: int
+) -> AsyncIterator[list[_Row]]:
+    """All that `read` finds, by so many at once."""
     below: int | None = None
     while True:
         async with storage.read() as tx:
-            found = await domains.sealed_pairs(tx, below=below, limit=batch)
-        if not found:
-            return
-        yield found
-        below = found[-1].id
-
-
-async def _endpoints(storage: Storage, batch: int) -> AsyncIterator[list[EndpointRow]]:
-    below: int | None = None
-    while True:
-        async with storage.read() as tx:
-            found = await webhooks.sealed(tx, below=below, limit=batch)
+            found = await read(tx, below=below, limit=batch)
         if not found:
             return
         yield found

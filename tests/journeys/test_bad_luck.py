@@ -439,6 +439,17 @@ class Standing(Clock):
             self.ahead[clock] += seconds
 
 
+async def twelve_held_up(way: Any, alice: Any) -> asyncio.Event:
+    """Twelve messages with a worker, as many under way as it has lanes; set, the other side says yes to them."""
+    go = asyncio.Event()
+    way.sink.on("DOT", Held(go, "250 2.0.0 ok"))
+    way.start()
+    await until(lambda: way.world.handoff.open)
+    await asyncio.gather(*(way.world.submit(alice, f"u{i}@sink.test") for i in range(12)))
+    await until(lambda: len(way.worker._held) == 12 and way.sink.verbs().count("DATA") == way.worker.busy > 0)
+    return go
+
+
 # A process that is stopped finds both clocks moved; where the whole machine slept, only the wall's has.
 @pytest.mark.parametrize("clocks", [("timer", "wall"), ("wall",)], ids=["stopped", "slept"])
 @pytest.mark.parametrize("finds_out", ["lane", "duty"])
@@ -448,12 +459,7 @@ async def test_a_worker_that_lost_its_leases_delivers_no_more_of_them(
     clock = Standing()
     async with line(config, clock=clock, lease_seconds=60.0) as way:
         alice, world = await ready(way), way.world
-        go = asyncio.Event()
-        way.sink.on("DOT", Held(go, "250 2.0.0 ok"))
-        way.start()
-        await until(lambda: world.handoff.open)
-        await asyncio.gather(*(world.submit(alice, f"u{i}@sink.test") for i in range(12)))
-        await until(lambda: len(way.worker._held) == 12 and way.sink.verbs().count("DATA") == way.worker.busy)
+        go = await twelve_held_up(way, alice)
         renew = world.queue.renew
 
         async def too_late(ids: Any) -> set[int]:
@@ -485,12 +491,7 @@ async def test_what_grew_old_while_the_tables_were_away_is_delivered_once_they_a
     clock = Standing()
     async with line(config, clock=clock, lease_seconds=60.0) as way:
         alice, world = await ready(way), way.world
-        go = asyncio.Event()
-        way.sink.on("DOT", Held(go, "250 2.0.0 ok"))
-        way.start()
-        await until(lambda: world.handoff.open)
-        await asyncio.gather(*(world.submit(alice, f"u{i}@sink.test") for i in range(12)))
-        await until(lambda: len(way.worker._held) == 12 and "DATA" in way.sink.verbs())
+        go = await twelve_held_up(way, alice)
         renew, claim = world.queue.renew, world.queue.claim
 
         async def away(*_: Any) -> Any:
