@@ -6,6 +6,7 @@ unknown kind of schema as "anything" rather than fail.
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 from collections.abc import Iterator
@@ -100,6 +101,7 @@ class Reading:
 
     def __init__(self, document: dict[str, Any]) -> None:
         self._document = document
+        self._referred: dict[tuple[str, str], Answer] = {}
         self._url = document["servers"][0]["url"]
         self.version: str = document["info"]["version"]
         self.says = [prose(p) for p in document["info"].get("description", "").strip().split("\n\n") if p]
@@ -118,7 +120,7 @@ class Reading:
             id=found["operationId"], method=method.upper(), path=path, summary=found.get("summary", path),
             says=prose(found.get("description", "")), who=self._who(found.get("security", [])),
             parameters=[self._parameter(p) for p in found.get("parameters", ())], bodies=list(self._bodies(content)),
-            answers=[self._answer(status, self._whole(a)) for status, a in sorted(found["responses"].items())],
+            answers=[self._answer(status, a) for status, a in sorted(found["responses"].items())],
             curl=self._curl(method, path, found, content),
         )
 
@@ -130,7 +132,16 @@ class Reading:
             found["in"],
         )
 
-    def _answer(self, status: str, found: dict[str, Any]) -> Answer:
+    def _answer(self, status: str, told: dict[str, Any]) -> Answer:
+        # Most calls have the same refusals, and say so by reference.
+        if "$ref" not in told:
+            return self._answered(status, told)
+        key = status, told["$ref"]
+        if key not in self._referred:
+            self._referred[key] = self._answered(status, self._whole(told))
+        return self._referred[key]
+
+    def _answered(self, status: str, found: dict[str, Any]) -> Answer:
         headers = [
             Field(name, self._kind(h.get("schema", {})), bool(h.get("required")), prose(h.get("description", "")))
             for name, h in found.get("headers", {}).items() if h.get("description")
@@ -272,6 +283,7 @@ class Reading:
         return schema
 
 
+@functools.lru_cache(maxsize=4096)
 def prose(text: str) -> Markup:
     """A paragraph with `code` and **bold** of CommonMark, everything else as it stands."""
     found = []

@@ -11,6 +11,7 @@ Leaves to others: the handshake itself (`client`). MTA-STS and DANE choose a `Wa
 from __future__ import annotations
 
 import enum
+import functools
 import ssl
 from collections import OrderedDict
 from collections.abc import Callable
@@ -30,15 +31,14 @@ class Wanted(enum.StrEnum):
 
 
 class Contexts:
-    """The two client contexts, verifying and not; making one reads the system's certificates, so make few."""
+    """The two client contexts, verifying and not."""
 
     def __init__(
         self, *, ca_file: str | None = None, minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
     ) -> None:
         """`ca_file`: PEM of the trusted authorities; None: the system's. `minimum`: RFC 8996, RFC 9325 §3.1.1."""
-        self.verified = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca_file)
-        self.verified.minimum_version = minimum
-        self.unverified = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca_file)
+        self.verified = _verifying(ca_file, minimum) if ca_file is not None else _by_the_system(minimum)
+        self.unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.unverified.check_hostname = False
         self.unverified.verify_mode = ssl.CERT_NONE
         self.unverified.minimum_version = minimum
@@ -46,6 +46,18 @@ class Contexts:
     def of(self, mode: Mode) -> ssl.SSLContext:
         """The context for an encrypted mode."""
         return self.verified if mode == "verified" else self.unverified
+
+
+def _verifying(ca_file: str | None, minimum: ssl.TLSVersion) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca_file)
+    context.minimum_version = minimum
+    return context
+
+
+@functools.cache
+def _by_the_system(minimum: ssl.TLSVersion) -> ssl.SSLContext:
+    """One for the whole process: reading the system's authorities takes tens of milliseconds, keeping them a MiB."""
+    return _verifying(None, minimum)
 
 
 class Security:

@@ -6,6 +6,7 @@ told and what is done can't part. Which operations there are is each room's busi
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Literal
@@ -39,10 +40,14 @@ _INTEGER = {"type": "integer", "minimum": 1}
 def schema_of(shape: Shape, mode: Literal["validation", "serialization"] = "validation") -> dict[str, Any]:
     """The shape's schema with its definitions put where they are used; our shapes don't contain themselves.
 
-    "validation" is what is taken, "serialization" what is given: nothing but the fields that it names.
+    "validation" is what is taken, "serialization" what is given: nothing but the fields that it names. Parts of it
+    are shared with whoever asked before, so nobody changes them.
     """
-    if isinstance(shape, Mapping):
-        return dict(shape)
+    return dict(shape if isinstance(shape, Mapping) else _made(shape, mode))  # type: ignore[arg-type]
+
+
+@functools.cache
+def _made(shape: type[Any], mode: Literal["validation", "serialization"]) -> dict[str, Any]:
     schema = TypeAdapter(shape).json_schema(by_alias=True, mode=mode)
     definitions = schema.pop("$defs", {})
 
