@@ -25,7 +25,8 @@ from typing import Any
 
 from bench import dns
 from bench.ours import Posthouse
-from bench.tools import BenchError, Login, free_port
+from bench.tools import BenchError, Login
+from tests.kit.ports import free_port
 from tests.kit.smtp import Talk
 
 _PIECE = 65536

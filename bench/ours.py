@@ -22,7 +22,8 @@ from typing import Any
 
 from bench.dns import Names
 from bench.meter import Group
-from bench.tools import BenchError, Login, call, free_port, listening
+from bench.tools import BenchError, Login, call, listening
+from tests.kit.ports import free_port
 from tests.kit.storage import PostgresServer
 
 COMMAND = [sys.executable, "-c", "from posthouse.cli import main; main()"]

@@ -17,8 +17,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
 
 from bench.meter import Group
-from bench.tools import BenchError, Login, call, free_port, listening
+from bench.tools import BenchError, Login, call, listening
 from relay.base import keys
+from tests.kit.ports import free_port
 
 NEEDED = {"postfix": "postfix", "opendkim": "opendkim", "saslpasswd2": "sasl2-bin", "openssl": "openssl"}
 DOMAIN, SELECTOR, USER = "example.test", "peer", "bench"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from tests.kit.ports import free_port
 from tests.kit.served import Town
 from tests.kit.storage import PostgresServer
 
@@ -26,9 +26,7 @@ from tests.kit.storage import PostgresServer
 async def share(wanted: Any, url: str, folder: Path) -> list[str]:
     """Send and count; returns the faults."""
     names = [f"u{i:06d}" for i in range(wanted.messages)]
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = free_port()
     faults = []
     async with Town.made(folder, url) as town, AsyncExitStack() as stack:
         serving = (

@@ -7,7 +7,6 @@ import json
 import mmap
 import os
 import shutil
-import socket
 import struct
 import tempfile
 import time
@@ -168,13 +167,6 @@ async def sink(programs: Programs, *, every: int = 50, envelopes: bool = False) 
         finally:
             process.stdin.close()
             await process.wait()
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def listening(port: int, *, seconds: float = 20.0) -> None:

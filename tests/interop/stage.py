@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.kit.ports import free_port
+
 HANDLE, DOMAIN, SINK_DOMAIN = "interop", "interop.test", "sink.test"
 _COMMAND = [sys.executable, "-c", "from posthouse.cli import main; main()"]
 _ROOT = Path(__file__).resolve().parents[2]
@@ -126,7 +128,7 @@ def find(program: str) -> str | None:
 @contextlib.contextmanager
 def stage(folder: Path) -> Iterator[Stage]:
     """Everything running, a member with a verified domain, until the block ends."""
-    ports = {name: _free() for name in ("starttls", "tls", "http", "dns", "sink")}
+    ports = {name: free_port() for name in ("starttls", "tls", "http", "dns", "sink")}
     facts: dict[str, Any] = {"folder": folder, "domain": DOMAIN, "sink_domain": SINK_DOMAIN, **ports}
     (folder / "data").mkdir()
     config = folder / "posthouse.toml"
@@ -199,12 +201,6 @@ def _running(folder: Path, name: str, command: list[str]) -> Iterator[None]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _free() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _open(port: int) -> bool:

@@ -16,9 +16,10 @@ from pathlib import Path
 from relay.base.config import Config
 from relay.base.storage import Storage, Tx, versions
 from relay.base.storage import domains as rows
-from tests.interop.stage import _free, find
+from tests.interop.stage import find
 from tests.interop.test_interop import need
 from tests.kit.hosting import ZONE, hosting
+from tests.kit.ports import free_port
 from tests.kit.served import Town
 from tests.kit.storage import PostgresServer
 
@@ -148,7 +149,7 @@ async def test_a_rotation_is_seen_by_a_resolver_while_the_owner_s_zone_stays_as_
 ) -> None:
     need("dig", "unbound")
     async with hosting(sqlite_config) as house:
-        relay, port = house.relay, _free()
+        relay, port = house.relay, free_port()
         alice = await relay.member()
         domain = await relay.domains.enroll(alice.id, "example.test", {"hosted": True})
         relay.publish(domain)
@@ -177,7 +178,7 @@ async def test_the_export_loads_into_nsd_which_answers_as_we_do(sqlite_config: C
     need("dig", "nsd", "nsd-checkzone")
     file = tmp_path / f"{ZONE}.zone"
     async with hosting(sqlite_config) as house:
-        relay, port = house.relay, _free()
+        relay, port = house.relay, free_port()
         alice = await relay.member()
         domain = await relay.domains.enroll(alice.id, "example.test", {"return_path": True})
         toml = tmp_path / "posthouse.toml"

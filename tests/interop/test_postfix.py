@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -20,6 +19,7 @@ from tests.interop.postfix import AWAY, FULL, LATER, USER, Postfix, postfix
 from tests.interop.test_interop import need
 from tests.journeys.test_inbound import inbound, listed, told
 from tests.kit.line import line, states
+from tests.kit.ports import free_port
 from tests.kit.world import letter
 
 NOBODY = "no-such-user"
@@ -40,9 +40,7 @@ async def test_what_postfix_reports_lands_on_its_recipient_in_its_class(config: 
     need("postfix")
     if os.geteuid() != 0:
         pytest.skip("Postfix needs root")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     async with line(config, port=port) as way, inbound(way.world) as server:
         with postfix("sink.test", "example.test", port, server.ports[0]) as host:
             world = way.world

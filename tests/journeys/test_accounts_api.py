@@ -15,12 +15,12 @@ from enroll import app as enrollment
 from enroll.passwords import Passwords
 from enroll.services import Services
 from relay.base.secrets import Vault
-from relay.base.storage import Storage, migrate
+from relay.base.storage import Storage
 from relay.base.web import Listener, application
 from relay.directory import Directory, Login
 from relay.replies import Verdict
 from tests.kit.clock import HandClock
-from tests.kit.storage import make_config
+from tests.kit.storage import made, make_config
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 PASSWORD = "correct horse battery"
@@ -65,7 +65,7 @@ async def form(request: web.Request) -> web.Response:
 async def site(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Site]:
     sections = getattr(request, "param", {})
     config = make_config(tmp_path, **{k: dict(v) for k, v in sections.items()})
-    await migrate(config)
+    await made(config)
     storage = await Storage.open(config)
     clock, vault = HandClock(), Vault.load_or_make(config.master_key_path)
     directory = Directory(storage, config, clock, vault)

@@ -313,19 +313,20 @@ async def test_only_one_process_looks(relay: Enrolling) -> None:
     assert await other.tick() == 1
 
 
-async def test_a_look_whose_ground_has_moved_is_dropped(relay: Enrolling) -> None:
-    alice = await relay.member()
-    domain = await relay.domains.enroll(alice.id, "example.test")
-    relay.publish(domain)
-    relay.dns.faults.set("*", "drop")  # the look takes its time
-    relay.dns.faults.asked = asked = Asked()
-    looking = asyncio.create_task(relay.domains.check(domain.id))
-    await asked.something.wait()
-    await relay.domains.update(alice.id, domain.id, {"return_path": True})
-    relay.dns.faults.set("*", None)
-    assert (await looking).state == "pending"
-    domain = await relay.domains.get(alice.id, domain.id)
-    assert (domain.checked_at, domain.findings) == (None, [])
+async def test_a_look_whose_ground_has_moved_is_dropped(sqlite_config: Config) -> None:
+    async with enrolling(sqlite_config, **SHORTER) as relay:
+        alice = await relay.member()
+        domain = await relay.domains.enroll(alice.id, "example.test")
+        relay.publish(domain)
+        relay.dns.faults.set("*", "drop")  # the look takes its time
+        relay.dns.faults.asked = asked = Asked()
+        looking = asyncio.create_task(relay.domains.check(domain.id))
+        await asked.something.wait()
+        await relay.domains.update(alice.id, domain.id, {"return_path": True})
+        relay.dns.faults.set("*", None)
+        assert (await looking).state == "pending"
+        domain = await relay.domains.get(alice.id, domain.id)
+        assert (domain.checked_at, domain.findings) == (None, [])
 
 
 async def test_all_pending_domains_can_be_checked_by_one_call(tmp_path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from relay.base.config import Tier
+from tests.kit.ports import free_port
 from tests.kit.served import Served, Town
 from tests.kit.storage import PostgresServer
 
@@ -24,13 +24,6 @@ def url(request: pytest.FixtureRequest) -> str:
         server: PostgresServer = request.getfixturevalue("postgres")
         return server.url()
     return "sqlite:///posthouse.db"
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-        return port
 
 
 async def two(town: Town, stack: AsyncExitStack, **environ: str) -> list[Served]:

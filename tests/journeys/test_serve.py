@@ -19,6 +19,7 @@ from posthouse.serve import Node, StartError
 from posthouse.serve.tasks import Patience, Tasks
 from relay.base.clock import Clock
 from relay.base.config import Config
+from tests.kit.ports import free_port
 from tests.kit.storage import make_config
 
 QUICK = Patience(deaths=3, first_pause_seconds=0.001, longest_pause_seconds=0.001, look_every_seconds=0.01)
@@ -102,10 +103,8 @@ async def test_stopping_tells_clients_421_and_closes_every_port(tmp_path: Path) 
 
 async def test_a_start_that_fails_leaves_nothing_listening(tmp_path: Path) -> None:
     before = asyncio.all_tasks()
-    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        smtp = free.getsockname()[1]
-        free.close()
+    smtp = free_port()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         config = node_config(
             tmp_path, http={"listen": [f"127.0.0.1:{smtp}"]},
             submission={"listen": [f"127.0.0.1:{taken.getsockname()[1]}"], "listen_tls": []},

@@ -11,6 +11,7 @@ import asyncio
 import functools
 import itertools
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,8 @@ from relay.base.storage import Storage, migrate
 
 ENGINES = ["sqlite", "postgresql"]
 _numbers = itertools.count(1)
+_copies: set[str] = set()
+"""The PostgreSQL databases that were made with the schema."""
 
 
 class PostgresServer:
@@ -54,11 +57,16 @@ class PostgresServer:
             self._made = url.partition("@/")[2].partition("?")[0]
         name = f"t{next(_numbers)}"
         self._server.psql(f"CREATE DATABASE {name} TEMPLATE {self._made};")
-        return f"postgresql://postgres@/{name}?host={self._dir}"
+        _copies.add(found := f"postgresql://postgres@/{name}?host={self._dir}")
+        return found
 
     def stop(self) -> None:
         """Stop the server and remove its files."""
         if self._server is not None:
+            # At once: nobody wants what it would write down of hundreds of databases first.
+            process = self._server.get_postmaster_info().process
+            process.send_signal(signal.SIGQUIT)
+            process.wait(10)
             self._server.cleanup()
             self._server = None
         if self._dir is not None:
@@ -106,7 +114,7 @@ async def made(config: Config) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(0o600)
         path.write_bytes(_made_file())
-    else:
+    elif config.database.url not in _copies:
         await migrate(config)
 
 

@@ -10,9 +10,10 @@ from sqlalchemy import text
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.events import BOUNCED, Event
-from relay.base.storage import Storage, Tx, events, migrate, stats, suppressions, versions
+from relay.base.storage import Storage, Tx, events, stats, suppressions, versions
 from relay.base.storage.suppressions import Suppression
 from relay.suppression import Lists
+from tests.kit.storage import made
 
 ROUNDS = 12
 
@@ -48,7 +49,7 @@ async def _counted(tx: Tx, items: list[int]) -> list[None]:
 
 @pytest.mark.parametrize("config", ["postgresql"], indirect=True)
 async def test_two_processes_never_wait_for_each_other(config: Config) -> None:
-    await migrate(config)
+    await made(config)
     both = [await Storage.open(config) for _ in range(2)]
     lists = [Lists(storage, config, Clock()) for storage in both]
 

@@ -19,11 +19,11 @@ from enroll.sessions import Sessions
 from relay.base.clock import DAY, HOUR
 from relay.base.config import Config
 from relay.base.secrets import Vault
-from relay.base.storage import Storage, Tx, migrate, versions
+from relay.base.storage import Storage, Tx, versions
 from relay.base.storage import events as log_rows
 from relay.base.storage.tables import dkim_keys, domains, invites, members, sessions
 from tests.kit.clock import HandClock
-from tests.kit.storage import make_config
+from tests.kit.storage import made, make_config
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 PASSWORD = "correct horse battery"
@@ -69,7 +69,7 @@ class House:
 @pytest.fixture
 async def house(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[House]:
     config = make_config(tmp_path, enrollment=dict(getattr(request, "param", {})))
-    await migrate(config)
+    await made(config)
     storage = await Storage.open(config)
     house = House(storage, config)
     yield house

@@ -12,11 +12,11 @@ from posthouse.doctor import FAIL, OK, WARN, Finding, Limits, examine
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.secrets import Vault
-from relay.base.storage import Storage, migrate
+from relay.base.storage import Storage
 from relay.intake import Accepted
 from tests.kit.clock import HandClock
 from tests.kit.dns import make_zone, world
-from tests.kit.storage import make_config
+from tests.kit.storage import made, make_config
 from tests.kit.world import World
 
 HOST = "mail.posthouse.dev"
@@ -38,7 +38,7 @@ def public(folder: Path) -> Config:
 
 async def test_a_relay_that_is_only_tried_out_is_well(sqlite_config: Config) -> None:
     Vault.load_or_make(sqlite_config.master_key_path)
-    await migrate(sqlite_config)
+    await made(sqlite_config)
     async with world(open_world=True) as dns:
         found = await examine(sqlite_config, resolver=dns.resolver)
     assert not [f for f in found if f.status == FAIL]
@@ -131,7 +131,7 @@ async def test_a_database_that_is_not_there_or_broken(sqlite_config: Config, tmp
         (missing,) = await examine(sqlite_config, only=["database"], resolver=dns.resolver)
         assert missing.status == FAIL
         assert not (tmp_path / "posthouse.db").exists()
-        await migrate(sqlite_config)
+        await made(sqlite_config)
         (well,) = await examine(sqlite_config, only=["database"], resolver=dns.resolver)
         content = bytearray((tmp_path / "posthouse.db").read_bytes())
         content[8192:40960] = b"\xff" * (40960 - 8192)
@@ -185,7 +185,7 @@ async def test_one_that_takes_too_long_stops_no_other(sqlite_config: Config) -> 
 
 
 async def test_storage_that_was_handed_in_stays_open(sqlite_config: Config) -> None:
-    await migrate(sqlite_config)
+    await made(sqlite_config)
     storage = await Storage.open(sqlite_config)
     async with world() as dns:
         await examine(sqlite_config, only=["database"], storage=storage, resolver=dns.resolver, clock=Clock())

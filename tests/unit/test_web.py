@@ -12,7 +12,7 @@ import pytest
 from aiohttp import ClientSession, web
 
 from relay.base.config import Config
-from relay.base.storage import Storage, StorageFull, StorageUnavailable, migrate
+from relay.base.storage import Storage, StorageFull, StorageUnavailable
 from relay.base.web import (
     Listener,
     UploadMemory,
@@ -26,7 +26,7 @@ from relay.base.web import (
 )
 from relay.replies import RATE_LIMITED, SUPPRESSED, Refused, Verdict
 from tests.kit.clock import HandClock
-from tests.kit.storage import make_config
+from tests.kit.storage import made, make_config
 
 SECRET = "the exception's own words"
 
@@ -66,7 +66,7 @@ async def base(tmp_path: Path) -> AsyncIterator[str]:
         http={"max_small_body_bytes": 2000, "read_timeout_seconds": 0.5, "max_json_depth": 8},
         server={"public_url": "https://mail.example"},
     )
-    await migrate(config)
+    await made(config)
     clock, storage = HandClock(), await Storage.open(config)
 
     @web.middleware
@@ -318,7 +318,7 @@ def test_uploads_at_once_are_bounded_but_one_always_fits() -> None:
 
 async def test_a_taken_port_is_an_error_and_leaves_nothing_open(tmp_path: Path) -> None:
     config: Config = make_config(tmp_path)
-    await migrate(config)
+    await made(config)
     storage = await Storage.open(config)
     taken = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
     port = taken.sockets[0].getsockname()[1]

@@ -16,9 +16,9 @@ from aiohttp import ClientSession
 from posthouse.demo.place import HOST, Ports, configuration
 from posthouse.demo.world import demo_zones
 from posthouse.serve import Node
-from tests.interop.stage import _free
 from tests.interop.test_hosted_dns import NSD, UNBOUND, daemon, dig
 from tests.interop.test_interop import need
+from tests.kit.ports import free_port
 from tests.wix.conftest import ACTUAL, DETAILS, DOMAINS, EMAILS
 
 MEMBER, ADDRESS = "shop.test", "news@shop.test"
@@ -41,7 +41,7 @@ stub-zone:
 
 async def test_nine_steps_from_an_address_to_authenticated(tmp_path: Path) -> None:
     need("dig", "unbound", "nsd")
-    ports, resolver = Ports.from_base(0), _free()
+    ports, resolver = Ports.from_base(0), free_port()
     config = configuration(ports, tmp_path / "data", quiet=True)
     dns = config.dns.model_copy(update={"resolvers": [f"{HOST}:{resolver}"]})
     (tmp_path / "unbound.conf").write_text(
