@@ -38,7 +38,8 @@ class Reply:
 AUTH_FAILED = Reply(
     "auth_failed", 535, "5.7.8", 401, "AUTH_FAILED", "Authentication failed: wrong handle or API key",
     "The handle (or DID) and the API key do not belong together, or the key was revoked or has expired.",
-    "Sign in at {account_url}, regenerate the API key, and use it as the password.", "AUTH",
+    "Sign in at {account_url}, regenerate the key, and use it as the password (HTTP: Authorization: Bearer <API key>).",
+    "AUTH",
 )
 AUTH_REQUIRED = Reply(
     "auth_required", 530, "5.7.0", 400, "AUTH_REQUIRED", "Authentication required",

@@ -139,18 +139,18 @@ class Status:
 
     def _limit(self, given: dict[str, str]) -> int:
         http = self._services.config.http
-        number = _number(given, "limit")
+        number = _number(given, "limit", "a whole number from 1 is needed")
         if number == 0:
             reject("limit: at least 1", field="limit")
         return min(http.max_page_size, number or http.page_size)
 
 
-def _number(given: dict[str, str], name: str) -> int | None:
+def _number(given: dict[str, str], name: str, otherwise: str = "not a number that this API gave") -> int | None:
     text = given.get(name)
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        reject(f"{name}: not a number that this API gave", field=name)
+        reject(f"{name}: {otherwise}", field=name)
     return int(text)
 
 

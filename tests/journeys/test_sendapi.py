@@ -766,6 +766,8 @@ async def test_the_list_filters_and_pages(door: Door) -> None:
         "limit=1&limit=2",
     ):
         assert (await door.ask("GET", f"/v1/messages?{query}"))[0] == 400, query
+    for wrong in ("limit=-1", "limit=x"):
+        assert "whole number" in (await door.ask("GET", f"/v1/messages?{wrong}"))[1]["error"]
 
 
 async def test_nobody_reads_anothers_mail(door: Door) -> None:

@@ -90,6 +90,8 @@ def test_a_registrable_domain_may_be_enrolled(text: str) -> None:
         ("2001:db8::1", "IP address"),
         ("[IPv6:2001:db8::1]", "IP address"),
         ("*.example.com", "wildcard"),
+        ("https://example.com/shop", "give only its name"),
+        ("ann@example.com", "what follows the @"),
         ("_dmarc.example.com", "underscore"),
         ("printer.local", "special use"),
         (".".join(["a" * 63] * 5), "longer than 253"),

@@ -152,6 +152,12 @@ async def test_json_that_readers_could_read_differently_is_a_400(base: str, http
         assert set(got) == {"error", "code", "detail"}
 
 
+def test_a_byte_order_mark_is_named() -> None:
+    with pytest.raises(Refused) as caught:
+        json_value(b"\xef\xbb\xbf{}")
+    assert "byte order mark" in caught.value.verdict.saw
+
+
 async def test_good_json_comes_through(base: str, http: ClientSession) -> None:
     value = {"a": [1, 2.5, True, None, "ä😀", {"b": "\\ud83d"}], "ü": -3}
     for text in (json.dumps(value), json.dumps(value, ensure_ascii=False)):

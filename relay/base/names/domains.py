@@ -149,6 +149,11 @@ def _ascii(name: str) -> str:
         if len(label) > MAX_LABEL:
             raise BadName(f"a label of the domain is longer than {MAX_LABEL} octets")
     if not _PLAIN.fullmatch(name):
+        # What people paste: the address of a page, or of a person.
+        if "/" in name:
+            raise BadName("an address of a web page is not a domain: give only its name, such as example.com")
+        if "@" in name:
+            raise BadName("an address of mail is not a domain: give only what follows the @")
         raise BadName("the domain may hold letters, digits and inner hyphens only")
     return _encode(name)
 

@@ -10,6 +10,7 @@ import asyncio
 import json
 import math
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -104,6 +105,9 @@ def json_value(raw: bytes, *, depth: int = 32, values: int = 200_000) -> Any:
     except RecursionError:
         reject(f"the JSON is nested deeper than {depth}")
     except json.JSONDecodeError as e:
+        if raw.startswith(BOM_UTF8):
+            # RFC 8259 §8.1: JSON is sent without one.
+            reject("the body begins with a byte order mark: send UTF-8 without one")
         reject(f"not valid JSON at line {e.lineno}, column {e.colno}")
     if _SURROGATE.search(raw):
         # RFC 7493 §2.1: a surrogate that isn't half of a pair is no character.
