@@ -16,11 +16,15 @@ from tests.kit.world import World
 
 _MEMORY, _ROOM = "/dev/shm", 8 << 30
 _PAIRS = 12
+_OBJECTS = 20_000
 
 # Hundreds of databases are made, each change synced. Where there is room in memory they lie there; the disk's own
 # speed is the benchmark's business. TMPDIR names another place.
 if "TMPDIR" not in os.environ and os.path.isdir(_MEMORY) and shutil.disk_usage(_MEMORY).free > _ROOM:
     os.environ["TMPDIR"] = tempfile.tempdir = _MEMORY
+
+# A collection in a process that holds thousands of tests takes long: there are fewer, and one after each module.
+gc.set_threshold(_OBJECTS, 20, 50)
 
 __all__ = ["config", "empty_config", "postgres", "sqlite_config", "storage", "world"]
 

@@ -74,8 +74,7 @@ async def test_finding_a_call_on_a_phone_by_night(place: Site, browser: Any) -> 
         await page.evaluate("location.hash = 'post_v1_send'")
         await page.wait_for_function("document.getElementById('found').textContent === ''")
         assert await page.locator("article.call:visible").count() == total
-        for each in await page.locator("article.call details").all():
-            await each.evaluate("d => { d.open = true; }")
+        await page.locator("article.call details").evaluate_all("all => all.forEach(d => { d.open = true; })")
         assert await page.evaluate(OVERFLOW) <= 0
 
 
