@@ -139,18 +139,16 @@ class Status:
 
     def _limit(self, given: dict[str, str]) -> int:
         http = self._services.config.http
-        number = _number(given, "limit", "a whole number from 1 is needed")
-        if number == 0:
-            reject("limit: at least 1", field="limit")
+        number = _number(given, "limit", least=1)
         return min(http.max_page_size, number or http.page_size)
 
 
-def _number(given: dict[str, str], name: str, otherwise: str = "not a number that this API gave") -> int | None:
+def _number(given: dict[str, str], name: str, least: int = 0) -> int | None:
     text = given.get(name)
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        reject(f"{name}: {otherwise}", field=name)
+    if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) >= least):
+        reject(f"{name}: a whole number from {least} is needed", field=name)
     return int(text)
 
 

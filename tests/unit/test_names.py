@@ -91,6 +91,7 @@ def test_a_registrable_domain_may_be_enrolled(text: str) -> None:
         ("[IPv6:2001:db8::1]", "IP address"),
         ("*.example.com", "wildcard"),
         ("https://example.com/shop", "give only its name"),
+        ("https://bücher.example/", "give only its name"),
         ("ann@example.com", "what follows the @"),
         ("_dmarc.example.com", "underscore"),
         ("printer.local", "special use"),

@@ -74,6 +74,11 @@ def enrollable(text: str, *, allow_special: bool = False) -> str:
     unless `allow_special`. Names for tests and documents (`.test`, `.example`) may be enrolled.
     """
     stripped = text.strip()
+    # What people paste: the address of a page, or of a person.
+    if "/" in stripped:
+        raise BadName("an address of a web page is not a domain: give only its name, such as example.com")
+    if "@" in stripped:
+        raise BadName("an address of mail is not a domain: give only what follows the @")
     if "*" in stripped:
         raise BadName("a wildcard can't be enrolled: name one domain")
     if _is_ip(stripped):
@@ -91,12 +96,12 @@ def enrollable(text: str, *, allow_special: bool = False) -> str:
     return name
 
 
-@lru_cache(maxsize=8192)  # of what never changes while the program runs; a long list asks for the same names again
 def prepare() -> None:
     """Read the list of public suffixes now, a tenth of a second's work, rather than while somebody waits."""
     _suffixes()
 
 
+@lru_cache(maxsize=8192)  # of what never changes while the program runs; a long list asks for the same names again
 def registrable(name: str) -> str | None:
     """Give the registrable (organizational) domain of an A-label name; None for a public suffix."""
     found: str | None = _suffixes().privatesuffix(name)
@@ -149,11 +154,6 @@ def _ascii(name: str) -> str:
         if len(label) > MAX_LABEL:
             raise BadName(f"a label of the domain is longer than {MAX_LABEL} octets")
     if not _PLAIN.fullmatch(name):
-        # What people paste: the address of a page, or of a person.
-        if "/" in name:
-            raise BadName("an address of a web page is not a domain: give only its name, such as example.com")
-        if "@" in name:
-            raise BadName("an address of mail is not a domain: give only what follows the @")
         raise BadName("the domain may hold letters, digits and inner hyphens only")
     return _encode(name)
 
