@@ -187,10 +187,11 @@ class Directory:
 
     async def refresh(self) -> None:
         """Look now. Raises StorageError; the old snapshot then stays in use."""
-        async with self._reading, self._storage.read() as tx:
-            version = (await versions.current(tx)).get(versions.DIRECTORY, 0)
-            if version != self._version:
-                self._view = _View(await rows.snapshot(tx))
+        async with self._reading:
+            if await versions.glimpse(self._storage, versions.DIRECTORY) != self._version:
+                async with self._storage.read() as tx:
+                    version = (await versions.current(tx)).get(versions.DIRECTORY, 0)
+                    self._view = _View(await rows.snapshot(tx))
                 self._version = version
         self._fresh_at = self._clock.monotonic()
 

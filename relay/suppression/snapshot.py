@@ -52,10 +52,10 @@ class Suppressions(Lists):
 
     async def refresh(self) -> None:
         """Take in what was added. What was removed only costs a query until the next start."""
+        if await versions.glimpse(self._storage, versions.SUPPRESSIONS) == self._version:
+            return
         async with self._storage.read() as tx:
             version = (await versions.current(tx)).get(versions.SUPPRESSIONS, 0)
-            if version == self._version:
-                return
             after = max(0, self._last_id - _OVERLAP)
             while True:
                 rows = await suppressions.every(tx, after=after)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import alembic.command
-import alembic.config
 import pytest
 from sqlalchemy import insert, select, text
 
 from relay.base.config import Config
-from relay.base.storage import SchemaTooNew, Storage, StorageError, Tx, migrate, stats, versions
+from relay.base.storage import SchemaTooNew, Storage, StorageError, Tx, migrate, revisions, stats, versions
+from relay.base.storage.migrate import REVISION
 from relay.base.storage.tables import daily_stats, duties, metadata
 from tests.kit.storage import make_config
 
@@ -24,6 +23,10 @@ async def test_schema_is_what_the_tables_say(storage: Storage) -> None:
         return await tx.run_sync(lambda c: compare_metadata(MigrationContext.configure(c), metadata))
 
     assert await storage.write(differences) == []
+
+
+async def test_what_it_wants_is_the_newest_revision() -> None:
+    assert revisions.known()[0] == REVISION
 
 
 async def test_migrating_twice_changes_nothing(empty_config: Config) -> None:
@@ -52,14 +55,10 @@ async def test_a_newer_schema_is_refused(config: Config) -> None:
 
 
 async def test_counters_outlive_a_migration(empty_config: Config) -> None:
-    scripts = alembic.config.Config()
-    scripts.set_main_option("script_location", "relay.base.storage:migrations")
-    scripts.set_main_option("path_separator", "os")
     counted = [(d, f"2026-0{m}-01", 7, d, m, 0, 1, 2, 3, 4) for d in (2, 1) for m in (2, 1)]
 
     async def older(tx: Tx) -> None:
-        scripts.attributes["connection"] = tx.sync_connection
-        await tx.run_sync(lambda _: alembic.command.upgrade(scripts, "0007"))
+        await tx.run_sync(revisions.upgrade, "0007")
         names = [c.name for c in daily_stats.c]
         await tx.execute(insert(daily_stats), [dict(zip(names, row, strict=True)) for row in counted])
 

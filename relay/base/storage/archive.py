@@ -11,13 +11,12 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from alembic import command
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, Table, column, func, insert, select, table, text, update
 
+from relay.base.storage import revisions
 from relay.base.storage.engine import Storage, Tx
 from relay.base.storage.errors import SchemaTooNew, StorageError
-from relay.base.storage.migrate import _alembic, revision
+from relay.base.storage.migrate import revision
 from relay.base.storage.tables import metadata
 
 ROWS_AT_ONCE = 200
@@ -72,13 +71,13 @@ async def load(tx: Tx, snapshot: Snapshot, content: Iterable[tuple[str, tuple[An
     Returns how many rows each table got. Raises StorageError for a database in use, SchemaTooNew for rows of a
     newer program.
     """
-    if snapshot.revision not in _known():
+    if snapshot.revision not in revisions.known():
         raise SchemaTooNew(f"the backup has schema {snapshot.revision}, unknown to this program: upgrade Posthouse")
     if not await is_empty(tx):
         raise StorageError("the database is in use: restore into an empty one")
     have = (await revision(tx))[0]
     if have is None:
-        await tx.run_sync(_upgrade, snapshot.revision)
+        await tx.run_sync(revisions.upgrade, snapshot.revision)
     elif have != snapshot.revision:
         raise StorageError("the database has another schema than the backup: restore into one without tables")
     shape = await tx.run_sync(_reflected)
@@ -94,7 +93,7 @@ async def load(tx: Tx, snapshot: Snapshot, content: Iterable[tuple[str, tuple[An
     await _set_counters(tx, shape, snapshot.counters)
     recipients = shape.tables["recipients"]
     await tx.execute(update(recipients).values(lease_owner=None, lease_until=None))
-    await tx.run_sync(_upgrade, "head")
+    await tx.run_sync(revisions.upgrade)
     return counts
 
 
@@ -183,17 +182,3 @@ async def check(storage: Storage) -> list[str]:
         orphans = await tx.execute(text("PRAGMA foreign_key_check"))
         broken = [f"{r[0]} row {r[1]} points at no row of {r[2]}" for r in orphans]
     return [line for line in found if line != "ok"] + broken[:20]
-
-
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_alembic())
-
-
-def _known() -> set[str]:
-    return {r.revision for r in _scripts().walk_revisions()}
-
-
-def _upgrade(connection: Connection, target: str) -> None:
-    config = _alembic()
-    config.attributes["connection"] = connection
-    command.upgrade(config, target)
