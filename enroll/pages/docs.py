@@ -1,4 +1,4 @@
-"""/docs: the documents of the APIs as pages, made once at start from what /openapi.json says and from nothing else.
+"""/docs: the documents of the APIs as pages, made from what /openapi.json says and from nothing else.
 
 Promises that nothing on them comes from elsewhere, that every call has an address of its own (`/docs#get_v1_domains`)
 and a line that works when pasted. What the calls are is the documents' business; `reading` puts them into words.
@@ -6,13 +6,14 @@ and a line that works when pasted. What the calls are is the documents' business
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
 
 from enroll.pages.guard import Guard
-from enroll.pages.reading import Described, Reading
+from enroll.pages.reading import Described
 from enroll.pages.render import Renderer
 
 __all__ = ["Described", "Docs"]
@@ -23,17 +24,15 @@ class Docs:
 
     def __init__(self, documents: Sequence[Described], guard: Guard, renderer: Renderer) -> None:
         self._documents, self._guard, self._renderer = list(documents), guard, renderer
-        self._read = {one.slug: Reading(one.document) for one in documents}
 
     def routes(self) -> list[web.RouteDef]:
         """GET /docs and /docs/<slug>."""
         return [web.get(one.page, self._page(one)) for one in self._documents]
 
     def _page(self, one: Described) -> Any:
-        reading = self._read[one.slug]
-
         async def show(request: web.Request) -> web.Response:
             visitor = await self._guard.visitor(request)
+            reading = await asyncio.to_thread(lambda: one.reading)
             return self._renderer.page(
                 "docs.html", visitor, one=one, documents=self._documents, reading=reading,
                 calls=sum(len(g.calls) for g in reading.groups),

@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -23,15 +24,30 @@ _LENGTHS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Described:
-    """A document, its name and where it is served; `slug` names its page, "" is the first."""
+    """A document, its name and where it is served; `slug` names its page, "" is the first. What takes a while (`make`
+    and reading what it made: a quarter of a second) is done when somebody asks, not at each start."""
 
     slug: str
     name: str
     title: str
     path: str
-    document: dict[str, Any]
+    make: Callable[[], dict[str, Any]]
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """What programs are given."""
+        return self.make()
+
+    def told(self) -> dict[str, Any]:
+        """`document`, for who asks when it is wanted."""
+        return self.document
+
+    @cached_property
+    def reading(self) -> Reading:
+        """What people are shown."""
+        return Reading(self.document)
 
     @property
     def page(self) -> str:

@@ -6,6 +6,7 @@ in it is made by the rooms; `/docs` shows it to people, `document_route` to prog
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -56,42 +57,57 @@ of its address is there. Publish its `dnsRecords`, CNAMEs all, and authenticate.
 `validationError` (the fields at fault).
 """
 
+_OCTETH_TAG = ("Sender domains", "Each call also answers at `/api.php`, by its `Command`.")
+_WIX_KINDS = (
+    ("Sender emails", "Addresses, proved by a code.", "sender-emails"),
+    ("Sender details", "Names to send under; one is the default.", "sender-details"),
+    ("Sending domains", "The domains of those addresses, published as CNAMEs.", "sending-domains"),
+)
+"""Tag, what it says, and the word in the paths."""
+
 
 def described(config: Config) -> list[Described]:
     """The documents of an application with this configuration, the relay's own first."""
-    own = [
+    tags = (*sendapi.TAGS, *native.TAGS, monitor.TAG)
+    found = [_described(config, "", "Posthouse", "The relay's own API", _own, _NATIVE, *tags)]
+    if config.octeth.enabled:
+        title = "Sender domains in Octeth's shape"
+        found.append(_described(config, "octeth", "Octeth's", title, _in_octeths_shape, _OCTETH, _OCTETH_TAG))
+    if config.senders.wix:
+        kinds = [(kind, says) for kind, says, _ in _WIX_KINDS]
+        found.append(_described(config, "wix", "Wix's", "Sending domains in Wix's shape", _in_wixs_shape, _WIX, *kinds))
+    return found
+
+
+def _own() -> list[dict[str, Any]]:
+    return [
         sendapi.openapi_paths(),
         {"paths": native.openapi_paths(), "components": {"securitySchemes": SECURITY_SCHEMES}},
         {"paths": monitor.openapi_paths()},
     ]
-    tags = (*sendapi.TAGS, *native.TAGS, monitor.TAG)
-    found = [_described(config, "", "Posthouse", "The relay's own API", own, _NATIVE, *tags)]
-    if config.octeth.enabled:
-        tag = ("Sender domains", "Each call also answers at `/api.php`, by its `Command`.")
-        paths = tagged(octeth.openapi_paths(), tag[0])
-        schemes = octeth.SECURITY_SCHEMES | {"apiKey": SECURITY_SCHEMES["apiKey"]}
-        face = {"paths": paths, "components": {"securitySchemes": schemes}}
-        found.append(_described(config, "octeth", "Octeth's", "Sender domains in Octeth's shape", [face], _OCTETH, tag))
-    if config.senders.wix:
-        kinds = (
-            ("Sender emails", "Addresses, proved by a code."),
-            ("Sender details", "Names to send under; one is the default."),
-            ("Sending domains", "The domains of those addresses, published as CNAMEs."),
-        )
-        told: Paths = {}
-        for (kind, _), part in zip(kinds, ("sender-emails", "sender-details", "sending-domains"), strict=True):
-            told |= tagged({path: ops for path, ops in wix.openapi_paths().items() if f"/{part}/" in path}, kind)
-        by_key = {"paths": told, "components": {"securitySchemes": SECURITY_SCHEMES}}
-        found.append(_described(config, "wix", "Wix's", "Sending domains in Wix's shape", [by_key], _WIX, *kinds))
-    return found
+
+
+def _in_octeths_shape() -> list[dict[str, Any]]:
+    paths = tagged(octeth.openapi_paths(), _OCTETH_TAG[0])
+    schemes = octeth.SECURITY_SCHEMES | {"apiKey": SECURITY_SCHEMES["apiKey"]}
+    return [{"paths": paths, "components": {"securitySchemes": schemes}}]
+
+
+def _in_wixs_shape() -> list[dict[str, Any]]:
+    told: Paths = {}
+    for kind, _, part in _WIX_KINDS:
+        told |= tagged({path: ops for path, ops in wix.openapi_paths().items() if f"/{part}/" in path}, kind)
+    return [{"paths": told, "components": {"securitySchemes": SECURITY_SCHEMES}}]
 
 
 def _described(
-    config: Config, slug: str, name: str, title: str, fragments: list[dict[str, Any]], says: str,
+    config: Config, slug: str, name: str, title: str, fragments: Callable[[], list[dict[str, Any]]], says: str,
     *tags: tuple[str, str],
 ) -> Described:
-    made = document(
-        fragments, public_url=config.server.public_url, version=version("posthouse"), title=title, description=says,
-        tags=tags,
-    )
+    def made() -> dict[str, Any]:
+        return document(
+            fragments(), public_url=config.server.public_url, version=version("posthouse"), title=title,
+            description=says, tags=tags,
+        )
+
     return Described(slug, name, title, f"/openapi/{slug}.json" if slug else "/openapi.json", made)

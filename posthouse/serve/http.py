@@ -46,7 +46,7 @@ def http_application(
         *monitor.routes(),
         *enrollment.routes(rooms.enroll),
         *shown.routes,
-        *(document_route(one.document, one.path) for one in documents),
+        *(document_route(one.told, one.path) for one in documents),
     ]
     if mailbox is not None:
         routes += sandbox_routes(mailbox, config, shown.renderer)

@@ -31,6 +31,7 @@ log = structlog.get_logger("process")
 OK, FAILED, CONFIG = 0, 1, 3
 
 _SWITCH_SECONDS = 0.001
+_OBJECTS = (700, 10, 10)  # as Python 3.11 has it
 _M_ARENA_MAX = -8  # mallopt(3)
 
 
@@ -87,6 +88,7 @@ async def _serve(config: Config) -> int:
     # What has been made so far stays to the end: the collector need not walk through it again and again.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*_OBJECTS)  # the command line has raised it for the start
     if node.submission is not None:
         loop.add_signal_handler(signal.SIGHUP, node.submission.certificate.refresh)
     _notify("READY=1")

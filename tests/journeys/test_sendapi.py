@@ -23,7 +23,8 @@ from relay.base.clock import DAY, iso
 from relay.base.storage import Tx, mail, versions
 from relay.base.storage.inline import InlineConnection
 from relay.base.storage.tables import dkim_keys
-from relay.base.web import Listener, application, openapi_route
+from relay.base.web import Listener, application
+from relay.base.web.openapi import document, document_route
 from relay.outcome import Outcome
 from relay.replies import QUEUE_FULL, UNAVAILABLE, Verdict
 from relay.sendapi import SendServices, openapi_paths, routes
@@ -101,8 +102,9 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
         queue=world.queue,
         handoff=world.handoff,
     )
-    document = openapi_route([openapi_paths()], public_url=config.server.public_url, version="1")
-    app = application(config, world.clock, world.storage, routes=[*routes(services), document])
+    described = document([openapi_paths()], public_url=config.server.public_url, version="1")
+    told = document_route(lambda: described, "/openapi.json")
+    app = application(config, world.clock, world.storage, routes=[*routes(services), told])
     listener = Listener(app, config, ["127.0.0.1:0"])
     await listener.start()
     alice = await world.member("alice")

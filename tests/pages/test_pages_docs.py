@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 
-from enroll.pages.reading import Reading
 from posthouse.serve.described import described
 from relay.base.clock import HOUR
+from tests.pages.conftest import IN_BROWSER, shown
 from tests.pages.site import Site
 from tests.pages.test_pages_browser import OVERFLOW, tab
+
+pytestmark = IN_BROWSER
+place = shown
 
 _PAPER = "getComputedStyle(document.documentElement).backgroundColor"
 
@@ -88,28 +91,3 @@ async def test_without_a_script_everything_is_there(place: Site, browser: Any) -
         assert await page.locator("article.call:visible").count() > 50
         await page.click("nav.contents a:has-text('Enroll a domain')")
         assert page.url.endswith("#post_v1_domains")
-
-
-def test_reading_shows_what_it_doesnt_know_as_anything() -> None:
-    document = {
-        "servers": [{"url": "https://relay.test"}], "info": {"version": "1"}, "components": {"securitySchemes": {}},
-        "paths": {"/x/{y}": {"put": {
-            "operationId": "put_x", "security": [],
-            "parameters": [{"name": "y", "in": "path", "required": True, "schema": {}}],
-            "requestBody": {"content": {"application/json": {"schema": {
-                "required": ["a"], "properties": {"a": {"not": {}}, "b": {"type": "array", "items": {"properties": {
-                    "c": {"description": "`<b>` is **bold**"}
-                }}}}
-            }}}},
-            "responses": {"204": {"description": "Done."}},
-        }}},
-    }  # fmt: skip
-    (group,) = Reading(document).groups
-    (call,) = group.calls
-    fields = call.bodies[0].forms[0]
-    assert [(f.name, f.kind, f.required) for f in fields] == [
-        ("a", "anything", True), ("b", "list of anything", False), ("b[].c", "anything", False),
-    ]  # fmt: skip
-    assert str(fields[2].says) == "<code>&lt;b&gt;</code> is <b>bold</b>"
-    assert call.curl.startswith("curl -X PUT https://relay.test/x/Y \\\n")
-    assert call.who == "anybody"

@@ -15,7 +15,6 @@ from relay.base.web.body import UploadMemory, json_body, json_value, read_body, 
 from relay.base.web.client import bearer, client_address, in_networks, is_https
 from relay.base.web.keys import CLOCK, CONFIG, ERROR_PAGE, REQUEST_ID, STORAGE, ErrorPage
 from relay.base.web.listen import Listener
-from relay.base.web.openapi import openapi_route
 
 __all__ = [
     "CLOCK",
@@ -37,7 +36,6 @@ __all__ = [
     "is_https",
     "json_body",
     "json_value",
-    "openapi_route",
     "raw_answer",
     "read_body",
     "refuse",

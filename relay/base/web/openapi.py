@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from aiohttp import web
@@ -42,19 +44,16 @@ def document(
     }
 
 
-def openapi_route(
-    fragments: Iterable[dict[str, Any]], *, public_url: str, version: str, path: str = "/openapi.json"
-) -> web.RouteDef:
-    """GET /openapi.json, straight from fragments."""
-    return document_route(document(fragments, public_url=public_url, version=version), path)
+def document_route(make: Callable[[], dict[str, Any]], path: str) -> web.RouteDef:
+    """GET of a document, made when first asked for. Public and the same for everybody, so pages elsewhere may read it
+    (Fetch §3.2)."""
 
-
-def document_route(found: dict[str, Any], path: str) -> web.RouteDef:
-    """GET of a finished document. Public and the same for everybody, so pages elsewhere may read it (Fetch §3.2)."""
-    text = dumps(found)
+    @functools.cache
+    def text() -> str:
+        return dumps(make())
 
     async def openapi(_: web.Request) -> web.Response:
-        response = raw_answer(text, 200)
+        response = raw_answer(await asyncio.to_thread(text), 200)
         response.headers["Access-Control-Allow-Origin"] = "*"
         return response
 
