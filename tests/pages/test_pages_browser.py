@@ -6,12 +6,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
+import pytest_asyncio
 from aiohttp import web
 
 from tests.kit.world import letter
+from tests.pages.conftest import IN_BROWSER, shown
 from tests.pages.site import NASTY, PASSWORD, Site
 from tests.pages.test_pages_mail import ready, refused
+
+pytestmark = IN_BROWSER
+place = shown
 
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
@@ -137,7 +141,7 @@ async def test_a_copy_button_copies_the_value_beside_it(place: Site, browser: An
         assert await page.evaluate("navigator.clipboard.readText()") == rsa.value
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def elsewhere() -> AsyncIterator[Any]:
     """Another site: it serves whatever page it is told to."""
     held: dict[str, str] = {}

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tests.pages.conftest import IN_BROWSER, shown
 from tests.pages.site import NASTY, Site
 from tests.pages.test_pages_browser import OVERFLOW, tab
 from tests.pages.test_pages_mail import ready
+
+pytestmark = IN_BROWSER
+place = shown
 
 
 async def test_a_list_is_kept_by_hand(place: Site, browser: Any, tmp_path: Path) -> None:

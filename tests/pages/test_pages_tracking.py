@@ -11,9 +11,13 @@ from relay.base.storage import mail, stats
 from relay.tracking import tokens
 from relay.tracking.html import read, references
 from relay.tracking.parts import encode
+from tests.pages.conftest import IN_BROWSER, shown
 from tests.pages.site import Site
 from tests.pages.test_pages_browser import OVERFLOW, tab
 from tests.pages.test_pages_mail import ready
+
+pytestmark = IN_BROWSER
+place = shown
 
 READER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
 DOT = "R0lGODlhAQABAIAAAP8AAP///yH5BAAAAAAALAAAAAABAAEAAAICRAEAOw=="

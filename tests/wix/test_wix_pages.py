@@ -6,18 +6,20 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
+import pytest_asyncio
 
 from tests.kit.hosting import ZONE
 from tests.kit.storage import make_config
-from tests.pages.conftest import browser as browser
+from tests.pages.conftest import IN_BROWSER, browser, chromium
 from tests.pages.site import NASTY, Site, site
 from tests.pages.test_pages_browser import OVERFLOW, tab
 
+__all__ = ["browser", "chromium"]
+pytestmark = IN_BROWSER
 HOSTED = {"hosted_zone": ZONE, "hosted_servers": ["ns.relay.test"]}
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def place(tmp_path: Path) -> Any:
     async with site(make_config(tmp_path, dns=HOSTED)) as made:
         yield made
