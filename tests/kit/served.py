@@ -6,7 +6,7 @@
             await node.kill()
         async with town.serve(): …
 
-The processes are real: started as an operator starts them, killed as a machine kills them.
+The processes are real, and killed as a machine kills them; what they have in common is loaded once (`warm`).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from relay.base.config import Config
 from relay.base.secrets import new_api_key
 from relay.base.storage import Storage, Tx, versions
 from relay.base.storage.tables import api_keys, recipients
+from tests.kit import warm
 from tests.kit.dns import DnsWorld, make_zone
 from tests.kit.dns import world as dns_world
 from tests.kit.sink import Sink
@@ -45,7 +46,7 @@ PATIENCE = 60.0
 class Served:
     """One process and what it has logged."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process | warm.Copy) -> None:
         self.process = process
         self.lines: list[dict[str, Any]] = []
         self._new = asyncio.Event()
@@ -172,10 +173,15 @@ class Town:
     ) -> AsyncIterator[Served]:
         """One process, ready. `before`: a program that runs it (strace); `preload`: more of its environment. It is
         killed at the end if it still runs."""
-        process = await asyncio.create_subprocess_exec(
-            *before, sys.executable, "-c", "from posthouse.cli import main; main()", "serve",
-            env=self.environment(**environ) | dict(preload or {}), stderr=asyncio.subprocess.PIPE,
-        )
+        environment = self.environment(**environ) | dict(preload or {})
+        process: asyncio.subprocess.Process | warm.Copy
+        if before or preload:
+            process = await asyncio.create_subprocess_exec(
+                *before, sys.executable, "-c", "from posthouse.cli import main; main()", "serve",
+                env=environment, stderr=asyncio.subprocess.PIPE,
+            )
+        else:
+            process = await warm.start(["serve"], environment)
         served = Served(process)
         try:
             await served.logged("node.started")
