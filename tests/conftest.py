@@ -10,6 +10,7 @@ import pytest
 
 from relay.base.config import Config
 from tests.kit.economy import few_keys, frozen, templates_compiled_once
+from tests.kit.plain_log import plain_log
 from tests.kit.storage import config, empty_config, postgres, sqlite_config, storage
 from tests.kit.world import World
 
@@ -26,6 +27,7 @@ os.environ.setdefault("SSL_CERT_FILE", os.devnull)
 
 # A collection in a process that holds thousands of tests takes long: there are fewer, and one after each module.
 gc.set_threshold(_OBJECTS, 20, 50)
+plain_log()
 
 __all__ = [
     "config", "empty_config", "few_keys", "frozen", "postgres", "sqlite_config", "storage", "templates_compiled_once",

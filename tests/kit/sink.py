@@ -228,8 +228,9 @@ class _Session:
             await answer.until.wait()
             answer = answer.data
         if isinstance(answer, Endless):
+            much = answer.data * (65536 // len(answer.data))
             while True:
-                self.writer.write(answer.data)
+                self.writer.write(much)
                 await self.writer.drain()
         if isinstance(answer, Slow):
             for i in range(len(answer.data)):

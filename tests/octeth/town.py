@@ -23,7 +23,7 @@ from enroll.domains import Options
 from enroll.services import Services
 from relay.base.config import Config
 from relay.base.storage import Tx, versions
-from relay.base.storage.tables import daily_stats, dkim_keys, domains, members
+from relay.base.storage.tables import daily_stats, dkim_keys, domains, members, suppressions
 from relay.base.web import Listener, application
 from tests.kit.clock import HandClock
 from tests.kit.dns import make_zone
@@ -87,7 +87,7 @@ class Town:
         await self.way.world.storage.write(do)
 
     async def _write(self, tx: Tx, listed: list[dict[str, Any]], about: Mapping[str, Any]) -> None:
-        for table in (dkim_keys, daily_stats, domains):
+        for table in (dkim_keys, daily_stats, domains, suppressions):
             await tx.execute(delete(table))
         await tx.execute(update(members).values(max_domains=about.get("limit")))
         for one in listed:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from typer.testing import CliRunner, Result
 
 from posthouse.cli import app
@@ -21,6 +20,7 @@ from relay.base.config import example
 from relay.base.events import Event
 from relay.base.storage import Storage, incidents
 from relay.intake import Accepted
+from tests.kit.plain_log import plain_log
 from tests.kit.storage import make_config
 from tests.kit.world import World
 
@@ -39,7 +39,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
     def call(*words: str, code: int = OK, **more: Any) -> Result:
         result = CliRunner().invoke(app, list(words), **more)
-        structlog.reset_defaults()
+        plain_log()
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         assert result.exit_code == code, result.output
         return result

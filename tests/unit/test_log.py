@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 from relay.base.log import configure
+from tests.kit.plain_log import plain_log
 from tests.kit.storage import make_config
 
 KEY = "ph_abcdefghijkl_" + "A" * 43
@@ -22,7 +23,7 @@ def _as_before() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level, mail_level = root.handlers[:], root.level, logging.getLogger("mail.log").level
     yield
-    structlog.reset_defaults()
+    plain_log()
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.getLogger("mail.log").setLevel(mail_level)
