@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 from typer.testing import CliRunner, Result
 
 from posthouse.cli import app
@@ -25,6 +27,7 @@ from tests.kit.storage import make_config
 from tests.kit.world import World
 
 Run = Callable[..., Result]
+get_command = functools.cache(typer.main.get_command)
 
 
 @pytest.fixture
@@ -36,6 +39,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         if name.startswith("POSTHOUSE_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("POSTHOUSE_CONFIG", str(file))
+    # The commands are the same at each call; making them anew takes longer than most of them run.
+    monkeypatch.setattr("typer.testing._get_command", get_command)
 
     def call(*words: str, code: int = OK, **more: Any) -> Result:
         result = CliRunner().invoke(app, list(words), **more)
