@@ -191,8 +191,7 @@ class Directory:
             if await versions.glimpse(self._storage, versions.DIRECTORY) != self._version:
                 async with self._storage.read() as tx:
                     version = (await versions.current(tx)).get(versions.DIRECTORY, 0)
-                    self._view = _View(await rows.snapshot(tx))
-                self._version = version
+                    self._view, self._version = _View(await rows.snapshot(tx)), version
         self._fresh_at = self._clock.monotonic()
 
     async def _follow(self) -> None:

@@ -7,13 +7,13 @@ services as the pages and APIs and hold no logic of their own; rooms are importe
 
 from __future__ import annotations
 
-import gc
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from posthouse import loading
 from posthouse.cli import (
     domains,
     explain,
@@ -31,7 +31,6 @@ from posthouse.cli.shell import EXIT_CODES
 
 __all__ = ["app", "main"]
 
-_OBJECTS = 20_000  # made since the last collection until the next
 _CODES = "\n\n".join(f"{code}  {text}" for code, text in EXIT_CODES.items())
 app = typer.Typer(
     name="posthouse", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -68,7 +67,5 @@ for group in (service, safekeeping, master_key, members, domains, zone, queue, e
 
 def main() -> None:
     """The entry point of the installed command."""
-    # Loading the program makes a hundred thousand objects that stay: looking at them again and again on the way was a
-    # tenth of each start.
-    gc.set_threshold(_OBJECTS, *gc.get_threshold()[1:])
+    loading.begins()
     app()

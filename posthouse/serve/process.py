@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-import gc
 import os
 import signal
 import socket
@@ -20,6 +19,7 @@ from typing import Any, get_args
 
 import structlog
 
+from posthouse import loading
 from posthouse.check_config import mistakes, warnings
 from posthouse.serve.node import Node, StartError
 from relay.base.clock import Clock
@@ -31,7 +31,6 @@ log = structlog.get_logger("process")
 OK, FAILED, CONFIG = 0, 1, 3
 
 _SWITCH_SECONDS = 0.001
-_OBJECTS = (700, 10, 10)  # as Python 3.11 has it
 _M_ARENA_MAX = -8  # mallopt(3)
 
 
@@ -85,10 +84,7 @@ async def _serve(config: Config) -> int:
         node = await Node.start(config)
     except StartError as e:
         return _say(e.lines)
-    # What has been made so far stays to the end: the collector need not walk through it again and again.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_OBJECTS)  # the command line has raised it for the start
+    loading.is_over()
     if node.submission is not None:
         loop.add_signal_handler(signal.SIGHUP, node.submission.certificate.refresh)
     _notify("READY=1")

@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[2]
-_LARGEST = 1 << 17
+_LARGEST = 1 << 18  # more than a socket takes at once
 
 
 class Copy:
@@ -53,7 +53,10 @@ async def start(arguments: Sequence[str], environ: Mapping[str, str]) -> Copy:
         os.close(says)
         os.close(ends)
     told = await _reader(end)
-    return Copy(int(await told.readline()), await _reader(said), told)
+    if not (pid := await told.readline()):
+        _loaded.cache_clear()
+        raise AssertionError("the process that makes copies has ended: its own standard error says why")
+    return Copy(int(pid), await _reader(said), told)
 
 
 async def _reader(pipe: int) -> asyncio.StreamReader:

@@ -54,6 +54,30 @@ async def test_a_newer_schema_is_refused(config: Config) -> None:
         await migrate(config)
 
 
+async def test_two_schemas_at_once_are_none_that_can_be_used(config: Config) -> None:
+    await migrate(config)
+    storage = await Storage.open(config)
+    await storage.write(lambda tx: tx.execute(text("INSERT INTO alembic_version VALUES ('0008')")))
+    await storage.close()
+    with pytest.raises(StorageError, match="2 schemas at once"):
+        await migrate(config)
+
+
+async def test_who_looks_while_a_broken_connection_goes_gets_the_next_one(sqlite_config: Config) -> None:
+    await migrate(sqlite_config)
+    storage = await Storage.open(sqlite_config)
+    assert await versions.glimpse(storage, versions.DIRECTORY) == 0
+    assert storage._quick is not None
+    broken = await storage._quick.connection()
+    broken.sync_connection.connection.driver_connection.raw.close()  # type: ignore[union-attr]
+    found = await asyncio.gather(
+        *(versions.glimpse(storage, versions.DIRECTORY) for _ in range(4)), return_exceptions=True
+    )
+    await storage.close()
+    assert found.count(0) == 3, found
+    assert sum(isinstance(one, StorageError) for one in found) == 1
+
+
 async def test_counters_outlive_a_migration(empty_config: Config) -> None:
     counted = [(d, f"2026-0{m}-01", 7, d, m, 0, 1, 2, 3, 4) for d in (2, 1) for m in (2, 1)]
 

@@ -227,10 +227,13 @@ class Storage:
             async with self.read() as tx:
                 yield tx
             return
+        connection = None
         try:
-            yield await self._quick.connection()
+            connection = await self._quick.connection()
+            yield connection
         except (SQLAlchemyError, sqlite3.Error, OSError) as e:
-            await self._quick.drop()
+            if connection is not None:
+                await self._quick.drop(connection)
             raise classify(e) from e
 
     @property

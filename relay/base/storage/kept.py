@@ -8,6 +8,7 @@ the connection in doubt, `drop` makes the next caller open another one.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
@@ -23,12 +24,16 @@ class Kept:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._connection: AsyncConnection | None = None
+        # There is one connection: who opened another while it goes would wait in vain until the pool gives up.
+        self._changing = asyncio.Lock()
 
     async def connection(self) -> AsyncConnection:
         """The open connection. Raises what opening one raises."""
-        if self._connection is None:
-            self._connection = await self._engine.connect()
-        return self._connection
+        if (found := self._connection) is None:
+            async with self._changing:
+                if (found := self._connection) is None:
+                    found = self._connection = await self._engine.connect()
+        return found
 
     async def begin(self) -> AsyncConnection:
         """Begin a transaction, as the only writer. Raises sqlite3.OperationalError when another one has the file."""
@@ -47,13 +52,16 @@ class Kept:
             try:
                 await driver.rollback()
             except sqlite3.Error:
-                await self.drop()
+                await self.drop(connection)
             raise
 
-    async def drop(self) -> None:
-        """Close it, if it is open."""
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
+    async def drop(self, failed: AsyncConnection | None = None) -> None:
+        """Close it, if it is open; and if it is still `failed`, where that is given."""
+        async with self._changing:
+            connection = self._connection
+            if connection is None or failed not in (None, connection):
+                return
+            self._connection = None
             await connection.invalidate()
             await connection.close()
 

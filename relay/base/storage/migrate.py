@@ -12,7 +12,7 @@ from sqlalchemy import Connection, inspect, text
 
 from relay.base.config import Config
 from relay.base.storage.engine import Storage, Tx, serialise
-from relay.base.storage.errors import SchemaTooNew
+from relay.base.storage.errors import SchemaTooNew, StorageError
 
 # The newest revision in `migrations/`, told without asking Alembic.
 REVISION = "0009"
@@ -62,5 +62,8 @@ async def _upgrade(tx: Tx) -> bool:
 def _current(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None
-    found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    return found
+    found: list[str] = list(connection.execute(text("SELECT version_num FROM alembic_version")).scalars())
+    if len(found) > 1:
+        both = ", ".join(sorted(found))
+        raise StorageError(f"the database has {len(found)} schemas at once ({both}): restore a backup")
+    return found[0] if found else None
