@@ -40,6 +40,10 @@ listen = ["127.0.0.1:{http}"]
 [dns]
 resolvers = ["127.0.0.1:{dns}"]
 authoritative_port = {dns}
+[[warming.tiers]]
+name = "wide"
+per_hour = 1000
+per_day = 1000
 [delivery]
 port = {sink}
 allow_private_networks = true
@@ -150,7 +154,6 @@ def stage(folder: Path) -> Iterator[Stage]:
         wait(lambda: _open(ports["dns"]), "NSD does not answer", folder / "nsd.log")
         found = ask(config, "domain", "check", DOMAIN)
         assert found["state"] == "verified", found["findings"]
-        ask(config, "domain", "tier", DOMAIN, "unlimited")
         # Started by root it must have somebody to become; it writes before that, in a folder that is root's.
         become = ["-u", "root"] if os.geteuid() == 0 else []
         sink = [find("smtp-sink") or "smtp-sink", *become, "-d", f"{arrivals}/%M.", f"127.0.0.1:{ports['sink']}", "100"]
