@@ -20,6 +20,9 @@ from relay.base.web.body import shown
 from relay.replies import INVALID_REQUEST, Refused
 
 _SHOWN_FAULTS = 10
+# Cursors and limits; what databases and JSON readers take for the number it is.
+MAX_NUMBER = 10**15 - 1
+_MAX_DIGITS = 20
 
 
 class Strict(BaseModel):
@@ -65,6 +68,16 @@ def refuse_fields(faults: list[tuple[str, str]]) -> NoReturn:
     raise Refused(
         INVALID_REQUEST, saw=f"{field}: {reason}" if field else reason, extra={"field": field, "errors": errors}
     )
+
+
+def whole_number(request: web.Request, name: str, *, least: int = 1) -> int | None:
+    """A number of the query, None where it isn't named; raises Refused INVALID_REQUEST."""
+    text = request.query.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS and least <= int(text) <= MAX_NUMBER):
+        refuse_fields([(name, f"a whole number from {least} to {MAX_NUMBER} is needed")])
+    return int(text)
 
 
 def moment(field: str, text: str | None) -> float | None:

@@ -26,6 +26,7 @@ from relay.sendapi.shapes import Attempt, Changed, Events, Message, Messages, Ro
 
 _QUEUE_ID = re.compile(r"[a-z0-9]{8,32}")
 _BIG = 2**62
+_MAX_NUMBER = 10**18 - 1
 Found = tuple[MessageRow, list[DetailRow], list[AttemptRow]]
 
 
@@ -147,8 +148,8 @@ def _number(given: dict[str, str], name: str, least: int = 0) -> int | None:
     text = given.get(name)
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) >= least):
-        reject(f"{name}: a whole number from {least} is needed", field=name)
+    if not (text.isascii() and text.isdigit() and len(text) <= 18 and least <= int(text) <= _MAX_NUMBER):
+        reject(f"{name}: a whole number from {least} to {_MAX_NUMBER} is needed", field=name)
     return int(text)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from enroll.api.models import View, body, done, read, refuse_fields
+from enroll.api.models import MAX_NUMBER, View, body, done, read, refuse_fields, whole_number
 from enroll.api.native.domain_views import (
     BatchView,
     DnsHostView,
@@ -34,7 +34,6 @@ from relay.base import names
 from relay.base.web import json_body
 
 _ID = {"id": "string"}
-_MAX_NUMBER = 10**15
 _DAYS = {"type": "string", "description": "A whole number of days. What can't be read means the default."}
 
 
@@ -64,9 +63,9 @@ def openapi_paths() -> Paths:
         return operation(summary, security=KEY_OR_SESSION, **more)
 
     numbers = {
-        "limit": {"type": "integer", "minimum": 1, "maximum": _MAX_NUMBER - 1},
+        "limit": {"type": "integer", "minimum": 1, "maximum": MAX_NUMBER},
         "after": {
-            "type": "integer", "minimum": 0, "maximum": _MAX_NUMBER - 1, "description": "`next` of the page before.",
+            "type": "integer", "minimum": 0, "maximum": MAX_NUMBER, "description": "`next` of the page before.",
         },
     }
     return {
@@ -114,8 +113,9 @@ class _Domains:
     async def list(self, request: web.Request) -> web.Response:
         actor = await self._services.gate.actor(request, "read")
         http = self._config.http
-        limit = min(_number(request, "limit", http.page_size, least=1), http.max_page_size)
-        found = await self._domains.list(actor.member.id, after=_number(request, "after", 0), limit=limit)
+        limit = min(whole_number(request, "limit") or http.page_size, http.max_page_size)
+        after = whole_number(request, "after", least=0) or 0
+        found = await self._domains.list(actor.member.id, after=after, limit=limit)
         # The cursor follows the rows read, so a key limited to some domains still walks through all pages.
         cursor = found[-1].id if len(found) == limit else None
         shown = [domain_view(d) for d in found if actor.may_use(d.name)]
@@ -226,12 +226,3 @@ def _form(request: web.Request) -> Form | None:
         case "cname":
             return "cname"
     return refuse_fields([("form", "txt or cname")])
-
-
-def _number(request: web.Request, name: str, default: int, *, least: int = 0) -> int:
-    text = request.query.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdecimal()) or not least <= int(text[:20]) < _MAX_NUMBER:
-        refuse_fields([(name, f"a whole number from {least} is needed")])
-    return int(text)

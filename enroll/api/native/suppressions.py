@@ -7,7 +7,7 @@ from typing import Any, Literal
 from aiohttp import web
 from pydantic import Field
 
-from enroll.api.models import Strict, View, body, done, refuse_fields, shown_at
+from enroll.api.models import Strict, View, body, done, refuse_fields, shown_at, whole_number
 from enroll.api.schema import KEY_OR_SESSION, Paths, operation
 from enroll.errors import EnrollError, not_found
 from enroll.services import Services
@@ -161,12 +161,12 @@ class _Suppressions:
 
     async def list(self, request: web.Request) -> web.Response:
         member_id = await self._member(request, "read")
-        limit = min(_number(request, "limit") or self._config.http.page_size, self._config.http.max_page_size)
+        limit = min(whole_number(request, "limit") or self._config.http.page_size, self._config.http.max_page_size)
         search = request.query.get("search", "").strip()
         if len(search) > _SEARCH_MAX or "\0" in search:
             refuse_fields([("search", f"a part of an address is needed, at most {_SEARCH_MAX} characters")])
         found = await self._lists.page(
-            member_id, before=_number(request, "cursor") or 2**62, reason=_reason(request), search=search,
+            member_id, before=whole_number(request, "cursor") or 2**62, reason=_reason(request), search=search,
             limit=limit + 1,
         )
         cursor = str(found[limit - 1].id) if len(found) > limit else None
@@ -271,12 +271,3 @@ def _reason(request: web.Request) -> str | None:
     if found is not None and found not in REASONS:
         refuse_fields([("reason", f"one of {', '.join(REASONS)}")])
     return found
-
-
-def _number(request: web.Request, name: str) -> int | None:
-    text = request.query.get(name)
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= 15 and int(text) > 0):
-        refuse_fields([(name, "a whole number from 1 up is needed")])
-    return int(text)

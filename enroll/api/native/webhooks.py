@@ -7,7 +7,7 @@ from typing import Any, Literal
 from aiohttp import web
 from pydantic import Field
 
-from enroll.api.models import Strict, View, body, done, moment, refuse_fields, shown_at
+from enroll.api.models import Strict, View, body, done, moment, refuse_fields, shown_at, whole_number
 from enroll.api.schema import KEY_OR_SESSION, Paths, operation
 from enroll.errors import EnrollError, not_found
 from enroll.services import Services
@@ -201,13 +201,13 @@ class _Webhooks:
 
     async def log(self, request: web.Request) -> web.Response:
         member_id = await self._member(request, "read")
-        limit = min(_number(request, "limit") or self._services.config.http.page_size,
+        limit = min(whole_number(request, "limit") or self._services.config.http.page_size,
                     self._services.config.http.max_page_size)
         state = request.query.get("state")
         if state is not None and state not in STATES:
             refuse_fields([("state", f"one of {', '.join(STATES)}")])
         found = await self._webhooks.posted(
-            member_id, _id(request), before=_number(request, "cursor"), state=state, limit=limit + 1
+            member_id, _id(request), before=whole_number(request, "cursor"), state=state, limit=limit + 1
         )
         cursor = str(found[limit - 1].id) if len(found) > limit else None
         return DeliveryLog(log=[_line(row) for row in found[:limit]], cursor=cursor).response()
@@ -225,15 +225,6 @@ def _id(request: web.Request) -> str:
     if not (text.isascii() and text.isalnum() and len(text) <= 32):
         raise not_found("There is no such webhook")
     return text
-
-
-def _number(request: web.Request, name: str) -> int | None:
-    text = request.query.get(name)
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= 15 and int(text) > 0):
-        refuse_fields([(name, "a whole number from 1 up is needed")])
-    return int(text)
 
 
 def _shown(e: Endpoint) -> dict[str, Any]:
