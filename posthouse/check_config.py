@@ -55,7 +55,7 @@ def mistakes(config: Config, clock: Clock, *, path: Path | None = None, ports: b
     """Everything wrong. `path` is the configuration file itself; `ports=False` leaves the ports alone."""
     found = [
         *_server(config), *_names(config), *_database(config), *_master_key(config), *_certificate(config, clock),
-        *_addresses(config), *_hosted_zone(config), *_signing(config), *_file(config, path),
+        *_addresses(config), *_sandbox(config), *_hosted_zone(config), *_signing(config), *_file(config, path),
     ]
     if config.server.production:
         found += _production(config)
@@ -90,6 +90,19 @@ def listeners(config: Config) -> list[tuple[str, str, bool]]:
     if "sandbox" in roles and config.sandbox.enabled:
         wanted.append(("sandbox.listen", config.sandbox.listen, False))
     return wanted
+
+
+def _sandbox(config: Config) -> Iterable[Mistake]:
+    """It takes mail for everybody from everybody, so nobody from outside may reach it."""
+    if not config.sandbox.enabled:
+        return
+    try:
+        host = split(config.sandbox.listen)[0]
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return  # named where addresses are looked at
+    if not loopback:
+        yield Mistake("sandbox.listen", f"{host or 'every address'} is not on loopback; take 127.0.0.1:2526")
 
 
 def split(address: str) -> tuple[str, int]:

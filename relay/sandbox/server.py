@@ -1,18 +1,21 @@
-"""The sandbox's SMTP side: a small server that takes everything, within bounds.
+"""The sandbox's mail exchanger, on aiosmtpd: it takes everything, and answers as the recipient's address asks.
 
-Promises: bounded lines, messages, connections, time and memory, and the answers that recipients ask for. Meant for
-loopback; it checks nothing about who sends. Leaves to others: what becomes of a message (`keep`).
+Meant for loopback (check-config holds it to that); it checks nothing about who sends. The protocol, its grammar and
+the limit of a message's size are aiosmtpd's; ours are the scenarios, the bound on connections, and a handshake that
+breaks on request. What becomes of a message is decided by `keep`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
+import logging
 import ssl
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
+from aiosmtpd.smtp import SMTP, Envelope, Session, TLSSetupException
 
 from relay.base.clock import Clock
 from relay.sandbox.shelf import Received
@@ -20,9 +23,9 @@ from relay.sandbox.wishes import Memory, wish
 
 log = structlog.get_logger()
 
-_MAIL = re.compile(rb"FROM: ?<([^<>\s]*)>(?: (.*))?", re.IGNORECASE)
-_RCPT = re.compile(rb"TO: ?<([^<>\s]+@[^<>\s@]+|postmaster)>(?: .*)?", re.IGNORECASE)
-_SIZE = re.compile(rb"(?:^| )SIZE=(\d{1,20})(?: |$)", re.IGNORECASE)
+# What it offers beyond aiosmtpd's own list; a reply's enhanced code is written by the scenarios.
+_OFFERS = ("PIPELINING", "ENHANCEDSTATUSCODES")
+_MAX_LINE = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +34,10 @@ class SandboxSettings:
 
     hostname: str = "sandbox.test"
     max_message_bytes: int = 26_214_400
-    # Message bytes being received, all connections together.
-    max_bytes_in_flight: int = 67_108_864
     max_recipients: int = 100
-    max_line_bytes: int = 4096
     max_connections: int = 100
-    max_commands: int = 10_000
-    idle_seconds: float = 60.0
-    data_seconds: float = 300.0
+    # Between two commands, and for a message's content; then the connection closes.
+    idle_seconds: float = 300.0
     max_slow_seconds: float = 60.0
     # Sender and recipient pairs remembered for deferrals and greylisting.
     remembered: int = 10_000
@@ -53,19 +52,18 @@ class Sandbox:
         self, keep: Callable[[Received], object], *, clock: Clock, tls: ssl.SSLContext | None = None,
         settings: SandboxSettings | None = None,
     ) -> None:
-        self.keep = keep
-        self.clock = clock
-        self.tls = tls
+        self.keep, self.clock, self.tls = keep, clock, tls
         self.settings = settings or SandboxSettings()
         self.memory = Memory(clock.monotonic, self.settings.remembered)
-        self.bytes_in_flight = 0
+        self.connections: set[_Exchanger] = set()
         self._break_tls: dict[str, float] = {}
         self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Listen; returns the port (0 asks for a free one). Raises OSError when it can't."""
-        self._server = await asyncio.start_server(self._accept, host, port, limit=self.settings.max_line_bytes * 4)
+        # aiosmtpd writes each command and each line of a message to a logger of this name.
+        logging.getLogger("mail.log").setLevel(logging.CRITICAL)
+        self._server = await asyncio.get_running_loop().create_server(lambda: _Exchanger(self), host, port)
         chosen: int = self._server.sockets[0].getsockname()[1]
         return chosen
 
@@ -73,9 +71,8 @@ class Sandbox:
         """Stop listening and end all conversations."""
         if self._server is not None:
             self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        ended = [exchanger.abort() for exchanger in list(self.connections)]
+        await asyncio.gather(*ended, return_exceptions=True)
         if self._server is not None:
             await self._server.wait_closed()
 
@@ -90,231 +87,154 @@ class Sandbox:
         """True while the handshakes of this address fail."""
         return self._break_tls.get(peer, 0.0) > self.clock.monotonic()
 
-    def mend_tls(self, peer: str) -> None:
+    def restore_tls(self, peer: str) -> None:
         """Handshakes of this address work again."""
         self._break_tls.pop(peer, None)
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(self._converse(reader, writer), name="sandbox")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        conversation = _Conversation(self, reader, writer)
-        try:
-            if len(self._tasks) > self.settings.max_connections:
-                conversation.say("421 4.7.0 Too many connections")
-            else:
-                await conversation.run()
-        except TimeoutError:
-            conversation.say("421 4.4.2 Timeout")
-        except (OSError, ssl.SSLError, _End):
-            pass
-        except Exception:
-            log.exception("sandbox.failed")
-            conversation.say("421 4.3.0 Internal error")
-        finally:
-            conversation.forget()
-            # What was said last still leaves, but nobody may hold the socket open.
-            writer.close()
-            try:
-                async with asyncio.timeout(1.0):
-                    await writer.wait_closed()
-            except (OSError, ssl.SSLError, TimeoutError):
-                writer.transport.abort()
+class _Exchanger(SMTP):
+    """One connection: aiosmtpd's protocol with the scenarios as its handler."""
 
+    command_size_limit = 4096
+    line_length_limit = _MAX_LINE
 
-class _End(Exception):
-    """The conversation is over."""
+    def __init__(self, sandbox: Sandbox) -> None:
+        # aiosmtpd shares one dict among all connections and adds to it with each EHLO.
+        self.command_size_limits = defaultdict(lambda: self.command_size_limit)
+        settings = sandbox.settings
+        super().__init__(
+            _Scenarios(sandbox), data_size_limit=settings.max_message_bytes, enable_SMTPUTF8=True,
+            hostname=settings.hostname, ident="ESMTP sandbox", tls_context=sandbox.tls, timeout=settings.idle_seconds,
+            auth_exclude_mechanism=("LOGIN", "PLAIN"), loop=asyncio.get_running_loop(),
+        )
+        self.sandbox = sandbox
 
-
-class _Conversation:
-    def __init__(self, sandbox: Sandbox, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.sandbox, self.settings = sandbox, sandbox.settings
-        self.reader, self.writer = reader, writer
-        self.peer: str = (writer.get_extra_info("peername") or ("",))[0]
-        self.buffer = bytearray()
-        self.counted = 0
-        self.tls: str | None = None
-        self.helo = ""
-        self.mail_from: str | None = None
-        self.recipients: list[str] = []
-
-    def say(self, text: str) -> None:
-        if not self.writer.is_closing():
-            self.writer.write(text.encode("utf-8", "replace") + b"\r\n")
-
-    async def run(self) -> None:
-        self.say(f"220 {self.settings.hostname} ESMTP sandbox")
-        for _ in range(self.settings.max_commands):
-            line = await self._line()
-            verb, _, rest = line.partition(b" ")
-            await self._command(verb.upper(), rest.strip(), line)
-            await self.writer.drain()
-        self.say("421 4.7.0 Too many commands")
-
-    async def _command(self, verb: bytes, rest: bytes, line: bytes) -> None:
-        if verb in (b"EHLO", b"HELO"):
-            self._hello(verb, rest)
-        elif verb == b"MAIL":
-            self._mail(rest)
-        elif verb == b"RCPT":
-            self._rcpt(rest)
-        elif verb == b"DATA":
-            await self._data()
-        elif verb == b"STARTTLS" and self.sandbox.tls is not None and self.tls is None:
-            await self._starttls(self.sandbox.tls)
-        elif verb == b"RSET":
-            self._reset()
-            self.say("250 2.0.0 OK")
-        elif verb == b"NOOP":
-            self.say("250 2.0.0 OK")
-        elif verb == b"QUIT":
-            self.say("221 2.0.0 Bye")
-            raise _End
-        else:
-            self.say("502 5.5.1 Command not implemented")
-
-    def _reset(self) -> None:
-        self.mail_from, self.recipients = None, []
-
-    def _hello(self, verb: bytes, name: bytes) -> None:
-        self._reset()
-        self.helo = name.decode("ascii", "replace")[:255]
-        if verb == b"HELO":
-            self.say(f"250 {self.settings.hostname}")
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet, or send away one connection too many."""
+        crowd = self.sandbox.connections
+        # After STARTTLS aiosmtpd makes the same connection once more.
+        if self not in crowd and len(crowd) >= self.sandbox.settings.max_connections:
+            assert isinstance(transport, asyncio.Transport)
+            transport.write(b"421 4.7.0 Too many connections\r\n")
+            transport.close()
             return
-        size = f"SIZE {self.settings.max_message_bytes}"
-        offers = ["PIPELINING", size, "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"]
-        if self.sandbox.tls is not None and self.tls is None:
-            offers.append("STARTTLS")
-        lines = [self.settings.hostname, *offers]
-        self.say("\r\n".join([f"250-{text}" for text in lines[:-1]] + [f"250 {lines[-1]}"]))
+        crowd.add(self)
+        super().connection_made(transport)
 
-    def _mail(self, rest: bytes) -> None:
-        found = _MAIL.fullmatch(rest)
-        if not self.helo or self.mail_from is not None:
-            self.say("503 5.5.1 Bad sequence of commands")
-        elif found is None:
-            self.say("501 5.1.7 Malformed sender")
-        elif (size := _SIZE.search(found[2] or b"")) and int(size[1]) > self.settings.max_message_bytes:
-            self.say("552 5.3.4 Message too large")
-        else:
-            self.mail_from = found[1].decode("utf-8", "replace")
-            self.say("250 2.1.0 OK")
+    def connection_lost(self, error: Exception | None) -> None:
+        """Forget the connection; one that was sent away never began."""
+        if self in self.sandbox.connections:
+            self.sandbox.connections.discard(self)
+            super().connection_lost(error)
 
-    def _rcpt(self, rest: bytes) -> None:
-        found = _RCPT.fullmatch(rest)
-        if self.mail_from is None:
-            self.say("503 5.5.1 Bad sequence of commands")
+    def eof_received(self) -> bool | None:
+        """The client has no more to say."""
+        return super().eof_received() if self in self.sandbox.connections else None
+
+    def abort(self) -> asyncio.Future[None]:
+        """Cut the connection; the task to wait for is returned."""
+        assert self._handler_coroutine is not None
+        if isinstance(self.transport, asyncio.Transport):
+            self.transport.abort()
+        self._handler_coroutine.cancel()
+        return self._handler_coroutine
+
+    def take_time(self, seconds: float) -> None:
+        """The answer comes late on purpose: the client isn't idle meanwhile."""
+        self._reset_timeout(seconds + self.sandbox.settings.idle_seconds)
+
+    async def smtp_STARTTLS(self, arg: str) -> None:
+        """RFC 3207, and a handshake that fails where `tlsfail@` was asked for."""
+        assert self.session is not None
+        if arg or self.tls_context is None or not self.sandbox.breaks_tls(_peer(self.session)):
+            await super().smtp_STARTTLS(arg)
             return
-        if found is None:
-            self.say("501 5.1.3 Malformed recipient")
-            return
-        if len(self.recipients) >= self.settings.max_recipients:
-            self.say("452 4.5.3 Too many recipients")
-            return
-        recipient = found[1].decode("utf-8", "replace")
-        asked = wish(recipient)
-        if asked.kind == "tlsfail" and self.tls is not None:
+        await self.push("220 2.0.0 Go ahead")
+        await self._reader.read(1)
+        await self.push("this is no handshake, as the address asked")
+        self._writer.close()
+
+
+class _Scenarios:
+    """aiosmtpd's hooks: what this recipient asks for."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+
+    async def handle_EHLO(
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        """What is announced: no AUTH, and what holds besides."""
+        session.host_name = hostname
+        kept = [r for r in responses if not r[4:].startswith(("AUTH", "HELP"))]
+        lines = [r[4:] for r in kept] + list(_OFFERS)
+        return [f"250-{text}" for text in lines[:-1]] + [f"250 {lines[-1]}"]
+
+    async def handle_MAIL(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Everybody may send."""
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 2.1.0 OK"
+
+    async def handle_RCPT(
+        self, server: _Exchanger, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Refuse, defer or take, as the address asks."""
+        sandbox = self._sandbox
+        if len(envelope.rcpt_tos) >= sandbox.settings.max_recipients:
+            return "452 4.5.3 Too many recipients"
+        asked = wish(address)
+        if asked.kind == "tlsfail" and session.ssl is not None:
             # Who is meant is known only now, after the handshake: the next one breaks.
-            self.sandbox.break_tls(self.peer)
-            self.say("451 4.7.5 TLS will fail on your next connection, as the address asks")
-            raise _End
-        refusal = self.sandbox.memory.answer(asked, self.mail_from, recipient)
+            sandbox.break_tls(_peer(session))
+            asyncio.get_running_loop().call_soon(server._writer.close)
+            return "451 4.7.5 TLS will fail on your next connection, as the address asks"
+        refusal = sandbox.memory.answer(asked, _sender(envelope), address)
         if refusal is not None:
-            self.say(refusal)
-            return
+            return refusal
         if asked.kind == "tlsfail":
-            self.sandbox.mend_tls(self.peer)
-        self.recipients.append(recipient)
-        self.say("250 2.1.5 OK")
+            sandbox.restore_tls(_peer(session))
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 OK"
 
-    async def _data(self) -> None:
-        if not self.recipients or self.mail_from is None:
-            self.say("503 5.5.1 MAIL and RCPT first")
-            return
-        self.say("354 End data with <CR><LF>.<CR><LF>")
-        await self.writer.drain()
-        async with asyncio.timeout(self.settings.data_seconds):
-            raw = await self._content()
-        slow = max((w.seconds for w in map(wish, self.recipients) if w.kind == "slow"), default=0.0)
+    async def handle_DATA(self, server: _Exchanger, session: Session, envelope: Envelope) -> str:
+        """Keep the message, late where that was asked for."""
+        sandbox = self._sandbox
+        slow = max((w.seconds for w in map(wish, envelope.rcpt_tos) if w.kind == "slow"), default=0.0)
         if slow:
-            await asyncio.sleep(min(slow, self.settings.max_slow_seconds))
-        self.sandbox.keep(
+            slow = min(slow, sandbox.settings.max_slow_seconds)
+            server.take_time(slow)
+            await asyncio.sleep(slow)
+        assert isinstance(envelope.content, bytes)
+        tls = session.ssl["ssl_object"].version() if session.ssl is not None else None
+        sandbox.keep(
             Received(
-                self.mail_from, tuple(self.recipients), raw, self.peer, self.helo, self.tls, self.sandbox.clock.now()
+                _sender(envelope), tuple(envelope.rcpt_tos), envelope.content, _peer(session),
+                _text(session.host_name or ""), tls, sandbox.clock.now(),
             )
         )
-        self._reset()
-        self.say("250 2.0.0 Kept by the sandbox")
+        return "250 2.0.0 Kept by the sandbox"
 
-    async def _starttls(self, context: ssl.SSLContext) -> None:
-        # RFC 3207 §4: nothing may follow STARTTLS before the handshake.
-        if self.buffer:
-            self.say("503 5.5.1 No pipelining after STARTTLS")
-            raise _End
-        self.say("220 2.0.0 Go ahead")
-        if self.sandbox.breaks_tls(self.peer):
-            await self.writer.drain()
-            async with asyncio.timeout(self.settings.idle_seconds):
-                await self.reader.read(1)
-            self.say("this is no handshake, as the address asked")
-            raise _End
-        await self.writer.start_tls(context)
-        self.tls = self.writer.get_extra_info("ssl_object").version()
-        # RFC 3207 §4.2: both sides forget what was said before.
-        self._reset()
-        self.helo = ""
+    async def handle_exception(self, error: Exception) -> str:
+        """The cause to the log; the client hears nothing of it."""
+        # A client that trusts no certificate it can't verify leaves in the handshake, and comes again.
+        if not isinstance(error, TLSSetupException):
+            log.error("sandbox.failed", exc_info=error)
+        return "451 4.3.0 Internal error"
 
-    async def _line(self) -> bytes:
-        """One command without its line end; a lone LF ends one too."""
-        async with asyncio.timeout(self.settings.idle_seconds):
-            while (end := self.buffer.find(b"\n")) < 0:
-                if len(self.buffer) > self.settings.max_line_bytes:
-                    self.say("500 5.5.2 Line too long")
-                    raise _End
-                await self._more()
-        line = bytes(self.buffer[:end]).removesuffix(b"\r")
-        del self.buffer[: end + 1]
-        if len(line) > self.settings.max_line_bytes:
-            self.say("500 5.5.2 Line too long")
-            raise _End
-        return line
 
-    async def _more(self) -> int:
-        data = await self.reader.read(65536)
-        if not data:
-            raise _End
-        self.buffer += data
-        return len(data)
+def _peer(session: Session) -> str:
+    return str(session.peer[0]) if session.peer else ""
 
-    async def _content(self) -> bytes:
-        """RFC 5321 §4.1.1.4: everything up to CRLF.CRLF, and only that, with the added periods taken off."""
-        buffer = self.buffer
-        # DATA's own line end begins the first line: with it, one search finds every end, an empty message's too.
-        buffer[:0] = b"\r\n"
-        self._count(len(buffer))
-        seen = 0
-        while (end := buffer.find(b"\r\n.\r\n", seen)) < 0:
-            seen = max(0, len(buffer) - 4)
-            self._count(await self._more())
-        content = bytes(buffer[: end + 2]).replace(b"\r\n.", b"\r\n")
-        del buffer[: end + 5]
-        self.forget()
-        return content[2:]
 
-    def _count(self, octets: int) -> None:
-        self.counted += octets
-        self.sandbox.bytes_in_flight += octets
-        if len(self.buffer) > self.settings.max_message_bytes + 7:
-            self.say("552 5.3.4 Message too large")
-            raise _End
-        if self.sandbox.bytes_in_flight > self.settings.max_bytes_in_flight:
-            self.say("452 4.3.1 The sandbox is full at the moment")
-            raise _End
+def _sender(envelope: Envelope) -> str:
+    """aiosmtpd leaves the null sender its brackets."""
+    sender = envelope.mail_from or ""
+    return "" if sender == "<>" else _text(sender)
 
-    def forget(self) -> None:
-        """Give back what this message was counted for."""
-        self.sandbox.bytes_in_flight -= self.counted
-        self.counted = 0
+
+def _text(text: str) -> str:
+    """Octets that were no UTF-8 become replacement characters."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

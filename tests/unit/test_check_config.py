@@ -311,3 +311,13 @@ def test_an_operator_nobody_can_write_to_is_a_warning(tmp_path: Path) -> None:
     assert warned() == ["server.operator_email: empty: mail for postmaster@ and abuse@ is refused; name a mailbox"]
     assert warned(operator_email="root@relay.org") == []
     assert warned(production=False) == []
+
+
+@pytest.mark.parametrize(
+    ("listen", "fine"),
+    [("127.0.0.1:2526", True), ("[::1]:2526", True), ("localhost:2526", True), ("0.0.0.0:2526", False),
+     ("[::]:2526", False), ("192.0.2.1:2526", False)],
+)  # fmt: skip
+def test_the_sandbox_listens_on_loopback_only(tmp_path: Path, listen: str, fine: bool) -> None:
+    found = said(tmp_path, sandbox={"enabled": True, "listen": listen})
+    assert [line.partition(":")[0] for line in found] == ([] if fine else ["sandbox.listen"])

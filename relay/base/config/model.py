@@ -256,7 +256,7 @@ class Sandbox(Section):
     """A catch-all mail exchanger for trying things out; it answers as the recipient address tells it."""
 
     enabled: bool = key(False, "True starts it with the role sandbox.")
-    listen: str = key("127.0.0.1:2526", "Where it listens.")
+    listen: str = key("127.0.0.1:2526", "Where it listens: on loopback only.")
     keep_messages: Count = key(500, "Messages kept for the page /sandbox.")
     keep_bytes: Bytes = key(67_108_864, "Bytes kept for the page (64 MiB).")
     answer_seconds: Annotated[float, Field(ge=0)] = key(
