@@ -18,7 +18,7 @@ from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.events import TYPES
 from relay.base.outward import target_fault
-from relay.base.secrets import Vault, random_id
+from relay.base.secrets import WEBHOOK_SECRET, Vault, random_id
 from relay.base.storage import Storage, Tx, accounts
 from relay.base.storage import webhooks as rows
 from relay.base.storage.accounts import DELETED
@@ -27,7 +27,7 @@ from relay.base.storage.webhooks import DeliveryRow, EndpointRow
 log = structlog.get_logger("webhooks")
 
 STATES = (rows.WAITING, rows.DELIVERED, rows.FAILED)
-_PREFIX = "whsec_"  # Standard Webhooks: base64 behind it
+_PREFIX = WEBHOOK_SECRET  # Standard Webhooks: base64 behind it
 _SECRET_BYTES = 32
 _MAX_DESCRIPTION = 255
 

@@ -39,9 +39,9 @@ INVALID_DID = Reply(
     "Leave the DID out, or send the one shown at {account_url}.",
 )
 TOO_MANY_FAILURES = Reply(
-    "too_many_failures", 421, "4.7.0", 429, "TOO_MANY_FAILURES", "Too many failed logins from here, try again later",
-    "This address (or this key) has failed to log in too often.",
-    "Correct the credentials, then wait for the time named.", "AUTH", closes=True,
+    "too_many_failures", 454, "4.7.0", 429, "TOO_MANY_FAILURES", "Too many failed logins from here, try again later",
+    "This key is wrong, and so were too many others from this address. A right key is never kept waiting.",
+    "Correct the credentials and try again at once; with wrong ones, wait for the time named.", "AUTH",
 )
 AUTH_UNAVAILABLE = Reply(
     "auth_unavailable", 454, "4.7.0", 503, "TEMPORARILY_UNAVAILABLE", "Temporary authentication failure",
@@ -52,7 +52,7 @@ MEMBER_SUSPENDED = Reply(
     "member_suspended", 521, "5.7.1", 403, "MEMBER_SUSPENDED", "Member suspended: {saw}",
     "The membership is suspended, by the operator or by its bounce or complaint rate.",
     "Sign in at {account_url}: it shows the reason and the way out.",
-    "connect, AUTH, MAIL, DATA", closes=True, policy=True,
+    "connect, AUTH, MAIL, DATA", policy=True,
 )
 DOMAIN_MISMATCH = Reply(
     "domain_mismatch", 550, "5.1.0", 403, "DOMAIN_MISMATCH",
@@ -237,6 +237,10 @@ RECIPIENTS_LATER = Reply(
     "recipients_later", 451, "4.5.0", 0, "", "No recipient was taken just now: try again later", "", "", "DATA"
 )
 TOO_MANY_ERRORS = Reply("too_many_errors", 421, "4.7.0", 0, "", "Too many errors, closing", "", "", "any", closes=True)
+TOO_MANY_LOGINS = Reply(
+    "too_many_logins", 421, "4.7.0", 0, "", "Too many failed logins (wrong handle or API key), closing", "", "", "AUTH",
+    closes=True,
+)
 TOO_MANY_MESSAGES = Reply(
     "too_many_messages", 421, "4.7.0", 0, "", "Enough messages on this connection, reconnect for more", "", "", "MAIL",
     closes=True,

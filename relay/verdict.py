@@ -38,7 +38,8 @@ class Verdict:
     """One decision of policy: the rule, what it saw and wanted, how to mend it, when it will pass.
 
     `saw`/`wanted` are words for the member (never a stranger's data). `passes_at` is Unix seconds.
-    `reference` is the unguessable id of the page `/r/<reference>`, set once it is recorded.
+    `reference` is the unguessable id of the page `/r/<reference>`, set once it is recorded. `guess`: the credentials
+    are nobody's, so a door counts them as a failure; right ones used wrongly are not.
     """
 
     reply: Reply
@@ -48,6 +49,7 @@ class Verdict:
     extra: dict[str, Any] = field(default_factory=dict)
     reference: str = ""
     member_id: int | None = None
+    guess: bool = False
 
     def text(self, account_url: str = "/account") -> str:
         """The sentence of this refusal, controls and non-ASCII replaced, for both doors."""

@@ -21,7 +21,7 @@ from relay.base import events, names
 from relay.base.clock import DAY, HOUR, Clock
 from relay.base.config import Config
 from relay.base.events import Event
-from relay.base.secrets import Vault
+from relay.base.secrets import INVITE, Vault
 from relay.base.storage import (
     Storage,
     StorageError,
@@ -166,7 +166,7 @@ class Accounts(SignIn):
 
     async def make_invite(self, note: str = "") -> str:
         """A code with which one account can be made within `invite_days`. Shown once: only its hash is kept."""
-        code = f"phi_{secrets.token_urlsafe(18)}"
+        code = f"{INVITE}{secrets.token_urlsafe(18)}"
         now = self._clock.now()
         expires_at = now + self._config.enrollment.invite_days * DAY
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from enroll.errors import not_found
 from relay.base.clock import DAY, HOUR, MINUTE, Clock
 from relay.base.config import Config
-from relay.base.secrets import Vault
+from relay.base.secrets import SIGN_IN, Vault
 from relay.base.storage import Storage, StorageError, Tx, sessions
 from relay.base.storage.sessions import SessionRow
 
-PREFIX = "phs_"
-_TOKEN = re.compile(r"phs_[A-Za-z0-9_-]{43}\Z")
+PREFIX = SIGN_IN
+_TOKEN = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43}}\Z")
 _MAX_AGENT = 255
 _MAX_ADDRESS = 64
 

@@ -30,6 +30,8 @@ from itsdangerous import URLSafeTimedSerializer
 KEY_BYTES = 32
 _LEAST_MAC = 8
 API_KEY = re.compile(r"ph_([a-z2-7]{12})_([A-Za-z0-9_-]{43})\Z")
+# What the relay hands out beside API keys says by its first letters what it is.
+SIGN_IN, INVITE, WEBHOOK_SECRET = "phs_", "phi_", "whsec_"
 
 
 class SecretsError(Exception):
@@ -212,6 +214,11 @@ def parse_api_key(text: str) -> tuple[str, str] | None:
     """(public id, secret) of a well-formed key, else None."""
     found = API_KEY.match(text)
     return (found[1], found[2]) if found else None
+
+
+def other_kind(text: str) -> bool:
+    """True for a token that the relay hands out for something else than an API key is for."""
+    return text.startswith((SIGN_IN, INVITE, WEBHOOK_SECRET))
 
 
 def random_id(size: int = 16) -> str:

@@ -22,12 +22,14 @@ from relay.base.runtime import stopped
 from relay.base.secrets import Vault
 from relay.base.storage import Storage, StorageError, Tx, credentials, key_use, versions
 from relay.base.storage import directory as rows
-from relay.base.throttle import Throttle
+from relay.base.throttle import Recent
+from relay.directory.failures import Failures
 from relay.directory.view import DomainEntry, Key, Login, MemberEntry, View
 from relay.replies import Verdict
 
 log = structlog.get_logger()
 _NOTE_USE_SECONDS = 5.0
+_HEALTHY_ADDRESSES = 20_000
 
 
 class Directory:
@@ -43,10 +45,8 @@ class Directory:
         self.task: asyncio.Task[None] | None = None
         self._used: dict[int, float] = {}
         self._outdated: dict[int, tuple[str, str]] = {}
-        s = config.submission
-        window = s.auth_failure_window_seconds
-        self._from_address = Throttle(s.auth_failures_an_address, window)
-        self._at_key = Throttle(s.auth_failures_a_key, window)
+        self._failures = Failures(config)
+        self._healthy = Recent(_HEALTHY_ADDRESSES)
 
     async def start(self) -> None:
         """Read the snapshot, then look for changes until `stop`. Raises StorageError if it can't be read at all."""
@@ -106,45 +106,43 @@ class Directory:
     # -- logins ------------------------------------------------------------------------------------------------
 
     def login(
-        self, username: str | None, secret: str, address: str, *, did: str | None = None, scope: str = "send"
+        self, username: str | None, secret: str, address: str, *, acts_as: str = "", did: str | None = None,
+        scope: str = "send", reads: bool = False,
     ) -> Login | Verdict:
-        """The member behind an API key, or the refusal. SMTP hands in a user name; HTTP may hand in a DID."""
+        """The member behind an API key, or the refusal. SMTP hands in a user name, and whom it wants to act as; HTTP
+        may hand in a DID. `reads`: nothing is changed, so a suspended member may too.
+
+        The key is looked at first: a right one never meets what is counted of wrong ones, and is never counted.
+        """
         now = self._clock.monotonic()
         if now - self._fresh_at > self._config.database.snapshot_max_age_seconds:
             return Verdict(replies.AUTH_UNAVAILABLE)
-        parsed = secrets.parse_api_key(secret)
-        public_id = parsed[0] if parsed else ""
-        wait = self._from_address.wait(address, now)
-        if parsed:
-            wait = max(wait, self._at_key.wait((public_id, address), now))
-        if wait > 0:
-            return Verdict(replies.TOO_MANY_FAILURES, passes_at=self._clock.now() + wait)
         if did is not None and did.lower() not in self._view.dids:
             try:
                 names.did(did)
             except names.BadName as e:
                 return Verdict(replies.INVALID_DID, saw=e.reason)
-        found = self._match(username, parsed, address, did)
+        parsed = secrets.parse_api_key(secret)
+        found = self._match(parsed)
         if found is None:
-            self._from_address.count(address, now)
-            if parsed:
-                self._at_key.count((public_id, address), now)
-            return Verdict(replies.AUTH_FAILED)
+            return self._wrong(secret, parsed, address, now)
         key, member = found
-        if member.status != "active":
+        if not _fits(key, member, address, (username, acts_as or None), did):
+            return Verdict(replies.AUTH_FAILED, member_id=member.id)
+        if member.status != "active" and not reads:
             return self._suspended(member)
         if scope not in key.scopes:
             return Verdict(replies.SCOPE_MISSING, wanted=scope, member_id=member.id)
         self._used[key.id] = self._clock.now()
         if self._vault.previous and (fresh := self._vault.api_key_hash(parsed[1] if parsed else "")) != key.secret_hash:
             self._outdated[key.id] = (key.secret_hash, fresh)
+        if member.status == "active":
+            self._healthy.add(address)
         return Login(
             member.id, member.handle, member.did, key.id, key.public_id, key.scopes, key.domains, key.default_category
         )
 
-    def _match(
-        self, username: str | None, parsed: tuple[str, str] | None, address: str, did: str | None
-    ) -> tuple[Key, MemberEntry] | None:
+    def _match(self, parsed: tuple[str, str] | None) -> tuple[Key, MemberEntry] | None:
         """The key and its member; the same work whether the key is unknown, wrong or expired."""
         public_id, secret = parsed or ("", "")
         key = self._view.keys.get(public_id)
@@ -152,16 +150,19 @@ class Directory:
         right = any(hmac.compare_digest(given, kept) for given in self._vault.api_key_hashes(secret))
         if key is None or not right or key.expired(self._clock.now()):
             return None
-        if key.networks is not None and not _inside(address, key.networks):
-            return None
         member = self._view.members.get(key.member_id)
-        if member is None or member.status == "deleted":
-            return None
-        if username is not None and username.strip().lower() not in (member.handle.lower(), member.did.lower()):
-            return None
-        if did is not None and did.lower() != member.did.lower():
-            return None
-        return key, member
+        return None if member is None or member.status == "deleted" else (key, member)
+
+    def _wrong(self, secret: str, parsed: tuple[str, str] | None, address: str, now: float) -> Verdict:
+        """The refusal of a key that is nobody's. Nothing, and a token for something else, is no guess at a key."""
+        if not secret:
+            return Verdict(replies.AUTH_FAILED)
+        if secrets.other_kind(secret):
+            return Verdict(replies.AUTH_FAILED, saw="a sign-in, an invite or a webhook's secret, which is no API key")
+        wait = self._failures.wait(address, parsed[0] if parsed else "", now)
+        if wait > 0:
+            return Verdict(replies.TOO_MANY_FAILURES, passes_at=self._clock.now() + wait)
+        return Verdict(replies.AUTH_FAILED, guess=True)
 
     def _suspended(self, member: MemberEntry) -> Verdict:
         return Verdict(replies.MEMBER_SUSPENDED, saw=member.reason or "see your account", member_id=member.id)
@@ -178,8 +179,11 @@ class Directory:
         return None
 
     def greeting(self, address: str) -> Verdict | None:
-        """The 521 of the greeting: only for an address inside key networks of suspended members and of no other."""
+        """The 521 of the greeting: only for an address inside key networks of suspended members and of no other, from
+        which no active member has logged in: whoever names a network does not own it."""
         if not self._view.suspended_networks or _inside(address, self._view.healthy_networks):
+            return None
+        if address in self._healthy:
             return None
         for network, member_id in self._view.suspended_networks:
             if _inside(address, (network,)):
@@ -252,6 +256,18 @@ class Directory:
     def member(self, member_id: int) -> MemberEntry | None:
         """The member with this id."""
         return self._view.members.get(member_id)
+
+
+def _fits(
+    key: Key, member: MemberEntry, address: str, usernames: tuple[str | None, ...], did: str | None
+) -> bool:
+    """Whether a right key comes from one of its networks, with names and a DID that are its member's."""
+    if key.networks is not None and not _inside(address, key.networks):
+        return False
+    known = (member.handle.lower(), member.did.lower())
+    if any(name is not None and name.strip().lower() not in known for name in usernames):
+        return False
+    return did is None or did.lower() == known[1]
 
 
 def _inside(address: str, networks: Any) -> bool:

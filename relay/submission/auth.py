@@ -24,16 +24,11 @@ class BadResponse(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What the client claims. `acts_as` is PLAIN's authorization identity, "" for the same as `username`."""
+    """What the client claims. `acts_as` is PLAIN's authorization identity, "" for none: then it acts as `username`."""
 
     username: str
     secret: str = field(repr=False)
     acts_as: str = ""
-
-    @property
-    def for_itself(self) -> bool:
-        """True unless somebody else's identity is asked for, which no member may have."""
-        return not self.acts_as or self.acts_as.lower() == self.username.lower()
 
 
 def decode(response: str) -> str:

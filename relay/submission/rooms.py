@@ -14,8 +14,8 @@ from relay.wire.house import House
 class Logins(Protocol):
     """What is asked of the directory."""
 
-    def login(self, username: str | None, secret: str, address: str) -> Login | Verdict:
-        """The member behind an API key."""
+    def login(self, username: str | None, secret: str, address: str, *, acts_as: str = "") -> Login | Verdict:
+        """The member behind an API key. `acts_as`, where given, must name the same member."""
 
     def greeting(self, address: str) -> Verdict | None:
         """The refusal of an address before a word is said."""

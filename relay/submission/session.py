@@ -48,6 +48,7 @@ class SubmissionSession(Session[Rooms, Mail]):
 
     def __init__(self, rooms: Rooms, *, implicit_tls: bool) -> None:
         self.login: Login | None = None
+        self._suspended: Verdict | None = None  # whoever tried to log in is, and was told so with this
         self._failures = 0
         super().__init__(rooms, implicit_tls=implicit_tls)
 
@@ -137,22 +138,26 @@ class SubmissionSession(Session[Rooms, Mail]):
         return response
 
     def _log_in(self, given: auth.Credentials) -> None:
-        found: Login | Verdict
-        if given.for_itself:
-            found = self.house.directory.login(given.username, given.secret, self.address)
-        else:
-            found = Verdict(replies.AUTH_FAILED)
+        found = self.house.directory.login(given.username, given.secret, self.address, acts_as=given.acts_as)
+        self._suspended = None
         if isinstance(found, Login):
             self.login = found
             self.welcome()
             self.say(replies.line(replies.OK_AUTH))
             return
-        self.turn_down(found)
+        refused = self.recorded(found) if found.reply.policy else found
+        self.refuse(refused)
         log.info("submission.login_refused", client=self.address, reply=found.reply.name)
-        if found.reply is replies.AUTH_FAILED:
-            self._failures += 1
-            if self._failures >= self.house.config.submission.max_auth_failures:
-                self.say(replies.line(replies.TOO_MANY_ERRORS), close=True)
+        # The refusal is said, and kept open behind it: clients try one mechanism after the other, and show the last
+        # answer they got.
+        if found.reply is replies.MEMBER_SUSPENDED:
+            self._suspended = refused
+        if not found.guess:
+            self.count_bad()
+            return
+        self._failures += 1
+        if self._failures >= self.house.config.submission.max_auth_failures:
+            self.say(replies.line(replies.TOO_MANY_LOGINS), close=True)
 
     # -- a message -------------------------------------------------------------------------------------------
 
@@ -162,6 +167,9 @@ class SubmissionSession(Session[Rooms, Mail]):
             self.bad(replies.STARTTLS_FIRST)
         elif not self.helo:
             self.bad(replies.BAD_SEQUENCE, "send EHLO first")
+        elif self._suspended is not None:
+            self.refuse(self._suspended)
+            self.count_bad()
         elif self.login is None:
             self.bad(replies.AUTH_REQUIRED)
         else:
@@ -180,6 +188,8 @@ class SubmissionSession(Session[Rooms, Mail]):
             self.turn_down(domain)
             if domain.reply is replies.AUTH_FAILED:
                 self.login = None  # the key was revoked under an open session
+            elif domain.reply is replies.MEMBER_SUSPENDED:
+                self.count_bad()
             return False
         try:
             sender = names.address(given.path, smtputf8=given.smtputf8)

@@ -21,7 +21,8 @@ A script reads like a transcript. Lines:
 
 S(3): reads the same reply three times. In C: and RAW: lines {key} is alice's API key and {b64key} its base64,
 {plain} her AUTH PLAIN response ({PLAIN}, {did}: with the handle or DID in upper case; {wrong}: with a wrong key;
-{bob_as_alice}: acting for bob), {b64:text} any text in base64. alice owns example.test; bob owns other.test.
+{bob_as_alice}: acting for bob; {as_bob}: with
+bob's name and alice's key), {b64:text} any text in base64. alice owns example.test; bob owns other.test.
 {path}, {leave}: a return path and an address for leaving that this relay made, both of no message it knows.
 """
 
@@ -243,7 +244,7 @@ class Run:
             "{wrong}": plain("alice", key[:-1] + ("B" if key[-1] == "A" else "A")),
             "{path}": return_paths.local_part(self.stage.world.vault, 7),
             "{leave}": leaving.local_part(self.stage.world.vault, "a" * 16, "bob@sink.test"),
-            "{b64key}": b64(key), "{bob_as_alice}": plain("alice", key, "bob"),
+            "{b64key}": b64(key), "{bob_as_alice}": plain("alice", key, "bob"), "{as_bob}": plain("bob", key),
         }
         for word, value in words.items():
             text = text.replace(word, value)

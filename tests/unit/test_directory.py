@@ -113,20 +113,74 @@ async def test_the_greeting_locks_out_only_addresses_that_belong_to_suspended_me
     assert world.directory.greeting("192.0.2.1") is None
 
 
-async def test_too_many_failures_from_one_address_wait_and_another_address_does_not(world: World) -> None:
+async def test_whoever_names_a_network_in_a_key_does_not_lock_out_who_logs_in_from_there(world: World) -> None:
+    bad, good = await world.member("bad"), await world.member("good")
+    assert isinstance(world.directory.login("good", good.key, "10.0.0.7"), Login)
+    await world.change("api_keys", bad.key_id, networks=["0.0.0.0/0"])
+    await world.change("members", bad.id, status="suspended", reason="spam")
+    await world.directory.refresh()
+    assert refused(world.directory.login("bad", bad.key, "10.0.0.8")).reply is replies.MEMBER_SUSPENDED
+    assert world.directory.greeting("10.0.0.7") is None
+    assert world.directory.greeting("10.0.0.8") is not None
+
+
+def refused(got: Login | Verdict) -> Verdict:
+    assert isinstance(got, Verdict)
+    return got
+
+
+def wrong_secret(key: str) -> str:
+    """The same key's name with another secret."""
+    return f"ph_{key.split('_')[1]}_{'x' * 43}"
+
+
+@pytest.mark.parametrize("kind", ["nonsense", "unknown keys", "the member's own key, wrongly"])
+async def test_wrong_keys_wait_after_too_many_and_a_right_one_never_does(world: World, kind: str) -> None:
     alice = await world.member()
-    limit = world.config.submission.auth_failures_an_address
-    for i in range(limit):
-        got = world.directory.login("alice", f"wrong{i}", "192.0.2.9")
-        assert isinstance(got, Verdict)
-        assert got.reply is replies.AUTH_FAILED
-    stopped = world.directory.login("alice", alice.key, "192.0.2.9")
-    assert isinstance(stopped, Verdict)
-    assert stopped.reply is replies.TOO_MANY_FAILURES
-    assert stopped.passes_at is not None
-    assert isinstance(world.directory.login("alice", alice.key, "192.0.2.10"), Login)
-    await world.pass_time(world.config.submission.auth_failure_window_seconds + 1)
-    assert isinstance(world.directory.login("alice", alice.key, "192.0.2.9"), Login)
+    s = world.config.submission
+    tries = {
+        "nonsense": [f"wrong{i}" for i in range(60)],
+        "unknown keys": [f"ph_aaaaaaaaaa{a}{b}_{'x' * 43}" for a in "abcdefgh" for b in "abcdefgh"],
+        "the member's own key, wrongly": [wrong_secret(alice.key)] * 15,
+    }[kind]
+    limit = s.auth_failures_a_key if kind.startswith("the member's") else s.auth_failures_an_address
+    got = [refused(world.directory.login("alice", secret, "192.0.2.9")) for secret in tries]
+    assert [g.reply for g in got] == [replies.AUTH_FAILED] * limit + [replies.TOO_MANY_FAILURES] * (len(tries) - limit)
+    assert {g.guess for g in got[:limit]} == {True}
+    assert got[-1].passes_at == world.clock.now() + s.auth_failure_window_seconds
+    for username in ("alice", None):
+        assert isinstance(world.directory.login(username, alice.key, "192.0.2.9"), Login)
+    # From elsewhere a wrong key is merely wrong; and here again when the window has passed.
+    assert refused(world.directory.login("alice", tries[0], "192.0.2.10")).reply is replies.AUTH_FAILED
+    await world.pass_time(s.auth_failure_window_seconds + 1)
+    assert refused(world.directory.login("alice", tries[0], "192.0.2.9")).reply is replies.AUTH_FAILED
+
+
+async def test_a_right_key_used_wrongly_is_refused_and_not_counted(world: World) -> None:
+    alice, bob = await world.member("alice"), await world.member("bob")
+    carol = await world.member("carol")
+    await world.change("api_keys", carol.key_id, networks=["10.0.0.0/8"])
+    await world.directory.refresh()
+    login = world.directory.login
+    for _ in range(40):
+        for got in (
+            login("bob", alice.key, "192.0.2.9"), login("alice", alice.key, "192.0.2.9", acts_as="bob"),
+            login(None, alice.key, "192.0.2.9", did=bob.did), login("carol", carol.key, "192.0.2.9"),
+        ):
+            verdict = refused(got)
+            assert (verdict.reply, verdict.guess) == (replies.AUTH_FAILED, False)
+            assert verdict.text() == "Authentication failed: wrong handle or API key"
+    assert refused(login("alice", "wrong", "192.0.2.9")).reply is replies.AUTH_FAILED
+    assert isinstance(login("alice", alice.key, "192.0.2.9", acts_as=alice.did), Login)
+
+
+async def test_what_is_no_key_of_this_relay_is_no_guess(world: World) -> None:
+    await world.member()
+    for secret in ("", "phs_" + "x" * 43, "phi_" + "x" * 24, "whsec_" + "x" * 44):
+        for _ in range(40):
+            got = refused(world.directory.login(None, secret, "192.0.2.9"))
+            assert (got.reply, got.guess) == (replies.AUTH_FAILED, False)
+    assert refused(world.directory.login("alice", "wrong", "192.0.2.9")).reply is replies.AUTH_FAILED
 
 
 async def test_a_did_that_is_not_one_and_a_did_of_another(world: World) -> None:

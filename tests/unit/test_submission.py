@@ -53,7 +53,7 @@ class Rooms:
         if what in self.fail:
             raise self.fail.pop(what)
 
-    def login(self, username: str | None, secret: str, client: str) -> Login | Verdict:
+    def login(self, username: str | None, secret: str, client: str, *, acts_as: str = "") -> Login | Verdict:
         self._maybe_fail("login")
         return LOGIN if secret == SECRET else Verdict(replies.AUTH_FAILED)
 
