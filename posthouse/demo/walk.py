@@ -32,6 +32,7 @@ from posthouse.serve import Node
 from relay.base.clock import Clock
 from relay.base.storage import operate
 from relay.base.tls import MADE_CERT
+from relay.bounces import header
 
 HANDLE = "demo"
 SENDER = f"hello@{DOMAIN}"
@@ -256,7 +257,9 @@ class Walk:
         mailbox = self._node.mailbox
         assert mailbox is not None
         kept = await mailbox.wait_for(lambda k: k.header("subject") == sent["subject"])
-        queue_id = kept.header("x-posthouse-message")
+        marked = header.read(self._node.rooms.vault, kept.header("x-posthouse-message"))
+        assert marked is not None
+        queue_id = marked[0]
         sent |= {"queue_id": queue_id, "sandbox": f"/sandbox/{kept.id}"}
         rooms = self._node.rooms
         while True:

@@ -1,1 +1,1 @@
-"""Bounces: return paths made and read (`address`), reports written (`report`), read (`parse`), applied (`record`)."""
+"""Bounces: return paths and the message header made and read (`address`, `header`), reports written (`report`), read (`parse`), applied (`record`)."""

@@ -29,10 +29,12 @@ from relay.base.secrets import Vault
 from relay.base.storage import Storage, Tx, events, mail, stats, suppressions
 from relay.base.storage.mail import LateBounce, LateWord, Returned
 from relay.base.storage.suppressions import Suppression
-from relay.bounces import address
+from relay.bounces import address, header
 from relay.bounces.parse import SUCCEEDED, Fate, Report
 from relay.diagnosis import Classified, classify
 from relay.replies import printable
+from relay.unsubscribe import address as leave_addresses
+from relay.unsubscribe import addressee
 
 log = structlog.get_logger()
 Result = Literal["bounced", "deferred", "complained", "unsubscribed", "delivered", "nothing"]
@@ -109,25 +111,39 @@ class Records:
         return done
 
     async def complaint(self, report: Report) -> Result:
-        """A complaint that came elsewhere (fbl@, abuse@): only with a return path or queue id of ours inside."""
+        """A complaint that came elsewhere (fbl@, abuse@): only with something inside that this relay has authenticated
+        and only the recipient's copy bears. Raises StorageError."""
+        found = await self._named(report)
+        return await self.apply(found, report) if found is not None else "nothing"
+
+    async def _named(self, report: Report) -> int | None:
+        """The recipient that the enclosed message proves to have been for: by its return path, its
+        X-Posthouse-Message or the address in its List-Unsubscribe. A queue id proves nothing: it stands in the
+        References of every answer."""
         for path in report.paths:
-            try:
-                claimed = names.address(path)
-            except names.BadName:
-                continue
-            recipient_id = address.read(self._vault, claimed.local)
-            if recipient_id is None:
+            claimed = _address(path)
+            recipient_id = address.read(self._vault, claimed.local) if claimed is not None else None
+            if claimed is None or recipient_id is None:
                 continue
             async with self._storage.glance() as tx:
-                found = await mail.returned(tx, recipient_id, settled=True)
-            if found is not None and found.return_path == claimed.domain:
-                return await self.apply(recipient_id, report)
-        for queue_id in report.queue_ids:
+                found = await mail.complained_of(tx, recipient_id)
+            if found is not None and found.return_path.lower().rstrip(".") == claimed.domain:
+                return recipient_id
+        for value in report.marks:
+            if (marked := header.read(self._vault, value)) is None:
+                continue
+            async with self._storage.glance() as tx:
+                found = await mail.complained_of(tx, marked[1])
+            if found is not None and found.queue_id == marked[0]:
+                return found.id
+        for way in report.leave_by:
+            if (leaving := leave_addresses.read(self._vault, way.partition("@")[0])) is None:
+                continue
             async with self._storage.read() as tx:
-                found = await mail.only_recipient(tx, queue_id)
-            if found is not None:
-                return await self.apply(found.id, report)
-        return "nothing"
+                one = await addressee(tx, *leaving)
+            if one is not None:
+                return one.id
+        return None
 
     async def _apply(self, tx: Tx, items: list[_Item]) -> list[Result]:
         found = await mail.returned_for_update(tx, [i.recipient_id for i in items])
@@ -262,6 +278,13 @@ def suppression(member_id: int, address_text: str, reason: str, detail: str, now
     except names.BadName:
         return None
     return Suppression(0, member_id, canonical, address_text, reason, detail, now)
+
+
+def _address(text: str) -> names.Address | None:
+    try:
+        return names.address(text)
+    except names.BadName:
+        return None
 
 
 async def _told(tx: Tx, who: Returned, kind: str, happened: list[Event], status: str | None = None) -> bool:

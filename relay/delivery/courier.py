@@ -1,4 +1,4 @@
-"""Carrying one recipient's copy: the route, the return path, the conversation. Nothing here touches storage.
+"""Carrying one recipient's copy: the route, the return path and the header that names it, the conversation. Nothing here touches storage.
 
 VERP: every recipient has a return path of its own, so each goes in a transaction of its own. Wishes about reports
 (RFC 3461 §5.2.1) go on to a host that offers DSN; what it reports comes back to that return path.
@@ -13,6 +13,7 @@ from dataclasses import replace
 from relay.base.config import Config
 from relay.base.secrets import Vault
 from relay.bounces import address as return_paths
+from relay.bounces import header
 from relay.delivery.client import Credentials, Limits
 from relay.delivery.pool import Pool, PoolSettings
 from relay.delivery.route import AsksDns, Route, RouteSettings, Smarthost, route
@@ -58,13 +59,16 @@ class Courier:
         sender = ""
         if due.return_path:
             sender = f"{return_paths.local_part(self._vault, due.id)}@{due.return_path}"
+        head = ready.head
+        if due.door != "forward":  # somebody else's message keeps its octets
+            head = header.field(self._vault, due.queue_id, due.id) + head
         # Of no domain: forwarded, as its own wish has it.
         notify = due.notify if due.domain_id is None else _onward(due.notify)
         wishes = {"notify": (notify,), "orcpt": (due.orcpt,)} if notify or due.orcpt else {}
         # RFC 6531 §3.4: an address of the envelope needs it too, shown or not; but only this recipient's copy does.
         smtputf8 = due.smtputf8 or not due.address.isascii()
         [outcome] = await self._pool.deliver(
-            where, sender, [due.address], (ready.head, ready.body), size=ready.size, smtputf8=smtputf8,
+            where, sender, [due.address], (head, ready.body), size=len(head) + len(ready.body), smtputf8=smtputf8,
             envid=due.envid, ret=due.ret, checked=ready.checked, **wishes,
         )
         return outcome

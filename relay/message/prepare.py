@@ -73,8 +73,7 @@ def prepare(
     """Give what leaves for a parsed message. `now` is in Unix seconds.
 
     Taken out: Bcc, Resent-Bcc, Return-Path, every X-Posthouse-* and X-Atmos-* field, and Feedback-ID when
-    one is given. Added at the end: Date and Message-ID when absent, X-Posthouse-Message with the queue id,
-    Feedback-ID. All other fields, the tenant's own DKIM-Signature among them, and the body keep their
+    one is given. Added at the end: Date and Message-ID when absent, Feedback-ID. All other fields, the tenant's own DKIM-Signature among them, and the body keep their
     octets. Raises ValueError when a value handed in could not stand in a header.
     """
     kept = [field for field in parsed.fields if not _is_dropped(field.name, feedback_id is not None)]
@@ -85,7 +84,6 @@ def prepare(
     if "message-id" not in names:
         # RFC 6409 §8.3: and a Message-ID. The queue id is unique here, the domain makes it so everywhere.
         kept.append(_field("Message-ID", f"<{queue_id}@{message_id_domain}>"))
-    kept.append(_field("X-Posthouse-Message", queue_id))
     if feedback_id is not None:
         kept.append(_field("Feedback-ID", feedback_id))
     received = received_line(trace, queue_id=queue_id, now=now)

@@ -21,12 +21,12 @@ from relay.base.config import Config
 from relay.base.events import UNSUBSCRIBED, Event
 from relay.base.secrets import Vault
 from relay.base.storage import Storage, Tx, events, suppressions
-from relay.base.storage.mail.addressed import addressed
+from relay.base.storage.mail.addressed import Addressed, addressed
 from relay.base.storage.suppressions import Suppression
 from relay.unsubscribe import address
 from relay.unsubscribe.page import Endpoint
 
-__all__ = ["Leaving", "Unsubscribe"]
+__all__ = ["Leaving", "Unsubscribe", "addressee"]
 
 _PURPOSE = "unsubscribe"
 _MAX_TOKEN = 1000
@@ -43,6 +43,12 @@ class Leaving:
     category: str = "bulk"
     message_id: int | None = None
     recipient_id: int | None = None
+
+
+async def addressee(tx: Tx, queue_id: str, who: bytes) -> Addressed | None:
+    """The recipient that an address of ours names (what `address.read` gives), while the message's log is kept."""
+    rows = await addressed(tx, queue_id)
+    return next((row for row in rows if address.who(names.canonical(row.address)) == who), None)
 
 
 class Unsubscribe:
@@ -99,16 +105,12 @@ class Unsubscribe:
         found = address.read(self._vault, path.local)
         if found is None or path.domain != self._host:
             return None
-        queue_id, who = found
         async with self._storage.read() as tx:
-            rows = await addressed(tx, queue_id)
-        for row in rows:
-            canonical = names.canonical(row.address)
-            if address.who(canonical) == who:
-                return Leaving(
-                    row.member_id, row.domain_id, canonical, row.address, row.category, row.message_id, row.id
-                )
-        return None
+            row = await addressee(tx, *found)
+        if row is None:
+            return None
+        canonical = names.canonical(row.address)
+        return Leaving(row.member_id, row.domain_id, canonical, row.address, row.category, row.message_id, row.id)
 
     async def apply(self, token: str, only: str = "") -> bool:
         """Take the token's recipient off the member's list, for one category or (`only` "") for all; False for a

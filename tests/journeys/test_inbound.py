@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import email
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from email import message_from_bytes
@@ -221,6 +222,38 @@ async def test_a_complaint_needs_a_return_path_of_ours_inside(config: Config) ->
         async with way.world.storage.read() as tx:
             [day] = await stats.days(tx, utc_day(way.world.clock.now()))
         assert day.complaints == 1
+
+
+def about(*lines: str) -> bytes:
+    """A complaint whose enclosed message has nothing of us but these lines."""
+    return arf("").replace(b"Return-Path: <>\r\n", b"".join(f"{line}\r\n".encode() for line in lines))
+
+
+async def test_a_complaint_is_known_by_what_only_the_recipients_copy_bears(config: Config) -> None:
+    """Providers take the return path out; a queue id stands in the References of every answer."""
+    async with line(config) as way, inbound(way.world) as server:
+        await way.world.member("posthouse", system=True)
+        alice, got, _ = await sent(way, "bob@sink.test", "carol@sink.test", "dave@sink.test")
+        copies = {t.rcpt_tos[0]: email.message_from_bytes(t.raw) for t in await way.sink.wait_for(3)}
+        bob, carol = (copies[f"{who}@sink.test"] for who in ("bob", "carol"))
+        assert bob["X-Posthouse-Message"].startswith(f"{got.queue_id}.")
+        assert bob["X-Posthouse-Message"] != carol["X-Posthouse-Message"]
+        bare = [
+            f"X-Posthouse-Message: {got.queue_id}", f"Feedback-ID: {bob['Feedback-ID']}",
+            f"Message-ID: <{got.queue_id}@example.test>", f"References: <{got.queue_id}@example.test>",
+            f"Subject: {got.queue_id}", f"X-Posthouse-Message: {got.queue_id}.{'a' * 24}",
+            "List-Unsubscribe: <mailto:u-nobody@bounce.localhost>",
+        ]
+        for line_ in bare:
+            assert (await give(server.ports[0], "fbl@localhost", about(line_)))[1].startswith("250")
+        assert await listed(way.world, alice) == {}
+        assert await told(way.world, got.message_id, "complained") == []
+
+        odd = f"X-Posthouse-MESSAGE: {bob['X-Posthouse-Message'][:20].upper()}\r\n {bob['X-Posthouse-Message'][20:]}"
+        leave = carol["List-Unsubscribe"].replace("\r\n", "")
+        for line_ in (odd, f"List-Unsubscribe: {leave}"):
+            assert (await give(server.ports[0], "fbl@localhost", about(line_)))[1].startswith("250")
+        assert await listed(way.world, alice) == {"bob@sink.test": "complaint", "carol@sink.test": "complaint"}
 
 
 async def test_a_wish_to_be_left_alone_is_no_complaint(sqlite_config: Config) -> None:

@@ -25,6 +25,7 @@ from relay.base.config import Config
 from relay.base.secrets import SecretsError, Vault
 from relay.base.storage import webhooks
 from relay.bounces import address as return_paths
+from relay.bounces import header
 from relay.directory import Login
 from relay.intake import Accepted
 from relay.tracking import tokens
@@ -46,6 +47,7 @@ class Made:
     unsubscribe: str
     unsubscribe_mail: str
     return_path: str
+    header: str
     click: str
     session: str
     invite: str
@@ -87,7 +89,8 @@ async def live_a_day(at: World) -> Made:
     return Made(
         made[0], made[1], at.unsubscribe.token(made[0].id, 1, "bob@sink.test"),
         unsubscribe_addresses.local_part(at.vault, MARK.queue_id, "bob@sink.test"),
-        return_paths.local_part(at.vault, 4711), tokens.write(at.vault, "click", MARK), session,
+        return_paths.local_part(at.vault, 4711), header.field(at.vault, MARK.queue_id[:16], 4711).decode(),
+        tokens.write(at.vault, "click", MARK), session,
         await people.make_invite(), await people.password_link(made[0].id),
     )
 
@@ -107,6 +110,7 @@ async def working(at: World, made: Made) -> dict[str, bool]:
         "unsubscribe": leaving is not None and leaving.canonical == "bob@sink.test",
         "unsubscribe mail": unsubscribe_addresses.read(at.vault, made.unsubscribe_mail) is not None,
         "return path": return_paths.read(at.vault, made.return_path) == 4711,
+        "message header": header.read(at.vault, made.header.partition(":")[2]) == (MARK.queue_id, 4711),
         "click": mark == MARK,
         "session": await Sessions(at.storage, at.config, at.clock, at.vault).find(made.session) is not None,
         "password link": await link(),

@@ -40,8 +40,8 @@ def test_a_sample_is_read_for_what_it_is(case: Path, ends: str) -> None:
     assert suppresses is expected["suppress"]
     if "path" in expected:
         assert expected["path"] in report.paths
-    if "id" in expected:
-        assert expected["id"] in report.queue_ids
+    if "mark" in expected:
+        assert report.marks == (expected["mark"],)
 
 
 @given(st.binary(max_size=3000))

@@ -203,7 +203,7 @@ def test_what_must_not_leave_does_not_leave() -> None:
         b"DKIM-Signature: v=1; theirs\r\n"
         + PLAIN.partition(b"\r\n\r\n")[0]
         + b"\r\nDate: Sat, 21 Nov 2026 04:11:05 +0000\r\nMessage-ID: <q7f3@demo.test>\r\n"
-        + b"X-Posthouse-Message: q7f3\r\nFeedback-ID: 1:demo.test:posthouse\r\n\r\n"
+        + b"Feedback-ID: 1:demo.test:posthouse\r\n\r\n"
         + PLAIN.partition(b"\r\n\r\n")[2]
     )
     assert b"Feedback-ID: theirs\r\n" in prepared(raw).content()

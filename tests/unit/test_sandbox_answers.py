@@ -14,7 +14,7 @@ from relay.sandbox.answers import MARK, Mail, Press, Silence, answer
 PATH = "b-token@bounce.relay.test"
 MESSAGE = (
     b"From: Alice <alice@demo.test>\r\nTo: x@s.test\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n"
-    b"Message-ID: <1@demo.test>\r\nX-Posthouse-Message: abcdefghijklmnop\r\n"
+    b"Message-ID: <1@demo.test>\r\nX-Posthouse-Message: abcdefghijklmnop.aaaaaaaaaaaaaaaaaaaaaaaa\r\n"
     b"List-Unsubscribe: <mailto:u-1@bounce.relay.test?subject=stop>,\r\n <https://relay.test/u/1>\r\n"
     b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n\r\nHello\r\n"
 )
@@ -69,7 +69,8 @@ def test_complaints_name_the_message(recipient: str, to: str) -> None:
     report = parse(sent.raw)
     assert (report.kind, report.feedback) == ("complaint", "abuse")
     assert report.paths == (PATH,)
-    assert report.queue_ids == ("abcdefghijklmnop",)
+    assert report.marks == ("abcdefghijklmnop.aaaaaaaaaaaaaaaaaaaaaaaa",)
+    assert report.leave_by == ("u-1@bounce.relay.test",)
 
 
 def test_a_vacation_note_is_no_bounce() -> None:

@@ -7,6 +7,7 @@ aggregate ones about a domain, and the older forms in which a provider just encl
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 
 from relay.bounces.parse.automatic import is_forwarded
 from relay.bounces.parse.entity import Entity, decoded, leaves, read_fields
@@ -14,8 +15,9 @@ from relay.bounces.parse.entity import read as read_entity
 from relay.bounces.parse.values import Report
 
 _PATH = re.compile(r"[^\s<>;,\"]{1,64}@[^\s<>;,\"]{1,253}")
-_QUEUE_ID = re.compile(r"[a-z2-7]{16}")
+_MAILTO = re.compile(r"<\s*mailto:([^\s<>?]{1,320})", re.IGNORECASE)
 _CLAIMS_MAX = 10
+_VALUE_MAX = 300  # characters of a field that may name us
 _PATHS = ("return-path", "x-envelope-from", "envelope-from", "x-original-return-path")
 _WHOLE = ("message/rfc822", "message/global")
 _HEADS = ("text/rfc822-headers", "message/rfc822-headers", "message/global-headers")
@@ -54,10 +56,10 @@ def read(entity: Entity) -> Report | None:
     # RFC 6591 §3.1: a message that failed authentication, most often not even ours.
     if feedback in _NO_COMPLAINT:
         return Report("other", feedback)
-    paths, ids = _claims(found)
+    claims = _claims(found)
     for value in fields.get("original-mail-from", []):
-        paths[:0] = _PATH.findall(value)
-    return _complaint("arf", feedback or "abuse", paths, ids, fields.get("user-agent", [""])[0][:100])
+        claims.paths[:0] = _PATH.findall(value)
+    return _complaint("arf", feedback or "abuse", claims, fields.get("user-agent", [""])[0][:100])
 
 
 def _enclosed(entity: Entity, found: list[Entity]) -> Report | None:
@@ -70,15 +72,21 @@ def _enclosed(entity: Entity, found: list[Entity]) -> Report | None:
         return Report("other", "xarf")
     if not xarf and not _LOOP_SUBJECT.match(entity.words("subject")):
         return None
-    paths, ids = _claims(found)
     feedback = "fraud" if told.lower() in (b"phishing", b"fraud") else "abuse"
-    return _complaint("xarf" if xarf else "enclosed", feedback, paths, ids, "")
+    return _complaint("xarf" if xarf else "enclosed", feedback, _claims(found), "")
 
 
-def _claims(found: list[Entity]) -> tuple[list[str], list[str]]:
-    """Return paths and queue ids that the enclosed messages bear."""
-    paths: list[str] = []
-    ids: list[str] = []
+@dataclass(slots=True)
+class _Claims:
+    """What the enclosed messages bear that may be ours."""
+
+    paths: list[str] = field(default_factory=list)
+    marks: list[str] = field(default_factory=list)
+    leave_by: list[str] = field(default_factory=list)
+
+
+def _claims(found: list[Entity]) -> _Claims:
+    claims = _Claims()
     for part in found:
         if part.type in _WHOLE:
             original = read_entity(decoded(part).lstrip(b"\r\n"))
@@ -88,16 +96,15 @@ def _claims(found: list[Entity]) -> tuple[list[str], list[str]]:
             continue
         for name in _PATHS:
             for value in original.fields.get(name, []):
-                paths += _PATH.findall(value)
-        for value in original.fields.get("x-posthouse-message", []):
-            ids += _QUEUE_ID.findall(value.strip()[:16])
-        for value in original.fields.get("feedback-id", []):
-            ids += _QUEUE_ID.findall(value.strip()[:16])
-    return paths, ids
+                claims.paths += _PATH.findall(value)
+        claims.marks += [value[:_VALUE_MAX] for value in original.fields.get("x-posthouse-message", [])]
+        for value in original.fields.get("list-unsubscribe", []):
+            claims.leave_by += _MAILTO.findall(value)
+    return claims
 
 
-def _complaint(shape: str, feedback: str, paths: list[str], ids: list[str], agent: str) -> Report:
-    return Report(
-        "complaint", shape, feedback=feedback, paths=tuple(dict.fromkeys(paths))[:_CLAIMS_MAX],
-        queue_ids=tuple(dict.fromkeys(ids))[:_CLAIMS_MAX], agent=agent,
-    )  # fmt: skip
+def _complaint(shape: str, feedback: str, claims: _Claims, agent: str) -> Report:
+    paths, marks, leave_by = (
+        tuple(dict.fromkeys(each))[:_CLAIMS_MAX] for each in (claims.paths, claims.marks, claims.leave_by)
+    )
+    return Report("complaint", shape, feedback=feedback, paths=paths, marks=marks, leave_by=leave_by, agent=agent)

@@ -30,8 +30,8 @@ class Report:
     """One message that came back. `other` is mail that is no report.
 
     `shape` names the form it was recognised by. For complaints: `paths` are the envelope senders the enclosed
-    message names, `queue_ids` the ids in its X-Posthouse-Message and Feedback-ID fields: claims, to be checked. For
-    bounces in prose, `writer` is the address in From, unless a mail system's.
+    message names, `marks` the values of its X-Posthouse-Message fields, `leave_by` the addresses in its
+    List-Unsubscribe: claims, to be checked. For bounces in prose, `writer` is the address in From, unless a mail system's.
     """
 
     kind: Kind
@@ -39,7 +39,8 @@ class Report:
     fates: tuple[Fate, ...] = ()
     feedback: str = ""
     paths: tuple[str, ...] = ()
-    queue_ids: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+    leave_by: tuple[str, ...] = ()
     agent: str = field(default="")
     writer: str = ""
 

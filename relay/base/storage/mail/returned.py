@@ -42,11 +42,21 @@ _BOUNCE = Prepared(
 _HEARD = Prepared(lambda insert: insert(attempts))
 
 
-async def returned(tx: Tx, recipient_id: int, *, settled: bool = False) -> Returned | None:
-    """Whose return path this is, while reports about it may still come (`settled`: also afterwards); else None."""
+async def returned(tx: Tx, recipient_id: int) -> Returned | None:
+    """Whose return path this is, while reports about it may still come; else None."""
     for row in await _BY_ID.all(tx, {"b_id": recipient_id}):
         found = Returned(*row)
-        if found.return_path and (settled or found.state in _HEARING):
+        if found.return_path and found.state in _HEARING:
+            return found
+    return None
+
+
+async def complained_of(tx: Tx, recipient_id: int) -> Returned | None:
+    """The recipient whom a complaint may name, in any state; None for the relay's own mail."""
+    for row in await _BY_ID.all(tx, {"b_id": recipient_id}):
+        found = Returned(*row)
+        # A member's mail with a null sender has no return path; the relay's own is of no domain besides.
+        if found.return_path or found.domain_id is not None:
             return found
     return None
 
@@ -57,12 +67,6 @@ async def returned_for_update(tx: Tx, ids: Sequence[int]) -> dict[int, Returned]
         return {i: Returned(*row) for i in ids for row in await _BY_ID.all(tx, {"b_id": i})}
     query = _facts(recipients.c.id.in_(ids)).order_by(recipients.c.id).with_for_update(of=recipients)
     return {row.id: Returned(*row) for row in await tx.execute(query)}
-
-
-async def only_recipient(tx: Tx, queue_id: str) -> Returned | None:
-    """The recipient of a message that has exactly one; an unguessable queue id then is as good as a return path."""
-    rows = (await tx.execute(_facts(messages.c.queue_id == queue_id).limit(2))).all()
-    return Returned(*rows[0]) if len(rows) == 1 and rows[0].return_path else None
 
 
 async def bounce_late(tx: Tx, batch: Sequence[LateBounce]) -> None:
