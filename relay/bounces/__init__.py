@@ -1,1 +1,5 @@
-"""Bounces: return paths and the message header made and read (`address`, `header`), reports written (`report`), read (`parse`), applied (`record`)."""
+"""Bounces and complaints.
+
+`address` makes and reads return paths, `header` the field X-Posthouse-Message; `report` writes reports, `parse` reads
+them, `record` applies them.
+"""

@@ -1,4 +1,5 @@
-"""Carrying one recipient's copy: the route, the return path and the header that names it, the conversation. Nothing here touches storage.
+"""Carrying one recipient's copy: route, return path, the header that names it, conversation. Nothing here touches
+storage.
 
 VERP: every recipient has a return path of its own, so each goes in a transaction of its own. Wishes about reports
 (RFC 3461 §5.2.1) go on to a host that offers DSN; what it reports comes back to that return path.

@@ -73,7 +73,8 @@ def prepare(
     """Give what leaves for a parsed message. `now` is in Unix seconds.
 
     Taken out: Bcc, Resent-Bcc, Return-Path, every X-Posthouse-* and X-Atmos-* field, and Feedback-ID when
-    one is given. Added at the end: Date and Message-ID when absent, Feedback-ID. All other fields, the tenant's own DKIM-Signature among them, and the body keep their
+    one is given. Added at the end: Date and Message-ID when absent, Feedback-ID. All other fields, the tenant's own
+    DKIM-Signature among them, and the body keep their
     octets. Raises ValueError when a value handed in could not stand in a header.
     """
     kept = [field for field in parsed.fields if not _is_dropped(field.name, feedback_id is not None)]

@@ -31,7 +31,8 @@ class Report:
 
     `shape` names the form it was recognised by. For complaints: `paths` are the envelope senders the enclosed
     message names, `marks` the values of its X-Posthouse-Message fields, `leave_by` the addresses in its
-    List-Unsubscribe: claims, to be checked. For bounces in prose, `writer` is the address in From, unless a mail system's.
+    List-Unsubscribe: claims, to be checked. For bounces in prose, `writer` is the address in From, unless a mail
+    system's.
     """
 
     kind: Kind

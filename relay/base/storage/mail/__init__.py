@@ -38,7 +38,8 @@ from relay.base.storage.mail.values import (
 
 __all__ = [
     "Due", "LateBounce", "LateWord", "NewMessage", "NewRecipient", "ReportFacts", "ReportedRecipient", "Returned",
-    "Settlement", "add", "bounce_late", "bytes_of", "catch_up", "change", "claim", "complained_of", "finish", "give_back",
-    "hear_late", "last_due", "next_due", "owe_reports", "owned", "owners", "purge_bodies", "purge_log", "queued", "renew",
-    "report_done", "report_facts", "reports_due", "returned", "returned_for_update", "settle", "success_told",
+    "Settlement", "add", "bounce_late", "bytes_of", "catch_up", "change", "claim", "complained_of", "finish",
+    "give_back", "hear_late", "last_due", "next_due", "owe_reports", "owned", "owners", "purge_bodies", "purge_log",
+    "queued", "renew", "report_done", "report_facts", "reports_due", "returned", "returned_for_update", "settle",
+    "success_told",
 ]
