@@ -29,6 +29,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from posthouse.unlocking import refuse_other
 from relay.base.clock import Clock, iso
 from relay.base.config import Config
 from relay.base.secrets import Vault
@@ -70,6 +71,8 @@ async def backup(
     if not overwrite:
         _must_be_new(path)
     vault = Vault.load(config.master_key_path, config.previous_key_paths)
+    # A backup names the key that opens it.
+    await refuse_other(config)
     storage = await Storage.open(config)
     partial = path.with_name(path.name + ".partial")
     try:

@@ -100,19 +100,32 @@ async def refuse_wrong_keys(storage: Storage, vault: Vault) -> None:
     if not vault.previous:
         return
     async with storage.read() as tx:
-        pair, endpoint = await domains.oldest_sealed_pair(tx), await webhooks.oldest_sealed(tx)
-    unreadable: list[str] = []
-    if pair is not None:
-        _openable(vault, _halves(pair), Left(unreadable=unreadable), f"the DKIM pair {pair.stem} of {pair.name}")
-    if endpoint is not None:
-        context = ("webhook", endpoint.public_id)
-        what = f"the secret of webhook {endpoint.public_id}"
-        _openable(vault, [(endpoint.secret, context)], Left(unreadable=unreadable), what)
+        _, unreadable = await oldest(tx, vault)
     if unreadable:
-        raise SecretsError(
-            f"neither the master key nor those in secrets.previous_key_files open {unreadable[0]}: name the key file "
-            "that was in use before, or, if that is lost, take the wrong one out of secrets.previous_key_files"
-        )
+        raise none_opens(unreadable[0])
+
+
+def none_opens(what: str) -> SecretsError:
+    """For an operator whose keys are all wrong ones."""
+    return SecretsError(
+        f"neither the master key nor those in secrets.previous_key_files open {what}: name the key file "
+        "that was in use before, or, if that is lost, take the wrong one out of secrets.previous_key_files"
+    )
+
+
+async def oldest(tx: Tx, vault: Vault) -> tuple[int, list[str]]:
+    """Of the oldest DKIM pair and the oldest webhook, how many open, and in words those that don't."""
+    pair, endpoint = await domains.oldest_sealed_pair(tx), await webhooks.oldest_sealed(tx)
+    rows: list[tuple[_Sealed, str]] = []
+    if pair is not None:
+        rows.append((_halves(pair), f"the DKIM pair {pair.stem} of {pair.name}"))
+    if endpoint is not None:
+        # The secret before it may be of any time.
+        sealed: _Sealed = [(endpoint.secret, ("webhook", endpoint.public_id))]
+        rows.append((sealed, f"the secret of webhook {endpoint.public_id}"))
+    found = Left()
+    opened = sum([_openable(vault, sealed, found, what) for sealed, what in rows])
+    return opened, found.unreadable
 
 
 # -- rows ------------------------------------------------------------------------------------------------------

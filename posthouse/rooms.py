@@ -15,6 +15,7 @@ from enroll.domains.forwarding import Forwarding
 from enroll.domains.operator import Operator
 from enroll.services import Services
 from posthouse.resealing import refuse_wrong_keys
+from posthouse.unlocking import look, unlock
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.resolver import Resolver
@@ -60,10 +61,10 @@ class Rooms:
         Raises SecretsError, StorageError; what was opened is closed then.
         """
         async with contextlib.AsyncExitStack() as stack:
-            vault = Vault.load_or_make(config.master_key_path, config.previous_key_paths)
-            await migrate(config)
+            await migrate(config, look(config))
             storage = await Storage.open(config)
             stack.push_async_callback(storage.close)
+            vault = await unlock(storage, config, clock.now())
             await refuse_wrong_keys(storage, vault)
             directory = Directory(storage, config, clock, vault)
             stack.push_async_callback(directory.stop)

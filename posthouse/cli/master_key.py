@@ -1,4 +1,4 @@
-"""master-key new, show, reseal: changing the key that everything is sealed with."""
+"""master-key new, show, reseal, adopt: changing the key that everything is sealed with."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
     command(group, "new")(new)
     command(group, "show")(show)
     command(group, "reseal")(reseal)
+    command(group, "adopt")(adopt)
 
 
 def new(
@@ -85,4 +86,34 @@ async def reseal(shell: Shell) -> int:
     if keys:
         text += f"\n{keys} API keys have not been used since the change: the first use moves each, or issue new ones."
     shell.answer(data, text)
+    return OK
+
+
+async def adopt(
+    shell: Shell,
+    lost: Annotated[
+        str, typer.Argument(help="Id of the lost key, as the refusal names it; `unknown` where it names none.")
+    ],
+) -> int:
+    """The database's master key is lost for good: go on with the one in the configuration (`master-key new` makes it).
+    What the lost one made ends: API keys, DKIM keys, webhook secrets, sign-ins, links."""
+    from posthouse.unlocking import adopt as take
+    from relay.base.clock import Clock
+    from relay.base.secrets import Vault
+    from relay.base.storage import Storage
+    from relay.base.storage import migrate as bring_up
+
+    config = shell.config()
+    vault = Vault.load(config.master_key_path, config.previous_key_paths)
+    await bring_up(config)
+    storage = await Storage.open(config)
+    try:
+        was = await take(storage, vault, lost, Clock().now())
+    finally:
+        await storage.close()
+    shell.answer(
+        {"key_id": vault.key_id, "lost": was},
+        f"The database belongs to the master key {vault.key_id} now. New API keys: posthouse key new; new DKIM keys: "
+        "posthouse domain rotate; each webhook needs a new secret. posthouse doctor names what no key opens.",
+    )
     return OK

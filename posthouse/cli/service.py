@@ -46,20 +46,31 @@ def serve(
     return run(shell.config_path, role or None)
 
 
-def check_config(
+async def check_config(
     shell: Shell,
     ports: Annotated[bool, typer.Option(help="Also try whether the ports can be listened on.")] = True,
 ) -> int:
     """Say what is wrong with the configuration; change nothing."""
-    from posthouse.check_config import mistakes, warnings
+    from posthouse.check_config import Mistake, mistakes, warnings
+    from posthouse.unlocking import refuse_other
     from relay.base.clock import Clock
+    from relay.base.secrets import SecretsError
+    from relay.base.storage import StorageError
 
     config = shell.config()
     found = mistakes(config, Clock(), path=shell.config_path, ports=ports)
+    doubtful = warnings(config)
+    try:
+        if not found:
+            await refuse_other(config)
+    except SecretsError as e:
+        found.append(Mistake("secrets.master_key_file", str(e)))
+    except StorageError as e:
+        why = str(e).partition("\n")[0][:200]
+        doubtful.append(Mistake("database.url", f"can't be asked whether the master key is its own: {why}"))
     if found:
         lines = [str(m) for m in found]
         raise Failure(CONFIG, "\n".join(lines), word="CONFIG", data={"mistakes": [asdict(m) for m in found]})
-    doubtful = warnings(config)
     shell.answer(
         {"ok": True, "mistakes": [], "warnings": [asdict(m) for m in doubtful]},
         "\n".join([*(f"warning: {m}" for m in doubtful), "The configuration is fine."]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from posthouse.doctor.finding import FAIL, OK, WARN, Finding, Patient
 from posthouse.resealing import left
+from posthouse.unlocking import look
 from relay.base.secrets import SecretsError, Vault
 
 NAME = "master key"
@@ -12,10 +13,14 @@ NAME = "master key"
 async def master_key(patient: Patient) -> list[Finding]:
     """Every sealed row is tried, so that a key taken out too early, or a wrong one, is seen at once."""
     config = patient.config
-    if not config.master_key_path.exists() and not config.previous_key_paths:
-        return []  # `secrets` says so
+    path = config.master_key_path
     try:
-        vault = Vault.load(config.master_key_path, config.previous_key_paths)
+        if patient.storage is not None:
+            async with patient.storage.read() as tx:
+                await look(config)(tx)
+        if not path.exists() and not config.previous_key_paths:
+            return [Finding(NAME, WARN, f"{path} is not there yet", "posthouse serve makes it at the first start")]
+        vault = Vault.load(path, config.previous_key_paths)
     except SecretsError as e:
         return [Finding(NAME, FAIL, str(e), "mend [secrets] in the configuration: docs/operations.md, Master key")]
     if patient.storage is None:

@@ -1,8 +1,8 @@
 """Secrets: the master key, what is sealed with it, and the shape of API keys.
 
-The master key lives in a file outside the database (mode 0600), made on first start. Everything is derived from
-it by HKDF with a purpose, so no two uses share a key. Sealed bytes are bound to their context (tenant, domain,
-selector): a row copied elsewhere does not open. Passwords of people are `enroll.passwords`.
+The master key lives in a file outside the database (mode 0600), made at the first start on an empty database.
+Everything is derived from it by HKDF with a purpose, so no two uses share a key. Sealed bytes are bound to their
+context (tenant, domain, selector): a row copied elsewhere does not open. Passwords of people are `enroll.passwords`.
 
 While master keys change, a vault also knows previous ones: what they made is read, and nothing is made with them.
 Which rows still need one, and sealing those anew, is `posthouse.resealing`.
@@ -53,23 +53,15 @@ class Vault:
         """Says which master key it is, and nothing else about it: 16 hex digits."""
 
     @classmethod
-    def load_or_make(cls, path: Path, previous: Sequence[Path] = ()) -> Vault:
-        """The vault of `path`; a missing file is made with 0600, but not beside `previous` keys, where it can only
-        be a mistake. Raises SecretsError (one line)."""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.exists() and not previous:
-                _make(path)
-        except OSError as e:
-            raise SecretsError(f"master key {path}: {e.strerror}") from None
-        return cls.load(path, previous)
-
-    @classmethod
     def make(cls, path: Path) -> Vault:
-        """The vault of a new key in a new file, mode 0600. Raises SecretsError, also when the file is there."""
-        if os.path.lexists(path):
+        """The vault of a new key in a new file, mode 0600. Raises SecretsError, also when the file is there.
+
+        For `master-key new`, and for the first start on an empty database alone (`posthouse.unlocking`): beside what
+        another key has sealed, a new one opens nothing.
+        """
+        if os.path.lexists(path) or not _make(path):
             raise SecretsError(f"master key {path}: is there already; name a new file")
-        return cls.load_or_make(path)
+        return cls.load(path)
 
     @classmethod
     def load(cls, path: Path, previous: Sequence[Path] = ()) -> Vault:
@@ -178,25 +170,32 @@ class Vault:
         return [one.api_key_hash(secret) for one in self._all]
 
 
-def _make(path: Path) -> None:
-    """A new key, whole or not at all: a crash leaves no half file, and of two processes the first one's key stays."""
-    draft = path.with_name(f"{path.name}.{random_id(8)}")
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+def _make(path: Path) -> bool:
+    """A new key, whole or not at all: a crash leaves no half file, and of two processes the first one's key stays.
+    False for the other one. Raises SecretsError."""
     try:
-        with os.fdopen(fd, "wb") as f:
-            f.write(base64.b64encode(os.urandom(KEY_BYTES)) + b"\n")
-            f.flush()
-            os.fsync(f.fileno())
-        with contextlib.suppress(FileExistsError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f"{path.name}.{random_id(8)}")
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(fd, "wb") as f:
+                f.write(base64.b64encode(os.urandom(KEY_BYTES)) + b"\n")
+                f.flush()
+                os.fsync(f.fileno())
             os.link(draft, path)
-    finally:
-        draft.unlink()
-    # The name too must survive a power failure: what is sealed with a lost key is lost.
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        except FileExistsError:
+            return False
+        finally:
+            draft.unlink()
+        # The name too must survive a power failure: what is sealed with a lost key is lost.
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as e:
+        raise SecretsError(f"master key {path}: {e.strerror}") from None
+    return True
 
 
 def _bind(context: tuple[str, ...]) -> bytes:

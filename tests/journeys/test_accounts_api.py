@@ -67,7 +67,7 @@ async def site(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[
     config = make_config(tmp_path, **{k: dict(v) for k, v in sections.items()})
     await made(config)
     storage = await Storage.open(config)
-    clock, vault = HandClock(), Vault.load_or_make(config.master_key_path)
+    clock, vault = HandClock(), Vault.make(config.master_key_path)
     directory = Directory(storage, config, clock, vault)
     await directory.refresh()
     services = Services.build(

@@ -114,7 +114,7 @@ async def test_a_restore_that_cannot_be_right_changes_nothing(sqlite_config: Con
     await restore(target, sealed, passphrase=PASSPHRASE)
     (tmp_path / "third").mkdir()
     third = make_config(tmp_path / "third")
-    Vault.load_or_make(third.master_key_path)
+    Vault.make(third.master_key_path)
     with pytest.raises(BackupError, match="not the one of this backup"):
         await restore(third, sealed, passphrase=PASSPHRASE)
 
@@ -122,7 +122,7 @@ async def test_a_restore_that_cannot_be_right_changes_nothing(sqlite_config: Con
 async def test_a_backup_is_whole_or_not_there(sqlite_config: Config, tmp_path: Path) -> None:
     with pytest.raises(SecretsError):
         await backup(sqlite_config, tmp_path / "x.backup", Clock())
-    Vault.load_or_make(sqlite_config.master_key_path)
+    Vault.make(sqlite_config.master_key_path)
     with pytest.raises(StorageError, match="posthouse migrate"):
         await backup(sqlite_config, tmp_path / "x.backup", Clock())
     assert not list(tmp_path.glob("x.backup*"))

@@ -74,7 +74,9 @@ class World:
         clock = clock or HandClock()
         await made(config)
         storage = await Storage.open(config)
-        vault = Vault.load_or_make(config.master_key_path, config.previous_key_paths)
+        if not config.master_key_path.exists():
+            Vault.make(config.master_key_path)
+        vault = Vault.load(config.master_key_path, config.previous_key_paths)
         directory = Directory(storage, config, clock, vault)
         suppressions = Suppressions(storage, config, clock)
         await directory.start()

@@ -37,7 +37,7 @@ def public(folder: Path) -> Config:
 
 
 async def test_a_relay_that_is_only_tried_out_is_well(sqlite_config: Config) -> None:
-    Vault.load_or_make(sqlite_config.master_key_path)
+    Vault.make(sqlite_config.master_key_path)
     await made(sqlite_config)
     async with world(open_world=True) as dns:
         found = await examine(sqlite_config, resolver=dns.resolver)
@@ -143,7 +143,7 @@ async def test_a_database_that_is_not_there_or_broken(sqlite_config: Config, tmp
 
 
 async def test_keys_that_others_can_read(sqlite_config: Config) -> None:
-    Vault.load_or_make(sqlite_config.master_key_path)
+    Vault.make(sqlite_config.master_key_path)
     sqlite_config.master_key_path.chmod(0o644)
     async with world() as dns:
         (found,) = await examine(sqlite_config, only=["secrets"], resolver=dns.resolver)

@@ -47,7 +47,7 @@ class Database(Section):
 class Secrets(Section):
     """Keys that never enter the database."""
 
-    master_key_file: Path = key(Path("master.key"), "File of the master key (relative to data_dir); made on first start, mode 0600.")
+    master_key_file: Path = key(Path("master.key"), "File of the master key (relative to data_dir); made at the first start on an empty database, mode 0600.")
     previous_key_files: list[Path] = key([], "Master keys (relative to data_dir) that only read what they made: while keys change.")
 
 

@@ -127,6 +127,12 @@ async def hashed_otherwise(tx: Tx, by: str, now: float) -> tuple[int, int]:
     return int(known), int(every) - int(known)
 
 
+async def hashed_with(tx: Tx) -> dict[str | None, int]:
+    """How many of all keys are hashed with each master key, by its id; None: nobody knows with which."""
+    query = select(api_keys.c.hashed_by, func.count()).group_by(api_keys.c.hashed_by)
+    return dict((await tx.execute(query)).all())
+
+
 async def revoke(tx: Tx, member_id: int, key_id: int, now: float) -> bool:
     """Revoke a live key of this member; False when there is none."""
     k = api_keys.c

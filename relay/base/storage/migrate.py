@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Awaitable, Callable
 
 from sqlalchemy import Connection, inspect, text
 
@@ -15,7 +16,7 @@ from relay.base.storage.engine import Storage, Tx, serialise
 from relay.base.storage.errors import SchemaTooNew, StorageError
 
 # The newest revision in `migrations/`, told without asking Alembic.
-REVISION = "0009"
+REVISION = "0010"
 
 _LOCK = 0x4D494752
 # Alembic keeps the migration under way in variables of its own modules, one for the whole program, so in one process
@@ -24,9 +25,13 @@ _ALEMBIC = threading.Lock()
 _TURN_SECONDS = 0.02
 
 
-async def migrate(config: Config) -> bool:
+Look = Callable[[Tx], Awaitable[None]]
+
+
+async def migrate(config: Config, look: Look | None = None) -> bool:
     """Bring the schema to this program's revision; True if anything changed.
 
+    `look` sees a database that has a schema before that is changed, and leaves it as it is by raising.
     Raises SchemaTooNew when the database knows a revision that this program doesn't, StorageError otherwise.
     """
     while not _ALEMBIC.acquire(blocking=False):  # noqa: ASYNC110 (it is held across event loops)
@@ -34,7 +39,7 @@ async def migrate(config: Config) -> bool:
     try:
         storage = await Storage.open(config)
         try:
-            return await storage.write(_upgrade)
+            return await storage.write(lambda tx: _upgrade(tx, look))
         finally:
             await storage.close()
     finally:
@@ -46,9 +51,11 @@ async def revision(tx: Tx) -> tuple[str | None, str]:
     return await tx.run_sync(_current), REVISION
 
 
-async def _upgrade(tx: Tx) -> bool:
+async def _upgrade(tx: Tx, look: Look | None) -> bool:
     await serialise(tx, _LOCK)
     have, want = await revision(tx)
+    if look is not None and have is not None:
+        await look(tx)
     if have == want:
         return False
     from relay.base.storage import revisions

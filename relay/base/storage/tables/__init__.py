@@ -20,7 +20,7 @@ from relay.base.storage.tables.mailed import (
     suppressions,
 )
 from relay.base.storage.tables.senders import sender_codes, sender_details, sender_emails
-from relay.base.storage.tables.shared import duties, events, versions, webhook_deliveries, webhooks
+from relay.base.storage.tables.shared import duties, events, master_key, versions, webhook_deliveries, webhooks
 from relay.base.storage.tables.standing import incidents, standing_counts, standing_cursor, standings
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "incidents",
     "invites",
     "key_use",
+    "master_key",
     "members",
     "messages",
     "metadata",

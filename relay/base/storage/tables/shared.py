@@ -1,4 +1,4 @@
-"""Tables that several rooms write: events, webhooks, versions, duties."""
+"""Tables that several rooms write: events, webhooks, versions, duties; and whose database it is."""
 
 from __future__ import annotations
 
@@ -74,4 +74,11 @@ duties = Table(
     Column("name", String(32), primary_key=True),
     Column("owner", String(64), nullable=False),
     Column("until", Double, nullable=False),
+)
+
+master_key = Table(
+    "master_key", metadata,
+    Column("one", Integer, primary_key=True, autoincrement=False),  # 1: there is one row
+    Column("key_id", String(16), nullable=False),
+    Column("since", Double, nullable=False),
 )
