@@ -3,8 +3,8 @@
 Every other room asks here whether a failure is temporary or permanent; the answer is decided in this file
 alone. Promises: only a 5xx reply at the right stage, and what `concluded` is told outright (null MX, a name
 that does not exist, a message the remote side can't take), makes `never`; whatever is unknown, contradictory
-or out of step is `later`. Remote words are kept, bounded, with control characters made visible, so that an
-outcome can be shown and logged as it is.
+or out of step is `later`, and so is a refusal that our own missing TLS provoked. Remote words are kept, bounded,
+with control characters made visible, so that an outcome can be shown and logged as it is.
 
 Leaves to others: talking (`relay.delivery.client`), when to try again and when age makes an end (the queue).
 """
@@ -75,13 +75,15 @@ class Reply:
 class Peer:
     """With whom: the MX name, its address, the TLS version and whether its certificate was verified.
 
-    `tls_verified` is None without TLS. `dsn`: it offers DSN, so wishes about reports go on to it (RFC 3461 §5.2.1)."""
+    `tls_verified` is None without TLS. `dsn`: it offers DSN, so wishes about reports go on to it (RFC 3461 §5.2.1).
+    `downgraded`: in the clear although it offers TLS, which could not be had this time."""
 
     host: str = ""
     ip: str = ""
     tls: str | None = None
     tls_verified: bool | None = None
     dsn: bool = False
+    downgraded: bool = False
 
 
 NOBODY = Peer()
@@ -89,7 +91,10 @@ NOBODY = Peer()
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one recipient in one attempt. `text` is verbatim where they said something; `dsn` as in Peer."""
+    """What became of one recipient in one attempt. `text` is verbatim where they said something; `dsn` as in Peer.
+
+    `unanswered`: all of the message was written, and no answer came that can be told to be about it: they may have it.
+    `our_tls`: they refused because we had no TLS with them; it says nothing about the recipient."""
 
     kind: Kind
     code: int | None
@@ -103,13 +108,15 @@ class Outcome:
     scope: Scope
     duration_seconds: float = 0.0
     dsn: bool = False
+    unanswered: bool = False
+    our_tls: bool = False
 
     @property
     def try_next_host(self) -> bool:
         """True when another mail exchanger of the same destination may do better now (RFC 5321 §5.1).
 
         Not when a host fell silent after the final dot: it may well have the message (RFC 1047)."""
-        return self.kind == "later" and self.scope == "host" and not (self.stage == "dot" and self.code is None)
+        return self.kind == "later" and self.scope == "host" and not self.unanswered
 
 
 def printable(text: bytes, limit: int = TEXT_LIMIT) -> str:
@@ -131,10 +138,23 @@ def from_reply(
     if enhanced is not None and int(enhanced[0]) != reply.code // 100:
         # RFC 2034 §4: the classes must agree; one that doesn't says nothing.
         enhanced = None
+    our_tls = kind == "never" and stage != "dot" and _misses_tls(reply, enhanced, peer)
+    if our_tls:
+        # RFC 3463 §3.8: x.7.5, a failure of cryptography. The next exchanger may have a TLS that works.
+        kind, scope, enhanced = "later", "host", "4.7.5"
     return Outcome(
         kind, reply.code, enhanced, reply.verbatim(limit), peer.host, peer.ip, peer.tls, peer.tls_verified,
-        stage, scope, duration_seconds, peer.dsn,
+        stage, scope, duration_seconds, peer.dsn, our_tls=our_tls,
     )
+
+
+def _misses_tls(reply: Reply, enhanced: str | None, peer: Peer) -> bool:
+    """Whether a refusal may speak of our missing TLS: whatever it says, where TLS was offered and could not be had."""
+    if peer.downgraded:
+        return True
+    # RFC 3207 §4: 530 "Must issue a STARTTLS command first", also from who offers none; RFC 5248 §2.4: x.7.10.
+    wants = enhanced == "5.7.10" or (reply.code == 530 and any(b"TLS" in line.upper() for line in reply.lines))
+    return wants and peer.tls is None
 
 
 def _judge(code: int, enhanced: str | None, stage: Stage) -> tuple[Kind, Scope]:
@@ -163,16 +183,17 @@ def _judge(code: int, enhanced: str | None, stage: Stage) -> tuple[Kind, Scope]:
 
 def from_failure(
     failure: Failure, stage: Stage, peer: Peer = NOBODY, *, said: Reply | None = None,
-    duration_seconds: float = 0.0,
+    duration_seconds: float = 0.0, unanswered: bool = False,
 ) -> Outcome:
     """An attempt that ended without a fitting reply: always `later`, and about the host.
 
-    `said` is the reply that was taken as the failure, when there was one; its words are shown."""
+    `said` is the reply that was taken as the failure, when there was one; its words are shown. `unanswered` as in
+    Outcome."""
     enhanced, sentence = _FAILURES[failure]
     text = f"{sentence} (said: {said.verbatim()})" if said is not None else sentence
     return Outcome(
         "later", said.code if said is not None else None, enhanced, text, peer.host, peer.ip, peer.tls,
-        peer.tls_verified, stage, "host", duration_seconds,
+        peer.tls_verified, stage, "host", duration_seconds, unanswered=unanswered,
     )
 
 

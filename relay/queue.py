@@ -24,7 +24,7 @@ from relay.base.events import BOUNCED, CANCELLED, DEFERRED, SENT, SUPPRESSED, Ev
 from relay.base.storage import Storage, Tx, events, mail, stats, suppressions
 from relay.base.storage.mail import Due, Settlement
 from relay.base.storage.suppressions import Suppression
-from relay.diagnosis import classify
+from relay.diagnosis import Classified, classify, own_fault
 from relay.outcome import Outcome, concluded
 
 log = structlog.get_logger()
@@ -282,9 +282,11 @@ class Queue:
 
     def wait(self, attempts: int, outcome: Outcome) -> float:
         """Seconds until the next try after `attempts` earlier ones: the schedule with jitter; greylisting gets its
-        five minutes the first time."""
+        five minutes the first time, and a host that may have the message hours each time (RFC 1047)."""
         d = self._config.delivery
         base = d.schedule_seconds[min(attempts, len(d.schedule_seconds) - 1)]
+        if outcome.unanswered:
+            base = max(base, d.unanswered_seconds)
         if attempts == 0 and outcome.code in (450, 451):
             base = max(base, d.greylist_seconds)
             return base * (1 + self._rng.uniform(0, d.jitter))
@@ -332,7 +334,7 @@ class Queue:
             return None
         if outcome.kind != "never" or outcome.stage not in ("rcpt", "dot"):
             return None
-        why = classify(outcome.enhanced or "", outcome.text)
+        why = _why(outcome)
         if not why.address_fault:
             return None
         try:
@@ -379,9 +381,13 @@ def _facts(item: _Item) -> dict[str, Any]:
         data["forwarded"] = True
     if s.state == "deferred":
         data["nextAt"] = s.next_at
-    elif outcome is _LOST:
+    if outcome is _LOST:
         data |= {"class": "system", "reason": "The relay lost the message.", "ownFault": True}
-    elif s.state == "bounced":
-        why = classify(outcome.enhanced or "", outcome.text)
+    elif s.state == "bounced" or outcome.our_tls:
+        why = _why(outcome)
         data |= {"class": why.class_, "reason": why.reason, "ownFault": why.own_fault}
     return data
+
+
+def _why(outcome: Outcome) -> Classified:
+    return own_fault("tls") if outcome.our_tls else classify(outcome.enhanced or "", outcome.text)

@@ -159,7 +159,7 @@ class Pacer:
 
 def is_too_much(outcome: Outcome) -> bool:
     """The remote side asks for less: 421, 4.7.x, or its own congestion (RFC 3463 §3.4 4.3.2, §3.5 4.4.5)."""
-    if outcome.kind != "later" or outcome.code is None:
+    if outcome.kind != "later" or outcome.code is None or outcome.our_tls:
         return False
     enhanced = outcome.enhanced or ""
     return outcome.code == 421 or enhanced.startswith("4.7.") or enhanced in ("4.3.2", "4.4.5")

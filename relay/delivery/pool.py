@@ -186,11 +186,10 @@ class Pool:
     def give(self, connection: Connection) -> None:
         """Give a connection back: kept while it may carry more, else closed."""
         key = self._keys.get(connection)
-        wanted = key.smarthost.wanted if key and key.smarthost else self._settings.wanted
-        # RFC 7435 §3: a handshake that failed once says nothing about the next message, which tries TLS first again.
-        downgraded = connection.downgraded and wanted is not Wanted.NONE
         if (
-            key is None or self._closed or not connection.usable or downgraded
+            key is None or self._closed or not connection.usable
+            # RFC 7435 §3: a handshake that failed once says nothing about the next message; TLS is tried first again.
+            or connection.downgraded
             or connection.deliveries >= self._settings.messages_a_connection or self._settings.max_idle < 1
         ):
             connection.leave()

@@ -1,8 +1,8 @@
 """Where mail for a domain goes: hosts with addresses, best first, or an outcome that says why nowhere.
 
 Promises: RFC 5321 §5.1 order with equal preferences shuffled, never to ourselves, never into a private network
-unless allowed, bounded questions and hosts. Only a null MX, a name that does not exist, and addresses that no
-mail may go to are `never`; all other trouble is `later`.
+unless allowed, bounded questions and hosts. Only a null MX, a name that does not exist or has neither MX nor
+address, and addresses that no mail may go to are `never`; all other trouble is `later`.
 
 Leaves to others: asking the DNS and following aliases (`relay.base.resolver`), connecting (`client`).
 """
@@ -89,8 +89,8 @@ async def route(
 ) -> Route | Outcome:
     """The hosts for `domain` (A-label, lower case, or an address literal `[…]`), at most `max_hosts` of them.
 
-    Or an Outcome of stage `route` and scope `destination`: `never` 5.1.2 no such domain, 5.1.10 null MX, 5.4.4 only
-    private addresses, 5.4.6 we are the exchanger; else `later`."""
+    Or an Outcome of stage `route` and scope `destination`: `never` 5.1.2 no such domain, 5.1.10 null MX, 5.4.4 neither
+    MX nor address, or only private addresses, 5.4.6 we are the exchanger; else `later`."""
     smarthost = settings.smarthosts.get(domain) or settings.smarthosts.get("*")
     if smarthost is not None:
         return await _to_smarthost(domain, smarthost, resolver, settings)
@@ -110,7 +110,8 @@ async def route(
         if exchangers and all(name in ("", ".") for _, name in exchangers):
             return _never("5.1.10", f"the domain {domain} takes no mail (null MX)", 556)
         exchangers = [(preference, name.rstrip(".").lower()) for preference, name in exchangers]
-    return await _to_exchangers(domain, _in_order(exchangers, rng)[: settings.max_exchangers], resolver, settings)
+    exchangers = _in_order(exchangers, rng)[: settings.max_exchangers]
+    return await _to_exchangers(domain, exchangers, resolver, settings, without_mx=isinstance(found, Nothing))
 
 
 def _in_order(exchangers: list[tuple[int, str]], rng: random.Random) -> list[tuple[int, str]]:
@@ -125,7 +126,7 @@ def _in_order(exchangers: list[tuple[int, str]], rng: random.Random) -> list[tup
 
 
 async def _to_exchangers(
-    domain: str, exchangers: list[tuple[int, str]], resolver: AsksDns, settings: RouteSettings
+    domain: str, exchangers: list[tuple[int, str]], resolver: AsksDns, settings: RouteSettings, *, without_mx: bool
 ) -> Route | Outcome:
     """Ask for addresses, a few exchangers at a time, until enough hosts are found."""
     hosts: list[Host] = []
@@ -140,6 +141,9 @@ async def _to_exchangers(
         for (preference, name), answer in zip(asked, answers, strict=True):
             if isinstance(answer, Later):
                 later = answer
+            if without_mx and isinstance(answer, Nothing):
+                # RFC 5321 §5.1: the domain itself would be the exchanger; without an address either, it takes no mail.
+                return _never("5.4.4", f"the domain {domain} has neither MX nor address", 550)
             if not isinstance(answer, Answer):
                 continue
             if _is_us(answer, settings):

@@ -136,6 +136,11 @@ def classify(status: str, text: str, *, permanent: bool | None = None) -> Classi
     return Classified(permanent, class_, REASONS[class_], class_ in _OWN, address)
 
 
+def own_fault(class_: Class) -> Classified:
+    """What is known to be our own doing, whatever words were said about it. It may pass."""
+    return Classified(False, class_, REASONS[class_], True, False)
+
+
 def _class(status: str, text: str) -> Class:
     # RFC 3463 §3.8: x.7.x is a rule that spoke; then "recipient address rejected" says nothing of the address.
     said: Class | None = words.said(text, weak=not status.startswith("7.")) or None  # type: ignore[assignment]

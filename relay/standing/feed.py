@@ -25,7 +25,8 @@ CURES = {
     "reputation": "posthouse doctor looks at PTR, HELO and SPF; ask the list that the reply names to take you off, "
     "after what got you on it has stopped.",
     "rate": "Wait: deliveries to that host are slowed down by themselves. If it goes on, send from more addresses.",
-    "tls": "posthouse doctor looks at the certificate; the reply says what the host wants.",
+    "tls": "Mail to these hosts waits: they refused because TLS with them came to nothing, or was not tried. posthouse "
+    "doctor looks at the certificate; the reply says what the host wants.",
 }
 _REPLY = re.compile(r"[245]\d\d[ -]")
 _TEXT_MAX = 300

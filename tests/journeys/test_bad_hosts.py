@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 import trustme
+from sqlalchemy import select
 
 from relay.base.config import Config
+from relay.base.events import DEFERRED
+from relay.base.storage.tables import events, recipients
 from tests.kit.line import line, states
 from tests.kit.sink import DROP, SILENCE, Endless, Rule, Sink, Slow
 
@@ -116,3 +119,44 @@ async def test_bad_tls_at_any_step_is_not_worse_than_none(config: Config) -> Non
         assert sinks[0].messages[0].tls
         assert set(found.values()) <= {"sent", "deferred"}, found
         assert not sinks[-1].messages or not sinks[-1].messages[0].tls
+
+
+@pytest.mark.parametrize("config", ["sqlite"], indirect=True)
+async def test_what_our_missing_tls_provoked_is_tried_again_and_is_our_own_fault(config: Config) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("mx.bad0.test").configure_cert(context)
+    sinks = [Sink(tls=context, broken_tls=b"\x15\x03\x03\x00\x02\x02\x28") for _ in range(2)]
+    sinks[0].on("MAIL", "530 5.7.0 Must issue a STARTTLS command first")
+    sinks[1].on("RCPT", "550 5.1.1 No such user, says who insists on TLS")
+    async with line(config, sinks=sinks) as way:
+        alice = await way.world.member()
+        await way.world.domain(alice)
+        way.start()
+        for i in range(2):
+            await way.world.submit(alice, f"a@bad{i}.test")
+        assert await way.settle(2) == ["deferred", "deferred"]
+        async with way.world.storage.read() as tx:
+            told = [e.data for e in await tx.execute(select(events.c.data).where(events.c.type == DEFERRED))]
+    # By these an incident of the relay's own is opened, and no member judged.
+    assert [(t["class"], t["ownFault"], t["reply"][:3]) for t in sorted(told, key=lambda t: str(t["recipient"]))] == [
+        ("tls", True, "530"), ("tls", True, "550")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("config", ["sqlite"], indirect=True)
+async def test_a_host_that_may_have_the_message_is_left_alone_for_hours(config: Config) -> None:
+    sinks = [Sink() for _ in range(4)]
+    for sink, answer in zip(sinks, (DROP, b"250 ok\r\n250 ok\r\n", "451 4.3.0 no room", "250 ok"), strict=True):
+        sink.on("DOT", answer)
+    sinks[3].on("DATA", DROP)
+    async with line(config, sinks=sinks, jitter=0) as way:
+        alice = await way.world.member()
+        await way.world.domain(alice)
+        way.start()
+        for i in range(4):
+            await way.world.submit(alice, f"a@bad{i}.test")
+        assert set(await way.settle(4)) == {"deferred"}
+        async with way.world.storage.read() as tx:
+            rows = await tx.execute(select(recipients.c.next_at).order_by(recipients.c.address))
+            waits = [r.next_at - way.world.clock.now() for r in rows]
+    assert [round(w / 60) for w in waits] == [120, 120, 5, 1]

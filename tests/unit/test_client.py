@@ -79,7 +79,7 @@ async def test_bytes_arrive_as_they_were_signed(sink: Sink, contexts: Any) -> No
     assert (outcome.kind, outcome.code, outcome.enhanced, outcome.stage) == ("delivered", 250, "2.0.0", "dot")
     assert b"BODY=8BITMIME" in message.mail
     assert b"SIZE=%d" % len(message.raw) in message.mail
-    assert sink.verbs() == ["EHLO", "MAIL", "RCPT", "DATA", "QUIT"]
+    assert sink.verbs() == ["EHLO", "MAIL", "RCPT", "DATA", "RSET", "QUIT"]
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 4, 5, 7, 1000])
@@ -168,8 +168,8 @@ async def test_many_messages_one_connection(sink: Sink, contexts: Any) -> None:
     found = [(await connection.deliver("a@a.test", [f"{i}@b.test"], (BODY,)))[0].kind for i in range(4)]
     await connection.close()
     assert found == ["delivered", "later", "delivered", "delivered"]
-    # The refused DATA left a transaction open; it is put back before the next one.
-    assert sink.verbs().count("RSET") == 1
+    # One behind each of three messages; and the refused DATA left a transaction open, put back before the next one.
+    assert sink.verbs().count("RSET") == 4
     assert (sink.connections, connection.deliveries) == (1, 4)
 
 
@@ -228,6 +228,99 @@ async def test_an_answer_to_the_dot_before_the_dot_is_none(sink: Sink, contexts:
     sink.on("DATA", b"354 go\r\n250 2.0.0 taken\r\n")
     [outcome] = await one(sink, contexts)
     assert (outcome.kind, outcome.stage) == ("later", "dot")
+
+
+async def unsteady(*answers: bytes | None, pipelining: bool) -> tuple[asyncio.Server, int]:
+    """A host that says one of `answers` a moment after DATA's 354 and before it has read the message, then the others
+    to the dot and to all that follows; None: it hangs up."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 hi\r\n")
+        said = list(answers)
+        while line := await reader.readline():
+            if line == b"DATA\r\n":
+                writer.write(b"354 go\r\n")
+                early = said.pop(0)
+                if early:
+                    await reader.readexactly(1)  # the message is under way, or here already
+                    writer.write(early)
+                await reader.readuntil(b"\r\n.\r\n")
+                line = b"DOT"
+            answer = said.pop(0) if line == b"DOT" or (line == b"RSET\r\n" and said) else b"250 2.0.0 ok\r\n"
+            if answer is None:
+                break
+            writer.write(b"250-hi\r\n250 PIPELINING\r\n" if pipelining and line[:4] == b"EHLO" else answer)
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    return server, server.sockets[0].getsockname()[1]
+
+
+@pytest.mark.parametrize("pipelining", [True, False], ids=["pipelined", "steps"])
+@pytest.mark.parametrize(
+    ("answers", "kind", "unanswered"),
+    [
+        ((b"", b"250 2.0.0 ok\r\n"), "delivered", False),
+        # "Taken" before the dot, and then what it means: nothing was taken.
+        ((b"250 2.0.0 ok\r\n", b"451 4.3.0 disk full\r\n"), "later", True),
+        ((b"250 2.0.0 ok\r\n", b"550 5.7.1 spam\r\n"), "later", True),
+        ((b"", b"250 2.0.0 ok\r\n250 2.0.0 ok\r\n"), "later", True),
+        # RFC 5321 wants RSET known; who doesn't know it, or closes, has answered the dot all the same.
+        ((b"", b"250 2.0.0 ok\r\n", b"502 5.5.1 no such command\r\n"), "delivered", False),
+        ((b"", b"250 2.0.0 ok\r\n", b"421 4.3.2 bye\r\n"), "delivered", False),
+        ((b"", b"250 2.0.0 ok\r\n", None), "delivered", False),
+        ((b"", b"550 5.7.1 spam\r\n", None), "never", False),
+        ((b"", None), "later", True),
+    ],
+)  # fmt: skip
+async def test_only_an_answer_that_came_after_the_dot_is_one(
+    contexts: Any, answers: tuple[bytes, ...], kind: str, unanswered: bool, pipelining: bool
+) -> None:
+    server, port = await unsteady(*answers, pipelining=pipelining)
+    async with server:
+        connection = await Connection.open(
+            "mx.test", "127.0.0.1", port, helo="relay.test", security=security(contexts), limits=Limits()
+        )
+        assert isinstance(connection, Connection)
+        [outcome] = await connection.deliver("a@a.test", ["x@b.test"], (BODY,))
+        assert (outcome.kind, outcome.unanswered, outcome.stage) == (kind, unanswered, "dot")
+        assert not (outcome.unanswered and (connection.usable or outcome.try_next_host))
+        await connection.close()
+
+
+@pytest.mark.parametrize("offers", [("PIPELINING",), ()], ids=["pipelined", "steps"])
+@pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA", "DOT"])
+async def test_a_reply_too_many_counts_for_nothing_on_a_used_connection_too(
+    sink: Sink, contexts: Any, offers: tuple[str, ...], stage: str
+) -> None:
+    sink.offers = offers
+    usual = {"DATA": "354 go"}.get(stage, "250 ok")
+    sink.on(stage, usual, f"{usual}\r\n250 2.0.0 ok\r\n".encode(), usual)
+    connection = await call(sink, contexts)
+    assert isinstance(connection, Connection)
+    found = [(await connection.deliver("a@a.test", ["x@b.test"], (BODY,)))[0] for _ in range(2)]
+    assert (kinds(found), connection.usable) == (["delivered", "later"], False)
+    await connection.close()
+
+
+async def test_a_host_that_hangs_up_amid_the_message_does_not_have_it(contexts: Any) -> None:
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 hi\r\n")
+        for answer in (b"250 hi\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"):
+            await reader.readline()
+            writer.write(answer)
+        await reader.readexactly(10)
+        writer.transport.abort()
+
+    async with await asyncio.start_server(deaf, "127.0.0.1", 0, limit=1024) as server:
+        connection = await Connection.open(
+            "mx.test", "127.0.0.1", server.sockets[0].getsockname()[1], helo="relay.test",
+            security=security(contexts), limits=Limits(block_bytes=4096),
+        )  # fmt: skip
+        assert isinstance(connection, Connection)
+        [outcome] = await connection.deliver("a@a.test", ["x@b.test"], ((b"z" * 998 + b"\r\n") * 30000,))
+        assert (outcome.kind, outcome.unanswered, outcome.try_next_host) == ("later", False, True)
+        await connection.close()
 
 
 async def test_a_large_message_arrives_whole(sink: Sink, contexts: Any) -> None:
@@ -358,6 +451,49 @@ async def test_refused_starttls_goes_on_in_the_clear(sink: Sink, contexts: Any) 
     sink.on("STARTTLS", "454 4.7.0 not now")
     [outcome] = await one(sink, contexts)
     assert (outcome.kind, outcome.tls, sink.connections) == ("delivered", None, 1)
+
+
+@pytest.mark.parametrize("offered_again", [True, False], ids=["offered again", "offered once"])
+@pytest.mark.parametrize("offers", [("PIPELINING",), ()], ids=["pipelined", "steps"])
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        ("MAIL", "530 5.7.0 Must issue a STARTTLS command first"),
+        ("RCPT", "554 5.7.1 TLS required by policy"),
+        ("RCPT", "550 5.1.1 nobody"),  # whatever it says: in the clear nobody can tell what a host would say
+        ("DATA", "550 5.7.1 not like this"),
+    ],
+)
+async def test_a_refusal_in_the_clear_of_a_host_that_offers_tls_is_about_our_tls(
+    sink: Sink, contexts: Any, stage: str, said: str, offers: tuple[str, ...], offered_again: bool
+) -> None:
+    sink.tls, sink.broken_tls, sink.offers = contexts[1], b"\x15\x03\x01\x00\x02\x02\x28", offers
+    if not offered_again:
+        sink.on("EHLO", b"250-sink.test\r\n250 STARTTLS\r\n", "250 sink.test")
+    sink.on(stage, said)
+    [outcome] = await one(sink, contexts)
+    assert (outcome.kind, outcome.our_tls, outcome.tls, outcome.enhanced) == ("later", True, None, "4.7.5")
+    assert (outcome.text, outcome.stage, outcome.try_next_host) == (said, stage.lower(), True)
+
+
+async def test_a_refusal_of_the_message_itself_is_one_in_the_clear_too(sink: Sink, contexts: Any) -> None:
+    sink.tls, sink.broken_tls = contexts[1], b"\x15\x03\x01\x00\x02\x02\x28"
+    sink.on("DOT", "554 5.7.1 spam")
+    [outcome] = await one(sink, contexts)
+    assert (outcome.kind, outcome.our_tls) == ("never", False)
+
+
+async def test_a_refusal_for_want_of_tls_is_our_fault_where_none_is_offered(sink: Sink, contexts: Any) -> None:
+    sink.on("MAIL", "530 5.7.0 Must issue a STARTTLS command first", "530 5.7.0 Authentication required")
+    outcomes = [*await one(sink, contexts), *await one(sink, contexts)]
+    assert [(o.kind, o.our_tls) for o in outcomes] == [("later", True), ("never", False)]
+
+
+async def test_who_wants_no_tls_is_refused_for_other_reasons(sink: Sink, contexts: Any) -> None:
+    sink.tls = contexts[1]
+    sink.on("RCPT", "550 5.1.1 nobody")
+    [outcome] = await one(sink, contexts, wanted=Wanted.NONE)
+    assert (outcome.kind, outcome.our_tls) == ("never", False)
 
 
 @pytest.mark.parametrize("extra", [b"250 injected\r\n", b"250-half", b"\x16\x03"])

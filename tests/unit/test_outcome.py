@@ -69,7 +69,8 @@ def test_every_failure_is_temporary_and_names_the_host() -> None:
 
 
 def test_silence_after_the_dot_is_not_taken_to_the_next_host() -> None:
-    assert not from_failure("closed", "dot").try_next_host
+    assert not from_failure("closed", "dot", unanswered=True).try_next_host
+    assert from_failure("closed", "dot").try_next_host  # amid the message
     assert from_failure("closed", "data").try_next_host
     assert from_reply(reply("421 4.3.2 closing"), "dot").try_next_host
 

@@ -70,7 +70,11 @@ async def test_equal_exchangers_share_the_load() -> None:
         ([(0, ".")], {}, ("never", "5.1.10", 556)),
         (NOT_THERE, {}, ("never", "5.1.2", 550)),
         (TROUBLE, {}, ("later", "4.4.3", None)),
-        (NO_DATA, {"b.test": NO_DATA}, ("later", "4.4.4", None)),
+        (NO_DATA, {"b.test": NO_DATA}, ("never", "5.4.4", 550)),
+        # An MX that leads nowhere, be it to the domain itself, is a slip in a zone more often than an end.
+        ([(0, "b.test")], {"b.test": NO_DATA}, ("later", "4.4.4", None)),
+        ([(10, "mx.test")], {"mx.test": NOT_THERE}, ("later", "4.4.4", None)),
+        ([(10, "192.0.2.7")], {}, ("later", "4.4.4", None)),
         (NO_DATA, {"b.test": TROUBLE}, ("later", "4.4.3", None)),
         ([(1, "mx.test")], {}, ("later", "4.4.4", None)),
         ([(1, "mx.test"), (2, "mx2.test")], {"mx.test": ["10.0.0.1"], "mx2.test": TROUBLE}, ("later", "4.4.3", None)),

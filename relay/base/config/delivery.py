@@ -20,6 +20,11 @@ class Delivery(Section):
     )
     jitter: Annotated[float, Field(ge=0, lt=1)] = key(0.1, "Share by which a wait is shortened or lengthened at random.")
     greylist_seconds: Seconds = key(300.0, "Shortest first wait for a host that answered 450 or 451.")
+    unanswered_seconds: Seconds = key(
+        7200.0,
+        "Shortest wait after a host took all of a message and hung up, fell silent or answered out of step. It may have "
+        "the message, and would get it twice.",
+    )
     max_age_seconds: Seconds = key(432_000.0, "After so long (5 days) a deferred message bounces.")
     delay_notice_seconds: Seconds = key(14_400.0, "After so long (4 hours) a delay notice is sent, if asked for.")
     report_gather_seconds: Seconds = key(

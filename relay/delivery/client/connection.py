@@ -26,6 +26,7 @@ _PATH = re.compile(r"[^\x00-\x20<>\x7f-\xa0\u2028\u2029\ud800-\udfff]*")
 # RFC 3461 §4: xtext.
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
 _NOTIFY = re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*", re.IGNORECASE)
+_RESET = b"RSET\r\n"
 _ORCPT = re.compile(r"[A-Za-z0-9-]+;[!-*,-~+]+")
 
 
@@ -69,7 +70,7 @@ class Connection:
     @property
     def downgraded(self) -> bool:
         """True in plaintext with a host that offers TLS: it could not be had this time."""
-        return self.peer.tls is None and "STARTTLS" in self.offers
+        return self.peer.downgraded
 
     @property
     def closed(self) -> asyncio.Future[None]:
@@ -116,7 +117,7 @@ class Connection:
             delivery.rest(
                 from_failure(
                     failed.failure, delivery.stage, self.peer, said=self._wire.last_words,
-                    duration_seconds=delivery.seconds(),
+                    duration_seconds=delivery.seconds(), unanswered=delivery.written,
                 )
             )
             self._wire.abort()
@@ -170,6 +171,7 @@ class _Delivery:
         self.found: list[Outcome | None] = [None] * len(recipients)
         self.named = list(range(len(recipients)))
         self.stage: Stage = "mail"
+        self.written = False  # all of the message, the final dot included
         self.begun = connection._loop.time()
 
     def seconds(self) -> float:
@@ -282,7 +284,8 @@ class _Delivery:
             return True
         self.rest(self.judged(reply))
         self._in_order(reply)
-        if reply.code // 100 not in (4, 5):
+        # 503: it takes our commands for others than they are; a reused connection that does so is of no use.
+        if reply.code == 503 or reply.code // 100 not in (4, 5):
             self.wire.abort()
         return False
 
@@ -318,15 +321,44 @@ class _Delivery:
             if not await wire.drained(self.limits.block_seconds):
                 self._answered_early()
                 return
-        wire.send(block, 0)
+        self.written = True
+        if self.connection._pipelining:
+            wire.send(block + _RESET, 1)
+        else:
+            wire.send(block, 0)
         answer = await wire.reply(self.limits.dot_seconds)
-        self.rest(self.judged(answer))
+        outcome = self.judged(answer)
         if answer.code == 421 or answer.code // 100 not in (2, 4, 5):
+            self.rest(outcome)
             self._in_order(answer)
             wire.abort()
             return
-        # RFC 5321 §3.3: the answer to the dot ends the transaction, whatever it says.
+        await self._in_step()
+        self.rest(outcome)
         self.connection._needs_reset = False
+
+    async def _in_step(self) -> None:
+        """See by the answer to RSET that the one before was the answer to the dot. Raises WireFailed if it was not.
+
+        A reply too many, from wherever it came, would else pass for "I have your message", and the true answer, which
+        may be a refusal, would come to nobody. RFC 2920 §3.1: RSET may follow the dot in the same write; there it
+        costs no time. A host that closes now, or has no answer for RSET, has answered the dot all the same."""
+        wire = self.wire
+        if not self.connection._pipelining:
+            wire.send(_RESET, 1)
+        await wire.gather(1, self.limits.reset_seconds)
+        if wire.replies_waiting:
+            reply = wire.take()
+            if reply.code == 421:
+                # RFC 5321 §3.8: it closes, and whatever comes now is about nothing any more.
+                wire.abort()
+                return
+            # RFC 5321 §4.3.2: RSET is answered by 250 alone. 500 to 504 say that the command is not known here.
+            if reply.code // 100 != 2 and not 500 <= reply.code <= 504:
+                wire.last_words = reply
+                raise WireFailed("out_of_step")
+        if wire.failure == "out_of_step":
+            raise WireFailed("out_of_step")
 
     def _answered_early(self) -> None:
         """The server failed or answered while the message was still under way: it does not have the message."""
@@ -334,6 +366,7 @@ class _Delivery:
             raise WireFailed(self.wire.failure or "out_of_step")
         reply = self.wire.take()
         if reply.code // 100 in (4, 5):
+            self.stage = "data"  # before the final dot
             self.rest(self.judged(reply))
             self.wire.abort()
             return

@@ -12,11 +12,11 @@ import asyncio
 import base64
 import re
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relay.delivery.client.limits import Credentials, Limits
 from relay.delivery.client.wire import Wire, WireFailed
-from relay.delivery.security import Mode, Security
+from relay.delivery.security import Mode, Security, Wanted
 from relay.outcome import Outcome, Peer, Reply, Stage, from_failure, from_reply
 
 _HELO = re.compile(r"[A-Za-z0-9.\-_:\[\]]{1,255}")
@@ -63,17 +63,23 @@ async def open_wire(target: Target, security: Security, limits: Limits) -> Opene
     deadline = loop.time() + limits.conversation_seconds
     mode: Mode | None = security.first(target.host)
     begun = loop.time()
+    lowered = False  # TLS was offered on an earlier connection and came to nothing
     while True:
         assert mode is not None
         attempt = _Attempt(target, security, limits, mode, deadline)
         try:
-            return await attempt.run()
+            opened = await attempt.run()
+            in_the_clear = opened.peer.tls is None and security.wanted is not Wanted.NONE
+            if in_the_clear and (lowered or "STARTTLS" in opened.offers):
+                opened = replace(opened, peer=replace(opened.peer, downgraded=True))
+            return opened
         except _Step as step:
             await attempt.drop()
             outcome, lower = step.outcome, step.lower
         except BaseException:
             attempt.wire.abort()
             raise
+        lowered = lowered or lower == "tls"
         tried, mode = mode, None
         if lower == "certificate":
             mode = security.after_bad_certificate(target.host)
