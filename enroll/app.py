@@ -17,7 +17,7 @@ from enroll.api.schema import SECURITY_SCHEMES as NATIVE_SCHEMES
 from enroll.api.schema import Paths
 from enroll.errors import EnrollError
 from enroll.services import Services
-from relay.base.clock import iso
+from relay.base.clock import not_before
 from relay.base.web import CLOCK, answer
 
 __all__ = ["SECURITY_SCHEMES", "Services", "openapi_paths", "routes", "translate"]
@@ -63,7 +63,7 @@ def translate(request: web.Request, error: Exception) -> web.Response | None:
         return None
     detail = error.detail
     if error.passes_at is not None:
-        detail["passesAt"] = iso(error.passes_at)
+        detail["passesAt"] = not_before(error.passes_at)
     response = answer({"error": error.text, "code": error.code, "detail": detail}, error.status)
     if error.status == 401:
         # RFC 9110 §11.6.1: a 401 names the scheme that would do.

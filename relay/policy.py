@@ -49,12 +49,22 @@ class Policy:
         return Verdict(replies.DOMAIN_MISMATCH, saw=saw, wanted=wanted, member_id=login.member_id)
 
     async def recipient(
-        self, login: Login, domain: DomainEntry, address: str, *, category: str | None, named: int
+        self, login: Login, domain: DomainEntry, address: str, *, named: int
     ) -> names.Address | Verdict:
-        """May this recipient be added to the `named` ones? `category` as said by the HTTP body; None on SMTP,
-        where only the key's default can let a suppressed recipient through."""
-        if named >= self._config.submission.max_recipients:
-            return Verdict(replies.TOO_MANY_RECIPIENTS, wanted=str(self._config.submission.max_recipients))
+        """May this recipient be added to the `named` ones? Asked at RCPT, before anything is known of the message."""
+        to = self.many(named + 1) or await self.addressee(login, address)
+        if isinstance(to, Verdict):
+            return to
+        return await self.allowance(domain, named + 1) or to
+
+    def many(self, recipients: int) -> Verdict | None:
+        """The refusal of more recipients than any message may have."""
+        most = self._config.submission.max_recipients
+        return Verdict(replies.TOO_MANY_RECIPIENTS, wanted=str(most)) if recipients > most else None
+
+    async def addressee(self, login: Login, address: str, *, category: str | None = None) -> names.Address | Verdict:
+        """May this member write to this address at all? `category` as said by the HTTP body; None on SMTP, where only
+        the key's default can let a suppressed recipient through."""
         try:
             to = names.address(address)
         except names.BadName as e:
@@ -63,10 +73,7 @@ class Policy:
         if "." not in to.domain and to.domain != self._config.server.hostname:
             return Verdict(replies.INVALID_RECIPIENT, saw="a single label is no mail domain: give all of it")
         try:
-            found = await self._suppressed(login, to, category or login.default_category)
-            if found is not None:
-                return found
-            return await self._allowed(domain, named + 1) or to
+            return await self._suppressed(login, to, category or login.default_category) or to
         except StorageError:
             return Verdict(replies.UNAVAILABLE)
 
@@ -79,15 +86,24 @@ class Policy:
             return None
         return suppression.refusal(found)
 
-    async def _allowed(self, domain: DomainEntry, want: int) -> Verdict | None:
-        """Low tiers are looked at early, so that a client need not send the message first."""
+    async def allowance(self, domain: DomainEntry, want: int) -> Verdict | None:
+        """The refusal of a message with `want` recipients, as far as it shows before the accepting transaction.
+
+        What never fits is always told. What is left is asked for low tiers only, so that their clients need not send
+        the message first.
+        """
         now = self._clock.now()
         tier = self.tier(domain, now)
-        if tier is None or tier.per_hour >= self._config.warming.aggregate_from:
+        if tier is None:
             return None
-        async with self._storage.read() as tx:
-            entries = (await allowances.entries(tx, [domain.id], now - DAY)).get(domain.id, [])
-        judgement = warming.judge(entries, tier, now, want)
+        judgement = warming.judge((), tier, now, want)
+        if judgement.fits and tier.per_hour < self._config.warming.aggregate_from:
+            try:
+                async with self._storage.read() as tx:
+                    entries = (await allowances.entries(tx, [domain.id], now - DAY)).get(domain.id, [])
+            except StorageError:
+                return Verdict(replies.UNAVAILABLE)
+            judgement = warming.judge(entries, tier, now, want)
         if judgement.fits:
             return None
         return warming.refusal(judgement, tier, domain.name, want, domain.member_id)

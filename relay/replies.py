@@ -39,7 +39,7 @@ INVALID_DID = Reply(
     "Leave the DID out, or send the one shown at {account_url}.",
 )
 TOO_MANY_FAILURES = Reply(
-    "too_many_failures", 454, "4.7.0", 429, "TOO_MANY_FAILURES", "Too many failed logins from here, try again later",
+    "too_many_failures", 454, "4.7.0", 429, "TOO_MANY_FAILURES", "Too many failed logins from here, try again {when}",
     "This key is wrong, and so were too many others from this address. A right key is never kept waiting.",
     "Correct the credentials and try again at once; with wrong ones, wait for the time named.", "AUTH",
 )
@@ -96,7 +96,7 @@ ONE_FORWARD = Reply(
     "Nothing to mend: a mail server sends the rest in a further message by itself.", "RCPT (port 25)",
 )
 FORWARDS_LIMITED = Reply(
-    "forwards_limited", 451, "4.7.1", 0, "", "Too much mail to forward just now, try again later",
+    "forwards_limited", 451, "4.7.1", 0, "", "Too much mail to forward just now, try again {when}",
     "As much mail as may be was forwarded for this domain, or from this address, within the last hour.",
     "Nothing to mend: a mail server tries again by itself.", "RCPT, DATA (port 25)",
 )
@@ -108,7 +108,7 @@ NO_OPERATOR = Reply(
     "The operator sets operator_email under [server].", "DATA (port 25)",
 )
 ROLE_MAIL_LIMITED = Reply(
-    "role_mail_limited", 451, "4.7.1", 0, "", "Too much mail for the operator just now, try again later",
+    "role_mail_limited", 451, "4.7.1", 0, "", "Too much mail for the operator just now, try again {when}",
     "As much mail as may be was passed on to the relay's operator within the last hour, in all or from this network.",
     "Nothing to mend: a mail server tries again by itself.", "DATA (port 25)",
 )
@@ -116,6 +116,14 @@ TOO_MANY_RECIPIENTS = Reply(
     "too_many_recipients", 452, "4.5.3", 422, "TOO_MANY_RECIPIENTS", "Too many recipients: at most {wanted} a message",
     "The message names more recipients than one message may have.",
     "Send the rest in further messages.", "RCPT",
+)
+TIER_TOO_SMALL = Reply(
+    "tier_too_small", 452, "4.5.3", 422, "TOO_MANY_RECIPIENTS",
+    'Too many recipients: warming tier "{tier}" takes at most {wanted} a message',
+    "The message names more recipients than the warming tier of its domain lets out in an hour, or in a day: as one "
+    "message it never fits.",
+    "Send the rest in further messages: an SMTP client does so by itself. Tiers rise with the domain's age.",
+    "RCPT, DATA", policy=True,
 )
 RATE_LIMITED = Reply(
     "rate_limited", 451, "4.7.1", 429, "RATE_LIMITED", 'Warming tier "{tier}": {saw}, {wanted}',
@@ -201,7 +209,7 @@ NOT_POSSIBLE = Reply(
 )
 TOO_MANY_REQUESTS = Reply(
     "too_many_requests", 421, "4.7.0", 429, "TOO_MANY_REQUESTS",
-    "Too many requests, try again later",
+    "Too many requests, try again {when}",
     "Too many requests or connections from here.",
     "Slow down.", "connect", closes=True,
 )
@@ -210,6 +218,13 @@ INTERNAL = Reply(
     "Local error in processing (reference {reference})",
     "Something unforeseen happened in the relay; it is in the operator's log under the reference.",
     "Retry with exponential backoff; give the operator the reference.", "any",
+)
+
+NO_RECIPIENTS = Reply(
+    "no_recipients", 554, "5.5.1", 422, "NOTHING_ACCEPTED", "No valid recipients",
+    "Every recipient was refused by itself, so nothing was sent. SMTP has said why at each RCPT; over HTTP `rejected` "
+    "does.",
+    "Correct the addresses, or take them off your list.", "DATA",
 )
 
 # The dialogue itself: replies that decide nothing.
@@ -232,7 +247,6 @@ BAD_MECHANISM = Reply("bad_mechanism", 504, "5.5.4", 0, "", "Mechanism not offer
 AUTH_CANCELLED = Reply("auth_cancelled", 501, "5.7.0", 0, "", "Authentication cancelled", "", "", "AUTH")
 AUTH_BAD_ENCODING = Reply("auth_bad_encoding", 501, "5.5.2", 0, "", "Cannot decode the response", "", "", "AUTH")
 NOT_IMPLEMENTED = Reply("not_implemented", 502, "5.5.1", 0, "", "Command not implemented", "", "", "any")
-NO_RECIPIENTS = Reply("no_recipients", 554, "5.5.1", 0, "", "No valid recipients", "", "", "DATA")
 RECIPIENTS_LATER = Reply(
     "recipients_later", 451, "4.5.0", 0, "", "No recipient was taken just now: try again later", "", "", "DATA"
 )

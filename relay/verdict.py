@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from relay.base.clock import iso
+from relay.base.clock import not_before
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,7 @@ class Verdict:
         said = self.reply.text.format(
             saw=self.saw, wanted=self.wanted, reference=self.reference or "-", account_url=account_url,
             tier=self.extra.get("tier", "?"),
+            when="later" if self.passes_at is None else f"after {not_before(self.passes_at)}",
         )
         return printable(said)
 
@@ -88,7 +89,7 @@ class Verdict:
         if self.wanted:
             detail["wanted"] = self.wanted
         if self.passes_at is not None:
-            detail["passesAt"] = iso(self.passes_at)
+            detail["passesAt"] = not_before(self.passes_at)
         detail.update(self.extra)
         if self.reference:
             detail["reference"] = self.reference

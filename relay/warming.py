@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from relay import replies
-from relay.base.clock import DAY, HOUR, MINUTE, hms, iso
+from relay.base.clock import DAY, HOUR, MINUTE, not_before
 from relay.base.config import Tier
 from relay.replies import Verdict
 
@@ -95,19 +95,20 @@ def _free(entries: Sequence[Entry], now: float, window: float, room: int) -> flo
 
 
 def refusal(judgement: Judgement, tier: Tier, domain: str, want: int, member_id: int | None) -> Verdict:
-    """The verdict for recipients that do not fit: tier, used of allowed, next free slot in UTC."""
-    saw = f"{judgement.hour} of {tier.per_hour} this hour and {judgement.day} of {tier.per_day} today used"
+    """The verdict for `want` recipients that do not fit: the next free slot, or how many one message may have."""
+    facts = {
+        "tier": tier.name, "domain": domain, "usedThisHour": judgement.hour, "perHour": tier.per_hour,
+        "usedToday": judgement.day, "perDay": tier.per_day,
+    }
     if judgement.next_at is None:
-        wanted = f"{want} recipients at once never fit this tier, send fewer a message"
-    else:
-        wanted = f"next slot {hms(judgement.next_at)}"
+        most = min(tier.per_hour, tier.per_day)
+        return Verdict(
+            replies.TIER_TOO_SMALL, saw=f"{want} recipients", wanted=str(most), extra=facts | {"fits": most},
+            member_id=member_id,
+        )
+    saw = f"{judgement.hour} of {tier.per_hour} this hour and {judgement.day} of {tier.per_day} today used"
+    slot = not_before(judgement.next_at)
     return Verdict(
-        replies.RATE_LIMITED, saw=saw, wanted=wanted,
-        passes_at=math.ceil(judgement.next_at) if judgement.next_at is not None else None,
-        extra={
-            "tier": tier.name, "domain": domain, "usedThisHour": judgement.hour, "perHour": tier.per_hour,
-            "usedToday": judgement.day, "perDay": tier.per_day,
-            "nextSlot": iso(math.ceil(judgement.next_at)) if judgement.next_at is not None else None,
-        },
-        member_id=member_id,
+        replies.RATE_LIMITED, saw=saw, wanted=f"next slot {slot}", passes_at=math.ceil(judgement.next_at),
+        extra=facts | {"nextSlot": slot}, member_id=member_id,
     )

@@ -18,7 +18,7 @@ from enroll.accounts.sign_in import SignIn
 from enroll.errors import EnrollError, conflict, invalid, not_found
 from enroll.passwords import Passwords
 from relay.base import events, names
-from relay.base.clock import DAY, HOUR, Clock
+from relay.base.clock import DAY, HOUR, Clock, not_before
 from relay.base.config import Config
 from relay.base.events import Event
 from relay.base.secrets import INVITE, Vault
@@ -123,9 +123,10 @@ class Accounts(SignIn):
         """The hashes of the invite to use up, or None when none is needed."""
         now = self._clock.monotonic()
         if wait := self._signups.wait(address, now):
+            at = self._clock.now() + wait
             raise EnrollError(
-                429, "TOO_MANY_REQUESTS", "Too many accounts tried from here, try again later",
-                passes_at=self._clock.now() + wait,
+                429, "TOO_MANY_REQUESTS", f"Too many accounts tried from here, try again after {not_before(at)}",
+                passes_at=at,
             )
         self._signups.count(address, now)
         signup = self._config.enrollment.signup

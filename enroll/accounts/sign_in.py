@@ -15,7 +15,7 @@ from enroll.accounts.member import Member
 from enroll.errors import EnrollError, not_found
 from enroll.passwords import Passwords
 from relay.base import names
-from relay.base.clock import HOUR, Clock
+from relay.base.clock import HOUR, Clock, not_before
 from relay.base.config import Config
 from relay.base.secrets import Vault
 from relay.base.storage import Storage, Tx, accounts, sessions
@@ -159,7 +159,7 @@ class SignIn:
 
     def _wait(self, seconds: float) -> None:
         if seconds > 0:
+            at = self._clock.now() + seconds
             raise EnrollError(
-                429, "TOO_MANY_FAILURES", "Too many failed sign-ins, try again later",
-                passes_at=self._clock.now() + seconds,
+                429, "TOO_MANY_FAILURES", f"Too many failed sign-ins, try again after {not_before(at)}", passes_at=at
             )

@@ -17,7 +17,7 @@ from enroll.domains.model import Domain, Options
 from enroll.errors import EnrollError, invalid, not_found
 from enroll.notices import Notices
 from relay.base import names
-from relay.base.clock import HOUR, Clock
+from relay.base.clock import HOUR, Clock, not_before
 from relay.base.config import Config
 from relay.base.secrets import Vault
 from relay.base.storage import Storage, Tx, versions
@@ -115,8 +115,9 @@ class Forwarding:
     def _limited(self, throttle: Throttle, key: int) -> None:
         now = self._clock.monotonic()
         if wait := throttle.wait(key, now):
+            at = self._clock.now() + wait
             raise EnrollError(
-                429, "TOO_MANY_REQUESTS", "Too many tries, try again later", passes_at=self._clock.now() + wait
+                429, "TOO_MANY_REQUESTS", f"Too many tries, try again after {not_before(at)}", passes_at=at
             )
         throttle.count(key, now)
 

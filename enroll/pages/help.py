@@ -72,7 +72,7 @@ def meanings(public_url: str, *, http: bool) -> list[Meaning]:
 
 def _said(reply: Reply) -> str:
     """The sentence of a reply with dots where a refusal puts its facts."""
-    return reply.text.format(saw="…", wanted="…", reference="…", account_url="/account", tier="…")
+    return reply.text.format(saw="…", wanted="…", reference="…", account_url="/account", tier="…", when="later")
 
 
 class Help:

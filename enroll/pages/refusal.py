@@ -30,7 +30,7 @@ _RULES = {reply.name: reply for reply in replies.TABLE}
 _MAX_RECIPIENTS = 20
 # What a stranger with the link may see of the facts: numbers of a window, and a domain that stands in the
 # refused mail anyway.
-_OPEN_SAW = frozenset({"rate_limited", "domain_mismatch", "from_mismatch"})
+_OPEN_SAW = frozenset({"rate_limited", "tier_too_small", "domain_mismatch", "from_mismatch"})
 _OPEN_WANTED = {
     "domain_mismatch": "an enrolled, verified and enabled domain of the sending member",
     "from_mismatch": "one From header with one mailbox in an enrolled domain of the sending member",
@@ -87,7 +87,7 @@ def told(row: RefusalRow, public_url: str, member_id: int | None) -> Told | None
         wanted = wanted or _OWN_WANTED.get(row.rule, "")
     else:
         saw = saw if row.rule in _OPEN_SAW else ""
-        wanted = _OPEN_WANTED.get(row.rule, wanted if row.rule == "rate_limited" else "")
+        wanted = _OPEN_WANTED.get(row.rule, wanted if row.rule in ("rate_limited", "tier_too_small") else "")
     return Told(
         id=row.id, at=row.at, door="SMTP" if row.door == "smtp" else "HTTP", reply=reply, saw=saw, wanted=wanted,
         fix=reply.fix.format(account_url=f"{public_url}/account"), passes_at=facts.get("passes_at"),
@@ -155,16 +155,11 @@ class Refusal:
         submission, note = _submission(login, row)
         if submission is None:
             return Again([], "", note)
-        gates = [g for g in await services.intake.preflight(submission) if g.name in _ASKED_AGAIN and not _twice(g)]
+        gates = [g for g in await services.intake.preflight(submission) if g.name in _ASKED_AGAIN]
         return Again(gates, key.description or f"ph_{key.public_id}_…", note)
 
 
-_ASKED_AGAIN = frozenset({"sender", "recipient", "warming"})
-
-
-def _twice(gate: Gate) -> bool:
-    """A recipient refused for the allowance: the gate of the allowance itself says it better."""
-    return gate.name == "recipient" and gate.verdict is not None and gate.verdict.reply is replies.RATE_LIMITED
+_ASKED_AGAIN = frozenset({"sender", "recipient", "recipients", "warming"})
 
 
 def _request(row: RefusalRow) -> tuple[str, list[str]]:

@@ -18,7 +18,7 @@ import structlog
 from enroll.errors import EnrollError, not_found
 from enroll.notices import Notices
 from enroll.senders.model import SenderEmail, active, emails_of, fold, read_address, read_data
-from relay.base.clock import HOUR, MINUTE, Clock
+from relay.base.clock import HOUR, MINUTE, Clock, not_before
 from relay.base.config import Config
 from relay.base.secrets import Vault
 from relay.base.storage import Storage, Tx
@@ -182,10 +182,11 @@ class Addresses:
             (to_it, s.codes_an_hour, "to one address"), (by_it, s.codes_a_member, "for one member"),
         ):
             if len(sent) >= limit:
+                at = sent[-limit] + HOUR
                 raise EnrollError(
                     428, "TOO_MANY_VERIFICATION_ATTEMPTS",
-                    f"At most {limit} codes an hour are sent {whom}: look into the spam folder, or wait",
-                    passes_at=sent[-limit] + HOUR,
+                    f"At most {limit} codes an hour are sent {whom}: look into the spam folder, or wait until "
+                    f"{not_before(at)}", passes_at=at,
                 )
 
     def _letter(self, handle: str, row: EmailRow, code: str) -> str:

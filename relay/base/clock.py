@@ -6,6 +6,7 @@ business; timers and deadlines never use wall time.
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -32,9 +33,9 @@ def iso(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def hms(at: float) -> str:
-    """The time of day in UTC, as refusals name it: `14:05:30Z`."""
-    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%SZ")
+def not_before(at: float) -> str:
+    """The moment to wait for, as refusals name it: `iso` of the first whole second that isn't before `at`."""
+    return iso(math.ceil(at))
 
 
 def rfc5322(at: float) -> str:

@@ -48,11 +48,15 @@ async def preflight(
         domain = domain if isinstance(found, Verdict) else found
         category = policy.category(login, parsed, submission.category)
     if domain is not None:
-        for i, r in enumerate(submission.recipients):
-            answer = await policy.recipient(login, domain, r.address.text, category=category, named=i)
+        want = 0
+        for r in submission.recipients:
+            answer = await policy.addressee(login, r.address.text, category=category)
+            want += not isinstance(answer, Verdict)
             gates.append(
                 Gate("recipient", answer if isinstance(answer, Verdict) else None, {"recipient": r.address.text})
             )
+        if (many := policy.many(len(submission.recipients))) is not None:
+            gates.append(Gate("recipients", many, {"recipients": len(submission.recipients)}))
         now = clock.now()
         tier = policy.tier(domain, now)
         if tier is None:
@@ -60,7 +64,6 @@ async def preflight(
         else:
             async with storage.read() as tx:
                 entries = (await allowances.entries(tx, [domain.id], now - DAY)).get(domain.id, [])
-            want = len(submission.recipients)
             judged = warming.judge(entries, tier, now, want)
             refusal = None if judged.fits else warming.refusal(judged, tier, domain.name, want, login.member_id)
             evidence = {

@@ -11,8 +11,8 @@ from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.names import Address
 from relay.base.web import dumps, raw_answer, refuse, shown
-from relay.replies import Refused, Verdict
-from relay.sendapi.shapes import RejectedOne, Sent
+from relay.replies import NO_RECIPIENTS, Refused, Verdict
+from relay.sendapi.shapes import NothingAccepted, RejectedOne, Sent
 
 Rejected = tuple[str, Verdict]
 """A recipient that was left out, as it was written, and why."""
@@ -56,6 +56,15 @@ def sent(
         "id": queue_id,
     }
     return Answer(200, dumps(body))
+
+
+def nothing_accepted(rejected: Iterable[Rejected], public_url: str) -> Answer:
+    """The 422 for a message of which every recipient was refused by itself: an error with the lists of a 200."""
+    said: NothingAccepted = {
+        **Verdict(NO_RECIPIENTS).json(public_url),  # type: ignore[typeddict-item]  # error, code, detail
+        "accepted": [], "rejected": [rejection(text, verdict, public_url) for text, verdict in rejected], "id": None,
+    }
+    return Answer(NO_RECIPIENTS.http, dumps(said))
 
 
 def rejection(text: str, verdict: Verdict, public_url: str) -> RejectedOne:

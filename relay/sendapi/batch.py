@@ -18,7 +18,7 @@ from relay.base.web import dumps, reject
 from relay.intake import Accepted
 from relay.intake.submission import Built
 from relay.replies import Refused, Verdict
-from relay.sendapi.answers import Answer, refused, sent
+from relay.sendapi.answers import Answer, nothing_accepted, refused
 from relay.sendapi.door import Caller
 from relay.sendapi.idempotency import Slot, once
 from relay.sendapi.models import BatchRequest, read
@@ -103,7 +103,7 @@ class _Batch:
             item.answer = self._refused(e)
             return item
         if not item.draft.submission.recipients:
-            item.answer = sent([], item.draft.rejected, None, self._services.config.server.public_url)
+            item.answer = nothing_accepted(item.draft.rejected, self._services.config.server.public_url)
             return item
         built = await self._services.intake.prepare(item.draft.submission)
         if isinstance(built, Verdict):

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from relay.base.events import TYPES
 from relay.base.storage.reports import STATES
-from relay.base.web.describe import Paths, json_of, operation, refusals
+from relay.base.web.describe import Paths, json_of, operation, refusals, schema_of
 from relay.sendapi import shapes
 from relay.sendapi.models import BatchRequest, Category, SendRequest
 from relay.standing import Shown as StandingShown
@@ -95,6 +95,8 @@ def _sending() -> Paths:
     }
     for each in (one, many, raw):
         each.setdefault("parameters", []).append(_KEY)
+    for each in (one, raw):
+        each["responses"]["422"] = _refused_or_nothing_accepted()
     return {
         "/v1/send": {"post": _taking(one, SendRequest)},
         "/v1/send/raw": {"post": raw},
@@ -107,6 +109,16 @@ def _sending() -> Paths:
                 SendRequest,
             )
         },
+    }
+
+
+def _refused_or_nothing_accepted() -> dict[str, Any]:
+    """422: the message is refused as a whole, or each of its recipients by itself."""
+    nobody = schema_of(shapes.NothingAccepted, "serialization")
+    return {
+        "description": "Refused as a whole; or `NOTHING_ACCEPTED`: each recipient by itself, for the reason in "
+        "`rejected`.",
+        "content": json_of({"anyOf": [{"$ref": "#/components/schemas/Error"}, nobody]}),
     }
 
 

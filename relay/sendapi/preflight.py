@@ -9,7 +9,7 @@ from aiohttp import web
 
 from relay.base.web import answer
 from relay.intake import Gate
-from relay.replies import FROM_MISMATCH, Refused
+from relay.replies import FROM_MISMATCH, NO_RECIPIENTS, Refused, Verdict
 from relay.sendapi.door import Caller, Door, SendServices
 from relay.sendapi.send import Sender, parsed, uploaded
 from relay.sendapi.shapes import GateSaid, Preflight
@@ -44,6 +44,9 @@ async def _ask(sender: Sender, caller: Caller, value: object) -> list[GateSaid]:
         return [_of(gate, public_url) for gate in gates]
     gates += [Gate("recipient", verdict, {"recipient": text}) for text, verdict in draft.rejected]
     gates += await services.intake.preflight(draft.submission)
+    named = [gate for gate in gates if gate.name == "recipient"]
+    if named and all(gate.verdict is not None for gate in named):
+        gates.append(Gate("recipients", Verdict(NO_RECIPIENTS), {"recipients": len(named)}))
     return [_of(gate, public_url) for gate in gates]
 
 

@@ -26,14 +26,13 @@ from relay.intake import Accepted, Recipient, Submission
 from relay.replies import (
     FROM_MISMATCH,
     INVALID_RECIPIENT,
-    RATE_LIMITED,
     SUPPRESSED,
     TOO_MANY_RECIPIENTS,
     Refused,
     Verdict,
 )
 from relay.sendapi import mailboxes
-from relay.sendapi.answers import Answer, Rejected, sent
+from relay.sendapi.answers import Answer, Rejected, nothing_accepted, sent
 from relay.sendapi.compose import compose
 from relay.sendapi.door import Caller, Door, SendServices
 from relay.sendapi.headers import Named, safe
@@ -93,7 +92,7 @@ class Sender:
         """Hand a draft to intake; with `slot`, the answer is kept in the message's own transaction."""
         submission, public_url = draft.submission, self.services.config.server.public_url
         if not submission.recipients:
-            return sent([], draft.rejected, None, public_url)
+            return nothing_accepted(draft.rejected, public_url)
         kept: list[Answer] = []
 
         async def also(tx: Tx, accepted: Accepted) -> None:
@@ -126,14 +125,14 @@ class Sender:
         assert submission.domain is not None
         rejected = list(draft.rejected)
         for recipient in submission.recipients:
-            found = await self.services.policy.recipient(
-                submission.login, submission.domain, recipient.address.text, category=submission.category, named=0
+            found = await self.services.policy.addressee(
+                submission.login, recipient.address.text, category=submission.category
             )
             why = found if isinstance(found, Verdict) and found.reply is SUPPRESSED else verdict
             rejected.append(
                 (recipient.address.text, self.door.recorded(why, caller.address, caller.login, **_asked(submission)))
             )
-        return sent([], rejected, None, self.services.config.server.public_url)
+        return nothing_accepted(rejected, self.services.config.server.public_url)
 
     def domain(self, caller: Caller, address: Address) -> DomainEntry:
         """The sending domain, asked of policy. Raises Refused (DOMAIN_MISMATCH, MEMBER_SUSPENDED, …)."""
@@ -154,23 +153,19 @@ class Sender:
         if len(wanted) + len(rejected) > limit:
             raise Refused(TOO_MANY_RECIPIENTS, wanted=str(limit))
         asked = {"mailFrom": sender.text, "recipients": [a.text for a in wanted], "category": category}
-        good = []
+        policy, good, out = self.services.policy, [], []
         for address in wanted:
-            found = await self.services.policy.recipient(
-                caller.login, domain, address.text, category=category, named=0
-            )
-            if isinstance(found, Verdict) and found.reply is RATE_LIMITED:
-                # The request is judged whole: name the slot at which all of it fits.
-                whole = await self.services.policy.recipient(
-                    caller.login, domain, address.text, category=category, named=len(wanted) - 1
-                )
-                found = whole if isinstance(whole, Verdict) else found
+            found = await policy.addressee(caller.login, address.text, category=category)
             if isinstance(found, Verdict) and found.reply.name in _ONE_BY_ONE:
-                rejected.append((address.text, self.door.recorded(found, caller.address, caller.login, **asked)))
+                out.append((address.text, found))
             elif isinstance(found, Verdict):
                 self.door.refuse(found, caller.address, caller.login, **asked)
             else:
                 good.append(found)
+        # The request is judged whole: the slot that is named is one at which all of it fits.
+        if good and (refused := await policy.allowance(domain, len(good))) is not None:
+            self.door.refuse(refused, caller.address, caller.login, **asked)
+        rejected += [(text, self.door.recorded(why, caller.address, caller.login, **asked)) for text, why in out]
         return good
 
     def moment(self, given: str | int | float | None) -> float | None:

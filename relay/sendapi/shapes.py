@@ -36,11 +36,23 @@ class Sent(TypedDict):
 
     accepted: list[AcceptedOne]
     rejected: list[RejectedOne]
-    id: Annotated[str | None, Field(description="The queue id; null when nobody was accepted.")]
+    id: Annotated[str | None, Field(description="The queue id.")]
+
+
+class NothingAccepted(TypedDict):
+    """422 `NOTHING_ACCEPTED`: every recipient was refused by itself, and `rejected` says why."""
+
+    error: str
+    code: Literal["NOTHING_ACCEPTED"]
+    detail: dict[str, Any]
+    accepted: Annotated[list[AcceptedOne], Field(max_length=0)]
+    rejected: list[RejectedOne]
+    id: None
 
 
 class BatchResult(TypedDict):
-    """What POST /v1/send would have answered: `accepted`, `rejected`, `id`, or `error`, `code`, `detail`."""
+    """What POST /v1/send would have answered: `accepted`, `rejected`, `id`, or `error`, `code`, `detail`, or both
+    where nothing was accepted."""
 
     status: int
     accepted: NotRequired[list[AcceptedOne]]

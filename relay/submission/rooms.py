@@ -27,9 +27,7 @@ class Decisions(Protocol):
     def sender(self, login: Login, address: str) -> DomainEntry | Verdict:
         """May this login (still) send from here?"""
 
-    async def recipient(
-        self, login: Login, domain: DomainEntry, address: str, *, category: str | None, named: int
-    ) -> Address | Verdict:
+    async def recipient(self, login: Login, domain: DomainEntry, address: str, *, named: int) -> Address | Verdict:
         """May this recipient be added?"""
 
 

@@ -205,9 +205,7 @@ class SubmissionSession(Session[Rooms, Mail]):
         t = self.transaction
         assert self.login is not None
         assert t.domain is not None
-        found = await self.house.policy.recipient(
-            self.login, t.domain, given.path, category=None, named=len(t.recipients)
-        )
+        found = await self.house.policy.recipient(self.login, t.domain, given.path, named=len(t.recipients))
         if isinstance(found, Verdict):
             self.turn_down(found)
             return None

@@ -136,7 +136,7 @@ async def test_a_late_bounce_touches_its_own_recipient_and_the_member_is_refused
         await way.world.suppressions.refresh()
         refused = await way.world.policy.recipient(
             way.world.login(alice), way.world.directory.domain_of_member(alice.id, "example.test"), "bob@sink.test",
-            category="bulk", named=0,
+            named=0,
         )
         assert refused.reply.name == "suppressed"
         # The same report again: the path is spent, and says so like any other address that is none.

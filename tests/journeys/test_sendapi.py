@@ -253,7 +253,36 @@ async def test_recipients_are_refused_one_by_one(door: Door) -> None:
     ]
     assert all(r["reason"] for r in got["rejected"])
     status, got = await door.ask("POST", "/v1/send", message(to="gone@sink.test"))
-    assert (status, got["accepted"], got["id"]) == (200, [], None)
+    assert (status, got["code"], got["accepted"], got["id"]) == (422, "NOTHING_ACCEPTED", [], None)
+    assert [(r["recipient"], r["code"]) for r in got["rejected"]] == [("gone@sink.test", "SUPPRESSED")]
+
+
+@pytest.mark.parametrize("way", ["json", "raw"])
+async def test_where_nobody_was_accepted_nothing_is_a_success(door: Door, way: str) -> None:
+    await suppress(door, "gone@sink.test")
+    people = ["nonsense", "gone@sink.test", "x@[127.0.0.1]"]
+    headers = {"Idempotency-Key": "nobody"}
+
+    async def ask(to: list[str]) -> tuple[int, str, dict[str, str]]:
+        if way == "json":
+            return await door.full("POST", "/v1/send", message(to=to), headers=headers)
+        envelope = {"X-Envelope-From": "a@example.test", "X-Envelope-To": ",".join(to)}
+        return await door.full("POST", "/v1/send/raw", raw=letter(), headers=headers | RFC822 | envelope)
+
+    status, text, sent = await ask(people)
+    got = json.loads(text)
+    assert (status, got["code"], got["error"]) == (422, "NOTHING_ACCEPTED", "No valid recipients")
+    assert {r["recipient"]: r["code"] for r in got["rejected"]} == {
+        "nonsense": "INVALID_RECIPIENT", "gone@sink.test": "SUPPRESSED", "x@[127.0.0.1]": "INVALID_RECIPIENT",
+    }
+    assert "Retry-After" not in sent
+    # It is an answer like any other: a repeat hears it again, even though the address may be written to by now.
+    await door.world.suppressions.remove(door.alice.id, "gone@sink.test")
+    assert (await ask(people))[:2] == (status, text)
+    assert (await ask([*people, "bob@sink.test"]))[0] == 409
+    headers["Idempotency-Key"] = "again"
+    status, text, _ = await ask(people)
+    assert (status, [a["recipient"] for a in json.loads(text)["accepted"]]) == (200, ["gone@sink.test"])
 
 
 async def test_a_login_link_passes_an_unsubscribe_but_no_complaint(door: Door) -> None:
@@ -262,8 +291,8 @@ async def test_a_login_link_passes_an_unsubscribe_but_no_complaint(door: Door) -
     to = ["left@sink.test", "angry@sink.test"]
     _, got = await door.ask("POST", "/v1/send", message(to=to, category="login-link"))
     assert [a["recipient"] for a in got["accepted"]] == ["left@sink.test"]
-    _, got = await door.ask("POST", "/v1/send", message(to=to, category="transactional"))
-    assert got["accepted"] == []
+    status, got = await door.ask("POST", "/v1/send", message(to=to, category="transactional"))
+    assert (status, got["accepted"], len(got["rejected"])) == (422, [], 2)
 
 
 async def test_bulk_gets_unsubscribe_headers_and_transactional_none(door: Door) -> None:
@@ -294,12 +323,37 @@ async def test_warming_is_429_for_the_whole_and_says_when(door: Door) -> None:
     assert (status, got["code"]) == (429, "RATE_LIMITED")
     assert headers["Retry-After"] == "3000"
     assert got["detail"]["tier"] == "week 1"
+    slot = iso(door.world.clock.now() + 3000)
+    assert (got["detail"]["nextSlot"], got["detail"]["passesAt"]) == (slot, slot)
+    assert got["error"].endswith(f", next slot {slot}")
     _, told = await door.ask("GET", "/member/status")
     young = next(d for d in told["domains"] if d["domain"] == "young.test")
     assert young["hour"] == {"limit": 5, "used": 3, "left": 2}
     # What was refused spent nothing: the two that are left still go.
     assert (await door.ask("POST", "/v1/send", body | {"to": ["a@sink.test", "b@sink.test"]}))[0] == 200
     assert (await door.ask("POST", "/v1/send", body | {"to": "c@sink.test"}))[0] == 429
+
+
+async def test_what_never_fits_the_tier_is_no_matter_of_waiting(door: Door) -> None:
+    await door.world.domain(door.alice, "young.test", tier="week 1")
+    await suppress(door, "gone@sink.test")
+    body = message(**{"from": "a@young.test", "to": [f"r{i}@sink.test" for i in range(6)]})
+    for used in (False, True):
+        status, text, headers = await door.full("POST", "/v1/send", body)
+        got = json.loads(text)
+        assert (status, got["code"], got["detail"]["fits"]) == (422, "TOO_MANY_RECIPIENTS", 5), used
+        assert 'warming tier "week 1" takes at most 5 a message' in got["error"]
+        assert "Retry-After" not in headers
+        if not used:
+            five = body | {"to": [*body["to"][:5], "gone@sink.test", "nonsense"]}
+            # Who gets nothing counts for nothing.
+            assert (await door.ask("POST", "/v1/send", five))[0] == 200
+    # All of it fits once there is room, so it is a matter of waiting.
+    assert (await door.ask("POST", "/v1/send", five))[0] == 429
+    _, got = await door.ask("POST", "/v1/send/batch", {"messages": [body, five]})
+    assert [r["status"] for r in got["results"]] == [422, 429]
+    _, got = await door.ask("POST", "/v1/preflight", body)
+    assert [(g["gate"], g["status"]) for g in got["gates"] if g["verdict"] == "refused"] == [("warming", 422)]
 
 
 @pytest.mark.parametrize(("verdict", "status"), [(Verdict(QUEUE_FULL), 503), (Verdict(UNAVAILABLE), 503)])
@@ -587,8 +641,10 @@ async def test_a_batch_has_a_result_each(door: Door, headers: dict[str, str]) ->
     headers = {k: v + "2" for k, v in headers.items()}
     first = await door.full("POST", "/v1/send/batch", body, headers=headers)
     results = json.loads(first[1])["results"]
-    assert [r["status"] for r in results] == [200, 400, 403, 200, 200]
-    assert [r.get("code") for r in results] == [None, "INVALID_REQUEST", "DOMAIN_MISMATCH", None, None]
+    assert [r["status"] for r in results] == [200, 400, 403, 422, 200]
+    assert [r.get("code") for r in results] == [
+        None, "INVALID_REQUEST", "DOMAIN_MISMATCH", "NOTHING_ACCEPTED", None
+    ]
     assert results[3]["rejected"][0]["code"] == "SUPPRESSED"
     assert await count_recipients(door) == 2
     # However it was written, the worker of this process need not wait for its next round.
@@ -690,6 +746,9 @@ async def test_preflight_tells_every_gate_and_sends_nothing(door: Door) -> None:
     _, got = await door.ask("POST", "/v1/preflight", message(to=["bob@sink.test", "gone@sink.test", "bad"]))
     refused = {g["evidence"]["recipient"]: g["code"] for g in got["gates"] if g["verdict"] == "refused"}
     assert (got["ok"], refused) == (False, {"gone@sink.test": "SUPPRESSED", "bad": "INVALID_RECIPIENT"})
+    _, got = await door.ask("POST", "/v1/preflight", message(to=["gone@sink.test", "bad"]))
+    last = [g for g in got["gates"] if g["gate"] == "recipients"]
+    assert [(g["code"], g["status"]) for g in last] == [("NOTHING_ACCEPTED", 422)]
     _, got = await door.ask("POST", "/v1/preflight", message(**{"from": "x@other.test"}))
     assert {g["gate"]: g["verdict"] for g in got["gates"]}["sender"] == "refused"
     assert (await door.ask("POST", "/v1/preflight", message(bogus=1)))[0] == 400

@@ -225,7 +225,7 @@ async def test_a_stranger_learns_nothing_of_list_or_standing(place: Site) -> Non
     login = place.house.rooms.login(alice)
     domain = place.house.rooms.policy.sender(login, "news@example.test")
     assert not isinstance(domain, Verdict)
-    verdict = await place.house.rooms.policy.recipient(login, domain, "gone@sink.test", category="bulk", named=0)
+    verdict = await place.house.rooms.policy.addressee(login, "gone@sink.test", category="bulk")
     assert isinstance(verdict, Verdict)
     listed = f"/r/{await refused(place, verdict, alice)}"
     stopped = f"/r/{await refused(place, Verdict(replies.MEMBER_SUSPENDED, saw='selling watches'), alice)}"

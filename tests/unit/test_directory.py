@@ -8,7 +8,7 @@ import pytest
 
 from relay import replies
 from relay.base.names import address
-from relay.base.storage import Tx, versions
+from relay.base.storage import Tx, allowances, versions
 from relay.base.storage import directory as rows
 from relay.directory import Login
 from relay.intake import Accepted, Recipient, Submission
@@ -233,12 +233,15 @@ async def test_policy_recipient_counts_names_and_warms(world: World) -> None:
     assert not isinstance(domain, Verdict)
 
     async def ask(address: str, named: int = 0) -> str:
-        got = await world.policy.recipient(login, domain, address, category=None, named=named)
+        got = await world.policy.recipient(login, domain, address, named=named)
         return got.reply.name if isinstance(got, Verdict) else got.text
 
     assert await ask("Bob@SINK.test") == "Bob@sink.test"
     assert await ask("b@x@y") == "invalid_recipient"
-    assert await ask("a@b.test", named=5) == "rate_limited"
+    assert await ask("a@b.test", named=5) == "tier_too_small"
+    assert await ask("a@b.test", named=4) == "a@b.test"
+    await world.storage.write(lambda tx: allowances.spend(tx, {(domain.id, world.clock.now()): 1}))
+    assert await ask("a@b.test", named=4) == "rate_limited"
     assert await ask("a@b.test", named=100) == "too_many_recipients"
     await world.suppressions.add(alice.id, "bob+tag@sink.test", "unsubscribe")
     assert await ask("BOB@sink.test.") == "suppressed"

@@ -38,7 +38,7 @@ async def test_a_suppressed_recipient_is_an_event_of_its_own(world: World) -> No
     login = world.login(alice)
     domain = world.policy.sender(login, "a@example.test")
     assert not isinstance(domain, Verdict)
-    refused = await world.policy.recipient(login, domain, "bob@sink.test", category=None, named=0)
+    refused = await world.policy.recipient(login, domain, "bob@sink.test", named=0)
     assert isinstance(refused, Verdict)
     world.refusals.record(refused, door="smtp", address="192.0.2.1", member_id=alice.id, request=None)
     await world.refusals.flush()

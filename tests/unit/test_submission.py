@@ -66,7 +66,7 @@ class Rooms:
         return DOMAIN
 
     async def recipient(
-        self, login: Login, domain: DomainEntry, to: str, *, category: str | None, named: int
+        self, login: Login, domain: DomainEntry, to: str, *, named: int
     ) -> Address | Verdict:
         self._maybe_fail("recipient")
         return address(to)

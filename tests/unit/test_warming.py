@@ -50,8 +50,17 @@ def test_more_recipients_than_the_tier_never_fit_and_the_refusal_says_so() -> No
     assert not judged.fits
     assert judged.next_at is None
     verdict = warming.refusal(judged, WEEK1, "example.test", 6, 1)
-    assert verdict.passes_at is None
-    assert "fewer" in verdict.text()
+    assert (verdict.passes_at, verdict.reply.smtp, verdict.reply.enhanced, verdict.reply.http) == (
+        None, 452, "4.5.3", 422
+    )
+    assert verdict.text() == 'Too many recipients: warming tier "week 1" takes at most 5 a message'
+    assert verdict.json("")["detail"]["fits"] == 5
+
+
+def test_the_day_can_be_what_a_message_never_fits_in() -> None:
+    tier = Tier(name="odd", per_hour=100, per_day=50)
+    verdict = warming.refusal(warming.judge([], tier, NOW, 51), tier, "example.test", 51, 1)
+    assert (verdict.reply.name, verdict.wanted) == ("tier_too_small", "50")
 
 
 def test_the_refusal_reads_like_the_contract_says() -> None:
@@ -59,7 +68,8 @@ def test_the_refusal_reads_like_the_contract_says() -> None:
     verdict = warming.refusal(warming.judge(entries, WEEK1, NOW, 1), WEEK1, "example.test", 1, 7)
     line = verdict.referred("abc").smtp_lines("https://relay.example")[0]
     assert line.startswith('451 4.7.1 Warming tier "week 1": 5 of 5 this hour')
-    assert line.endswith("Z; https://relay.example/r/abc")
+    assert ", next slot 2026-05-28T21:26:30Z; https://relay.example/r/abc" in line
+    assert verdict.json("")["detail"]["nextSlot"] == verdict.json("")["detail"]["passesAt"] == "2026-05-28T21:26:30Z"
 
 
 def test_high_tiers_are_dated_by_the_end_of_the_minute() -> None:

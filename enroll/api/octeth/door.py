@@ -20,6 +20,7 @@ from enroll.api.octeth.views import Answer
 from enroll.errors import EnrollError
 from enroll.services import DomainServices, Services
 from enroll.sessions import Actor
+from relay.base.clock import not_before
 from relay.base.storage import StorageError
 from relay.base.throttle import Throttle
 from relay.base.web import CLOCK, CONFIG, bearer
@@ -121,5 +122,6 @@ class Door:
         by = ("key", actor.login.key_id) if actor.login else ("session", actor.session.id if actor.session else 0)
         key, now = (*by, call), self._clock.monotonic()
         if wait := throttle.wait(key, now):
-            raise Fault(429, "Too many requests: wait, then try again", 429, max(1, math.ceil(wait)))
+            at = not_before(self._clock.now() + wait)
+            raise Fault(429, f"Too many requests: try again after {at}", 429, max(1, math.ceil(wait)))
         throttle.count(key, now)

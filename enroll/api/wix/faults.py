@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from enroll.errors import EnrollError
-from relay.base.clock import iso
+from relay.base.clock import not_before
 from relay.base.storage import StorageFull
 from relay.base.web import answer, retry_after
 from relay.replies import DISK_FULL, UNAVAILABLE, Refused, Verdict
@@ -50,7 +50,7 @@ def refusal(error: Exception, now: float) -> web.Response:
         code = error.code if error.code in _OURS else _NAMES.get(error.code) or _standard(error.status)
         data = dict(error.extra)
         if error.passes_at is not None:
-            data["passesAt"] = iso(error.passes_at)
+            data["passesAt"] = not_before(error.passes_at)
         wait = max(1, math.ceil(error.passes_at - now)) if error.passes_at is not None else None
         return _refused(error.status, code, error.text, data, wait)
     if isinstance(error, Refused):
@@ -67,7 +67,8 @@ def _of_verdict(verdict: Verdict, now: float) -> web.Response:
     status = verdict.reply.http or 500
     if errors := verdict.extra.get("errors"):
         return _violated([(e["field"], "INVALID_ARGUMENT", e["reason"]) for e in errors])
-    return _refused(status, _standard(status), verdict.text(), {}, retry_after(verdict, now))
+    data = {} if verdict.passes_at is None else {"passesAt": not_before(verdict.passes_at)}
+    return _refused(status, _standard(status), verdict.text(), data, retry_after(verdict, now))
 
 
 def _standard(status: int) -> str:
