@@ -10,7 +10,6 @@ import asyncio
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from email.header import decode_header, make_header
 
 from aiohttp import web
 
@@ -44,11 +43,7 @@ class Kept:
         head = self.received.raw.partition(b"\r\n\r\n")[0].replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ")
         for line in head.split(b"\r\n"):
             if line.lower().startswith(wanted):
-                text = line.partition(b":")[2].strip().decode("utf-8", "replace")
-                try:
-                    return str(make_header(decode_header(text)))
-                except (ValueError, LookupError):
-                    return text
+                return names.shown_words(line.partition(b":")[2].strip().decode("utf-8", "replace"))
         return ""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from relay.base import clock
-from relay.base.names import BadName, Mailbox, decode_words, single_mailbox
+from relay.base.names import BadName, Mailbox, shown_words, single_mailbox
 from relay.message.parse import BadMessage, Field, Parsed
 
 # RFC 3848, RFC 6531 §4.3, and HTTP for what comes in by the API.
@@ -205,5 +205,4 @@ def _subject(fields: list[Field]) -> str | None:
     if value is None:
         return None
     text = value[:_READ_SUBJECT].replace(b"\r\n", b"").replace(b"\t", b" ").decode("utf-8", "replace").strip()
-    decoded = decode_words(text)
-    return _UNSAFE.sub("�", text if decoded is None else decoded)[:_SHOWN_SUBJECT]
+    return _UNSAFE.sub("�", shown_words(text))[:_SHOWN_SUBJECT]

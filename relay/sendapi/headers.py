@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
-from relay.base.names import Address, decode_words
+from relay.base.names import Address, decode_words, readings
 from relay.message import header_safe
 from relay.replies import UNSAFE_VALUE, Refused
 
@@ -45,8 +45,7 @@ def safe(where: str, text: str) -> str:
     if not header_safe(text):
         raise Refused(UNSAFE_VALUE, saw=f"{where}: a line end or control character is not allowed",
                       extra={"field": where})
-    decoded = decode_words(text)
-    if decoded is not None and not header_safe(decoded):
+    if not all(map(header_safe, readings(text) or ())):
         raise Refused(UNSAFE_VALUE, saw=f"{where}: an encoded word decodes to a line end or control character",
                       extra={"field": where})
     return text

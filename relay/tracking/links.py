@@ -10,6 +10,7 @@ import re
 from urllib.parse import quote, urljoin, urlsplit
 
 from relay.base import names
+from relay.base.charsets import Charset
 
 _ABSOLUTE = re.compile(r"(https?)://([^/?#]+)([^?#]*)(\?[^#]*)?(#.*)?\Z", re.IGNORECASE | re.DOTALL)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
@@ -19,7 +20,7 @@ _TEMPLATE = ("{{", "}}", "${", "*|", "|*", "<%", "[[")
 _AS_IT_IS = "!#$%&'()*+,-./:;=?@[]_~|{}^"  # of ASCII, all that may stand in a Location field
 
 
-def target(value: str, base: str, charset: str | None, limit: int) -> str | None:
+def target(value: str, base: str, charset: Charset | None, limit: int) -> str | None:
     """The address in printable ASCII, at most `limit` octets, or None to leave the link as it is.
 
     `value` and `base` have their references read; `charset` is the document's, None where it can't be known.
@@ -66,11 +67,15 @@ def _host(authority: str) -> str | None:
     return host if port is None else f"{host}:{port}"
 
 
-def _query(query: str, charset: str | None) -> str | None:
+def _query(query: str, charset: Charset | None) -> str | None:
     """WHATWG URL §5.2: browsers write a query in the document's charset, the rest in UTF-8."""
     if query.isascii():
         return quote(query, _AS_IT_IS)
-    try:
-        return quote(query.encode(charset), _AS_IT_IS) if charset else None
-    except (UnicodeEncodeError, LookupError):
+    if charset is None:
         return None
+    try:
+        # WHATWG Encoding §4.3: what stands in for the forms of Unicode that aren't like ASCII.
+        octets = query.encode() if charset.name.startswith("utf-") else charset.write(query)
+    except UnicodeEncodeError:
+        return None
+    return quote(octets, _AS_IT_IS)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.base.charsets import charset
 from relay.base.secrets import Vault
 from relay.message import Field, parse
 from relay.tracking import tokens
@@ -90,9 +91,9 @@ def test_links_are_found_where_browsers_find_them(before: str, after: str | None
     assert html_of(before) == (before if after is None else after)
 
 
-def targets(text: str, charset: str = "utf-8") -> list[str | None]:
+def targets(text: str) -> list[str | None]:
     found = read(text)
-    return [target(references(one.raw), references(found.base), charset, 2000) for one in found.links]
+    return [target(references(one.raw), references(found.base), charset("utf-8"), 2000) for one in found.links]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,9 @@ def test_a_link_leads_where_it_led(href: str, goes_to: str | None) -> None:
 
 
 def test_a_query_is_written_in_the_charset_of_the_page() -> None:
-    assert target("https://x.test/ü?q=ü", "", "iso-8859-1", 2000) == "https://x.test/%C3%BC?q=%FC"
+    assert target("https://x.test/ü?q=ü", "", charset("iso-8859-1"), 2000) == "https://x.test/%C3%BC?q=%FC"
+    assert target("https://x.test/?q=ü", "", charset("utf-16"), 2000) == "https://x.test/?q=%C3%BC"
+    assert target("https://x.test/?q=日", "", charset("iso-8859-1"), 2000) is None
     assert target("https://x.test/?q=ü", "", None, 2000) is None
 
 

@@ -21,7 +21,7 @@ from relay.base.names.domains import (
 )
 from relay.base.names.identity import did, handle
 from relay.base.names.mailbox import Mailbox, single_mailbox
-from relay.base.names.words import decode_words
+from relay.base.names.words import decode_words, readings, shown_words
 
 __all__ = [
     "Address",
@@ -37,7 +37,9 @@ __all__ = [
     "handle",
     "parents",
     "prepare",
+    "readings",
     "registrable",
+    "shown_words",
     "single_mailbox",
     "to_unicode",
 ]

@@ -12,6 +12,9 @@ import quopri
 import re
 from dataclasses import dataclass, field
 
+from relay.base import charsets
+from relay.base.names import shown_words
+
 READ_MAX = 1_048_576
 _HEADER_MAX = 65_536
 _FIELDS_MAX = 500
@@ -24,13 +27,6 @@ TEXT_MAX = 65_536
 
 _TYPE = re.compile(r"\s*([!#-'*+.^-~\w-]{1,80})/([!#-'*+.^-~\w-]{1,80})")
 _PARAMETER = re.compile(r';\s*([\w*.-]{1,60})\s*=\s*(?:"((?:[^"\\]|\\.){0,500})"|([^\s;"]{1,500}))')
-# Charsets of mail; others (idna, unicode_escape …) are programs of a kind, and some are slow.
-_CHARSET = re.compile(
-    r"(?:utf-?(?:8|16(?:le|be)?)|(?:us-)?ascii|iso[-_]?8859[-_]\d{1,2}|(?:windows|cp)-?\d{3,5}|koi8-[ru]|big5(?:-?hkscs)?|"
-    r"iso-2022-(?:jp(?:-\w{1,4})?|kr)|shift[-_]jis|sjis|euc-(?:jp|kr)|gb2312|gbk|gb18030|hz-gb-2312|ks_c_5601-1987|"
-    r"tis-620|mac-?roman|latin-?\d)",
-    re.IGNORECASE,
-)
 _GUESS = re.compile(rb"\n--([^\s]{1,70})[ \t]*\r?\n(?:[Cc]ontent-[Tt]ype|\r?\n)")
 # The subject of the member's own message, as many reports quote it: its words are no reason.
 SUBJECT = re.compile(
@@ -38,8 +34,6 @@ SUBJECT = re.compile(
     r"[ \t]{0,4}[:：].*$",
     re.IGNORECASE | re.MULTILINE,
 )
-_WORD = re.compile(r"=\?([\w.:*-]{1,40})\?([bBqQ])\?([^?]{0,800})\?=")
-_BETWEEN = re.compile(r"\?=\s{1,20}=\?")
 _RARE = bytes({*range(32), 127} - {*b"\t\n\r"})
 _CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), " ")
 
@@ -67,7 +61,7 @@ class Entity:
     def text(self) -> str:
         """The body as text with LF line ends, transfer encoding and charset taken off, bounded."""
         octets = decoded(self)[:TEXT_MAX]
-        return in_charset(octets, self.parameters.get("charset", "")).replace("\r\n", "\n").replace("\r", "\n")
+        return charsets.look(octets, self.parameters.get("charset", "")).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read(octets: bytes, depth: int = 0, default: str = "text/plain") -> Entity:
@@ -85,35 +79,9 @@ def read(octets: bytes, depth: int = 0, default: str = "text/plain") -> Entity:
     return entity
 
 
-def in_charset(octets: bytes, charset: str) -> str:
-    """Octets as text: by the named charset where it is one of those mail uses, else as they look."""
-    if octets.isascii() and b"\x1b" not in octets and b"~{" not in octets and not charset.lower().startswith("utf-"):
-        return octets.decode("ascii")
-    for name in (charset, "utf-8"):
-        if _CHARSET.fullmatch(name):
-            try:
-                return octets.decode(name, "replace" if name != "utf-8" else "strict")
-            except (LookupError, ValueError):
-                continue
-    if b"\x1b$" in octets or b"\x1b(" in octets:
-        return octets.decode("iso-2022-jp", "replace")
-    return octets.decode("utf-8", "replace")
-
-
 def decode_words(text: str) -> str:
-    """Encoded words read where they can be, all else as it stands. For looking at, never for writing on."""
-    if "=?" not in text:
-        return text
-    return _WORD.sub(_decoded_word, _BETWEEN.sub("?==?", text[:_VALUE_MAX])).translate(_CONTROLS)
-
-
-def _decoded_word(found: re.Match[str]) -> str:
-    charset, encoding, payload = found[1].partition("*")[0], found[2].lower(), found[3].encode("utf-8", "replace")
-    try:
-        octets = base64.b64decode(payload + b"==") if encoding == "b" else quopri.decodestring(payload, header=True)
-    except (binascii.Error, ValueError):
-        return found[0]
-    return in_charset(octets, charset)
+    """Encoded words read where they can be, all else as it stands, on one line. For looking at only."""
+    return shown_words(text[:_VALUE_MAX]).translate(_CONTROLS) if "=?" in text else text
 
 
 def _halves(octets: bytes) -> tuple[bytes, bytes]:
