@@ -9,6 +9,7 @@ things is left to the services: they answer 404.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import re
 import secrets
@@ -102,16 +103,13 @@ class Guard:
     async def visitor(self, request: web.Request) -> Visitor:
         """Whoever it is. Raises Refused TOO_MANY_REQUESTS, StorageError."""
         services = self._services
-        address = services.gate.visitor(request)
         token = cookie_token(request, services.config)
         session = await services.sessions.find(token) if token else None
         if session is not None:
-            try:
+            with contextlib.suppress(EnrollError):
                 member = await services.accounts.by_id(session.member_id)
-            except EnrollError:
-                return Visitor(address, None, None, self._form_token(request))
-            return Known(address, member, session, session.csrf)
-        return Visitor(address, None, None, self._form_token(request))
+                return Known(services.gate.known(request, member.id), member, session, session.csrf)
+        return Visitor(services.gate.visitor(request), None, None, self._form_token(request))
 
     async def known(self, request: web.Request) -> Known:
         """Somebody signed in; raises the redirect to the sign-in otherwise."""

@@ -1,12 +1,14 @@
 """Who is asking: an API key in a Bearer header, or a sign-in in a Bearer header or a cookie.
 
 Promises that a request with the cookie changes nothing unless it comes from our own pages and repeats the CSRF
-token, that keys are judged by the same directory, in the same words, as at the other doors, and that an address
-asks no more often than it may. What belongs to whom is left to the services.
+token, that keys are judged by the same directory, in the same words, as at the other doors, and that nobody asks more
+often than they may: a member's requests are its own, those of strangers are counted by their address and never in a
+member's way. What belongs to whom is left to the services.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -60,52 +62,55 @@ class Gate:
         """The actor, who may do `scope` (`read` or `manage`; a sign-in may both).
 
         `session_only` refuses API keys; `even_suspended` lets a suspended member's sign-in change things (it may
-        always read). Raises EnrollError 401, 403; Refused in the words of both doors; StorageError.
+        always read, as its keys may). Raises EnrollError 401, 403; Refused in the words of both doors; StorageError.
         """
-        address = self.visitor(request)
-        token = bearer(request)
+        token, reads = bearer(request), scope == "read"
         if token is not None and not token.startswith(PREFIX):
             if session_only:
+                self.visitor(request)
                 raise EnrollError(403, "SESSION_REQUIRED", "This needs a sign-in, not an API key")
-            return await self._by_key(request, token, address, scope)
-        session = await self._sessions.find(cookie_token(request, self._config) if token is None else token)
+            return await self._by_key(request, token, scope, reads=reads)
+        cookie = cookie_token(request, self._config)
+        session = await self._sessions.find(cookie if token is None else token)
         if session is None:
-            if token is None and not cookie_token(request, self._config):
+            self.visitor(request)
+            if token is None and not cookie:
                 raise Refused(AUTH_REQUIRED)
             raise EnrollError(401, "SESSION_ENDED", "The sign-in has ended: sign in again")
+        actor = await self._by_session(request, session, reads=reads or even_suspended)
         # A Bearer header is never sent by a browser on its own account, so another site can't borrow it.
         if token is None and request.method not in SAFE_METHODS:
             self.own_page(request)
             if not proven(session, request.headers.get(CSRF_HEADER, "")):
                 raise EnrollError(403, "CSRF_FAILED", f"Repeat the sign-in's csrf value in the header {CSRF_HEADER}")
-        member = await self._accounts.by_id(session.member_id)
-        if member.status != "active" and scope != "read" and not even_suspended:
-            raise suspended(member.reason)
-        return Actor(member, address, session=session)
+        return actor
 
-    async def named(self, request: web.Request, address: str, scope: str, *, api_key: str, session: str) -> Actor:
-        """The actor of credentials that stand among a request's parameters; `address` is its `visitor`.
+    async def named(
+        self, request: web.Request, scope: str, *, api_key: str, session: str, reads: bool
+    ) -> Actor:
+        """The actor of credentials that stand among a request's parameters; `reads`: it changes nothing.
 
         Cookies count for nothing here, so another site's page can't borrow them. Raises as `actor` does, and
         EnrollError 401 without any credentials.
         """
         if api_key:
-            return await self._by_key(request, api_key, address, scope)
+            return await self._by_key(request, api_key, scope, reads=reads)
         found = await self._sessions.find(session)
         if found is None:
+            self.visitor(request)
             raise EnrollError(401, "AUTH_FAILED", "Neither an API key nor a sign-in that is still open was named")
-        member = await self._accounts.by_id(found.member_id)
-        if member.status != "active" and scope != "read":
-            raise suspended(member.reason)
-        return Actor(member, address, session=found)
+        return await self._by_session(request, found, reads=reads)
 
     def visitor(self, request: web.Request) -> str:
-        """The address of anybody, counted. Raises Refused TOO_MANY_REQUESTS."""
-        address = client_address(request, self._config.server.trusted_proxies)
-        now = self._clock.monotonic()
-        if wait := self._asked.wait(address, now):
-            raise Refused(Verdict(TOO_MANY_REQUESTS, passes_at=self._clock.now() + wait))
-        self._asked.count(address, now)
+        """The address of a stranger, counted. Raises Refused TOO_MANY_REQUESTS."""
+        address = self._address(request)
+        self._count(address)
+        return address
+
+    def known(self, request: web.Request, member_id: int) -> str:
+        """The address from which a member asks, counted as that member's. Raises Refused TOO_MANY_REQUESTS."""
+        address = self._address(request)
+        self._count((address, member_id))
         return address
 
     def own_page(self, request: web.Request) -> None:
@@ -113,11 +118,30 @@ class Gate:
         if cross_site(request, self._config):
             raise EnrollError(403, "CROSS_SITE", "This request comes from another site's page")
 
-    async def _by_key(self, request: web.Request, token: str, address: str, scope: str) -> Actor:
-        found = self._directory.login(None, token, address, did=_did(request), scope=scope)
+    async def _by_key(self, request: web.Request, token: str, scope: str, *, reads: bool) -> Actor:
+        found = self._directory.login(
+            None, token, self._address(request), did=_did(request), scope=scope, reads=reads
+        )
         if isinstance(found, Verdict):
+            self.visitor(request)
             raise Refused(found)
-        return Actor(await self._accounts.by_id(found.member_id), address, login=found)
+        return Actor(await self._accounts.by_id(found.member_id), self.known(request, found.member_id), login=found)
+
+    async def _by_session(self, request: web.Request, session: Session, *, reads: bool) -> Actor:
+        address = self.known(request, session.member_id)
+        member = await self._accounts.by_id(session.member_id)
+        if member.status != "active" and not reads:
+            raise suspended(member.reason)
+        return Actor(member, address, session=session)
+
+    def _address(self, request: web.Request) -> str:
+        return client_address(request, self._config.server.trusted_proxies)
+
+    def _count(self, who: Hashable) -> None:
+        now = self._clock.monotonic()
+        if wait := self._asked.wait(who, now):
+            raise Refused(Verdict(TOO_MANY_REQUESTS, passes_at=self._clock.now() + wait))
+        self._asked.count(who, now)
 
 
 def _did(request: web.Request) -> str | None:

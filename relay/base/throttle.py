@@ -44,21 +44,3 @@ class Throttle:
         times = self._seen.get(key)
         if times:
             times.pop()
-
-
-class Recent:
-    """The keys that were added last, at most `most` of them."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._keys: OrderedDict[Hashable, None] = OrderedDict()
-
-    def __contains__(self, key: Hashable) -> bool:
-        return key in self._keys
-
-    def add(self, key: Hashable) -> None:
-        """Add one, or make it the newest; the oldest makes room."""
-        self._keys[key] = None
-        self._keys.move_to_end(key)
-        if len(self._keys) > self._most:
-            self._keys.popitem(last=False)

@@ -22,14 +22,13 @@ from relay.base.runtime import stopped
 from relay.base.secrets import Vault
 from relay.base.storage import Storage, StorageError, Tx, credentials, key_use, versions
 from relay.base.storage import directory as rows
-from relay.base.throttle import Recent
 from relay.directory.failures import Failures
+from relay.directory.used import UsedFrom
 from relay.directory.view import DomainEntry, Key, Login, MemberEntry, View
 from relay.replies import Verdict
 
 log = structlog.get_logger()
 _NOTE_USE_SECONDS = 5.0
-_HEALTHY_ADDRESSES = 20_000
 
 
 class Directory:
@@ -46,7 +45,7 @@ class Directory:
         self._used: dict[int, float] = {}
         self._outdated: dict[int, tuple[str, str]] = {}
         self._failures = Failures(config)
-        self._healthy = Recent(_HEALTHY_ADDRESSES)
+        self._used_from = UsedFrom()
 
     async def start(self) -> None:
         """Read the snapshot, then look for changes until `stop`. Raises StorageError if it can't be read at all."""
@@ -136,8 +135,7 @@ class Directory:
         self._used[key.id] = self._clock.now()
         if self._vault.previous and (fresh := self._vault.api_key_hash(parsed[1] if parsed else "")) != key.secret_hash:
             self._outdated[key.id] = (key.secret_hash, fresh)
-        if member.status == "active":
-            self._healthy.add(address)
+        self._used_from.note(address, member.id)
         return Login(
             member.id, member.handle, member.did, key.id, key.public_id, key.scopes, key.domains, key.default_category
         )
@@ -183,7 +181,7 @@ class Directory:
         which no active member has logged in: whoever names a network does not own it."""
         if not self._view.suspended_networks or _inside(address, self._view.healthy_networks):
             return None
-        if address in self._healthy:
+        if any(m.status == "active" for i in self._used_from.by(address) if (m := self._view.members.get(i))):
             return None
         for network, member_id in self._view.suspended_networks:
             if _inside(address, (network,)):

@@ -23,7 +23,7 @@ from relay.intake import Intake
 from relay.policy import Policy
 from relay.queue import Handoff, Queue
 from relay.refusals import Refusals
-from relay.replies import AUTH_REQUIRED, INVALID_DID, MEMBER_SUSPENDED, Refused, Verdict
+from relay.replies import AUTH_REQUIRED, INVALID_DID, Refused, Verdict
 
 _DID_HEADERS = ("X-Posthouse-DID", "X-Atmos-DID")
 _MAX_RECORDED = 100
@@ -68,21 +68,15 @@ class Door:
     def __init__(self, services: SendServices, *, records: bool = True) -> None:
         self._services, self._records = services, records
 
-    def caller(self, request: web.Request, scope: str) -> Caller:
-        """The caller, whose key has `scope`. Raises Refused: AUTH_REQUIRED, AUTH_FAILED, INVALID_DID, …"""
-        found = self._login(request, scope)
+    def caller(self, request: web.Request, scope: str, *, reads: bool = False) -> Caller:
+        """The caller, whose key has `scope`. What only `reads`, as all that needs the scope `read` does, a suspended
+        member may too. Raises Refused: AUTH_REQUIRED, AUTH_FAILED, INVALID_DID, …"""
+        address = self._address(request)
+        found = self._login(request, address, scope, reads=reads or scope == "read")
         if isinstance(found, Verdict):
-            self.refuse(found, self._address(request))
-        return self._caller(request, found)
-
-    def caller_or_suspended(self, request: web.Request, scope: str) -> Caller | int:
-        """The same, but the member's id where the credentials are right and only the member is suspended."""
-        found = self._login(request, scope)
-        if isinstance(found, Verdict):
-            if found.reply is MEMBER_SUSPENDED and found.member_id is not None:
-                return found.member_id
-            self.refuse(found, self._address(request))
-        return self._caller(request, found)
+            self.refuse(found, address)
+        https = is_https(request, self._services.config.server.trusted_proxies)
+        return Caller(found, address, "HTTPS" if https else None)
 
     def recorded(self, verdict: Verdict, address: str, login: Login | None = None, **asked: Any) -> Verdict:
         """The verdict with its reference; `asked` is what asking again needs (addresses and sizes, never content)."""
@@ -98,7 +92,7 @@ class Door:
         """Record and raise."""
         raise Refused(self.recorded(verdict, address, login, **asked))
 
-    def _login(self, request: web.Request, scope: str) -> Login | Verdict:
+    def _login(self, request: web.Request, address: str, scope: str, *, reads: bool) -> Login | Verdict:
         token = bearer(request)
         if token is None:
             return Verdict(AUTH_REQUIRED)
@@ -107,12 +101,8 @@ class Door:
         if len(claimed) > 1:
             return Verdict(INVALID_DID, saw="several DIDs")
         return self._services.directory.login(
-            None, token, self._address(request), did=next(iter(claimed), None), scope=scope
+            None, token, address, did=next(iter(claimed), None), scope=scope, reads=reads
         )
-
-    def _caller(self, request: web.Request, login: Login) -> Caller:
-        https = is_https(request, self._services.config.server.trusted_proxies)
-        return Caller(login, self._address(request), "HTTPS" if https else None)
 
     def _address(self, request: web.Request) -> str:
         return client_address(request, self._services.config.server.trusted_proxies)

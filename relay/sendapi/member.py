@@ -11,7 +11,7 @@ from relay.base.storage import allowances, reports
 from relay.base.web import answer
 from relay.directory import DomainEntry, MemberEntry
 from relay.replies import NOT_FOUND, Refused
-from relay.sendapi.door import Caller, query
+from relay.sendapi.door import query
 from relay.sendapi.send import Sender
 from relay.sendapi.shapes import Deliverability, MemberStatus, Used, Window
 from relay.standing import Shown, shown, standing_of
@@ -83,14 +83,11 @@ class Member:
 
     def _who(self, request: web.Request) -> tuple[MemberEntry, list[DomainEntry], frozenset[str] | None]:
         """The member, the verified domains, and the names that the key is limited to."""
-        found = self._door.caller_or_suspended(request, "read")
-        directory = self._services.directory
-        member = directory.member(found.login.member_id if isinstance(found, Caller) else found)
+        login = self._door.caller(request, "read").login
+        member = self._services.directory.member(login.member_id)
         if member is None:
             raise Refused(NOT_FOUND)
-        if isinstance(found, Caller):
-            return member, directory.domains_of(found.login), found.login.domains
-        return member, directory.domains_of_member(member.id), None
+        return member, self._services.directory.domains_of(login), login.domains
 
     def _tier(self, domain: DomainEntry, now: float) -> Tier | None:
         return self._services.policy.tier(domain, now)

@@ -21,7 +21,8 @@ def preflight_route(services: SendServices) -> web.RouteDef:
     sender = Sender(services, door, asks=True)
 
     async def preflight(request: web.Request) -> web.Response:
-        caller = door.caller(request, "send")
+        # A suspended member may ask what it would be told.
+        caller = door.caller(request, "send", reads=True)
         async with uploaded(services, request, "application/json") as body:
             gates = await _ask(sender, caller, await parsed(services, body))
         asked: Preflight = {"ok": all(gate["verdict"] != "refused" for gate in gates), "gates": gates}
@@ -34,7 +35,8 @@ async def _ask(sender: Sender, caller: Caller, value: object) -> list[GateSaid]:
     """Every gate, in the order in which a message meets them. Raises Refused for what has no gates: bad requests."""
     services, login = sender.services, caller.login
     public_url = services.config.server.public_url
-    gates = [Gate("login", None, {"handle": login.handle, "did": login.did, "scopes": sorted(login.scopes)})]
+    stopped = services.directory.recheck(login)
+    gates = [Gate("login", stopped, {"handle": login.handle, "did": login.did, "scopes": sorted(login.scopes)})]
     try:
         draft = await sender.draft(caller, value)
     except Refused as e:

@@ -115,7 +115,10 @@ async def test_the_greeting_locks_out_only_addresses_that_belong_to_suspended_me
 
 async def test_whoever_names_a_network_in_a_key_does_not_lock_out_who_logs_in_from_there(world: World) -> None:
     bad, good = await world.member("bad"), await world.member("good")
-    assert isinstance(world.directory.login("good", good.key, "10.0.0.7"), Login)
+    for _ in range(2):
+        assert isinstance(world.directory.login("good", good.key, "10.0.0.7"), Login)
+        assert isinstance(world.directory.login("bad", bad.key, "10.0.0.7"), Login)
+        assert isinstance(world.directory.login("bad", bad.key, "10.0.0.8"), Login)
     await world.change("api_keys", bad.key_id, networks=["0.0.0.0/0"])
     await world.change("members", bad.id, status="suspended", reason="spam")
     await world.directory.refresh()

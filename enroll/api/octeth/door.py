@@ -42,6 +42,8 @@ ROUTES = (
     (hdrs.METH_GET, "user.senderdomain.dnshost", "dnshost"),
 )
 """(method, path under /api/v1/, call)."""
+_READS = frozenset(call for method, _, call in ROUTES if method == hdrs.METH_GET)
+_FAMILY = "user.senderdomain."
 _PATHS = ("/api.php", "/api/v1/user.senderdomain")
 
 
@@ -99,10 +101,11 @@ class Door:
             return fault_of(e, self._clock.now()).response()
 
     async def _called(self, request: web.Request, call: str | None) -> Answer:
-        address = self._gate.visitor(request)
         p = await read(request)
+        named = call or p.text("Command").lower().removeprefix(_FAMILY)
         actor = await self._gate.named(
-            request, address, "manage", api_key=p.text("APIKey") or bearer(request) or "", session=p.text("SessionID")
+            request, "manage", api_key=p.text("APIKey") or bearer(request) or "", session=p.text("SessionID"),
+            reads=named in _READS,
         )
         call = call or self._command(p)
         self._pace(actor, call)
@@ -110,10 +113,10 @@ class Door:
 
     def _command(self, p: Parameters) -> str:
         command = p.text("Command")
-        family, _, call = command.lower().rpartition(".")
+        call = command.lower().removeprefix(_FAMILY)
         if not command:
             raise Fault(400, "Missing Command parameter")
-        if family != "user.senderdomain" or call not in self._calls:
+        if call == command.lower() or call not in self._calls:
             raise Fault(400, f"Unknown Command {shown(command)}")
         return call
 

@@ -27,18 +27,19 @@ Call = Callable[[Actor, web.Request], Awaitable[View]]
 
 
 class Route(NamedTuple):
-    """A method, a path and the call behind them."""
+    """A method, a path and the call behind them. `reads`: it changes nothing, whatever its method."""
 
     method: str
     path: str
     call: str
+    reads: bool = False
 
 
 _DOMAINS, _EMAILS = "/sending-domains/v1/sending-domains", "/sender-emails/v1/sender-emails"
 _DETAILS = "/sender-details/v1/sender-details"
 _PATHS = ("/sending-domains/v1/", "/sender-emails/v1/", "/sender-details/v1/", "/email-marketing/v1/")
 ROUTES = (
-    Route(hdrs.METH_POST, f"{_DOMAINS}/query", "query_domains"),
+    Route(hdrs.METH_POST, f"{_DOMAINS}/query", "query_domains", reads=True),
     Route(hdrs.METH_GET, f"{_DOMAINS}/{{id}}", "get_domain"),
     Route(hdrs.METH_POST, f"{_DOMAINS}/{{id}}/authenticate", "authenticate"),
     Route(hdrs.METH_GET, _EMAILS, "list_emails"),
@@ -55,7 +56,7 @@ ROUTES = (
     Route(hdrs.METH_PATCH, f"{_DETAILS}/{{id}}", "update_details"),
     Route(hdrs.METH_DELETE, f"{_DETAILS}/{{id}}", "delete_details"),
     Route(hdrs.METH_POST, f"{_DETAILS}/{{id}}/mark-as-default", "mark_default"),
-    Route(hdrs.METH_POST, "/email-marketing/v1/sender-details/actual-from-address", "actual_from"),
+    Route(hdrs.METH_POST, "/email-marketing/v1/sender-details/actual-from-address", "actual_from", reads=True),
 )
 
 
@@ -64,7 +65,7 @@ def routes(services: Services, senders: SenderServices) -> list[web.RouteDef]:
     if not services.config.senders.wix:
         return []
     door = Door(services, senders)
-    return [web.route(r.method, r.path, door.handler(r.call)) for r in ROUTES]
+    return [web.route(r.method, r.path, door.handler(r)) for r in ROUTES]
 
 
 def translate(request: web.Request, error: Exception) -> web.Response | None:
@@ -83,13 +84,14 @@ class Door:
     def __init__(self, services: Services, senders: SenderServices) -> None:
         self._gate, self._clock, self._calls = services.gate, services.clock, Calls(senders)
 
-    def handler(self, name: str) -> Handler:
+    def handler(self, route: Route) -> Handler:
         """The handler of one call."""
-        call: Call = getattr(self._calls, name)
+        call: Call = getattr(self._calls, route.call)
+        reads = route.reads or route.method == hdrs.METH_GET
 
         async def handler(request: web.Request) -> web.StreamResponse:
             try:
-                made = await call(await self._actor(request), request)
+                made = await call(await self._actor(request, reads=reads), request)
             except (Invalid, EnrollError, Refused, StorageError) as e:
                 if isinstance(e, StorageError):
                     log.warning("storage", cause=str(e))
@@ -99,8 +101,7 @@ class Door:
 
         return handler
 
-    async def _actor(self, request: web.Request) -> Actor:
-        address = self._gate.visitor(request)
+    async def _actor(self, request: web.Request, *, reads: bool) -> Actor:
         token = bearer(request)
         if token == "":
             given = request.headers.getall(hdrs.AUTHORIZATION)
@@ -108,4 +109,4 @@ class Door:
             token = given[0].strip() if len(given) == 1 and " " not in given[0].strip() else ""
         named = {"api_key": "", "session": ""}
         named["session" if (token or "").startswith(PREFIX) else "api_key"] = token or ""
-        return await self._gate.named(request, address, "manage", **named)
+        return await self._gate.named(request, "manage", reads=reads, **named)

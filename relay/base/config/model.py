@@ -100,7 +100,7 @@ class Http(Section):
     max_batch: Count = key(100, "Messages in one /v1/send/batch.")
     max_json_depth: Count = key(32, "Deepest nesting of a JSON body.")
     max_json_values: Count = key(200_000, "Most values, commas and brackets of a JSON body.")
-    requests_a_minute: Count = key(600, "Requests a minute from one address on pages and management calls.")
+    requests_a_minute: Count = key(600, "Requests a minute on pages and management calls, of one member from one address, and of all strangers there.")
     read_timeout_seconds: Seconds = key(60.0, "Longest time a request may take to arrive.")
     page_size: Count = key(50, "Rows a page of a list, where the caller names no number.")
     max_page_size: Count = key(200, "Most rows a page of a list.")

@@ -1,0 +1,119 @@
+"""Strangers try keys at every door; whoever has the right one is served at once, whatever they did."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.kit.api_fuzz import PASSWORD
+from tests.kit.storage import make_config
+from tests.kit.whole import Whole, whole
+
+FAILURES = 3
+MAIL = {"from": "a@example.test", "to": "b@sink.test", "subject": "Hello", "text": "Hello."}
+Ask = Callable[["Doors", str], Awaitable[tuple[int, int]]]
+
+
+def nobodys(n: int) -> str:
+    """A well-formed key that nobody has."""
+    return f"ph_{'a' * 10}{chr(ord('a') + n // 26)}{chr(ord('a') + n % 26)}_{'x' * 43}"
+
+
+class Doors:
+    """The whole application, and alice with a key and a sign-in."""
+
+    def __init__(self, at: Whole, http: aiohttp.ClientSession) -> None:
+        self.at, self.http = at, http
+        self.key = self.sign_in = ""
+
+    async def furnish(self) -> None:
+        services = self.at.house.services
+        member = await services.accounts.create("alice", "alice@mail.test", PASSWORD, by_operator=True)
+        self.key, _ = await services.credentials.issue(member.id)
+        self.sign_in, _ = await services.sessions.open(member.id, "127.0.0.1", "")
+        at: Any = type("At", (), {"id": member.id})()
+        await self.at.house.verified(at, "example.test")
+
+    async def ask(self, method: str, path: str, headers: dict[str, str] | None = None, **more: Any) -> tuple[int, int]:
+        """(status, Retry-After or 0)"""
+        async with self.http.request(method, self.at.url + path, headers=headers or {}, **more) as answer:
+            await answer.read()
+            return answer.status, int(answer.headers.get("Retry-After", "0"))
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+DOORS: dict[str, Ask] = {
+    "send": lambda d, key: d.ask("POST", "/v1/send", bearer(key), json=MAIL),
+    "messages": lambda d, key: d.ask("GET", "/v1/messages", bearer(key)),
+    "enroll": lambda d, key: d.ask("GET", "/v1/domains", bearer(key)),
+    "octeth": lambda d, key: d.ask("GET", "/api/v1/user.senderdomains", params={"APIKey": key}),
+    "octeth by Command": lambda d, key: d.ask(
+        "POST", "/api.php", data={"APIKey": key, "Command": "user.senderdomain.list"}
+    ),
+    "wix": lambda d, key: d.ask("GET", "/sender-emails/v1/sender-emails", {"Authorization": key}),
+}
+
+
+@pytest.fixture
+async def doors(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Doors]:
+    config = make_config(
+        tmp_path, submission={"auth_failures_an_address": FAILURES}, http={"requests_a_minute": request.param}
+    )
+    async with whole(config) as at, aiohttp.ClientSession() as http:
+        made = Doors(at, http)
+        await made.furnish()
+        yield made
+
+
+@pytest.mark.parametrize("doors", [1000], indirect=True)
+async def test_wrong_keys_wait_and_the_right_one_does_not(doors: Doors) -> None:
+    window = doors.at.house.rooms.config.submission.auth_failure_window_seconds
+    for door, ask in DOORS.items():
+        said = [await ask(doors, nobodys(n)) for n in range(12)]
+        assert said == [(401, 0)] * FAILURES + [(429, window)] * (12 - FAILURES), door
+        for name, other in DOORS.items():
+            assert (await other(doors, doors.key))[0] == 200, name
+            assert (await other(doors, nobodys(0)))[0] == 429, name
+        await doors.at.house.rooms.pass_time(window + 1)
+
+
+@pytest.mark.parametrize("doors", [1000], indirect=True)
+async def test_what_is_no_key_is_no_guess(doors: Doors) -> None:
+    for door, ask in DOORS.items():
+        for _ in range(FAILURES + 2):
+            assert await ask(doors, doors.sign_in) in ((401, 0), (200, 0)), door
+    for _ in range(FAILURES + 2):
+        for header in ("Basic YWxpY2U6eA==", "Bearer", "Bearer "):
+            assert (await doors.ask("GET", "/v1/domains", {"Authorization": header}))[0] == 401
+        # A key where a sign-in is wanted, right or wrong.
+        for key in (doors.key, nobodys(1)):
+            assert (await doors.ask("GET", "/v1/keys", bearer(key)))[0] == 403
+            assert (await doors.ask("GET", "/api/v1/user.senderdomains", params={"SessionID": key}))[0] == 401
+    assert await DOORS["send"](doors, nobodys(0)) == (401, 0)
+
+
+@pytest.mark.parametrize("doors", [30], indirect=True)
+async def test_a_flood_of_strangers_does_not_use_up_what_a_member_may_ask(doors: Doors) -> None:
+    for n in range(40):
+        await doors.ask("GET", "/v1/domains", bearer(nobodys(n)))
+        await doors.ask("GET", "/account")
+    for path in ("/v1/domains", "/account"):
+        status, wait = await doors.ask("GET", path)
+        assert status == 429
+        assert 0 < wait <= 60
+    for name, ask in DOORS.items():
+        assert (await ask(doors, doors.key))[0] == 200, name
+    cookie = {"Cookie": f"posthouse={doors.sign_in}"}
+    assert (await doors.ask("GET", "/account/keys", cookie))[0] == 200
+    assert (await doors.ask("GET", "/v1/keys", bearer(doors.sign_in)))[0] == 200
+    # A member has a bound too, of its own.
+    said = [(await doors.ask("GET", "/v1/domains", bearer(doors.key)))[0] for _ in range(40)]
+    assert 429 in said
+    assert (await doors.ask("POST", "/v1/send", bearer(doors.key), json=MAIL))[0] == 200
