@@ -8,7 +8,7 @@ looks at is put together above and handed in; counters of other rooms live in th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +16,12 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from relay.base.clock import Clock
 from relay.base.config import Config
+from relay.base.log import lines_dropped
 from relay.base.storage import Storage, StorageError, incidents, reports
 from relay.base.web import answer, client_address, in_networks
 from relay.base.web.describe import Paths, operation
@@ -68,6 +70,7 @@ class Monitor:
         )
         self._seconds = Histogram("posthouse_http_seconds", "Duration of HTTP requests.", ["route"], registry=registry)
         self._counted_at = float("-inf")
+        registry.register(_LogLines())
 
     def routes(self) -> list[web.RouteDef]:
         """GET /healthz, /readyz, /metrics."""
@@ -165,6 +168,15 @@ class Monitor:
         self._incidents.set(sum(opened.values()))
         for state, count in counts.items():
             self._queue.labels(state).set(count)
+
+
+class _LogLines:
+    """What the log had to drop, asked when somebody reads the metrics."""
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """As Prometheus' registry asks."""
+        says = "Lines of the log that were dropped because nobody read it."
+        yield CounterMetricFamily("posthouse_log_dropped_lines", says, value=lines_dropped())
 
 
 def openapi_paths() -> Paths:

@@ -17,7 +17,7 @@ from posthouse.demo.receiver import Receiver
 from posthouse.demo.walk import Report, Stumble, Walk
 from posthouse.demo.world import demo_zones
 from posthouse.serve import Node, StartError
-from relay.base.log import configure, one_line
+from relay.base.log import configure, in_background, one_line
 
 OK, FAILED, CONFIG = 0, 1, 3
 WALK_SECONDS = 45.0
@@ -29,12 +29,12 @@ def run(*, check: bool = False, data: Path | None = None, port_base: int | None 
         if data is None:
             data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="posthouse-demo-")))
         try:
-            return asyncio.run(_demo(check, data.absolute(), port_base))
+            return asyncio.run(_demo(check, data.absolute(), port_base, stack))
         except KeyboardInterrupt:
             return OK
 
 
-async def _demo(check: bool, data: Path, port_base: int | None) -> int:
+async def _demo(check: bool, data: Path, port_base: int | None, stack: ExitStack) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -44,6 +44,7 @@ async def _demo(check: bool, data: Path, port_base: int | None) -> int:
         ports = Ports.from_base(port_base)
         config = configuration(ports, data, quiet=check)
         configure(config)
+        stack.enter_context(in_background(config, printed=True))
         node = await Node.start(config, zones=zones)
         try:
             await receiver.start(HOST, ports.webhook)

@@ -25,7 +25,7 @@ from posthouse.serve.node import Node, StartError
 from relay.base.clock import Clock
 from relay.base.config import Config, ConfigError, load
 from relay.base.config.model import Role
-from relay.base.log import configure, one_line
+from relay.base.log import configure, in_background, one_line
 
 log = structlog.get_logger("process")
 OK, FAILED, CONFIG = 0, 1, 3
@@ -46,6 +46,12 @@ def run(path: Path | None, roles: Sequence[str] | None = None) -> int:
     if found:
         return _say([str(m) for m in found])
     configure(config)
+    with in_background(config):
+        return _run(config)
+
+
+def _run(config: Config) -> int:
+    """The process from here on: nothing waits for who reads the log."""
     for one in warnings(config):
         log.warning("config.doubtful", key=one.key, text=one.text)
     # Files that hold mail and keys: nobody else's, whatever the shell's umask.
@@ -55,7 +61,12 @@ def run(path: Path | None, roles: Sequence[str] | None = None) -> int:
     sys.setswitchinterval(_SWITCH_SECONDS)
     _share_heap()
     # asyncio's own loop: under load uvloop 0.23 loses STARTTLS handshakes (docs/decisions.md).
-    return asyncio.run(_serve(config))
+    try:
+        return asyncio.run(_serve(config))
+    except Exception:
+        # Said here: what the interpreter itself writes at the end waits for a reader.
+        log.exception("process.crashed")
+        return FAILED
 
 
 def _share_heap() -> None:
@@ -121,5 +132,6 @@ def _notify(state: str) -> None:
     if not address:
         return
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.setblocking(False)  # a manager that reads nothing stops nothing
         s.connect("\0" + address[1:] if address.startswith("@") else address)
         s.sendall(state.encode())

@@ -8,17 +8,20 @@ where lines are kept is the service manager's.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
 import sys
 import traceback
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, TextIO
 
 import structlog
 
+from relay.base.clock import Clock, iso
 from relay.base.config import Config
+from relay.base.log_writer import Stream, Writer
 
 Line = MutableMapping[str, Any]
 
@@ -65,6 +68,54 @@ def configure(config: Config, stream: TextIO | None = None) -> None:
     root.setLevel(max(level, logging.WARNING))
     # It writes client bytes at WARNING and below; what matters of a session our own room says.
     logging.getLogger("mail.log").setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def in_background(config: Config, *, printed: bool = False) -> Iterator[None]:
+    """Within, standard error (`printed`: standard output too) is written by a thread, out of a bounded queue: a reader
+    that doesn't read stops nothing. At the end what is waiting gets `log.close_seconds`.
+
+    A stream that is no file stays as it is.
+    """
+    before = sys.stderr, sys.stdout
+    fold = config.log.fold_seconds
+    error = _writer(config, sys.stderr, fold)
+    # What is printed for people is never folded.
+    output = _writer(config, sys.stdout, 0.0) if printed else None
+    try:
+        if error is not None:
+            sys.stderr = Stream(error)
+        if output is not None:
+            sys.stdout = Stream(output)
+        yield
+    finally:
+        sys.stderr, sys.stdout = before
+        for writer in (error, output):
+            if writer is not None:
+                writer.close()
+
+
+def _writer(config: Config, stream: TextIO, fold_seconds: float) -> Writer | None:
+    try:
+        stream.flush()
+        fd = stream.fileno()
+    except (AttributeError, OSError, ValueError):
+        return None
+    parts = _json_parts if config.log.format == "json" else _console_parts
+
+    def dropped(lines: int) -> str:
+        at = iso(Clock().now())
+        return "".join(parts({"at": at, "level": "warning", "event": "lines.dropped", "lines": lines}))
+
+    return Writer(
+        fd, max_bytes=config.log.queue_bytes, fold_seconds=fold_seconds, close_seconds=config.log.close_seconds,
+        repeated=_repeated, dropped=dropped,
+    )
+
+
+def lines_dropped() -> int:
+    """Lines that nobody will read, since the start: the queue was full."""
+    return sys.stderr.writer.dropped if isinstance(sys.stderr, Stream) else 0
 
 
 def redactor(*, shorten: bool) -> Callable[[Any, str, Line], Line]:
@@ -125,15 +176,35 @@ def _exception(_logger: Any, _method: str, line: Line) -> Line:
     return line
 
 
-def _render_json(_logger: Any, _method: str, line: Line) -> str:
-    ordered = {k: line.pop(k) for k in ("at", "level", "event") if k in line} | dict(line)
+_Parts = tuple[str, str]
+"""When it was, and what: the second is the same when the same happens again."""
+
+
+def _render_json(_logger: Any, _method: str, line: Line) -> tuple[_Parts, dict[str, Any]]:
+    return _json_parts(line), {}
+
+
+def _render_console(_logger: Any, _method: str, line: Line) -> tuple[_Parts, dict[str, Any]]:
+    return _console_parts(line), {}
+
+
+def _json_parts(line: Line) -> _Parts:
+    at = line.pop("at", "")
+    ordered = {k: line.pop(k) for k in ("level", "event") if k in line} | dict(line)
     # ensure_ascii escapes C1, separators and bidirectional marks; DEL is the one control it leaves.
-    return json.dumps(ordered, ensure_ascii=True, default=str, separators=(",", ":")).replace("\x7f", "\\u007f")
+    text = json.dumps(ordered, ensure_ascii=True, default=str, separators=(",", ":")).replace("\x7f", "\\u007f")
+    return f'{{"at":"{at}",', text[1:]
 
 
-def _render_console(_logger: Any, _method: str, line: Line) -> str:
-    head = f"{line.pop('at', '')} {line.pop('level', ''):7} {line.pop('event', '')}"
-    return one_line(head + "".join(f"  {k}={v}" for k, v in line.items()))
+def _console_parts(line: Line) -> _Parts:
+    at = line.pop("at", "")
+    head = f" {line.pop('level', ''):7} {line.pop('event', '')}"
+    return str(at), one_line(head + "".join(f"  {k}={v}" for k, v in line.items()))
+
+
+def _repeated(text: str, times: int) -> str:
+    """The same line once more, for so many."""
+    return f'{text[:-1]},"repeated":{times}}}' if text.endswith("}") else f"{text}  repeated={times}"
 
 
 class _Output:
@@ -142,10 +213,13 @@ class _Output:
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
 
-    def msg(self, text: str) -> None:
+    def msg(self, at: str, what: str) -> None:
         try:
             stream = self._stream or sys.stderr
-            stream.write(text + "\n")
+            if isinstance(stream, Stream):
+                stream.writer.put(at, what)
+                return
+            stream.write(f"{at}{what}\n")
             stream.flush()
         except (OSError, ValueError):
             return
@@ -165,6 +239,7 @@ class _Forward(logging.Handler):
             line: Any = {"event": record.name, "message": record.getMessage(), "exc_info": record.exc_info}
             for step in self._steps:
                 line = step(None, record.levelname.lower(), line)
+            parts: _Parts = line[0]
         except Exception:
-            line = '{"level":"error","event":"log.failed"}'
-        self._out.msg(line)
+            parts = "", '{"level":"error","event":"log.failed"}'
+        self._out.msg(*parts)

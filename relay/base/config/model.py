@@ -277,6 +277,9 @@ class Log(Section):
 
     level: Literal["debug", "info", "warning", "error"] = key("info", "Least severity written.")
     format: Literal["json", "console"] = key("json", "console is for people.")
+    queue_bytes: Bytes = key(4_194_304, "Lines waiting for a reader that is slow or stuck (4 MiB); further ones are dropped, counted and said.")
+    fold_seconds: Seconds = key(5.0, "The same line again within so long is counted instead of written.")
+    close_seconds: Seconds = key(2.0, "Longest time that lines still waiting at the end may take.")
     shorten_addresses: bool = key(False, "True writes a***@example.org instead of whole addresses.")
 
 
