@@ -128,7 +128,18 @@ class Policy:
                 replies.FROM_MISMATCH, saw=f"{mailbox.address.domain} is not an enrolled domain of yours",
                 wanted=enrolled, member_id=login.member_id,
             )
-        return entry
+        return self._senders(login, parsed) or entry
+
+    def _senders(self, login: Login, parsed: message.Parsed) -> Verdict | None:
+        """Who else put the message on its way must be of this member too (RFC 5322 §3.6.2, §3.6.6)."""
+        try:
+            for name, mailbox in message.senders(parsed):
+                if self._directory.sending_domain(login, mailbox.address.domain) is None:
+                    saw = f"{name}: {mailbox.address.domain} is not an enrolled domain of yours"
+                    return Verdict(replies.SENDER_MISMATCH, saw=saw, member_id=login.member_id)
+        except names.BadName as e:
+            return Verdict(replies.SENDER_MISMATCH, saw=e.reason, member_id=login.member_id)
+        return None
 
     def category(self, login: Login | None, parsed: message.Parsed, said: str | None) -> str:
         """The category of a message: what the body said, else the header, else the key's default; unknown is bulk."""

@@ -65,6 +65,11 @@ FROM_MISMATCH = Reply(
     "The From header is not exactly one mailbox in an enrolled domain of this member.",
     "Send one From header with one mailbox in an enrolled, verified domain.", "DATA", policy=True,
 )
+SENDER_MISMATCH = Reply(
+    "sender_mismatch", 550, "5.7.1", 403, "FROM_MISMATCH", "Header not allowed: {saw}",
+    "A Sender, Resent-From or Resent-Sender header is not one mailbox in an enrolled domain of this member.",
+    "Take the header out, or name a mailbox in an enrolled, verified domain.", "DATA", policy=True,
+)
 INVALID_RECIPIENT = Reply(
     "invalid_recipient", 501, "5.1.3", 422, "INVALID_RECIPIENT", "Bad recipient address syntax: {saw}",
     "The recipient address is malformed.",

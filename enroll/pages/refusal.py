@@ -30,10 +30,11 @@ _RULES = {reply.name: reply for reply in replies.TABLE}
 _MAX_RECIPIENTS = 20
 # What a stranger with the link may see of the facts: numbers of a window, and a domain that stands in the
 # refused mail anyway.
-_OPEN_SAW = frozenset({"rate_limited", "tier_too_small", "domain_mismatch", "from_mismatch"})
+_OPEN_SAW = frozenset({"rate_limited", "tier_too_small", "domain_mismatch", "from_mismatch", "sender_mismatch"})
 _OPEN_WANTED = {
     "domain_mismatch": "an enrolled, verified and enabled domain of the sending member",
     "from_mismatch": "one From header with one mailbox in an enrolled domain of the sending member",
+    "sender_mismatch": "Sender and Resent headers with one mailbox in an enrolled domain of the sending member",
     "suppressed": "a recipient that is not on the sender's suppression list",
     "member_suspended": "a member in good standing",
 }
@@ -41,6 +42,7 @@ _OWN_WANTED = {
     "suppressed": "a recipient that is not on your suppression list",
     "member_suspended": "a member in good standing",
     "from_mismatch": "one From header with one mailbox in an enrolled, verified domain of yours",
+    "sender_mismatch": "Sender and Resent headers with one mailbox in an enrolled, verified domain of yours",
 }
 
 
@@ -206,8 +208,8 @@ def _submission(login: Login, row: RefusalRow) -> tuple[Submission | None, str]:
     except names.BadName:
         return None, "The request is not known well enough to ask again: send the message once more."
     note = ""
-    if row.rule == "from_mismatch":
-        note = "The message itself is not kept, so its From header can't be asked again here: POST /v1/preflight can."
+    if row.rule in ("from_mismatch", "sender_mismatch"):
+        note = "The message itself is not kept, so its headers can't be asked again here: POST /v1/preflight can."
     raw = (
         f"From: <{mail_from.text}>\r\nTo: undisclosed-recipients:;\r\nSubject: asked again\r\n\r\n"
     ).encode()

@@ -112,7 +112,7 @@ def route_settings(config: Config) -> RouteSettings:
         smarthosts["*"] = _smarthost(d.smarthost, config)
     return RouteSettings(
         port=d.port, max_hosts=d.max_hosts, ipv6=d.ipv6, allow_private_networks=d.allow_private_networks,
-        own_names=frozenset({config.server.hostname, config.mx_host, config.bounce_host}), smarthosts=smarthosts,
+        own_names=config.own_hosts, smarthosts=smarthosts,
     )
 
 

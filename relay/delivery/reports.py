@@ -90,7 +90,7 @@ def destination(facts: ReportFacts, domain: tuple[str, dict[str, Any]] | None, c
     if options.get("report_to") == "mail_from" or not name:
         wishes.insert(0, facts.mail_from)
     # Mail to these names comes in on our own port 25, which takes none of it.
-    ours = {config.bounce_host, config.server.hostname, config.mx_host}
+    ours = config.own_hosts
     about = {r.address.lower() for r in facts.recipients}
     for wish in wishes:
         try:

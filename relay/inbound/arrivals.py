@@ -57,8 +57,7 @@ class Arrivals:
         self._unsubscribe = unsubscribe
         self._passed_on = Throttle(config.inbound.role_mail_an_hour, _HOUR)
         self._from_network = Throttle(config.inbound.role_mail_a_network_an_hour, _HOUR)
-        hosts = (config.server.hostname, config.mx_host, config.bounce_host)
-        self._hosts = frozenset(h.lower() for h in hosts)
+        self._hosts = config.own_hosts
 
     async def accept(self, arrival: Arrival) -> Accepted | Verdict:
         """Take it: `Accepted` means that everything it changes is on disk. Raises nothing but CancelledError."""

@@ -26,7 +26,7 @@ from relay.intake import Accepted, Forward, Intake, Recipient, Submission
 from relay.intake.forward import MARK
 from relay.message import BadMessage, Parsed
 from relay.replies import Verdict
-from relay.verify import AsksRecords, Signature, dmarc, results_field, signatures, speaks_for, spf
+from relay.verify import AsksRecords, Signature, dmarc, results_field, signatures, spf
 
 log = structlog.get_logger()
 _RESULTS = "authentication-results"
@@ -58,8 +58,7 @@ class Forwards:
         self._of_domain = Throttle(i.forwards_a_domain_an_hour, HOUR)
         self._from_client = Throttle(i.forwards_an_address_an_hour, HOUR)
         self._bounds = replace(intake.bounds, size=i.forward_max_bytes)
-        hosts = (config.server.hostname, config.mx_host, config.bounce_host)
-        self._own = frozenset(h.lower() for h in hosts if h)
+        self._own = config.own_hosts
 
     def wanted(self, to: Address, client: str, size: int | None) -> Verdict | None:
         """None if mail for `to` may come, else the refusal; `size` as said at MAIL."""
@@ -117,7 +116,7 @@ class Forwards:
         self._from_client.count(incoming.client, now)
         results = await self._results(incoming, parsed)
         # RFC 8601 §5: only we speak in our name.
-        kept = [f for f in parsed.fields if f.name != _RESULTS or not speaks_for(f.value, self._own)]
+        kept = [f for f in parsed.fields if f.name != _RESULTS or not message.speaks_for(f.value, self._own)]
         forward = Forward(domain, incoming.wanted.text, Parsed(kept, parsed.body), results)
         # RFC 3834 §3, RFC 5321 §4.5.5: a null sender stays one. NEVER: mail from outside makes no report, whatever
         # becomes of it.

@@ -70,6 +70,7 @@ class Builder:
         try:
             parsed = message.parse(raw, self.bounds)
             message.check_own_loop(parsed, self._config.server.hostname)
+            message.check_once(parsed)
             return parsed
         except BadMessage as e:
             return refused(e, self._config)
@@ -88,6 +89,7 @@ class Builder:
                 config.server.hostname, _protocol(submission), helo=submission.helo,
                 client_ip=submission.client_address, recipient=alone,
             ),
+            ours=config.own_hosts,
             # The form feedback loops want: fields from the narrowest to the widest identity.
             feedback_id=f"{queue_id}:{category}:{member.handle}:{config.server.hostname}",
         )

@@ -211,6 +211,8 @@ class Writer:
             facts["forwardedFor"] = s.forward.wanted
         if built.tracking:
             facts["tracking"] = built.tracking
+        if built.message.replaced:
+            facts["replaced"] = built.message.replaced  # type: ignore[assignment]
         if s.tags:
             facts["tags"] = s.tags  # type: ignore[assignment]
         if s.metadata:

@@ -1,7 +1,8 @@
 """A submitted message, bytes to bytes: check it, complete it, give it its trace.
 
 `parse` checks the octets once and splits them into fields and body; `mime` bounds how deep and how wide
-the parts nest; `prepare` takes out what must not leave, adds what must be there, and writes the trace line.
+the parts nest; `rules` says which fields are refused, taken out or replaced; `prepare` takes out what must not
+leave, adds what must be there, and writes the trace line.
 
 Promises that the octets of every kept field and of the body leave as they came, that nothing unbounded
 is ever read, and that a fault names its line but never the message's content. Who may send it, its
@@ -20,8 +21,10 @@ from relay.message.prepare import (
     received_line,
     single_from,
 )
+from relay.message.rules import SENDERS, check_once, senders, speaks_for
 
 __all__ = [
+    "SENDERS",
     "BadMessage",
     "Bounds",
     "Field",
@@ -29,11 +32,14 @@ __all__ = [
     "Prepared",
     "Trace",
     "category",
+    "check_once",
     "check_own_loop",
     "header_safe",
     "parse",
     "passed_on",
     "prepare",
     "received_line",
+    "senders",
     "single_from",
+    "speaks_for",
 ]

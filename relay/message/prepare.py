@@ -1,12 +1,14 @@
 """What leaves: the fields that stay, the ones we add, and the trace line (RFC 5321 §4.4)."""
 
+import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from relay.base import clock
 from relay.base.names import BadName, Mailbox, shown_words, single_mailbox
+from relay.message import rules
 from relay.message.parse import BadMessage, Field, Parsed
 
 # RFC 3848, RFC 6531 §4.3, and HTTP for what comes in by the API.
@@ -14,9 +16,6 @@ Protocol = Literal[
     "SMTP", "ESMTP", "ESMTPA", "ESMTPS", "ESMTPSA", "UTF8SMTP", "UTF8SMTPA", "UTF8SMTPS", "UTF8SMTPSA", "HTTP"
 ]
 
-# Blind copies stay blind; a return path is the last server's to write (RFC 5321 §4.4).
-_DROPPED = frozenset({"bcc", "resent-bcc", "return-path"})
-_SERVER_OWNED = ("x-posthouse-", "x-atmos-")
 _FOLD_WIDTH = 78
 _SHOWN_SUBJECT = 200
 _READ_SUBJECT = 2000
@@ -47,7 +46,8 @@ class Trace:
 class Prepared:
     """A message ready to be signed: `received` is the line to prepend, `fields` and `body` are shared.
 
-    `message_id` has its angle brackets; `subject` is decoded, free of controls and cut, for display only.
+    `message_id` has its angle brackets; `subject` is decoded, free of controls and cut, for display only. `replaced`:
+    the names of fields that could not leave as they were, and what stood in them, for display too.
     """
 
     fields: list[Field]
@@ -55,6 +55,7 @@ class Prepared:
     body: bytes
     message_id: str
     subject: str | None
+    replaced: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def content(self) -> bytes:
         """The octets that all recipients share: fields, the empty line, body."""
@@ -68,16 +69,20 @@ def prepare(
     message_id_domain: str,
     queue_id: str,
     trace: Trace,
+    ours: Collection[str] = (),
     feedback_id: str | None = None,
 ) -> Prepared:
     """Give what leaves for a parsed message. `now` is in Unix seconds.
 
-    Taken out: Bcc, Resent-Bcc, Return-Path, every X-Posthouse-* and X-Atmos-* field, and Feedback-ID when
-    one is given. Added at the end: Date and Message-ID when absent, Feedback-ID. All other fields, the tenant's own
-    DKIM-Signature among them, and the body keep their
-    octets. Raises ValueError when a value handed in could not stand in a header.
+    Taken out: Bcc, Resent-Bcc, Return-Path, every X-Posthouse-* and X-Atmos-* field, Authentication-Results in the
+    name of one of `ours` (in lower case), and Feedback-ID when one is given. Added at the end: Date and Message-ID when
+    absent or not readable, Feedback-ID. All other fields, the tenant's own DKIM-Signature among them, and the body keep
+    their octets. Raises ValueError when a value handed in could not stand in a header.
     """
-    kept = [field for field in parsed.fields if not _is_dropped(field.name, feedback_id is not None)]
+    kept = [field for field in parsed.fields if not rules.is_dropped(field, ours, feedback_id is not None)]
+    bad = [field for field in kept if field.name in ("date", "message-id") and rules.needs_another(field)]
+    if bad:
+        kept = [field for field in kept if field not in bad]
     names = {field.name for field in kept}
     if "date" not in names:
         # RFC 6409 §8.2: a submission server adds a Date that is missing,
@@ -88,7 +93,8 @@ def prepare(
     if feedback_id is not None:
         kept.append(_field("Feedback-ID", feedback_id))
     received = received_line(trace, queue_id=queue_id, now=now)
-    return Prepared(kept, received, parsed.body, _message_id(kept), _subject(kept))
+    replaced = {_name(field): _shown(field.value) for field in bad}
+    return Prepared(kept, received, parsed.body, _message_id(kept), _subject(kept), replaced)
 
 
 def passed_on(parsed: Parsed, *, now: float, queue_id: str, trace: Trace) -> Prepared:
@@ -163,14 +169,20 @@ def header_safe(text: str) -> bool:
     return _UNSAFE.search(text) is None
 
 
-def _is_dropped(name: str, feedback: bool) -> bool:
-    return name in _DROPPED or name.startswith(_SERVER_OWNED) or (feedback and name == "feedback-id")
-
-
 def _field(name: str, value: str) -> Field:
     if not header_safe(value):
         raise ValueError(f"a control character in the value for {name}")
     return Field(name.lower(), f"{name}: {value}\r\n".encode())
+
+
+def _name(field: Field) -> str:
+    """The name as it was written."""
+    return field.raw[: len(field.name)].decode("ascii")
+
+
+def _shown(value: bytes) -> str:
+    """A value for display: on one line, free of controls, cut."""
+    return _UNSAFE.sub("", value[:_READ_SUBJECT].decode("utf-8", "replace")).strip()[:_SHOWN_SUBJECT]
 
 
 def _client(trace: Trace) -> str:
@@ -195,9 +207,8 @@ def _folded(name: str, clauses: Iterable[str]) -> str:
 
 def _message_id(fields: list[Field]) -> str:
     value = next((field.value for field in fields if field.name == "message-id"), b"")
-    text = value[:_READ_SUBJECT].decode("utf-8", "replace")
-    found = _MESSAGE_ID.search(text)
-    return found.group() if found else _UNSAFE.sub("", text).strip()[:_SHOWN_SUBJECT]
+    found = _MESSAGE_ID.search(value[:_READ_SUBJECT].decode("utf-8", "replace"))
+    return found.group() if found else _shown(value)
 
 
 def _subject(fields: list[Field]) -> str | None:

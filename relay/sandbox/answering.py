@@ -60,8 +60,7 @@ class Answering:
         s = config.sandbox
         self._config, self._resolver, self._clock = config, resolver, clock
         self._host, self._port, self._rng = host, port, rng or random.Random()
-        own = (config.server.hostname, config.mx_host, config.bounce_host)
-        self._own = frozenset(h.lower() for h in own)
+        self._own = config.own_hosts
         self._limits = Limits(
             connect_seconds=s.answer_timeout_seconds, greeting_seconds=s.answer_timeout_seconds,
             command_seconds=s.answer_timeout_seconds, conversation_seconds=s.answer_timeout_seconds,

@@ -14,6 +14,8 @@ import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 
+from relay.base.names import BadName, single_mailbox
+from relay.message import SENDERS
 from relay.replies import TOO_LARGE, UNSAFE_VALUE, Refused
 from relay.sendapi import parts, plain
 from relay.sendapi.headers import Named, custom, mailboxes, safe, unstructured
@@ -22,12 +24,12 @@ from relay.sendapi.parts import Part
 
 # RFC 5322 §3.6.8 allows more; this is what mail programs handle.
 _FIELD_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,75})")
+# What the relay or another field of the request writes. The rest is judged by `relay.message`, as on the other door.
 _RESERVED = frozenset({
-    "from", "to", "cc", "bcc", "subject", "date", "message-id", "sender", "received", "return-path", "mime-version",
-    "authentication-results", "feedback-id", "received-spf", "delivered-to",
+    "from", "to", "cc", "bcc", "subject", "date", "message-id", "received", "return-path", "mime-version",
+    "feedback-id",
 })
-_RESERVED_STARTS = ("dkim-", "list-unsubscribe", "content-", "resent-", "x-posthouse-", "x-atmos-", "arc-",
-                    "domainkey-")
+_RESERVED_STARTS = ("dkim-", "domainkey-", "list-unsubscribe", "content-", "x-posthouse-", "x-atmos-")
 _KIND = re.compile(r"([A-Za-z0-9!#$&^_.+-]{1,80}/[A-Za-z0-9!#$&^_.+-]{1,120})\s*((?:;.*)?)")
 _PARAMETER = re.compile(r';\s*([A-Za-z0-9!#$&^_.+-]{1,60})=(?:([A-Za-z0-9!#$&^_.+\'-]{1,100})|"([^"\\]{0,200})")\s*')
 _CONTENT_ID = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~@-]{1,200}")
@@ -145,5 +147,16 @@ def _custom(given: Mapping[str, str], *, has_reply_to: bool) -> list[bytes]:
             where = f"headers.{name[:80]}"
             raise Refused(UNSAFE_VALUE, saw=f"{where}: {fault}", extra={"field": where})
         seen.add(lowered)
-        fields.append(custom(name, safe(f"headers.{name}", value)))
+        fields.append(_sender(name, value) or custom(name, safe(f"headers.{name}", value)))
     return fields
+
+
+def _sender(name: str, value: str) -> bytes | None:
+    """Sender or the like, in whatever letters; None for what isn't one, or not one mailbox: policy says so."""
+    if name.lower() not in SENDERS:
+        return None
+    try:
+        mailbox = single_mailbox(value.strip().encode(), name)
+    except BadName:
+        return None
+    return mailboxes(name, [Named(mailbox.display, mailbox.address)])

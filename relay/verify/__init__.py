@@ -7,11 +7,11 @@ caller's.
 """
 
 from relay.verify.dmarc import Dmarc, dmarc
-from relay.verify.results import results_field, speaks_for
+from relay.verify.results import results_field
 from relay.verify.signatures import AsksTxt, Signature, Verdict, signatures
 from relay.verify.spf import AsksRecords, Spf, spf
 
 __all__ = [
     "AsksRecords", "AsksTxt", "Dmarc", "Signature", "Spf", "Verdict", "dmarc", "results_field", "signatures",
-    "speaks_for", "spf",
+    "spf",
 ]

@@ -705,6 +705,9 @@ async def test_a_raw_message_keeps_its_bytes(door: Door) -> None:
         ("?from=a@example.test&to=b@sink.test", letter() + b"\x00", 422, "INVALID_MESSAGE"),
         ("?from=a@example.test&to=b@sink.test", letter("x@other.test"), 403, "FROM_MISMATCH"),
         ("?from=a@example.test&to=b@sink.test", b"From: a@example.test\r\n" + letter(), 403, "FROM_MISMATCH"),
+        ("?from=a@example.test&to=b@sink.test", b"Sender: a@other.test\r\n" + letter(), 403, "FROM_MISMATCH"),
+        ("?from=a@example.test&to=b@sink.test", b"Resent-Sender: a\r\n" + letter(), 403, "FROM_MISMATCH"),
+        ("?from=a@example.test&to=b@sink.test", b"Subject: 2\r\n" + letter(), 422, "INVALID_MESSAGE"),
         ("?from=a@example.test&to=b@sink.test", letter(body=b"x" * 4000), 422, "INVALID_MESSAGE"),
         ("?from=a@example.test&to=b@sink.test", letter(body=b"x\r\n" * 120_000), 413, "TOO_LARGE"),
         ("?from=a@other.test&to=b@sink.test", letter(), 403, "DOMAIN_MISMATCH"),
@@ -721,6 +724,36 @@ async def test_a_raw_message_is_judged_like_one_by_smtp(
 ) -> None:
     got, told = await door.ask("POST", f"/v1/send/raw{path}", raw=raw, headers=RFC822)
     assert (got, told["code"]) == (status, code)
+
+
+async def test_both_ways_of_sending_have_one_list_of_headers(door: Door) -> None:
+    """What is refused, kept and taken out is the same for a message that we write and one that is finished."""
+    headers = {
+        "Sender": "Jörg <j@example.test>", "ARC-Seal": "i=1", "Received-SPF": "pass",
+        "Authentication-Results": "LocalHost; spf=pass",
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
+    path = "/v1/send/raw?from=news@example.test&to=bob@sink.test"
+    for _, got in (
+        await door.ask("POST", "/v1/send", message(headers=headers)),
+        await door.ask("POST", path, raw=lines + letter("news@example.test"), headers=RFC822),
+    ):
+        kept = email.message_from_bytes(await door.raw_of(got["accepted"][0]["messageId"]))
+        assert [kept[name] for name in ("ARC-Seal", "Received-SPF", "Authentication-Results")] == ["i=1", "pass", None]
+        assert "j@example.test" in kept["Sender"]
+    status, got = await door.ask("POST", "/v1/send", message(headers={"Sender": "eve@other.test"}))
+    assert (status, got["code"], got["detail"]["rule"]) == (403, "FROM_MISMATCH", "sender_mismatch")
+    _, told = await door.ask("POST", "/v1/preflight", message(headers={"Resent-From": "eve@other.test"}))
+    assert {g["gate"]: g["verdict"] for g in told["gates"]}["from"] == "refused"
+
+
+async def test_what_was_replaced_is_told_in_the_event(door: Door) -> None:
+    raw = b"Message-ID: abc@example.test\r\nDate:\r\n" + letter("news@example.test")
+    status, got = await door.ask("POST", "/v1/send/raw?from=n@example.test&to=b@sink.test", raw=raw, headers=RFC822)
+    _, told = await door.ask("GET", f"/v1/messages/{got['id']}")
+    assert (status, told["messageIdHeader"]) == (200, f"<{got['id']}@example.test>")
+    _, events = await door.ask("GET", "/v1/events")
+    assert events["events"][-1]["data"]["replaced"] == {"Message-ID": "abc@example.test", "Date": ""}
 
 
 async def test_preflight_says_when_nothing_can_be_signed(door: Door) -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from relay.base.names import address
+from relay.base.names import address, single_mailbox
 from relay.message import parse, single_from
 from relay.replies import Refused
 from relay.sendapi import mailboxes, plain
@@ -256,16 +256,14 @@ def test_a_line_end_never_gets_into_a_header(evil: str) -> None:
         "DKIM-Signature",
         "Received",
         "Return-Path",
-        "Sender",
         "List-Unsubscribe",
         "list-unsubscribe-post",
         "Content-Type",
         "MIME-Version",
-        "Resent-From",
         "X-Posthouse-Category",
         "X-Atmos-Category",
         "Feedback-ID",
-        "ARC-Seal",
+        "DomainKey-Signature",
         "From ",
         "X:Y",
         "",
@@ -277,6 +275,19 @@ def test_a_line_end_never_gets_into_a_header(evil: str) -> None:
 def test_reserved_and_malformed_header_names_are_refused(name: str) -> None:
     status, saw = refused(headers={name: "x"})
     assert (status, saw.startswith("headers")) == (422, True)
+
+
+def test_headers_that_mail_servers_pass_on_are_taken() -> None:
+    given = {
+        "ARC-Seal": "i=1; a=rsa-sha256", "Received-SPF": "pass", "Authentication-Results": "mx.far.example; spf=pass",
+        "Delivered-To": "b@there.example", "Resent-To": "b@there.example", "Sender": "Jörg <j@tenant.example>",
+        "Resent-From": "nonsense",
+    }
+    raw = built(headers=given)
+    message = reader(raw)
+    assert {name: message[name] for name in given} | {"Sender": ""} == given | {"Sender": ""}
+    assert single_mailbox(message["Sender"].encode()).address.text == "j@tenant.example"
+    assert shown(message, "Sender") == "Jörg <j@tenant.example>"
 
 
 def test_custom_headers_keep_their_grammar() -> None:

@@ -210,10 +210,82 @@ def test_what_must_not_leave_does_not_leave() -> None:
 
 
 def test_what_is_there_is_not_added() -> None:
-    found = prepared(b"date: whenever\r\nMESSAGE-ID: <own@demo.test>\r\n" + PLAIN)
+    found = prepared(b"date: Sat, 21 Nov 2026 04:11:05 +0000\r\nMESSAGE-ID: <own@demo.test>\r\n" + PLAIN)
+    assert found.replaced == {}
     assert found.message_id == "<own@demo.test>"
     assert found.content().lower().count(b"\r\ndate:") == 0
     assert found.content().lower().count(b"message-id:") == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", " ", "abc@demo.test", "<abc>", "<>", "<a@>", "<@b>", "<a@b", "a@b>", "<a@b@c>", "<a b@c>", "<a@b> <c@d>",
+     "<a\r\n b@c>", "<ä@b>", "<a@b>x", '"<a@b>"'],
+)  # fmt: skip
+def test_a_message_id_that_receivers_refuse_is_replaced(value: str) -> None:
+    found = prepared(f"Message-id:{value}\r\n".encode() + PLAIN)
+    assert found.message_id == "<q7f3@demo.test>"
+    assert found.content().lower().count(b"message-id:") == 1
+    assert found.content().count(b"Message-ID: <q7f3@demo.test>\r\n") == 1
+    assert found.replaced == {"Message-id": value.replace("\r\n", "").strip()}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [" <a@b>", "<a@b>  ", "\r\n <20260101.1/2:3$x=y@[192.0.2.1]>", " <a@b>\r\n (added by mx.far.example)",
+     " <" + "x" * 500 + "@b>"],
+)  # fmt: skip
+def test_a_message_id_that_can_be_read_stays(value: str) -> None:
+    raw = f"Message-ID:{value}\r\n".encode()
+    assert raw in prepared(raw + PLAIN).content()
+
+
+@pytest.mark.parametrize(
+    ("value", "stays"),
+    [("", False), ("  ", False), ("whenever", False), ("2026-11-21T04:11:05Z", False), ("1795234265", False),
+     ("Sat, 21 Nov 2026 04:11:05 +0000", True), ("21 Nov 26 4:11 GMT", True), ("Sat, 21-Nov-2026 04:11:05 CET", True),
+     ("Sat Nov 21 04:11:05 2026", True), ("Sat,\r\n\t21 Nov 2026 04:11:05 +0000 (UTC)", True)],
+)  # fmt: skip
+def test_a_date_that_nobody_can_read_is_replaced(value: str, stays: bool) -> None:
+    found = prepared(f"Date:{value}\r\n".encode() + PLAIN)
+    assert found.content().lower().count(b"date:") == 1
+    assert (b"Date: Sat, 21 Nov 2026 04:11:05 +0000\r\n" not in found.content()) is (stays and True)
+    assert found.replaced == ({} if stays else {"Date": value.strip()})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Message-ID", "Subject", "Date", "Sender", "Reply-To", "To", "Cc", "Bcc", "In-Reply-To", "References"],
+)
+def test_a_field_that_may_stand_once_stands_once(name: str) -> None:
+    rest = b"".join(line + b"\r\n" for line in (b"From: a@b.test", b"X: y", b" z", b"X: y", b"Received: x"))
+    once = name.encode() + b": <a@b.test>\r\n"
+    message.check_once(parse(once + rest))
+    for second in (once, once.swapcase()):
+        with pytest.raises(BadMessage, match=f"^line 7: a second {name} field") as caught:
+            message.check_once(parse(once + rest + second))
+        assert caught.value.kind == "malformed"
+    message.check_once(parse(rest + b"Resent-From: a@b.test\r\n" * 2 + b"Comments: x\r\n" * 2))
+
+
+def test_results_in_our_name_do_not_leave() -> None:
+    """What mail servers behind the relay pass on does."""
+    name = b"Authentication-Results:"
+    ours = (
+        name + b" Relay.Example; spf=pass\r\n", name.lower() + b" (x) relay.example 1; none\r\n",
+        name + b'\r\n "relay.example." ; dkim=pass\r\n', name + b" ;\r\n",
+    )  # fmt: skip
+    others = (
+        name + b" mx.far.example; spf=pass\r\n", b"ARC-" + name + b" i=1; relay.example\r\n", b"ARC-Seal: i=1\r\n",
+        b"Received-SPF: pass\r\n", b"DKIM-Signature: v=1\r\n", b"Delivered-To: a@b.test\r\n",
+        b"Errors-To: a@b.test\r\n", b"Disposition-Notification-To: a@b.test\r\n", b"Resent-To: a@b.test\r\n",
+    )  # fmt: skip
+    found = message.prepare(
+        parse(b"".join(ours + others) + PLAIN), now=NOW, message_id_domain="demo.test", queue_id="q7f3", trace=TRACE,
+        ours={"relay.example"},
+    )
+    assert [f.raw for f in found.fields[: len(others)]] == list(others)
+    assert b"spf=pass" not in found.content().replace(others[0], b"")
 
 
 def test_the_subject_is_shown_decoded_and_harmless() -> None:

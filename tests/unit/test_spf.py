@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from relay.base.resolver import Answer, Later, Nothing, Result
-from relay.verify import Dmarc, Signature, Spf, dmarc, results_field, speaks_for, spf
+from relay.message import speaks_for
+from relay.verify import Dmarc, Signature, Spf, dmarc, results_field, spf
 from relay.verify.spf_record import BadRecord, read
 from tests.kit.dns import DnsWorld, make_zone, world
 

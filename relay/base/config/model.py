@@ -351,6 +351,11 @@ class Config(Section):
         return self.dns.mx_host or self.server.hostname
 
     @property
+    def own_hosts(self) -> frozenset[str]:
+        """The names, in lower case, under which the relay itself speaks and takes mail."""
+        return frozenset(name.lower() for name in (self.server.hostname, self.mx_host, self.bounce_host))
+
+    @property
     def hosted_zone(self) -> str:
         """The zone of members' hosted records; "" for none."""
         return self.dns.hosted_zone
