@@ -155,7 +155,7 @@ class Credentials:
         async def do(tx: Tx) -> bool:
             done = await credentials.revoke(tx, member_id, key_id, self._clock.now())
             if done:
-                await versions.bump(tx, versions.DIRECTORY)
+                await versions.bump(tx, versions.DIRECTORY, keys=[key_id])
             return done
 
         if await self._storage.write(do):
@@ -181,6 +181,7 @@ class Credentials:
                 return None
             if not await credentials.revoke(tx, member_id, key_id, self._clock.now()):
                 return None
+            await versions.bump(tx, versions.DIRECTORY, keys=[key_id])
             return await self._add(tx, member_id, row)
 
         made = await self._storage.write(do)
@@ -196,7 +197,7 @@ class Credentials:
             networks=row.networks, default_category=row.default_category, now=self._clock.now(),
             expires_at=row.expires_at,
         )
-        await versions.bump(tx, versions.DIRECTORY)
+        await versions.bump(tx, versions.DIRECTORY, keys=[key_id])
         return text, key_id
 
     async def _made(self, member_id: int, text: str, key_id: int) -> tuple[str, Key]:

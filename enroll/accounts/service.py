@@ -107,7 +107,7 @@ class Accounts(SignIn):
                 return "taken"
             if code is not None and not await invites.use(tx, code, made, now):
                 raise _bad_invite()  # used this moment by another process: nothing of this transaction stays
-            await versions.bump(tx, versions.DIRECTORY)
+            await versions.bump(tx, versions.DIRECTORY, members=[made])
             return made
 
         made = await self._storage.write(do)
@@ -151,7 +151,7 @@ class Accounts(SignIn):
                 now=self._clock.now(), system=True,
             )
             if made is not None:
-                await versions.bump(tx, versions.DIRECTORY)
+                await versions.bump(tx, versions.DIRECTORY, members=[made])
 
         async with self._storage.read() as tx:
             row = await accounts.by_handle(tx, SYSTEM)
@@ -235,7 +235,7 @@ class Accounts(SignIn):
             now = self._clock.now()
             if not await accounts.set_status(tx, member.id, status, reason=reason, now=now, was=was):
                 return False
-            await versions.bump(tx, versions.DIRECTORY)
+            await versions.bump(tx, versions.DIRECTORY, members=[member.id])
             await log_rows.append(tx, [Event(event, member.id, now, data={"reason": reason} if reason else {})])
             return True
 
@@ -262,11 +262,13 @@ class Accounts(SignIn):
             if not await accounts.set_status(tx, member.id, DELETED, reason="", now=now, was=was):
                 return False
             await accounts.forget(tx, member.id, did=default_did(self._config, member.handle))
-            await credentials.revoke_all(tx, member.id, now)
+            revoked = await credentials.revoke_all(tx, member.id, now)
             await sessions.close_all(tx, member.id)
             await senders.forget_member(tx, member.id)
             gone_domains = await domains.delete_of_member(tx, member.id, now)
-            await versions.bump(tx, versions.DIRECTORY)
+            await versions.bump(
+                tx, versions.DIRECTORY, members=[member.id], keys=revoked, domains=[d.id for d in gone_domains]
+            )
             await log_rows.append(
                 tx,
                 [
@@ -297,7 +299,7 @@ class Accounts(SignIn):
         async def do(tx: Tx) -> bool:
             if not await accounts.set_did(tx, member_id, wanted):
                 return False
-            await versions.bump(tx, versions.DIRECTORY)
+            await versions.bump(tx, versions.DIRECTORY, members=[member_id])
             return True
 
         if not await self._storage.write(do):

@@ -247,9 +247,9 @@ class Checking:
         for join in plan.joins:
             await join(tx)
         # Findings and times are nobody's business but enroll's: the relay's snapshots need not be read again.
-        shown = (plan.move.state, plan.values["return_path_ok"], plan.values["tracking_ok"])
-        if promoted or shown != (row.state, row.return_path_ok, row.tracking_ok):
-            await versions.bump(tx, versions.DIRECTORY)
+        shown = (plan.move.state, plan.values["return_path_ok"], plan.values["tracking_ok"], plan.values["options"])
+        if promoted or shown != (row.state, row.return_path_ok, row.tracking_ok, row.options):
+            await versions.bump(tx, versions.DIRECTORY, domains=[row.id, *plan.losers])
         await event_log.append(tx, happened)
         return True
 

@@ -132,7 +132,7 @@ class Forwarding:
     async def _apply(self, tx: Tx, member_id: int, name: str, change: Change) -> Domain:
         row = await self._row(tx, member_id, name, lock=True)
         await rows.change(tx, row.id, options=change(Options.read(row.options)).stored())
-        await versions.bump(tx, versions.DIRECTORY)
+        await versions.bump(tx, versions.DIRECTORY, domains=[row.id])
         return await load_one(tx, await rows.get(tx, row.id))
 
     @staticmethod

@@ -23,7 +23,7 @@ from relay.base.config import Config
 from relay.base.duty import Duty
 from relay.base.events import BOUNCED, SENT
 from relay.base.names import BadName
-from relay.base.storage import Storage, Tx, accounts, events
+from relay.base.storage import Storage, Tx, accounts, events, versions
 from relay.base.storage import domains as rows
 from relay.base.storage.domains import Row
 from relay.base.storage.events import OfForward
@@ -182,4 +182,5 @@ class MailboxWatch:
             )
         if after != was:
             await rows.change(tx, domain_id, options=after.stored())
+            await versions.bump(tx, versions.DIRECTORY, domains=[domain_id])
         return after != was

@@ -97,7 +97,7 @@ class Operator:
                 # Stopped before its keys were made: without any there is nothing to prove.
                 values |= {"state": "initializing"}
             await rows.change(tx, row.id, **values)
-            await versions.bump(tx, versions.DIRECTORY)
+            await versions.bump(tx, versions.DIRECTORY, domains=[row.id])
             if event and row.state in rows.HELD:
                 data = {"domain": row.name, "reason": reason}
                 await event_log.append(tx, [Event(event, row.member_id, now, row.id, data=data)])

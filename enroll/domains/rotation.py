@@ -93,7 +93,7 @@ class Rotation:
             due = look if fresh.next_check_at is None else min(look, fresh.next_check_at)
             waits = fresh.state == "verified"
             await rows.change(tx, row.id, checked_at=None, next_check_at=due if waits else fresh.next_check_at)
-            await versions.bump(tx, versions.DIRECTORY)
+            await versions.bump(tx, versions.DIRECTORY, domains=[row.id])
 
         await self._storage.write(write)
         log.info("dkim.rotating", domain=row.name, domain_id=row.id, stem=pair.stem)
@@ -116,7 +116,7 @@ class Rotation:
         async def write(tx: Tx) -> int:
             found = await rows.retired(tx, before, limit)
             await rows.destroy_pairs(tx, [pair_id for _, pair_id in found], self._clock.now())
-            await versions.bump(tx, versions.DIRECTORY)
+            await versions.bump(tx, versions.DIRECTORY, domains={domain_id for domain_id, _ in found})
             return len(found)
 
         return await self._storage.write(write)

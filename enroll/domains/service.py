@@ -114,6 +114,7 @@ class Domains:
                 tx, uuid=str(uuid.uuid4()), member_id=member_id, name=name, token=random_id(TOKEN_BYTES),
                 options=wanted.stored(), now=now, next_check_at=now + _FINISH_SECONDS,
             )
+            await versions.bump(tx, versions.DIRECTORY, domains=[domain_id])
             await event_log.append(tx, [replace(created, domain_id=domain_id)])
             return domain_id
         if row.state == "deleted":
@@ -123,6 +124,7 @@ class Domains:
                 options=wanted.stored(), created_at=now, first_verified_at=None, checked_at=None, asked_at=None,
                 failing=0, findings=None, return_path_ok=False, deleted_at=None, next_check_at=now + _FINISH_SECONDS,
             )
+            await versions.bump(tx, versions.DIRECTORY, domains=[row.id])
             await event_log.append(tx, [replace(created, domain_id=row.id)])
             return row.id
         if row.state != "initializing":
@@ -150,7 +152,7 @@ class Domains:
                 tx, domain_id, state="pending", options=options.stored(),
                 next_check_at=now + self._config.enrollment.recheck_pending_seconds,
             )
-            await versions.bump(tx, versions.DIRECTORY)
+            await versions.bump(tx, versions.DIRECTORY, domains=[domain_id])
             return await load_one(tx, await rows.get(tx, domain_id))
 
         return await self.commit(write)
@@ -241,7 +243,7 @@ class Domains:
                 await self._again(tx, row, after, "records changed")
             elif after != before:
                 await rows.change(tx, row.id, options=after.stored())
-                await versions.bump(tx, versions.DIRECTORY)
+                await versions.bump(tx, versions.DIRECTORY, domains=[row.id])
             if enabled is not None:
                 await self._flipped(tx, await self._owned(tx, member_id, row.id), enabled)
             return await load_one(tx, await rows.get(tx, row.id)), anew
@@ -257,7 +259,7 @@ class Domains:
             if row is not None and row.state != "deleted":
                 options = replace(Options.read(row.options), default_sender=False)
                 await rows.change(tx, row.id, options=options.stored())
-                await versions.bump(tx, versions.DIRECTORY)
+                await versions.bump(tx, versions.DIRECTORY, domains=[row.id])
 
     def _possible(self, asked: Mapping[str, Any], options: Options) -> Options:
         if asked.get("hosted") and not self._config.hosted_zone:
@@ -286,7 +288,7 @@ class Domains:
                 data = {"domain": row.name, "reason": why}
                 happened.append(Event(events.DOMAIN_LOST, row.member_id, now, row.id, data=data))
         await rows.change(tx, row.id, **values)
-        await versions.bump(tx, versions.DIRECTORY)
+        await versions.bump(tx, versions.DIRECTORY, domains=[row.id])
         await event_log.append(tx, happened)
 
     async def pause(self, member_id: int, key: int | str) -> Domain:
@@ -306,7 +308,7 @@ class Domains:
         if row.state == was:
             now, event = self._clock.now(), events.DOMAIN_ENABLED if enabled else events.DOMAIN_DISABLED
             await rows.change(tx, row.id, state=to, next_check_at=now if enabled else None)
-            await versions.bump(tx, versions.DIRECTORY)
+            await versions.bump(tx, versions.DIRECTORY, domains=[row.id])
             await event_log.append(tx, [Event(event, row.member_id, now, row.id, data={"domain": row.name})])
 
     async def delete(self, member_id: int, key: int | str) -> None:
@@ -324,7 +326,7 @@ class Domains:
                 tx, row.id, state="deleted", deleted_at=now, next_check_at=None, findings=None, return_path_ok=False,
                 tracking_ok=False,
             )
-            await versions.bump(tx, versions.DIRECTORY)
+            await versions.bump(tx, versions.DIRECTORY, domains=[row.id])
             data = {"domain": row.name}
             await event_log.append(tx, [Event(events.DOMAIN_DELETED, member_id, now, row.id, data=data)])
 

@@ -51,7 +51,7 @@ class TrackingHosts:
             if fresh is None or (answers and wanted(fresh) != host):
                 return False
             await rows.change(tx, domain_id, tracking_ok=answers)
-            await versions.bump(tx, versions.DIRECTORY)
+            await versions.bump(tx, versions.DIRECTORY, domains=[domain_id])
             return True
 
         changed = await self._storage.write(write)

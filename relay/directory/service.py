@@ -1,8 +1,10 @@
 """Who is this login, which domains, which keys: answers from memory, at most a second old.
 
-A snapshot of members, live keys and verified domains is read again whenever the version row says that enroll
-has changed something; the accepting transaction asks the tables once more. Reads only. Failed logins are counted
-here, for both doors.
+A snapshot of members, live keys and verified domains follows the version row: when that has moved, the rows that have
+changed since are read (`storage.versions` knows which) and put into the indexes of `view`; all of them at the start,
+and where nobody knows what has changed. So whoever changes a member, a key or a domain names it to `versions.bump`,
+and what the snapshot is to know of a row goes into `storage.directory.snapshot`, `entries` and `view`. The accepting
+transaction asks the tables once more. Reads only. Failed logins are counted here, for both doors.
 """
 
 from __future__ import annotations
@@ -22,9 +24,10 @@ from relay.base.runtime import stopped
 from relay.base.secrets import Vault
 from relay.base.storage import Storage, StorageError, Tx, credentials, key_use, versions
 from relay.base.storage import directory as rows
+from relay.directory.entries import DomainEntry, Key, Login, MemberEntry
 from relay.directory.failures import Failures
 from relay.directory.used import UsedFrom
-from relay.directory.view import DomainEntry, Key, Login, MemberEntry, View
+from relay.directory.view import View
 from relay.replies import Verdict
 
 log = structlog.get_logger()
@@ -36,7 +39,7 @@ class Directory:
 
     def __init__(self, storage: Storage, config: Config, clock: Clock, vault: Vault) -> None:
         self._storage, self._config, self._clock, self._vault = storage, config, clock, vault
-        self._view = View(rows.Snapshot([], [], [], [], [], {}))
+        self._view = View()
         self._version = -1
         self._reading = asyncio.Lock()  # one that began earlier and ends later would bring back what was before
         self._fresh_at = float("-inf")
@@ -70,7 +73,12 @@ class Directory:
             if await versions.glimpse(self._storage, versions.DIRECTORY) != self._version:
                 async with self._storage.read() as tx:
                     version = (await versions.current(tx)).get(versions.DIRECTORY, 0)
-                    self._view, self._version = View(await rows.snapshot(tx)), version
+                    changed = await versions.changed(tx, self._version, version)
+                    snap = await rows.snapshot(tx, changed)
+                # Beside the old one, where it is a whole: what it no longer has is nowhere then.
+                view = View() if changed is None else self._view
+                view.take(snap, changed)
+                self._view, self._version = view, version
         self._fresh_at = self._clock.monotonic()
 
     async def _follow(self) -> None:
@@ -179,14 +187,14 @@ class Directory:
     def greeting(self, address: str) -> Verdict | None:
         """The 521 of the greeting: only for an address inside key networks of suspended members and of no other, from
         which no active member has logged in: whoever names a network does not own it."""
-        if not self._view.suspended_networks or _inside(address, self._view.healthy_networks):
+        stopped = next((k for k in self._view.suspended.values() if _inside(address, k.networks)), None)
+        if stopped is None:
             return None
         if any(m.status == "active" for i in self._used_from.by(address) if (m := self._view.members.get(i))):
             return None
-        for network, member_id in self._view.suspended_networks:
-            if _inside(address, (network,)):
-                return self._suspended(self._view.members[member_id])
-        return None
+        if any(_inside(address, k.networks) for k in self._view.healthy.values()):
+            return None
+        return self._suspended(self._view.members[stopped.member_id])
 
     # -- members and domains -----------------------------------------------------------------------------------
 
@@ -203,12 +211,11 @@ class Directory:
 
     def domains_of(self, login: Login) -> list[DomainEntry]:
         """Every verified domain this key may send from."""
-        of_member = self._view.by_member.get(login.member_id, [])
-        return [d for d in of_member if login.domains is None or d.name in login.domains]
+        return [d for d in self.domains_of_member(login.member_id) if login.domains is None or d.name in login.domains]
 
     def domains_of_member(self, member_id: int) -> list[DomainEntry]:
         """Every verified domain of a member, whatever key."""
-        return list(self._view.by_member.get(member_id, []))
+        return list(self._view.by_member.get(member_id, {}).values())
 
     def domain_of_member(self, member_id: int, name: str) -> DomainEntry | None:
         """The verified domain `name` of a member, whatever key."""
@@ -224,7 +231,8 @@ class Directory:
 
     def forwarding_rests(self, name: str) -> bool:
         """True for a domain (A-label) that had its mail forwarded and is not verified, or paused, just now."""
-        return name in self._view.resting_forwards
+        # Whoever has proved the name by now decides about its mail.
+        return name in self._view.resting_forwards and name not in self._view.names
 
     def is_return_path(self, name: str) -> bool:
         """True for a verified return-path domain of any member."""
@@ -244,7 +252,7 @@ class Directory:
 
     def system_member(self) -> MemberEntry | None:
         """The member in whose name the relay's own mail goes."""
-        return next((m for m in self._view.members.values() if m.system), None)
+        return next(iter(self._view.system.values()), None)
 
     def slowed(self, member_id: int) -> bool:
         """Whether the standing of a member puts its domains into the next lower tier."""

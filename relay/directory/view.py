@@ -1,145 +1,184 @@
-"""What the directory answers from: one snapshot of members, keys and domains, indexed. Reads nothing, never changes."""
+"""The directory's snapshot, indexed, and how it takes in rows that have changed.
+
+A whole snapshot and a few changed rows go in by the same way, so that neither can come to another result than the
+other. Whoever reads meanwhile, in a thread, finds an entry or its successor, never a gap between them.
+"""
 
 from __future__ import annotations
 
-import ipaddress
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar
 
-from relay.base.storage import directory as rows
+from relay.base.storage.directory import Snapshot
+from relay.base.storage.versions import Changed
+from relay.directory.entries import (
+    DomainEntry,
+    Key,
+    KeyEntry,
+    MemberEntry,
+    domain_of,
+    key_of,
+    member_of,
+    tracking_host,
+)  # fmt: skip
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """An authenticated member with the key it used."""
-
-    member_id: int
-    handle: str
-    did: str
-    key_id: int
-    public_id: str
-    scopes: frozenset[str]
-    domains: frozenset[str] | None
-    default_category: str
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class KeyEntry:
-    """A live DKIM pair, private halves still sealed."""
+class Places(Generic[T]):
+    """Who stands at a name. Several may; the one with the highest id answers."""
 
-    id: int
-    stem: str
-    rsa_private: bytes = field(repr=False)
-    ed_private: bytes = field(repr=False)
+    def __init__(self) -> None:
+        self._at: dict[str, tuple[tuple[int, T], ...]] = {}
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._at
 
-@dataclass(frozen=True, slots=True)
-class DomainEntry:
-    """A verified sending domain. `return_path` is "" until its own record is verified, and so is `tracking_host`, until
-    TLS for it answers too."""
+    def get(self, name: str) -> T | None:
+        """The one at `name`."""
+        held = self._at.get(name)
+        return held[-1][1] if held else None
 
-    id: int
-    member_id: int
-    name: str
-    tier: str | None
-    first_verified_at: float | None
-    keys: tuple[KeyEntry, ...]
-    return_path: str
-    options: dict[str, Any]
-    tracking_host: str = ""
+    def move(self, id_: int, old: str, new: str, entry: T | None) -> None:
+        """`id_` stands at `new` from now on, as `entry`, and no more at `old`; "": nowhere."""
+        if new and entry is not None:
+            others = [held for held in self._at.get(new, ()) if held[0] != id_]
+            self._at[new] = tuple(sorted([*others, (id_, entry)], key=lambda held: held[0]))
+        if old and old != new:
+            left = tuple(held for held in self._at.get(old, ()) if held[0] != id_)
+            if left:
+                self._at[old] = left
+            else:
+                self._at.pop(old, None)
 
-
-@dataclass(frozen=True, slots=True)
-class MemberEntry:
-    """A member as the relay knows it. `stopped`: suspended, and not by its standing, or deleted."""
-
-    id: int
-    handle: str
-    did: str
-    status: str
-    reason: str
-    system: bool
-    slowed: bool = False
-    stopped: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    id: int
-    member_id: int
-    public_id: str
-    secret_hash: str
-    scopes: frozenset[str]
-    domains: frozenset[str] | None
-    networks: tuple[Network, ...] | None
-    default_category: str
-    expires_at: float | None
-
-    def expired(self, now: float) -> bool:
-        """Whether its time is over."""
-        return self.expires_at is not None and self.expires_at <= now
+    def all(self) -> dict[str, tuple[tuple[int, T], ...]]:
+        """Everybody by name, (id, entry) each."""
+        return self._at
 
 
 class View:
-    """One snapshot, indexed."""
+    """Members, live keys, domains; and what follows from them, by name. Empty until `take`."""
 
-    def __init__(self, snap: rows.Snapshot) -> None:
-        self.members = {
-            r.id: MemberEntry(
-                r.id, r.handle, r.did, r.status, r.reason, r.system, r.stage == "slowed",
-                r.status != "active" and r.stage != "suspended",
-            )
-            for r in snap.members
-        }
-        self.dids = {m.did.lower() for m in self.members.values()}
-        self.keys = {r.public_id: _key(r) for r in snap.keys}
-        self.key_ids = {k.id: k for k in self.keys.values()}
+    def __init__(self) -> None:
+        self.members: dict[int, MemberEntry] = {}
+        self.dids: Places[MemberEntry] = Places()
+        self.system: dict[int, MemberEntry] = {}
+        self.keys: dict[str, Key] = {}
+        self.key_ids: dict[int, Key] = {}
+        self.domains: dict[tuple[int, str], DomainEntry] = {}
+        self.by_member: dict[int, dict[int, DomainEntry]] = {}
+        self.names: Places[DomainEntry] = Places()
+        self.forwards: Places[DomainEntry] = Places()
+        self.return_paths: Places[DomainEntry] = Places()
+        self.tracking_hosts: Places[DomainEntry] = Places()
+        self.resting_forwards: Places[bool] = Places()
+        self.stopped_domains: set[int] = set()
+        self.enrolled: dict[str, bool] = {}
+        self.suspended: dict[int, Key] = {}
+        """Keys with networks of suspended members."""
+        self.healthy: dict[int, Key] = {}
+        """Keys with networks of all others."""
+        self._domain_ids: dict[int, DomainEntry] = {}
+        self._resting: dict[int, Any] = {}
+        self._keys_of: dict[int, set[int]] = {}
+
+    def take(self, snap: Snapshot, only: Changed | None = None) -> None:
+        """Take in the rows of `snap`. Those that `only` names and `snap` does not have are forgotten."""
+        changed = only or Changed()
+        found = {r.id: member_of(r) for r in snap.members}
+        for id_ in _both(found, changed.members):
+            self._member(id_, found.get(id_))
+        keys = {r.id: key_of(r) for r in snap.keys}
+        for id_ in _both(keys, changed.keys):
+            self._key(id_, keys.get(id_))
         pairs: dict[int, list[KeyEntry]] = {}
         for r in snap.dkim:
             pairs.setdefault(r.domain_id, []).append(KeyEntry(r.id, r.stem, r.rsa_private, r.ed_private))
-        self.domains: dict[tuple[int, str], DomainEntry] = {}
-        self.by_member: dict[int, list[DomainEntry]] = {}
-        for r in snap.domains:
-            options = r.options or {}
-            path = ""
-            if r.return_path_ok and options.get("return_path"):
-                path = f"{options.get('custom_subdomain') or 'sl'}.{r.name}"
-            entry = DomainEntry(
-                r.id, r.member_id, r.name, r.tier, r.first_verified_at, tuple(pairs.get(r.id, ())), path, options
-            )
-            if r.tracking_ok and options.get("tracking"):
-                entry = replace(entry, tracking_host=tracking_host(entry))
-            self.domains[r.member_id, r.name] = entry
-            self.by_member.setdefault(r.member_id, []).append(entry)
-        self.names = {name for _, name in self.domains}
-        self.forwards = {d.name: d for d in self.domains.values() if d.options.get("replies")}
-        # Whoever has proved the name by now decides about its mail.
-        self.resting_forwards = {r.name for r in snap.resting if (r.options or {}).get("replies")} - self.names
-        self.stopped_domains = {r.id for r in snap.resting if r.state in ("suspended", "blocked")}
-        self.tracking_hosts = {tracking_host(d) for d in self.domains.values() if d.options.get("tracking")}
-        self.enrolled = snap.enrolled
-        self.return_paths = {d.return_path for d in self.domains.values() if d.return_path}
-        suspended: list[Key] = []
-        others: list[Key] = []
-        for k in self.keys.values():
-            member = self.members.get(k.member_id)
-            (suspended if member and member.status == "suspended" else others).append(k)
-        self.suspended_networks = [(n, k.member_id) for k in suspended for n in k.networks or ()]
-        self.healthy_networks = [n for k in others for n in k.networks or ()]
+        domains = {r.id: domain_of(r, pairs.get(r.id, ())) for r in snap.domains}
+        for id_ in _both(domains, changed.domains):
+            self._domain(id_, domains.get(id_))
+        resting = {r.id: r for r in snap.resting}
+        for id_ in _both(resting, changed.domains):
+            self._rest(id_, resting.get(id_))
+        self.enrolled.update(snap.enrolled)
+
+    def _member(self, id_: int, new: MemberEntry | None) -> None:
+        old = self.members.get(id_)
+        _put(self.members, id_, new)
+        _put(self.system, id_, new if new and new.system else None)
+        self.dids.move(id_, old.did.lower() if old else "", new.did.lower() if new else "", new)
+        for key_id in self._keys_of.get(id_, ()):
+            self._networks(key_id, self.key_ids[key_id])
+
+    def _key(self, id_: int, new: Key | None) -> None:
+        old = self.key_ids.get(id_)
+        if new is not None:
+            self.keys[new.public_id] = new
+            self._keys_of.setdefault(new.member_id, set()).add(id_)
+        elif old is not None:
+            del self.keys[old.public_id]
+            self._keys_of[old.member_id].discard(id_)
+            if not self._keys_of[old.member_id]:
+                del self._keys_of[old.member_id]
+        _put(self.key_ids, id_, new)
+        self._networks(id_, new)
+
+    def _networks(self, key_id: int, key: Key | None) -> None:
+        limited = key if key is not None and key.networks else None
+        member = self.members.get(limited.member_id) if limited else None
+        stopped = member is not None and member.status == "suspended"
+        _put(self.suspended, key_id, limited if stopped else None)
+        _put(self.healthy, key_id, None if stopped else limited)
+
+    def _domain(self, id_: int, new: DomainEntry | None) -> None:
+        old = self._domain_ids.get(id_)
+        _put(self._domain_ids, id_, new)
+        if new is not None:
+            self.domains[new.member_id, new.name] = new
+            self.by_member.setdefault(new.member_id, {})[id_] = new
+        elif old is not None:
+            del self.domains[old.member_id, old.name]
+            del self.by_member[old.member_id][id_]
+            if not self.by_member[old.member_id]:
+                del self.by_member[old.member_id]
+        self.names.move(id_, _name(old), _name(new), new)
+        self.forwards.move(id_, _forwarded(old), _forwarded(new), new)
+        self.return_paths.move(id_, old.return_path if old else "", new.return_path if new else "", new)
+        self.tracking_hosts.move(id_, _tracked(old), _tracked(new), new)
+
+    def _rest(self, id_: int, new: Any) -> None:
+        old = self._resting.get(id_)
+        _put(self._resting, id_, new)
+        self.resting_forwards.move(id_, _waiting(old), _waiting(new), True)
+        if new is not None and new.state in ("suspended", "blocked"):
+            self.stopped_domains.add(id_)
+        else:
+            self.stopped_domains.discard(id_)
 
 
-def tracking_host(d: DomainEntry) -> str:
-    """The name of a domain's tracking host."""
-    prefix, sub = d.options.get("track_prefix") or "track", d.options.get("custom_subdomain") or "sl"
-    return f"{prefix}-{sub}.{d.name}"
+def _both(found: dict[int, Any], changed: Iterable[int]) -> list[int]:
+    return [*found, *(i for i in changed if i not in found)]
 
 
-def _key(r: Any) -> Key:
-    return Key(
-        r.id, r.member_id, r.public_id, r.secret_hash, frozenset(r.scopes or ()),
-        frozenset(r.domains) if r.domains is not None else None,
-        tuple(ipaddress.ip_network(n, strict=False) for n in r.networks) if r.networks is not None else None,
-        r.default_category, r.expires_at,
-    )
+def _put(into: dict[int, T], id_: int, entry: T | None) -> None:
+    if entry is None:
+        into.pop(id_, None)
+    else:
+        into[id_] = entry
+
+
+def _name(d: DomainEntry | None) -> str:
+    return d.name if d else ""
+
+
+def _forwarded(d: DomainEntry | None) -> str:
+    return d.name if d and d.options.get("replies") else ""
+
+
+def _tracked(d: DomainEntry | None) -> str:
+    return tracking_host(d) if d and d.options.get("tracking") else ""
+
+
+def _waiting(r: Any) -> str:
+    """The name of a domain that rests and had its mail forwarded."""
+    return r.name if r is not None and (r.options or {}).get("replies") else ""

@@ -126,7 +126,7 @@ class Watch:
                 log.error("incident.opened", kind=s.kind, says=feed.INCIDENTS[s.kind], example=s.examples[:1])
         await rows.move(tx, high)
         if freed:
-            await versions.bump(tx, versions.DIRECTORY)
+            await versions.bump(tx, versions.DIRECTORY, members=freed)
         return high, {member_id for member_id, _ in counted} | set(freed)
 
     async def _sweep(self) -> None:
@@ -246,7 +246,7 @@ class Watch:
                 }
                 happened.append(Event(_EVENTS[stage], member_id, now, data=data))
         if {step.was, to} & {SLOWED, SUSPENDED}:
-            await versions.bump(tx, versions.DIRECTORY)
+            await versions.bump(tx, versions.DIRECTORY, members=[member_id])
         if join is not None:
             await join(tx)
         await events.append(tx, happened)

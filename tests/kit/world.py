@@ -123,7 +123,7 @@ class World:
                     )
                 )
             ).inserted_primary_key[0]
-            await versions.bump(tx, versions.DIRECTORY)
+            await versions.bump(tx, versions.DIRECTORY, members=[member_id], keys=[key_id])
             return MemberAt(member_id, handle, did, text, key_id)
 
         member = await self.storage.write(do)
@@ -153,7 +153,7 @@ class World:
                     created_at=now, state_at=now,
                 )
             )
-            await versions.bump(tx, versions.DIRECTORY)
+            await versions.bump(tx, versions.DIRECTORY, domains=[domain_id])
             return domain_id
 
         got = await self.storage.write(do)
@@ -162,11 +162,13 @@ class World:
 
     async def change(self, table: str, row_id: int, **values: Any) -> None:
         """Change a row of members, api_keys or domains as enroll would."""
-        t = {"members": members, "api_keys": api_keys, "domains": domains}[table]
+        t, kind = {"members": (members, "members"), "api_keys": (api_keys, "keys"), "domains": (domains, "domains")}[
+            table
+        ]
 
         async def do(tx: Tx) -> None:
             await tx.execute(update(t).where(t.c.id == row_id).values(**values))
-            await versions.bump(tx, versions.DIRECTORY)
+            await versions.bump(tx, versions.DIRECTORY, **{kind: [row_id]})
 
         await self.storage.write(do)
 

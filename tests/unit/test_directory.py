@@ -210,8 +210,8 @@ async def test_a_look_that_ends_late_takes_nothing_back(world: World, monkeypatc
     alice, read = await world.member(), rows.snapshot
     began, may_end = asyncio.Event(), asyncio.Event()
 
-    async def slowly(tx: Tx) -> rows.Snapshot:
-        found = await read(tx)
+    async def slowly(tx: Tx, only: versions.Changed | None = None) -> rows.Snapshot:
+        found = await read(tx, only)
         began.set()
         await may_end.wait()
         return found

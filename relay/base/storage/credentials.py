@@ -144,13 +144,13 @@ async def revoke(tx: Tx, member_id: int, key_id: int, now: float) -> bool:
     return bool(done.rowcount)
 
 
-async def revoke_all(tx: Tx, member_id: int, now: float) -> int:
-    """Revoke every live key of a member; returns how many."""
+async def revoke_all(tx: Tx, member_id: int, now: float) -> list[int]:
+    """Revoke every live key of a member; returns their ids."""
     k = api_keys.c
     done = await tx.execute(
-        update(api_keys).where(k.member_id == member_id, k.revoked_at.is_(None)).values(revoked_at=now)
+        update(api_keys).where(k.member_id == member_id, k.revoked_at.is_(None)).values(revoked_at=now).returning(k.id)
     )
-    return int(done.rowcount)
+    return list(done.scalars())
 
 
 async def enrolled(tx: Tx, member_id: int, names: Sequence[str]) -> set[str]:

@@ -3,78 +3,116 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Text, bindparam, cast, func, or_, select
+from sqlalchemy import Text, bindparam, cast, func, or_, select, true
 
 from relay.base.storage.engine import Tx
 from relay.base.storage.prepared import Prepared
 from relay.base.storage.tables import api_keys, dkim_keys, domains, members, standings
+from relay.base.storage.versions import Changed
 
 _RESTING = ("pending", "disabled", "suspended", "blocked")
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything a login and a sender are judged by, as rows."""
+    """Everything a login and a sender are judged by, as rows; or those of some ids, see `snapshot`."""
 
-    members: list[Any]
-    keys: list[Any]
-    domains: list[Any]
-    dkim: list[Any]
-    resting: list[Any]
+    members: Sequence[Any] = ()
+    keys: Sequence[Any] = ()
+    domains: Sequence[Any] = ()
+    dkim: Sequence[Any] = ()
+    resting: Sequence[Any] = ()
     """(id, name, state, options) of domains that were proved once and may send nothing just now."""
-    enrolled: dict[str, bool]
+    enrolled: dict[str, bool] = field(default_factory=dict)
     """Every name that is or was anybody's domain, deleted ones too, and whether it was ever proved."""
 
 
-async def snapshot(tx: Tx) -> Snapshot:
-    """All of it, in one look."""
-    m, k, d, p = members.c, api_keys.c, domains.c, dkim_keys.c
+async def snapshot(tx: Tx, only: Changed | None = None) -> Snapshot:
+    """All of it, in one look, each kind by id; or what there is of the rows that have changed.
+
+    Of a changed id without a row nothing holds any more. A changed domain brings its DKIM pair and its name.
+    """
     return Snapshot(
-        (
-            await tx.execute(
-                select(
-                    m.id, m.handle, m.did, m.status, m.reason, m.system,
-                    func.coalesce(standings.c.stage, "good").label("stage"),
-                ).outerjoin(standings, standings.c.member_id == m.id)
-            )
-        ).all(),  # type: ignore[arg-type]
-        (
-            await tx.execute(
-                select(
-                    k.id, k.member_id, k.public_id, k.secret_hash, k.scopes, k.domains, k.networks,
-                    k.default_category, k.expires_at,
-                ).where(k.revoked_at.is_(None))
-            )
-        ).all(),  # type: ignore[arg-type]
-        (
-            await tx.execute(
-                select(
-                    d.id, d.member_id, d.name, d.tier, d.first_verified_at, d.options, d.return_path_ok,
-                    d.tracking_ok,
-                ).where(d.state == "verified")
-            )
-        ).all(),  # type: ignore[arg-type]
-        (
-            await tx.execute(
-                select(p.id, p.domain_id, p.stem, p.rsa_private, p.ed_private)
-                .join(domains, domains.c.id == p.domain_id)
-                .where(p.state == "live", d.state == "verified")
-            )
-        ).all(),  # type: ignore[arg-type]
-        (
-            await tx.execute(
-                select(d.id, d.name, d.state, d.options)
-                .where(d.state.in_(_RESTING), d.first_verified_at.is_not(None))
-            )
-        ).all(),  # type: ignore[arg-type]
-        {
-            r.name: r.proved > 0
-            for r in await tx.execute(select(d.name, func.count(d.first_verified_at).label("proved")).group_by(d.name))
-        },
+        await _members(tx, only), await _keys(tx, only), await _domains(tx, only), await _dkim(tx, only),
+        await _resting(tx, only), await _enrolled(tx, only),
     )
+
+
+def _among(column: Any, ids: Collection[int] | None) -> Any:
+    return true() if ids is None else column.in_(sorted(ids))
+
+
+async def _members(tx: Tx, only: Changed | None) -> Sequence[Any]:
+    m = members.c
+    if only is not None and not only.members:
+        return ()
+    query = (
+        select(
+            m.id, m.handle, m.did, m.status, m.reason, m.system,
+            func.coalesce(standings.c.stage, "good").label("stage"),
+        )
+        .outerjoin(standings, standings.c.member_id == m.id)
+    )
+    return (await tx.execute(query.where(_among(m.id, only.members if only else None)).order_by(m.id))).all()
+
+
+async def _keys(tx: Tx, only: Changed | None) -> Sequence[Any]:
+    k = api_keys.c
+    if only is not None and not only.keys:
+        return ()
+    query = select(
+        k.id, k.member_id, k.public_id, k.secret_hash, k.scopes, k.domains, k.networks, k.default_category,
+        k.expires_at,
+    )
+    query = query.where(k.revoked_at.is_(None), _among(k.id, only.keys if only else None))
+    return (await tx.execute(query.order_by(k.id))).all()
+
+
+async def _domains(tx: Tx, only: Changed | None) -> Sequence[Any]:
+    d = domains.c
+    if only is not None and not only.domains:
+        return ()
+    query = select(
+        d.id, d.member_id, d.name, d.tier, d.first_verified_at, d.options, d.return_path_ok, d.tracking_ok
+    )
+    query = query.where(d.state == "verified", _among(d.id, only.domains if only else None))
+    return (await tx.execute(query.order_by(d.id))).all()
+
+
+async def _dkim(tx: Tx, only: Changed | None) -> Sequence[Any]:
+    p = dkim_keys.c
+    if only is not None and not only.domains:
+        return ()
+    query = select(p.id, p.domain_id, p.stem, p.rsa_private, p.ed_private).join(domains, domains.c.id == p.domain_id)
+    query = query.where(
+        p.state == "live", domains.c.state == "verified", _among(p.domain_id, only.domains if only else None)
+    )
+    return (await tx.execute(query.order_by(p.id))).all()
+
+
+async def _resting(tx: Tx, only: Changed | None) -> Sequence[Any]:
+    d = domains.c
+    if only is not None and not only.domains:
+        return ()
+    query = select(d.id, d.name, d.state, d.options).where(
+        d.state.in_(_RESTING), d.first_verified_at.is_not(None), _among(d.id, only.domains if only else None)
+    )
+    return (await tx.execute(query.order_by(d.id))).all()
+
+
+async def _enrolled(tx: Tx, only: Changed | None) -> dict[str, bool]:
+    d = domains.c
+    if only is not None and not only.domains:
+        return {}
+    query = select(d.name, func.count(d.first_verified_at).label("proved")).group_by(d.name)
+    if only is not None:
+        # Everybody's rows of the name: what is asked is whether it was ever proved by anyone.
+        query = query.where(d.name.in_(select(domains.c.name).where(_among(domains.c.id, only.domains))))
+    return {r.name: r.proved > 0 for r in await tx.execute(query)}
 
 
 async def default_category(tx: Tx, key_id: int) -> str:

@@ -20,7 +20,15 @@ from relay.base.storage.tables.mailed import (
     suppressions,
 )
 from relay.base.storage.tables.senders import sender_codes, sender_details, sender_emails
-from relay.base.storage.tables.shared import duties, events, master_key, versions, webhook_deliveries, webhooks
+from relay.base.storage.tables.shared import (
+    directory_changes,
+    duties,
+    events,
+    master_key,
+    versions,
+    webhook_deliveries,
+    webhooks,
+)
 from relay.base.storage.tables.standing import incidents, standing_counts, standing_cursor, standings
 
 __all__ = [
@@ -31,6 +39,7 @@ __all__ = [
     "attempts",
     "bodies",
     "daily_stats",
+    "directory_changes",
     "dkim_keys",
     "domains",
     "duties",

@@ -1,4 +1,4 @@
-"""Tables that several rooms write: events, webhooks, versions, duties; and whose database it is."""
+"""Tables that several rooms write: events, webhooks, duties, versions and what they changed; whose database it is."""
 
 from __future__ import annotations
 
@@ -67,6 +67,14 @@ versions = Table(
     "versions", metadata,
     Column("name", String(32), primary_key=True),
     Column("n", Id, nullable=False),
+)
+
+directory_changes = Table(
+    "directory_changes", metadata,
+    Column("n", Id, primary_key=True, autoincrement=False),  # the version `directory` that it was raised to
+    Column("kind", String(8), primary_key=True),  # member | key | domain
+    Column("subject", Id, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
 )
 
 duties = Table(
