@@ -36,7 +36,9 @@ class Doors:
         self.key, _ = await services.credentials.issue(member.id)
         self.sign_in, _ = await services.sessions.open(member.id, "127.0.0.1", "")
         at: Any = type("At", (), {"id": member.id})()
-        await self.at.house.verified(at, "example.test")
+        domain = await self.at.house.verified(at, "example.test")
+        await self.at.house.rooms.change("domains", domain.id, tier="unlimited")
+        await self.at.house.rooms.directory.refresh()
 
     async def ask(self, method: str, path: str, headers: dict[str, str] | None = None, **more: Any) -> tuple[int, int]:
         """(status, Retry-After or 0)"""
