@@ -34,7 +34,7 @@ class Passwords:
         self._shortest = enrollment.min_password_length
         self._turns = asyncio.Semaphore(enrollment.password_threads)
         self._most_waiting = enrollment.password_waiting
-        self._waiting = 0
+        self._waiting = {True: 0, False: 0}
         # A pool of its own: a caller that hangs up leaves its turn, but its hash goes on and still counts here.
         self._threads = ThreadPoolExecutor(enrollment.password_threads, thread_name_prefix="password")
         self._nobodys: asyncio.Future[str] | None = None
@@ -44,22 +44,27 @@ class Passwords:
         self._threads.shutdown()
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait for one of the few places; whatever must be true at the time of a check is asked inside.
+    async def turn(self, *, known: bool = False) -> AsyncIterator[None]:
+        """Wait for one of the few places; whatever must be true at the time of a check is asked inside. Who is `known`
+        already is in nobody's way whom strangers' numbers keep waiting: both kinds have as many places.
 
-        Raises EnrollError 503 when too many wait already.
+        Raises EnrollError 503 when too many of the same kind wait already.
         """
-        if self._turns.locked() and self._waiting >= self._most_waiting:
-            raise EnrollError(503, "TEMPORARILY_UNAVAILABLE", "Too many sign-ins at once, try again in a moment")
-        self._waiting += 1
+        self.not_full(known=known)
+        self._waiting[known] += 1
         try:
             await self._turns.acquire()
         finally:
-            self._waiting -= 1
+            self._waiting[known] -= 1
         try:
             yield
         finally:
             self._turns.release()
+
+    def not_full(self, *, known: bool = False) -> None:
+        """Raises EnrollError 503 when `turn` would."""
+        if self._turns.locked() and self._waiting[known] >= self._most_waiting:
+            raise EnrollError(503, "TEMPORARILY_UNAVAILABLE", "Too many sign-ins at once, try again in a moment")
 
     def check(self, password: str, *names: str, field: str = "password") -> None:
         """Raises EnrollError 422 when `password` is too short, too long, or one of its owner's `names`."""

@@ -14,7 +14,7 @@ from enroll.domains import Domains, Forwarding, Operator
 from enroll.notices import Notices
 from enroll.passwords import Passwords
 from enroll.senders import Addresses, Details, SendingDomains
-from enroll.sessions import Gate, Sessions
+from enroll.sessions import Devices, Gate, Sessions
 from enroll.webhooks import Webhooks
 from relay.base.clock import Clock
 from relay.base.config import Config
@@ -58,6 +58,7 @@ class Services:
     credentials: Credentials
     webhooks: Webhooks
     sessions: Sessions
+    devices: Devices
     gate: Gate
     for_domains: DomainServices | None = None
     for_senders: SenderServices | None = None
@@ -79,9 +80,11 @@ class Services:
         credentials = Credentials(storage, config, clock, vault, changed=directory.refresh)
         webhooks = Webhooks(storage, config, clock, vault)
         sessions = Sessions(storage, config, clock, vault)
-        gate = Gate(config, clock, directory, accounts, sessions)
+        devices = Devices(config, clock, vault)
+        gate = Gate(config, clock, directory, accounts, sessions, devices)
         return cls(
-            config, clock, storage, vault, directory, passwords, accounts, credentials, webhooks, sessions, gate
+            config, clock, storage, vault, directory, passwords, accounts, credentials, webhooks, sessions, devices,
+            gate,
         )
 
     def with_domains(self, resolver: Resolver, intake: Intake) -> Services:

@@ -121,26 +121,32 @@ class Accounts(SignIn):
 
     async def _admission(self, handle: str, invite: str | None, address: str) -> list[str] | None:
         """The hashes of the invite to use up, or None when none is needed."""
+        signup = self._config.enrollment.signup
+        if signup == "closed":
+            raise EnrollError(403, "SIGNUP_CLOSED", "This relay makes accounts by hand: ask its operator")
+        code = self._code_hashes(invite or "") if signup == "invite" else None
+        if code is None:
+            self._tried(address)
+        else:
+            async with self._storage.read() as tx:
+                usable = await invites.usable(tx, code, self._clock.now())
+            # A right code has a count of its own: whatever others try from an address, it works there.
+            self._tried(code[0] if usable else address)
+            if not usable:
+                raise _bad_invite()
+        if handle in RESERVED:
+            raise EnrollError(409, "HANDLE_TAKEN", f"The handle {handle} is taken", "handle")
+        return code
+
+    def _tried(self, who: str) -> None:
         now = self._clock.monotonic()
-        if wait := self._signups.wait(address, now):
+        if wait := self._signups.wait(who, now):
             at = self._clock.now() + wait
             raise EnrollError(
                 429, "TOO_MANY_REQUESTS", f"Too many accounts tried from here, try again after {not_before(at)}",
                 passes_at=at,
             )
-        self._signups.count(address, now)
-        signup = self._config.enrollment.signup
-        if signup == "closed":
-            raise EnrollError(403, "SIGNUP_CLOSED", "This relay makes accounts by hand: ask its operator")
-        if handle in RESERVED:
-            raise EnrollError(409, "HANDLE_TAKEN", f"The handle {handle} is taken", "handle")
-        if signup == "open":
-            return None
-        code = self._code_hashes(invite or "")
-        async with self._storage.read() as tx:
-            if not await invites.usable(tx, code, self._clock.now()):
-                raise _bad_invite()
-        return code
+        self._signups.count(who, now)
 
     async def system_member(self) -> Member:
         """The member in whose name the relay itself writes; made at first use."""

@@ -1,22 +1,33 @@
 """Signing in with a password, changing it, and links with which one is set.
 
-Promises the same words and the same work for an unknown account and a wrong password; that failures are counted
-for the account and for the address; that a new password ends the other sign-ins; and that a link works once: it
-is bound to the password it replaces. The counts are in memory, one process's: they are lost with it.
+Promises the same words and the same work for an unknown account and a wrong password; that a new password ends the
+other sign-ins; and that a link works once: it is bound to the password it replaces.
+
+Nobody is kept out by what others try. Failures are counted for the account and the network together. Whatever the
+network, an account's passwords are checked one after another and after a wrong one a while later; so are, from a
+network that has failed very often, those of all accounts. Who is known has a lane of its own, past all of that, with a
+count of its own: a browser that has signed in to the account before, a sign-in, an address with one. The counts are in
+memory, one process's: they are lost with it.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Hashable
+from contextlib import nullcontext
 from typing import Any
 
 from itsdangerous import BadData
 
+from enroll.accounts.device import Device
 from enroll.accounts.member import Member
+from enroll.accounts.pace import Busy, Pace
 from enroll.errors import EnrollError, not_found
 from enroll.passwords import Passwords
 from relay.base import names
 from relay.base.clock import HOUR, Clock, not_before
 from relay.base.config import Config
+from relay.base.outward import network
 from relay.base.secrets import Vault
 from relay.base.storage import Storage, Tx, accounts, sessions
 from relay.base.storage.accounts import DELETED, MemberRow
@@ -34,31 +45,71 @@ class SignIn:
     ) -> None:
         self._storage, self._config, self._clock, self._vault = storage, config, clock, vault
         self._passwords = passwords
-        limit, window = config.enrollment.login_failures, config.enrollment.login_failure_window_seconds
-        self._at_account = Throttle(limit, window)
-        self._from_address = Throttle(limit, window)
+        e = config.enrollment
+        self._failed = Throttle(e.login_failures, e.login_failure_window_seconds)
+        self._from_network = Throttle(e.login_failures_a_network, e.login_failure_window_seconds)
+        bounds = {"seconds": e.login_check_seconds, "longest": e.login_wait_seconds}
+        self._of_account = Pace(clock, waiting=e.login_waiting, **bounds)
+        self._of_network = Pace(clock, waiting=e.login_waiting, **bounds)
 
-    async def verify_password(self, login: str, password: str, address: str) -> Member:
+    async def verify_password(
+        self, login: str, password: str, address: str, *, device: Device | None = None, session: int | None = None
+    ) -> Member:
         """The member of a handle (or e-mail address) and password; a suspended one too, to see why.
 
+        `device`, `session`: the browser that asks, and the sign-in (its id) of whoever is signed in already.
         Raises EnrollError 401 AUTH_FAILED, 429 TOO_MANY_FAILURES, 503; StorageError.
         """
-        async with self._passwords.turn():
-            self._wait(self._from_address.wait(address, self._clock.monotonic()))
-            row = await self._look_up(login)
-            account = row.id if row is not None else login.strip().lower()[:_MAX_LOGIN]
-            blocked = self._at_account.wait(account, self._clock.monotonic())
-            # A stranger's guesses must not lock the owner out: where the member is signed in already, the
-            # address's own count is enough.
-            if blocked and not (row is not None and await self._signed_in_from(row.id, address)):
-                self._wait(blocked)
+        row = await self._look_up(login)
+        account = row.id if row is not None else hashlib.sha256(login.strip().lower()[:_MAX_LOGIN].encode(
+            "utf-8", "replace"
+        )).digest()  # fmt: skip
+        of = network(address)
+        lane = await self._lane(row, account, address, device, session)
+        if lane is not None:
+            return await self._check(login, password, (account, lane), of, known=True)
+        self._passwords.not_full()
+        self._wait(self._failed.wait((account, of), self._clock.monotonic()))
+        often = self._from_network.wait(of, self._clock.monotonic()) > 0
+        try:
+            # The network's line first: whoever waits in it must not hold up the account's.
+            async with self._of_network.turn(of) if often else nullcontext(), self._of_account.turn(account):
+                return await self._check(login, password, (account, of), of, known=False)
+        except Busy as busy:
+            self._wait(max(1.0, busy.seconds))
+            raise
+
+    async def _lane(
+        self, row: MemberRow | None, account: int | bytes, address: str, device: Device | None, session: int | None
+    ) -> Hashable | None:
+        """The count of somebody known; None for a stranger."""
+        if session is not None:
+            return "sign-in", session
+        if row is None:
+            return None
+        if device is not None and row.id in device.members:
+            return "device", device.id
+        # Looked up only where being known makes a difference.
+        held_up = self._of_account.busy(account) or self._failed.wait(
+            (account, network(address)), self._clock.monotonic()
+        ) > 0  # fmt: skip
+        return ("address", address) if held_up and await self._signed_in_from(row.id, address) else None
+
+    async def _check(
+        self, login: str, password: str, count: Hashable, of: str, *, known: bool
+    ) -> Member:
+        async with self._passwords.turn(known=known):
+            row = await self._look_up(login)  # as it is now
+            now = self._clock.monotonic()
+            self._wait(self._failed.wait(count, now))
+            # Counted before it is looked at, so that tries at the same time are no more than those one by one.
+            self._failed.count(count, now)
             stored = row.password_hash if row is not None and row.status != DELETED else None
             right = await self._passwords.verify(stored, password)
             if not right or row is None or stored is None:
-                now = self._clock.monotonic()
-                self._from_address.count(address, now)
-                self._at_account.count(account, now)
+                self._from_network.count(of, self._clock.monotonic())
                 raise EnrollError(401, "AUTH_FAILED", "Sign-in failed: wrong handle or password")
+            self._failed.take_back(count)
             if self._passwords.outdated(stored):
                 await self._replace(row.id, stored, await self._passwords.hash(password), end_others=False)
         return Member.of(row)
@@ -72,7 +123,7 @@ class SignIn:
         """
         row = await self._row(member_id)
         self._passwords.check(new, row.handle, row.email, field="new")
-        await self.verify_password(row.handle, old, address)
+        await self.verify_password(row.handle, old, address, session=keep)
         await self._set(await self._row(member_id), new, keep=keep)
 
     async def password_link(self, member_id: int) -> str:
@@ -113,7 +164,7 @@ class SignIn:
         return row
 
     async def _set(self, row: MemberRow, new: str, *, keep: int | None) -> None:
-        async with self._passwords.turn():
+        async with self._passwords.turn(known=True):
             hashed = await self._passwords.hash(new)
         if not await self._replace(row.id, row.password_hash, hashed, end_others=True, keep=keep):
             raise EnrollError(409, "CONFLICT", "The password was changed by somebody else meanwhile")

@@ -89,7 +89,9 @@ class Account:
         form = await self._guard.form(request, visitor)
         login, back = form.text("login", 320), inside(form.text("next", 2000))
         try:
-            member = await self._services.accounts.verify_password(login, form.secret("password"), visitor.address)
+            member = await self._services.accounts.verify_password(
+                login, form.secret("password"), visitor.address, device=self._services.devices.of(request)
+            )
         except EnrollError as e:
             return self._sign_in_page(visitor, back, e, login)
         token, _ = await self._services.sessions.open(
@@ -98,6 +100,7 @@ class Account:
         )
         response = to(back)
         set_cookie(response, token, self._services.config)
+        self._services.devices.remember(request, response, member.id)
         return response
 
     def _sign_in_page(

@@ -53,6 +53,7 @@ class Enroll:
         )
         response = to("/enroll?done=welcome")
         set_cookie(response, token, self._services.config)
+        self._services.devices.remember(request, response, member.id)
         return response
 
     async def domain(self, request: web.Request) -> web.StreamResponse:

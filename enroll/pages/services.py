@@ -9,7 +9,7 @@ from enroll.credentials import Credentials
 from enroll.domains import Domains, Forwarding
 from enroll.senders import Addresses, Details
 from enroll.services import Services
-from enroll.sessions import Gate, Sessions
+from enroll.sessions import Devices, Gate, Sessions
 from enroll.webhooks import Webhooks
 from relay.base.clock import Clock
 from relay.base.config import Config
@@ -31,6 +31,7 @@ class PageServices:
     credentials: Credentials
     webhooks: Webhooks
     sessions: Sessions
+    devices: Devices
     gate: Gate
     domains: Domains
     forwarding: Forwarding
@@ -46,7 +47,7 @@ class PageServices:
         assert services.for_senders is not None
         return cls(
             services.config, services.clock, services.storage, services.directory, services.accounts,
-            services.credentials, services.webhooks, services.sessions, services.gate, services.for_domains.domains,
-            services.for_domains.forwarding, services.for_senders.addresses, services.for_senders.details, intake,
-            queue,
+            services.credentials, services.webhooks, services.sessions, services.devices, services.gate,
+            services.for_domains.domains, services.for_domains.forwarding, services.for_senders.addresses,
+            services.for_senders.details, intake, queue,
         )

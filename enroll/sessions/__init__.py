@@ -1,7 +1,7 @@
 """Sign-ins that last: a token in a cookie (or a Bearer header), its row, and the checks against other sites.
 
 `service` opens, finds and ends them; `browser` is the cookie and the proof that a request comes from our own pages;
-`gate` finds who is asking, by sign-in or by API key, for every route of enrollment.
+`devices` knows a browser again; `gate` finds who is asking, by sign-in or by API key, for every route of enrollment.
 Passwords are `enroll.accounts`.
 """
 
@@ -15,6 +15,7 @@ from enroll.sessions.browser import (
     proven,
     set_cookie,
 )
+from enroll.sessions.devices import Devices
 from enroll.sessions.gate import Actor, Gate
 from enroll.sessions.service import PREFIX, Session, Sessions
 
@@ -23,6 +24,7 @@ __all__ = [
     "PREFIX",
     "SAFE_METHODS",
     "Actor",
+    "Devices",
     "Gate",
     "Session",
     "Sessions",

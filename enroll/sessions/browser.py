@@ -27,10 +27,14 @@ def cookie_token(request: web.Request, config: Config) -> str:
 
 def set_cookie(response: web.StreamResponse, token: str, config: Config) -> None:
     """Hand the token to the browser. How long it is good for is decided here, not by the cookie's age."""
+    set_browser_cookie(response, cookie_name(config), token, int(config.enrollment.session_max_days * DAY), config)
+
+
+def set_browser_cookie(response: web.StreamResponse, name: str, value: str, seconds: int, config: Config) -> None:
+    """Hand a cookie to the browser, for all of our pages and nobody else."""
     # RFC 6265 §4.1.2: scripts can't read it, other sites' forms don't send it.
     response.set_cookie(
-        cookie_name(config), token, max_age=int(config.enrollment.session_max_days * DAY), path="/",
-        httponly=True, samesite="Lax", secure=_secure(config),
+        name, value, max_age=seconds, path="/", httponly=True, samesite="Lax", secure=_secure(config)
     )
 
 

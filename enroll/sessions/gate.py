@@ -16,6 +16,7 @@ from aiohttp import web
 from enroll.accounts import Accounts, Member
 from enroll.errors import EnrollError, suspended
 from enroll.sessions.browser import CSRF_HEADER, SAFE_METHODS, cookie_token, cross_site, proven
+from enroll.sessions.devices import Devices
 from enroll.sessions.service import PREFIX, Session, Sessions
 from relay.base.clock import MINUTE, Clock
 from relay.base.config import Config
@@ -50,9 +51,10 @@ class Gate:
     """Finds the actor of a request. One for the whole application: it counts requests."""
 
     def __init__(
-        self, config: Config, clock: Clock, directory: Directory, accounts: Accounts, sessions: Sessions
+        self, config: Config, clock: Clock, directory: Directory, accounts: Accounts, sessions: Sessions,
+        devices: Devices,
     ) -> None:
-        self._config, self._clock = config, clock
+        self._config, self._clock, self._devices = config, clock, devices
         self._directory, self._accounts, self._sessions = directory, accounts, sessions
         self._asked = Throttle(config.http.requests_a_minute, MINUTE)
 
@@ -102,9 +104,9 @@ class Gate:
         return await self._by_session(request, found, reads=reads)
 
     def visitor(self, request: web.Request) -> str:
-        """The address of a stranger, counted. Raises Refused TOO_MANY_REQUESTS."""
-        address = self._address(request)
-        self._count(address)
+        """The address of a stranger, counted: by itself, or as a known browser's. Raises Refused TOO_MANY_REQUESTS."""
+        address, device = self._address(request), self._devices.of(request)
+        self._count(address if device is None else device.id)
         return address
 
     def known(self, request: web.Request, member_id: int) -> str:

@@ -114,6 +114,18 @@ async def test_without_an_invite_nobody_gets_in(site: Site) -> None:
     assert (status, body["code"]) == (403, "INVITE_INVALID")
 
 
+@pytest.mark.parametrize("site", [{"enrollment": {"signups_an_address": 2}}], indirect=True)
+async def test_a_right_invite_works_whatever_others_have_tried_from_there(site: Site) -> None:
+    new = {"handle": "carol", "email": "carol@example.org", "password": PASSWORD}
+    said = [(await site.ask("POST", "/enroll", new | {"invite": "phi_nonsense"}))[0] for _ in range(4)]
+    assert said == [403, 403, 429, 429]
+    invite = await site.services.accounts.make_invite()
+    # It has a count of its own, for whoever has it tries handle after handle too.
+    assert (await site.ask("POST", "/enroll", new | {"handle": "alice", "invite": invite}))[0] == 409
+    assert (await site.ask("POST", "/enroll", new | {"invite": invite}))[0] == 201
+    assert (await site.ask("POST", "/enroll", new | {"handle": "dave", "invite": invite}))[0] == 429
+
+
 @pytest.mark.parametrize("site", [{"enrollment": {"signup": "open"}}], indirect=True)
 @pytest.mark.parametrize(
     ("changes", "status", "code", "field"),

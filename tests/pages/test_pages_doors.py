@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from uuid import uuid4
 
@@ -87,7 +88,10 @@ async def test_a_wrong_password_says_so_and_keeps_the_name(place: Site) -> None:
         assert "wrong wrong" not in text
 
 
-@pytest.mark.parametrize("place", [{"enrollment": {"login_failures": 3}}], indirect=True)
+QUICK = {"enrollment": {"login_failures": 3, "login_check_seconds": 0.01}}
+
+
+@pytest.mark.parametrize("place", [QUICK], indirect=True)
 async def test_guessing_passwords_ends_in_a_wait(place: Site) -> None:
     await place.member("alice")
     visit = place.visit()
@@ -99,6 +103,57 @@ async def test_guessing_passwords_ends_in_a_wait(place: Site) -> None:
     assert status == 429
     assert "It passes <time" in text
     assert 0 < int(response.headers["Retry-After"]) <= 600
+
+
+async def guessed(place: Site, address: str, times: int) -> int:
+    """The last status of wrong passwords for alice that come from an address."""
+    stranger, status = place.visit(), 0
+    for _ in range(times):
+        _, text, _ = await stranger.get("/account")
+        fields = {"csrf": token(text), "login": "alice", "password": "guess it"}
+        status, _, _ = await stranger.post("/account/sign-in", fields.items(), X_Forwarded_For=address)
+    return status
+
+
+@pytest.mark.parametrize("place", [QUICK], indirect=True)
+async def test_strangers_guesses_keep_the_owner_out_nowhere(place: Site) -> None:
+    await place.member("alice")
+    known = await place.signed_in()
+    await known.send("/account/settings", "/account/sign-out")
+    assert await guessed(place, "198.51.100.9", 5) == 429
+    # From another network, and in the very network in which the guesses were made: with the browser that is known.
+    await place.signed_in()
+    assert await guessed(place, "127.0.0.1", 5) == 429
+    await known.sign_in()
+    assert (await known.get("/account/keys"))[0] == 200
+    unknown = place.visit()
+    right = {"login": "alice", "password": PASSWORD}
+    assert (await unknown.send("/account", "/account/sign-in", right))[0] == 429
+
+
+async def test_a_browser_is_known_by_a_cookie_that_says_nothing_and_opens_nothing(place: Site) -> None:
+    alice = await place.member("alice")
+    visit = place.visit()
+    _, _, response = await visit.send("/account", "/account/sign-in", {"login": "alice", "password": PASSWORD})
+    cookie = response.cookies["posthouse-device"]
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"], cookie["max-age"]) == (
+        True, "Lax", "/", str(365 * 86_400),
+    )
+    said = base64.urlsafe_b64decode(cookie.value + "==")
+    assert b"alice" not in said
+    assert alice.id.to_bytes(8, "big") not in said
+    async with visit.client.post(
+        visit.url + "/v1/sessions", json={"handle": "alice", "password": PASSWORD}
+    ) as opened:
+        assert opened.status == 201
+        assert "posthouse-device" in opened.cookies
+    thief = place.visit()
+    thief.client.cookie_jar.update_cookies({"posthouse-device": cookie.value}, URL(thief.url))
+    assert (await thief.get("/account/keys"))[0] == 303
+    # What is no such cookie is none.
+    thief.client.cookie_jar.update_cookies({"posthouse-device": cookie.value[:-4] + "AAAA"}, URL(thief.url))
+    assert (await thief.get("/account"))[0] == 200
+    await thief.sign_in()
 
 
 @pytest.mark.parametrize("place", [{"server": {"public_url": "https://relay.example.org"}}], indirect=True)

@@ -11,7 +11,7 @@ import pytest
 from argon2 import PasswordHasher
 from sqlalchemy import insert, select
 
-from enroll.accounts import Accounts, Member, default_did
+from enroll.accounts import Accounts, Device, Member, default_did
 from enroll.credentials import Credentials
 from enroll.errors import EnrollError
 from enroll.passwords import Passwords
@@ -27,7 +27,7 @@ from tests.kit.storage import made, make_config
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 PASSWORD = "correct horse battery"
-HERE, THERE = "192.0.2.1", "192.0.2.2"
+HERE, THERE, ELSEWHERE = "192.0.2.1", "192.0.2.2", "203.0.113.1"
 LOGINS = (
     "alice", "nobody", "nobody@example.org", "nopass", "not a handle", "\0@example.org", "\ud800", "x" * 9999
 )
@@ -121,40 +121,144 @@ async def test_an_unknown_account_is_hashed_for_too(house: House) -> None:
     passwords.close()
 
 
-async def test_guesses_at_an_account_or_from_an_address_are_cut_off(house: House) -> None:
+QUICK = {"login_check_seconds": 0.01}
+
+
+@pytest.mark.parametrize("house", [QUICK], indirect=True)
+async def test_guesses_at_an_account_are_cut_off_where_they_come_from(house: House) -> None:
     await house.member()
-    for n in range(10):
-        await refused(house.accounts.verify_password("alice", "wrong password", f"198.51.100.{n}"))
-    error = await refused(house.accounts.verify_password("alice", PASSWORD, THERE))
-    assert (error.status, error.code, error.passes_at) == (429, "TOO_MANY_FAILURES", house.clock.now() + 600)
-    for n in range(10):
-        await refused(house.accounts.verify_password(f"nobody{n}", "wrong password", HERE))
     await house.member("bob")
-    assert (await refused(house.accounts.verify_password("bob", PASSWORD, HERE))).status == 429
-    assert (await house.accounts.verify_password("bob", PASSWORD, THERE)).handle == "bob"
+    for n in range(10):
+        assert (await refused(house.accounts.verify_password("alice", "wrong password", f"192.0.2.{n}"))).status == 401
+    for login in ("alice", "ALICE", "alice@example.org"):
+        error = await refused(house.accounts.verify_password(login, PASSWORD, HERE))
+        assert (error.status, error.code, error.passes_at) == (429, "TOO_MANY_FAILURES", house.clock.now() + 600)
+    # Neither from another network, nor to another account.
+    assert (await house.accounts.verify_password("alice", PASSWORD, ELSEWHERE)).handle == "alice"
+    assert (await house.accounts.verify_password("bob", PASSWORD, HERE)).handle == "bob"
     house.clock.move(600)
     assert (await house.accounts.verify_password("alice", PASSWORD, HERE)).handle == "alice"
 
 
-async def test_strangers_guesses_do_not_lock_the_owner_out_where_it_is_signed_in(house: House) -> None:
-    alice = await house.member()
-    await house.sessions.open(alice.id, HERE, "")
-    for n in range(10):
-        await refused(house.accounts.verify_password("alice", "wrong password", f"198.51.100.{n}"))
-    assert (await house.accounts.verify_password("alice", PASSWORD, HERE)).id == alice.id
-    assert (await refused(house.accounts.verify_password("alice", PASSWORD, THERE))).status == 429
-
-
-async def test_fifty_guesses_at_once_are_still_counted(house: House) -> None:
-    await house.member()
-    tries = await asyncio.gather(
-        *(house.accounts.verify_password("alice", "wrong password", HERE) for _ in range(50)), return_exceptions=True
+async def rush(house: House, login: str, networks: int, password: str = "wrong password") -> list[int]:
+    """Sign-ins at the same time, one from each network: their statuses, those of one kind together."""
+    got = await asyncio.gather(
+        *(house.accounts.verify_password(login, password, f"198.51.{n}.7") for n in range(networks)),
+        return_exceptions=True,
     )
-    statuses = [e.status for e in tries if isinstance(e, EnrollError)]
-    assert len(statuses) == 50
-    # One more than the limit may be under way in the second thread.
-    assert statuses.count(401) in (10, 11)
-    assert statuses.count(429) == 50 - statuses.count(401)
+    assert all(isinstance(e, EnrollError | Member) for e in got), got
+    return sorted(e.status if isinstance(e, EnrollError) else 200 for e in got)
+
+
+@pytest.mark.parametrize("house", [{"login_waiting": 5, "login_check_seconds": 0.05}], indirect=True)
+@pytest.mark.parametrize("login", ["alice", "nobody"])
+async def test_across_networks_guesses_go_one_after_another_and_few_may_wait(house: House, login: str) -> None:
+    await house.member()
+    began = asyncio.get_running_loop().time()
+    # One is looked at, five wait for their turn, and the others are told to come back.
+    assert await rush(house, login, 20) == [401] * 6 + [429] * 14
+    assert asyncio.get_running_loop().time() - began >= 5 * 0.05
+    error = await refused(house.accounts.verify_password(login, "wrong password", HERE))
+    assert error.status == 401
+
+
+@pytest.mark.parametrize(
+    "house", [{"login_waiting": 50, "login_check_seconds": 0.2, "login_wait_seconds": 0.5}], indirect=True
+)
+async def test_nobody_waits_for_a_turn_longer_than_it_may(house: House) -> None:
+    await house.member()
+    statuses = await rush(house, "alice", 12)
+    assert statuses.count(401) in (2, 3)
+    assert set(statuses) == {401, 429}
+
+
+async def test_right_passwords_need_not_keep_apart(house: House) -> None:
+    await house.member()
+    began = asyncio.get_running_loop().time()
+    assert await rush(house, "alice", 10, PASSWORD) == [200] * 10
+    assert asyncio.get_running_loop().time() - began < house.config.enrollment.login_check_seconds
+
+
+@pytest.mark.parametrize("house", [{"login_waiting": 1, "login_check_seconds": 3600}], indirect=True)
+async def test_whoever_is_known_gets_in_while_strangers_guess(house: House) -> None:
+    alice, now = await house.member(), house.clock.now()
+    device = Device.read(house.vault, Device.token(house.vault, None, alice.id, now), now, 365)
+    session = await house.sessions.open(alice.id, HERE, "")
+    verify = house.accounts.verify_password
+    # One has failed, and the next waits for an hour: everybody else is told to come back.
+    assert (await refused(verify("alice", "wrong password", THERE))).status == 401
+    waiting = asyncio.create_task(verify("alice", "wrong password", "198.51.100.1"))
+    await asyncio.sleep(0)
+    assert (await refused(verify("alice", PASSWORD, ELSEWHERE))).status == 429
+    assert (await verify("alice", PASSWORD, ELSEWHERE, device=device)).id == alice.id
+    assert (await verify("alice@example.org", PASSWORD, HERE)).id == alice.id  # there it is signed in
+    await house.accounts.change_password(alice.id, PASSWORD, "another long one", ELSEWHERE, keep=session[1].id)
+    # Knowing one account opens no other's lane.
+    await house.member("bob")
+    assert (await refused(verify("bob", "wrong password", ELSEWHERE, device=device))).status == 401
+    waiting.cancel()
+
+
+@pytest.mark.parametrize("house", [QUICK], indirect=True)
+async def test_a_known_browser_has_a_count_of_its_own(house: House) -> None:
+    alice, now = await house.member(), house.clock.now()
+    one, other = (
+        Device.read(house.vault, Device.token(house.vault, None, alice.id, now), now, 365) for _ in range(2)
+    )
+    verify = house.accounts.verify_password
+    statuses = [(await refused(verify("alice", "wrong password", HERE, device=one))).status for _ in range(12)]
+    assert statuses == [401] * 10 + [429] * 2
+    assert (await refused(verify("alice", PASSWORD, HERE, device=one))).status == 429
+    assert (await verify("alice", PASSWORD, HERE, device=other)).id == alice.id
+    assert (await verify("alice", PASSWORD, HERE)).id == alice.id
+
+
+async def test_fifty_guesses_at_once_from_a_known_browser_are_no_more_than_ten(house: House) -> None:
+    alice, now = await house.member(), house.clock.now()
+    device = Device.read(house.vault, Device.token(house.vault, None, alice.id, now), now, 365)
+    got = await asyncio.gather(
+        *(house.accounts.verify_password("alice", "wrong password", HERE, device=device) for _ in range(50)),
+        return_exceptions=True,
+    )
+    statuses = [e.status for e in got if isinstance(e, EnrollError)]
+    assert (statuses.count(401), statuses.count(429)) == (10, 40)
+
+
+@pytest.mark.parametrize(
+    "house", [QUICK | {"login_failures_a_network": 3, "login_waiting": 2, "login_wait_seconds": 0.5}], indirect=True
+)
+async def test_a_network_that_tries_many_accounts_is_made_to_wait(house: House) -> None:
+    async def at_once(address: str, password: str) -> list[int]:
+        got = await asyncio.gather(
+            *(house.accounts.verify_password(f"nobody{n}", password, address) for n in range(9)),
+            return_exceptions=True,
+        )
+        return sorted(e.status for e in got if isinstance(e, EnrollError))
+
+    assert await at_once(HERE, "wrong password") == [401] * 9
+    statuses = await at_once(HERE, "wrong password")
+    assert statuses.count(401) in (2, 3)  # two wait, and one is looked at unless the last one is too fresh
+    assert set(statuses) == {401, 429}
+    assert await at_once(ELSEWHERE, "wrong password") == [401] * 9
+    await house.member()
+    assert (await house.accounts.verify_password("alice", PASSWORD, HERE)).handle == "alice"
+
+
+async def test_what_a_browser_is_known_by_is_read_under_earlier_keys_and_says_nothing(house: House) -> None:
+    now = house.clock.now()
+    older = Vault(b"o" * 32)
+    token = Device.token(older, None, 7, now)
+    device = Device.read(Vault(b"n" * 32, [older]), token, now, 365)
+    assert device is not None
+    again = Device.token(house.vault, device, 8, now)
+    assert Device.read(house.vault, again, now, 365) == Device(device.id, (8, 7))
+    assert Device.read(house.vault, again, now + 364 * DAY, 365) is not None
+    assert Device.read(house.vault, again, now + 367 * DAY, 365) is None
+    for n in range(20):
+        again = Device.token(house.vault, Device.read(house.vault, again, now, 365), n, now)
+    assert Device.read(house.vault, again, now, 365) == Device(device.id, (19, 18, 17, 16, 15))
+    for wrong in ("", "x", token, again[:-2], house.vault.token("device", b"short"), house.vault.token("link", b"x")):
+        assert Device.read(house.vault, wrong, now, 365) is None, wrong
 
 
 @pytest.mark.parametrize("house", [{"password_threads": 1, "password_waiting": 1}], indirect=True)

@@ -115,13 +115,16 @@ class _Sessions:
         # A browser must not be signed in to somebody else's account by another site.
         self._services.gate.own_page(request)
         asked = await body(SignInRequest, request)
-        member = await self._services.accounts.verify_password(asked.handle, asked.password, address)
+        member = await self._services.accounts.verify_password(
+            asked.handle, asked.password, address, device=self._services.devices.of(request)
+        )
         token, session = await self._sessions.open(
             member.id, address, request.headers.get(hdrs.USER_AGENT, ""),
             instead_of=cookie_token(request, self._config),
         )
         response = OpenedView(token=token, **_shown(session, member)).response(201)
         set_cookie(response, token, self._config)
+        self._services.devices.remember(request, response, member.id)
         return response
 
     async def list(self, request: web.Request) -> web.Response:
