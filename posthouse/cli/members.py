@@ -104,7 +104,9 @@ async def show(shell: Shell, handle: Handle) -> int:
         shell.pairs(_member(member))
         shell.say("\nStanding")
         shell.pairs({"stage": standing["stage"]} | {
-            name: f"{m['count']} of {m['of']}, lower bound {m['lowerBound']:.4f}, suspended at {m['suspendAt']:g}"
+            name: f"{m['count']} of {m['of']}, lower bound {m['lowerBound']:.4f}, suspended at {m['suspendAt']:g}; "
+            f"{m['domains']} of {m['domainsNeeded']} domains"
+            + (f", or {m['refused']} of {m['refusedNeeded']} refused" if m["refusedNeeded"] else "")
             for name in ("bounces", "complaints") for m in (standing[name],)
         })
         shell.say("\nKeys")

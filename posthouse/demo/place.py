@@ -11,6 +11,7 @@ from relay.base.config import Config
 
 HOST = "127.0.0.1"
 HOSTNAME = "relay.test"
+REPORTER = f"sandbox.{HOSTNAME}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def configuration(ports: Ports, data: Path, *, quiet: bool) -> Config:
             "submission": {
                 "listen": [f"{HOST}:{ports.submission}"], "listen_tls": [f"{HOST}:{ports.submission_tls}"],
             },
-            "inbound": {"listen": [f"{HOST}:{ports.inbound}"]},
+            "inbound": {"listen": [f"{HOST}:{ports.inbound}"], "reporters": [REPORTER]},
             "http": {"listen": [f"{HOST}:{ports.http}"]},
             "dns": {
                 "listen": [f"{HOST}:{ports.dns}"], "resolvers": [f"{HOST}:{ports.dns}"],

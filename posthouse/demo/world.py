@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from enroll.zone import Zone, ZoneRecord, Zones
-from posthouse.demo.place import HOST, HOSTNAME
+from posthouse.demo.place import HOST, HOSTNAME, REPORTER
 
 DOMAIN = "demo.test"
 SANDBOX = "sandbox.test"
@@ -24,6 +24,8 @@ def demo_zones() -> Zones:
     relay.add(f"bounce.{HOSTNAME}", "MX", f"10 {HOSTNAME}.")
     relay.add(f"bounce.{HOSTNAME}", "TXT", f"v=spf1 include:spf.{HOSTNAME} -all")
     relay.add(HOSTNAME, "TXT", f"v=spf1 include:spf.{HOSTNAME} -all")
+    # The sandbox reports bounces and complaints about everybody's mail: it shows by this who it is.
+    relay.add(REPORTER, "TXT", f"v=spf1 ip4:{HOST} -all")
     sandbox = Zone(SANDBOX, ns=(_SERVER,))
     sandbox.add(EXCHANGER, "A", HOST)
     sandbox.add(SANDBOX, "MX", f"10 {EXCHANGER}.")

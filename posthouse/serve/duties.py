@@ -20,7 +20,10 @@ _ROUNDS = 20
 
 async def watch_standing(rooms: Rooms) -> None:
     """Count outcomes and judge members until cancelled."""
-    await Watch(rooms.storage, rooms.config, rooms.clock, owner=rooms.owner, tell=tell(rooms.enroll, "standing")).run()
+    watch = Watch(
+        rooms.storage, rooms.config, rooms.clock, rooms.vault, owner=rooms.owner, tell=tell(rooms.enroll, "standing")
+    )
+    await watch.run()
 
 
 async def watch_mailboxes(rooms: Rooms) -> None:

@@ -39,13 +39,25 @@ from relay.unsubscribe import addressee
 log = structlog.get_logger()
 Result = Literal["bounced", "deferred", "complained", "unsubscribed", "delivered", "nothing"]
 _CODE = re.compile(r"(?:^|[\s;:])([45]\d\d)(?=[ -])")
+_COMPLAINTS = ("abuse", "fraud", "virus", "other")
 _DELAYS_MAX = 20  # events about one recipient; whoever holds a return path could send reports for ever
+
+
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """A recipient about whom something came: its id and address, and the local part of the return path that named it
+    ("" where it was named inside)."""
+
+    id: int
+    address: str
+    path: str = ""
 
 
 @dataclass(slots=True)
 class _Item:
     recipient_id: int
     report: Report
+    vouched: str
 
 
 @dataclass(slots=True)
@@ -87,8 +99,8 @@ class Records:
         """True for a return path that this relay made, at whatever domain. Asks nobody."""
         return address.read(self._vault, path.local) is not None
 
-    async def whose(self, path: names.Address) -> int | None:
-        """The recipient id of a return path of ours that may still be written to, else None for every case alike.
+    async def whose(self, path: names.Address) -> Whose | None:
+        """Whose return path of ours this is, if it may still be written to, else None for every case alike.
 
         Forged, cut, of another domain than its message's, long forgotten or already settled by a report: all one.
         Raises StorageError.
@@ -99,27 +111,25 @@ class Records:
         async with self._storage.glance() as tx:
             found = await mail.returned(tx, recipient_id)
         # What was sent earlier may have the domain as the operator wrote it then.
-        return recipient_id if found is not None and found.return_path.lower().rstrip(".") == path.domain else None
+        if found is None or found.return_path.lower().rstrip(".") != path.domain:
+            return None
+        return Whose(recipient_id, found.address, path.local)
 
-    async def apply(self, recipient_id: int, report: Report) -> Result:
-        """What `report`, which came on this recipient's return path, changed. Raises StorageError."""
+    async def apply(self, recipient_id: int, report: Report, vouched: str = "") -> Result:
+        """What `report`, which is about this recipient, changed. `vouched`: who showed that it comes from where such
+        news of this recipient must come from; "" for nobody, and then it judges nobody. Raises StorageError."""
         if report.kind not in ("bounce", "complaint"):
             log.debug("report.nothing", kind=report.kind, shape=report.shape)
             return "nothing"
-        done = await self._storage.together(self._apply, _Item(recipient_id, report))
+        done = await self._storage.together(self._apply, _Item(recipient_id, report, vouched))
         log.info("report.applied", result=done, shape=report.shape, recipient_id=recipient_id)
         return done
 
-    async def complaint(self, report: Report) -> Result:
-        """A complaint that came elsewhere (fbl@, abuse@): only with something inside that this relay has authenticated
-        and only the recipient's copy bears. Raises StorageError."""
-        found = await self._named(report)
-        return await self.apply(found, report) if found is not None else "nothing"
-
-    async def _named(self, report: Report) -> int | None:
-        """The recipient that the enclosed message proves to have been for: by its return path, its
-        X-Posthouse-Message or the address in its List-Unsubscribe. A queue id proves nothing: it stands in the
-        References of every answer."""
+    async def named(self, report: Report) -> Whose | None:
+        """The recipient that a complaint is about which came elsewhere (fbl@, abuse@): proved by what
+        we have authenticated and only that recipient's copy bears, its return path, its X-Posthouse-Message or the
+        address in its List-Unsubscribe. A queue id proves nothing: it stands in the References of every answer.
+        Raises StorageError."""
         for path in report.paths:
             claimed = _address(path)
             recipient_id = address.read(self._vault, claimed.local) if claimed is not None else None
@@ -128,21 +138,21 @@ class Records:
             async with self._storage.glance() as tx:
                 found = await mail.complained_of(tx, recipient_id)
             if found is not None and found.return_path.lower().rstrip(".") == claimed.domain:
-                return recipient_id
+                return Whose(recipient_id, found.address)
         for value in report.marks:
             if (marked := header.read(self._vault, value)) is None:
                 continue
             async with self._storage.glance() as tx:
                 found = await mail.complained_of(tx, marked[1])
             if found is not None and found.queue_id == marked[0]:
-                return found.id
+                return Whose(found.id, found.address)
         for way in report.leave_by:
             if (leaving := leave_addresses.read(self._vault, way.partition("@")[0])) is None:
                 continue
             async with self._storage.read() as tx:
                 one = await addressee(tx, *leaving)
             if one is not None:
-                return one.id
+                return Whose(one.id, one.address)
         return None
 
     async def _apply(self, tx: Tx, items: list[_Item]) -> list[Result]:
@@ -155,9 +165,9 @@ class Records:
                 results.append("nothing")
                 continue
             if item.report.kind == "complaint":
-                results.append(await self._complained(tx, who, item.report, batch))
+                results.append(await self._complained(tx, who, item, batch))
             else:
-                results.append(await self._came_back(tx, who, item.report, batch))
+                results.append(await self._came_back(tx, who, item, batch))
             if results[-1] == "bounced":
                 # The same recipient twice in one batch: the second finds it settled.
                 found[who.id] = replace(who, state="bounced")
@@ -171,19 +181,23 @@ class Records:
         await events.append(tx, batch.happened)
         return results
 
-    async def _complained(self, tx: Tx, who: Returned, report: Report, batch: _Batch) -> Result:
+    async def _complained(self, tx: Tx, who: Returned, item: _Item, batch: _Batch) -> Result:
+        report = item.report
         # Early feedback loops have a type for "take me off", which RFC 5965 left out: no complaint about anybody.
         if report.feedback in ("opt-out", "opt-out-list"):
             return await self._opted_out(tx, who, batch)
         # RFC 5965 §7.3: these types are complaints; later ones ("not-spam", "auth-failure") are none.
-        if report.feedback not in ("abuse", "fraud", "virus", "other"):
+        if report.feedback not in _COMPLAINTS:
             return "nothing"
-        if await _told(tx, who, COMPLAINED, batch.happened):
+        earlier = await _earlier(tx, who, COMPLAINED, batch.happened)
+        # One that nobody vouched for must not stand in the way of the same one from who may say it.
+        if any(data.get("vouchedBy") or not item.vouched for data in earlier):
             return "nothing"
         batch.suppress(who, "complaint", f"{report.feedback} report")
-        batch.count(who, "complaints")
+        if not earlier:
+            batch.count(who, "complaints")
         data = {"recipient": who.address, "queueId": who.queue_id, "feedback": report.feedback}
-        batch.tell(COMPLAINED, who, data)
+        batch.tell(COMPLAINED, who, data | _vouched(item))
         return "complained"
 
     async def _opted_out(self, tx: Tx, who: Returned, batch: _Batch) -> Result:
@@ -194,8 +208,8 @@ class Records:
         batch.tell(UNSUBSCRIBED, who, data)
         return "unsubscribed"
 
-    async def _came_back(self, tx: Tx, who: Returned, report: Report, batch: _Batch) -> Result:
-        fate = report.fate_of(who.address)
+    async def _came_back(self, tx: Tx, who: Returned, item: _Item, batch: _Batch) -> Result:
+        fate = item.report.fate_of(who.address)
         if fate is None or who.state not in ("queued", "deferred", "sent"):
             return "nothing"
         if fate.action in SUCCEEDED:
@@ -218,7 +232,7 @@ class Records:
         batch.bounced.append(LateBounce(who.id, who.message_id, batch.at, code, reply, due))
         batch.heard.append(word)
         batch.count(who, "bounced")
-        batch.tell(BOUNCED, who, data)
+        batch.tell(BOUNCED, who, data | _vouched(item))
         if why.address_fault and self._config.suppression.hard_bounces:
             batch.suppress(who, "hard_bounce", why.reason)
         return "bounced"
@@ -241,6 +255,14 @@ def _wants(who: Returned, news: str) -> bool:
     if who.domain_id is None:
         return False
     return news == "FAILURE" if who.notify is None else news in who.notify.upper().split(",")
+
+
+def judges(report: Report, about: str) -> bool:
+    """Whether `report` says something of the recipient `about` by which its sender is judged."""
+    if report.kind == "complaint":
+        return report.feedback in _COMPLAINTS
+    fate = report.fate_of(about) if report.kind == "bounce" else None
+    return fate is not None and fate.action not in SUCCEEDED and judge(fate)[0]
 
 
 def judge(fate: Fate) -> tuple[bool, Classified]:
@@ -287,10 +309,19 @@ def _address(text: str) -> names.Address | None:
         return None
 
 
+def _vouched(item: _Item) -> dict[str, Any]:
+    return {"vouchedBy": item.vouched} if item.vouched else {}
+
+
+async def _earlier(tx: Tx, who: Returned, kind: str, happened: list[Event]) -> list[dict[str, Any]]:
+    """What reports have said of this recipient before, by events of this kind."""
+    earlier = await events.told(tx, who.message_id, who.id, kind)
+    return [*earlier, *(e.data for e in happened if e.type == kind and e.recipient_id == who.id)]
+
+
 async def _told(tx: Tx, who: Returned, kind: str, happened: list[Event], status: str | None = None) -> bool:
     """Whether a report has said this of this recipient before."""
-    earlier = await events.told(tx, who.message_id, who.id, kind)
-    earlier += [e.data for e in happened if e.type == kind and e.recipient_id == who.id]
+    earlier = await _earlier(tx, who, kind, happened)
     if status is None:
         return bool(earlier)
     late = [data.get("status") for data in earlier if data.get("late")]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from relay import message, replies
+from relay import replies
 from relay.base import names
 from relay.base.clock import Clock
 from relay.base.config import Config
@@ -18,11 +18,11 @@ from relay.base.storage import StorageError, StorageFull
 from relay.base.throttle import Throttle
 from relay.bounces.parse import Report, parse
 from relay.bounces.parse.entity import Entity, read
-from relay.bounces.record import Records
+from relay.bounces.record import Records, Result, Whose, judges
 from relay.inbound.forwards import Forwards, Incoming
 from relay.inbound.operator import letter
+from relay.inbound.vouching import Source, Vouching
 from relay.intake import Accepted, Intake, Recipient, Submission
-from relay.message import BadMessage
 from relay.replies import Verdict, printable
 from relay.unsubscribe import Leaving, Unsubscribe
 
@@ -38,21 +38,23 @@ class Arrival:
     is to be forwarded, which comes alone."""
 
     sender: str
-    returned: tuple[int, ...]
+    returned: tuple[Whose, ...]
     roles: tuple[str, ...]
     raw: bytes
     client: str = ""
     forward: Incoming | None = None
     leaving: tuple[Leaving, ...] = ()
+    helo: str = ""
 
 
 class Arrivals:
     """Takes messages in."""
 
     def __init__(
-        self, records: Records, forwards: Forwards, unsubscribe: Unsubscribe, intake: Intake, config: Config,
-        clock: Clock,
+        self, records: Records, vouching: Vouching, forwards: Forwards, unsubscribe: Unsubscribe, intake: Intake,
+        config: Config, clock: Clock,
     ) -> None:
+        self._vouching = vouching
         self._records, self._forwards, self._intake = records, forwards, intake
         self._config, self._clock = config, clock
         self._unsubscribe = unsubscribe
@@ -82,11 +84,6 @@ class Arrivals:
 
     async def _take(self, arrival: Arrival) -> Accepted | Verdict:
         raw = arrival.raw
-        try:
-            # RFC 5321 §2.3.8, whoever it is for: what one server takes for a line's end must be one to all of them.
-            message.check_octets(raw)
-        except BadMessage as e:
-            return Verdict(replies.INVALID_MESSAGE, saw=str(e))
         entity = read(raw)
         fields = entity.fields
         # RFC 5321 §4.4: who makes the final delivery says where the message came from; what stood there is no more.
@@ -99,26 +96,35 @@ class Arrivals:
             await self._leave(arrival, entity)
         if arrival.forward is not None:
             return await self._forwards.pass_on(arrival.forward)
-        if not (arrival.returned or arrival.roles):
-            return Accepted(random_id(10), 0, ())
         been_here = any((m := _BY.search(r)) is not None and m[1].lower() in self._hosts for r in received)
         automatic = fields.get("auto-submitted", ["no"])[0].lower() != "no"
         if been_here and automatic:
             return Verdict(replies.LOOP, saw="this relay's own mail has come back to it")
         report = parse(entity) if len(raw) < _INLINE_BYTES else await asyncio.to_thread(parse, entity)
-        for recipient_id in arrival.returned:
-            await self._records.apply(recipient_id, report)
+        for whose in arrival.returned:
+            await self._apply(arrival, whose, report, fields)
         if arrival.roles and (refused := await self._role_mail(arrival, report, fields, automatic)) is not None:
             return refused
         return Accepted(random_id(10), 0, ())
 
+    async def _apply(
+        self, arrival: Arrival, whose: Whose, report: Report, fields: dict[str, list[str]]
+    ) -> Result:
+        """Apply a report about one recipient; who vouches for it is asked only where that makes a difference."""
+        vouched = ""
+        if judges(report, whose.address):
+            source = Source(arrival.client, arrival.helo, arrival.sender, arrival.raw, fields)
+            vouched = await self._vouching.of(source, whose.address, whose.path, report)
+        return await self._records.apply(whose.id, report, vouched)
+
     async def _leave(self, arrival: Arrival, entity: Entity) -> None:
         """Unsubscribe who leaves by this message: that it comes is the whole request (RFC 2369 §3.2)."""
-        # The address stands nowhere but in List-Unsubscribe, so what comes there was meant for it, whatever it calls
-        # itself: mail programs that ask for their user mark it auto-replied or auto-generated. Only a report was not.
+        # What nobody wrote asks for nothing: reports, and programs that answer for a person (RFC 3834 §2). What a
+        # mail provider sends for its user may call itself auto-generated.
+        asked = entity.get("auto-submitted").lower().startswith("auto-generated")
         report = await asyncio.to_thread(parse, entity)
-        if report.is_report:
-            log.info("inbound.not_leaving", kind=report.kind, shape=report.shape)
+        if report.kind != "other" and not (asked and report.kind == "auto_reply"):
+            log.info("inbound.not_leaving", kind=report.kind)
             return
         for who in arrival.leaving:
             await self._unsubscribe.leave(who, "mailto")
@@ -126,8 +132,12 @@ class Arrivals:
     async def _role_mail(
         self, arrival: Arrival, report: Report, fields: dict[str, list[str]], automatic: bool
     ) -> Verdict | None:
-        if report.kind == "complaint" and await self._records.complaint(report) != "nothing":
-            return None
+        whose = await self._records.named(report) if report.kind == "complaint" else None
+        if whose is not None:
+            done = await self._apply(arrival, whose, report, fields)
+            # Said before, it is no news for the operator either.
+            if done != "nothing" or judges(report, whose.address):
+                return None
         subject = printable(fields.get("subject", [""])[0])[:200]
         facts = {
             "to": list(arrival.roles), "sender": arrival.sender, "client": arrival.client, "subject": subject,

@@ -14,6 +14,7 @@ from relay.directory import Directory
 from relay.inbound.arrivals import Arrivals
 from relay.inbound.forwards import Forwards
 from relay.inbound.session import InboundSession
+from relay.inbound.vouching import Vouching
 from relay.intake import Intake
 from relay.refusals import Refusals
 from relay.unsubscribe import Unsubscribe
@@ -41,7 +42,8 @@ class InboundServer(Listener):
         self.records = Records(storage, vault, config, clock)
         self.forwards = Forwards(intake, directory, resolver, vault, config, clock)
         self.unsubscribe = Unsubscribe(storage, vault, config, clock)
-        self.arrivals = Arrivals(self.records, self.forwards, self.unsubscribe, intake, config, clock)
+        vouching = Vouching(resolver, config, clock)
+        self.arrivals = Arrivals(self.records, vouching, self.forwards, self.unsubscribe, intake, config, clock)
         hosts = (config.server.hostname, config.bounce_host, config.mx_host, config.signing.pool_domain)
         self._own = frozenset(h.lower() for h in hosts if h)
 

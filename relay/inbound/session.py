@@ -6,6 +6,7 @@ from relay import replies
 from relay.base import names
 from relay.base.names import Address
 from relay.base.storage import StorageError
+from relay.bounces.record import Whose
 from relay.inbound.arrivals import Arrival
 from relay.inbound.forwards import Incoming
 from relay.inbound.rooms import Rooms
@@ -25,7 +26,7 @@ class Mail(Transaction):
 
     def __init__(self) -> None:
         super().__init__()
-        self.returned: dict[Address, int] = {}
+        self.returned: dict[Address, Whose] = {}
         self.roles: dict[Address, str] = {}
         self.leavers: dict[Address, Leaving] = {}
         self.forward: Address | None = None
@@ -66,10 +67,9 @@ class InboundSession(Session[Rooms, Mail]):
         return self.house.arrivals.full
 
     def take_sender(self, given: MailArgument) -> bool:
-        """Whoever sends may say so, in whatever form real mail has; reports have a null sender, but not all do.
-        False: nothing that could be one."""
+        """Whoever sends may say so; reports have a null sender, but not all do. False: no address."""
         try:
-            sender = names.reverse_path(given.path, smtputf8=given.smtputf8) or _NULL
+            sender = names.address(given.path, smtputf8=given.smtputf8) if given.path else _NULL
         except names.BadName as e:
             self.turn_down(Verdict(replies.INVALID_SENDER, saw=e.reason))
             return False
@@ -104,21 +104,21 @@ class InboundSession(Session[Rooms, Mail]):
         ours = house.is_ours(to.domain)
         # A return path stays good while its domain is paused or proved again: `whose` knows what it was sent with.
         if ours or house.records.claims(to):
-            recipient_id = None
+            whose = None
             role = ours and to.local.lower() in ROLES
             if not role:
                 try:
-                    recipient_id = await house.records.whose(to)
+                    whose = await house.records.whose(to)
                 except StorageError:
                     return Verdict(replies.UNAVAILABLE)
-            if role or recipient_id is not None:
+            if role or whose is not None:
                 # What is forwarded goes alone: else a failure of one half would have the other half come twice.
                 if t.forward is not None:
                     return Verdict(replies.ONE_FORWARD)
-                if recipient_id is None:
+                if whose is None:
                     t.roles[to] = to.text
                 else:
-                    t.returned[to] = recipient_id
+                    t.returned[to] = whose
                 return None
         return self._forwarded(to)
 
@@ -146,15 +146,14 @@ class InboundSession(Session[Rooms, Mail]):
     async def hand_in(self, raw: bytes) -> str | Verdict:
         """Have it read and applied, or passed on."""
         t = self.transaction
-        sender = t.sender if t.sender != _NULL else None
-        said = sender.text if sender is not None else ""
+        sender = t.sender.text if t.sender is not None and t.sender != _NULL else ""
         forward = None
         if t.forward is not None:
             forward = Incoming(t.forward, sender, raw, self.address, self.helo, self.tls_version, t.smtputf8)
         taken = await self.house.arrivals.accept(
             Arrival(
-                said, tuple(dict.fromkeys(t.returned.values())), tuple(t.roles.values()), raw, self.address,
-                forward, leaving=tuple(t.leavers.values()),
+                sender, tuple({w.id: w for w in t.returned.values()}.values()), tuple(t.roles.values()), raw,
+                self.address, forward, leaving=tuple(t.leavers.values()), helo=self.helo,
             )
         )
         return taken if isinstance(taken, Verdict) else taken.queue_id

@@ -3,6 +3,9 @@
 A share is never judged as such but by the lower bound of its 95 % Wilson interval (Wilson 1927): the smallest share
 that a series like this one leaves credible. One bounce in thirteen has a lower bound of 1.4 %, eighty in a thousand
 one of 6.5 %, though their shares are nearly the same.
+
+A failure is a recipient, however often it is told of; and nobody is suspended on the word of one place: the failures
+must be at several recipient domains, or be many that this relay was refused itself.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from relay.base.config import Config
+from relay.base.config.standing import Standing as Settings
+from relay.base.storage.standing import Tally
 
 Stage = Literal["good", "notice", "slowed", "suspended"]
 GOOD: Stage = "good"
@@ -23,45 +28,46 @@ STAGES: tuple[Stage, ...] = (GOOD, NOTICE, SLOWED, SUSPENDED)
 Z = 1.959963984540054
 """The 97.5 % point of the normal distribution: 95 % between it and its mirror image."""
 _FEWEST_MAX = 2**40
+_NOBODY = Tally()
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What became of a member's recipients in the window. `late`: bounced after they had been delivered; `excused`:
-    bounces for which the relay itself was blamed, no part of anything else here."""
+    """What became of a member's mail in the window. `late`: bounced after it had been delivered; `excused`: bounces
+    for which the relay itself was blamed, no part of anything else here; `failures`: the different recipients that
+    bounced or complained."""
 
     delivered: int = 0
     bounced: int = 0
     late: int = 0
-    complaints: int = 0
     excused: int = 0
+    failures: Tally = _NOBODY
 
     @property
     def finished(self) -> int:
         """Recipients judged by. A late bounce is the same recipient as its delivery, if that is in the window."""
         return self.bounced + max(self.delivered, self.late)
 
-    @property
-    def bounces(self) -> int:
-        """All that bounced, at once or late."""
-        return self.bounced + self.late
-
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One share. `k` of `n`; shares from 0 to 1; `left`: how many more, and nothing else, would reach `threshold`;
-    0: reached, None: they can't alone."""
+    """One share. `k` of `n`; shares from 0 to 1; the failures are at `domains` recipient domains, and `refused` of
+    them were refused in our own conversations. `left`: how many more, each at another domain, and nothing else, would
+    suspend; 0: they do, None: they can't alone."""
 
     k: int
     n: int
     share: float
     lower: float
     threshold: float
+    domains: int
+    refused: int
+    wide: bool
     left: int | None
 
     @property
     def reached(self) -> float:
-        """The lower bound as a part of the threshold: 1 suspends."""
+        """The lower bound as a part of the threshold: 1 suspends, where the failures are `wide` enough."""
         return self.lower / self.threshold
 
 
@@ -87,31 +93,50 @@ def wilson_lower(k: int, n: int) -> float:
 
 def judge(counts: Counts, config: Config) -> Judgement:
     """The stage that these counts ask for, with everything it follows from."""
-    s = config.standing
-    n = counts.finished
-    bounces = _measure(counts.bounces, n, s.bounce_share, grows=True, least=0, volume=s.min_volume)
-    k = min(counts.complaints, n)
-    complaints = _measure(k, n, s.complaint_share, grows=False, least=s.min_complaints, volume=s.min_volume)
+    s, n, f = config.standing, counts.finished, counts.failures
     enough = n >= s.min_volume
-    worst = 0.0
-    if enough:
-        worst = max(bounces.reached, complaints.reached if k >= s.min_complaints else 0.0)
+    # Of each: how many more, each of another domain, make the failures wide enough.
+    missing = max(0, s.suspend_domains - f.bounce_domains)
+    bounces = _measure(
+        f.bounces, n, s.bounce_share, grows=True, least=0, volume=s.min_volume, domains=f.bounce_domains,
+        refused=f.refused, missing=min(missing, max(0, s.suspend_refused - f.refused)),
+    )
+    complaints = _measure(
+        f.complaints, n, s.complaint_share, grows=False, least=s.min_complaints, volume=s.min_volume,
+        domains=f.complaint_domains, refused=0, missing=max(0, s.suspend_domains - f.complaint_domains),
+    )
+    stages = [_stage(bounces, s, enough), _stage(complaints, s, enough and complaints.k >= s.min_complaints)]
+    return Judgement(max(stages, key=STAGES.index), enough, bounces, complaints)
+
+
+def _stage(m: Measure, settings: Settings, judged: bool) -> Stage:
+    """Where one measure alone would put a member."""
     stage = GOOD
-    for name, at in ((NOTICE, s.notice_at), (SLOWED, s.slow_at), (SUSPENDED, 1.0)):
-        if worst >= at:
+    for name, at in ((NOTICE, settings.notice_at), (SLOWED, settings.slow_at), (SUSPENDED, 1.0)):
+        if judged and m.reached >= at and (name != SUSPENDED or m.wide):
             stage = name
-    return Judgement(stage, enough, bounces, complaints)
+    return stage
 
 
-def _measure(k: int, n: int, threshold: float, *, grows: bool, least: int, volume: int) -> Measure:
-    """`grows`: one more of these is one more finished recipient too; `least`: fewer of them are never judged."""
+def _measure(
+    failed: int, n: int, threshold: float, *, grows: bool, least: int, volume: int, domains: int, refused: int,
+    missing: int,
+) -> Measure:
+    """`grows`: one more of these is one more finished recipient too; `least`: fewer of them are never judged;
+    `missing`: so many more make them wide enough."""
+    k = min(failed, n)
 
     def over(more: int) -> bool:
         total = n + more if grows else n
-        return k + more >= least and total >= volume and wilson_lower(k + more, total) >= threshold
+        return (
+            more >= missing and k + more >= least and total >= volume
+            and wilson_lower(k + more, total) >= threshold
+        )
 
     left = _fewest(over, most=None if grows else n - k)
-    return Measure(k, n, k / n if n else 0.0, wilson_lower(k, n), threshold, left)
+    return Measure(
+        k, n, k / n if n else 0.0, wilson_lower(k, n), threshold, domains, refused, missing == 0, left
+    )
 
 
 def _fewest(over: Callable[[int], bool], most: int | None) -> int | None:

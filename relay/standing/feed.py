@@ -1,8 +1,12 @@
-"""Events in, counts and sightings out. Pure.
+"""Events in; counts, who failed, and sightings out. Pure.
 
 A bounce for which the other side blames the relay (a blocklist, its reverse name, TLS, its rate) is excused: it counts
 for nothing. Such words, in a bounce, a deferral or a report, are sightings of an incident of the relay's own.
 Greylisting blames nobody: it is excused, too, but no incident.
+
+What came in from outside, a complaint or a late bounce, counts only where its event says who vouched for it
+(`vouchedBy`, `relay.inbound.vouching`): nobody else's word judges a member. Such a bounce leaves its recipient
+counted as delivered.
 """
 
 from __future__ import annotations
@@ -10,10 +14,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from relay.base.events import BOUNCED
-from relay.base.storage.standing import Counted, Failed, slice_of
+from relay.base.events import BOUNCED, COMPLAINED
+from relay.base.storage.standing import Counted, Failed, Kind, slice_of
 from relay.diagnosis import classify
 
 INCIDENTS = {
@@ -42,17 +46,32 @@ class Sighting:
     examples: list[dict[str, Any]] = field(default_factory=list)
 
 
-def read(failed: Iterable[Failed], keep: int) -> tuple[Counted, list[Sighting]]:
-    """Counts of the bounces that count, and sightings with at most `keep` examples each."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A recipient that failed, by its address, in the slice that begins at `at`."""
+
+    member_id: int
+    kind: Kind
+    address: str
+    at: float
+
+
+def read(failed: Iterable[Failed], keep: int) -> tuple[Counted, list[Seen], list[Sighting]]:
+    """Counts of the bounces that count, who failed, and sightings with at most `keep` examples each."""
     counted: Counted = {}
+    who: list[Seen] = []
     seen: dict[str, Sighting] = {}
     known: dict[str, tuple[str, bool]] = {}  # a wave says the same to everybody
     for event in failed:
         kind, own = _blame(event, known)
-        if event.type == BOUNCED and event.counts:
-            what = "excused" if own else "late" if event.data.get("late") else "bounced"
-            fields = counted.setdefault((event.member_id, slice_of(event.at)), {})
+        how = _how(event, own) if event.counts else ""
+        at = slice_of(event.at)
+        if how and event.type == BOUNCED:
+            what = how if how in ("excused", "late") else "bounced"
+            fields = counted.setdefault((event.member_id, at), {})
             fields[what] = fields.get(what, 0) + 1
+        if how and how != "excused":
+            who.append(Seen(event.member_id, how, event.address, at))
         if own and kind in INCIDENTS and _theirs(event):
             one = seen.setdefault(kind, Sighting(kind, event.at))
             one.count += 1
@@ -65,7 +84,21 @@ def read(failed: Iterable[Failed], keep: int) -> tuple[Counted, list[Sighting]]:
                         "reply": str(event.data.get("reply", ""))[:_TEXT_MAX],
                     }
                 )
-    return counted, list(seen.values())
+    return counted, who, list(seen.values())
+
+
+def _how(event: Failed, own: bool) -> Kind | Literal["excused", ""]:
+    """How the recipient failed; "" for what counts for nothing."""
+    outside = event.type == COMPLAINED or bool(event.data.get("late"))
+    if event.type not in (BOUNCED, COMPLAINED) or (outside and not event.data.get("vouchedBy")):
+        return ""
+    if event.type == COMPLAINED:
+        return "complaint"
+    if own:
+        return "excused"
+    if outside:
+        return "late"
+    return "refused" if str(event.data.get("reply", "")).startswith("5") and _theirs(event) else "failed"
 
 
 def _blame(event: Failed, known: dict[str, tuple[str, bool]]) -> tuple[str, bool]:

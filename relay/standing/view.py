@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -12,6 +13,7 @@ from relay.base.clock import HOUR, iso
 from relay.base.config import Config
 from relay.base.storage import Tx
 from relay.base.storage import standing as rows
+from relay.base.storage.standing import Tally
 from relay.standing import words
 from relay.standing.arithmetic import GOOD, SUSPENDED, Counts, Judgement, Measure, judge
 
@@ -38,11 +40,21 @@ def window_start(config: Config, now: float) -> float:
     return now - config.standing.window_hours * HOUR
 
 
+async def counts_of(tx: Tx, since: float, member_ids: Sequence[int] | None = None) -> dict[int, Counts]:
+    """What has been counted of each member (or of these) in the slices that begin after `since`."""
+    sums, tallies = await rows.sums(tx, since, member_ids), await rows.tallies(tx, since, member_ids)
+    counted = {}
+    for member_id in sums.keys() | tallies.keys():
+        delivered, bounced, late, excused = sums.get(member_id, (0, 0, 0, 0))
+        counted[member_id] = Counts(delivered, bounced, late, excused, tallies.get(member_id, Tally()))
+    return counted
+
+
 async def standing_of(tx: Tx, config: Config, member_id: int, status: str, now: float) -> Standing:
     """The standing of one member; `status` is the membership's, which the operator may have set too."""
     since = window_start(config, now)
     row = (await rows.rows(tx, [member_id])).get(member_id)
-    counts = Counts(*(await rows.sums(tx, since, [member_id])).get(member_id, ()))
+    counts = (await counts_of(tx, since, [member_id])).get(member_id, Counts())
     stage = row.stage if row is not None else GOOD
     # Of the two, the status is what refuses mail: the operator's word, and a release not yet counted.
     if status == "suspended":
@@ -57,7 +69,9 @@ _Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 
 class Share(TypedDict):
-    """One measure: `count` of `of`; the stages begin where `lowerBound` reaches the other three."""
+    """One measure: `count` different recipients of `of`, at `domains` domains; `refused`: of them, those refused in the
+    relay's own deliveries. The stages begin where `lowerBound` reaches the other three; for the last one the failures
+    must be at enough domains too, or enough of them refused."""
 
     count: int
     of: int
@@ -66,6 +80,10 @@ class Share(TypedDict):
     noticeAt: float
     slowAt: float
     suspendAt: float
+    domains: int
+    domainsNeeded: int
+    refused: int
+    refusedNeeded: int | None
     left: int | None
 
 
@@ -102,18 +120,19 @@ def shown(standing: Standing, config: Config, reason: str) -> Shown:
         "windowHours": config.standing.window_hours,
         "countedFrom": iso(standing.counted_from) if standing.counted_from is not None else None,
         "finished": c.finished, "delivered": c.delivered, "bounced": c.bounced, "lateBounced": c.late,
-        "complained": c.complaints, "excused": c.excused, "minVolume": config.standing.min_volume,
+        "complained": c.failures.complaints, "excused": c.excused, "minVolume": config.standing.min_volume,
         "judged": standing.judgement.enough,
-        "bounces": _measure(standing.judgement.bounces, config),
-        "complaints": _measure(standing.judgement.complaints, config),
+        "bounces": _measure(standing.judgement.bounces, config, config.standing.suspend_refused),
+        "complaints": _measure(standing.judgement.complaints, config, None),
         "formula": words.formula(config), "advice": words.advice(standing.judgement),
     }
 
 
-def _measure(m: Measure, config: Config) -> Share:
+def _measure(m: Measure, config: Config, refused: int | None) -> Share:
     s = config.standing
     return {
         "count": m.k, "of": m.n, "share": round(m.share, 6), "lowerBound": round(m.lower, 6),
         "noticeAt": round(m.threshold * s.notice_at, 6), "slowAt": round(m.threshold * s.slow_at, 6),
-        "suspendAt": m.threshold, "left": m.left,
+        "suspendAt": m.threshold, "domains": m.domains, "domainsNeeded": s.suspend_domains, "refused": m.refused,
+        "refusedNeeded": refused, "left": m.left,
     }

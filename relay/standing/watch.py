@@ -17,12 +17,14 @@ from relay.base.config import Config
 from relay.base.duty import Duty
 from relay.base.events import MEMBER_NOTICED, MEMBER_RELEASED, MEMBER_SLOWED, MEMBER_SUSPENDED, Event
 from relay.base.letters import Join, Letter, NoticeLater, Tell
+from relay.base.secrets import Vault
 from relay.base.storage import Storage, Tx, accounts, events, incidents, versions
 from relay.base.storage import standing as rows
 from relay.base.storage.standing import Row
 from relay.standing import feed, words
 from relay.standing.arithmetic import GOOD, NOTICE, SLOWED, STAGES, SUSPENDED, Counts, Judgement, judge
-from relay.standing.view import window_start
+from relay.standing.failures import hashed
+from relay.standing.view import counts_of, window_start
 
 log = structlog.get_logger("standing")
 DUTY = "standing"
@@ -45,8 +47,10 @@ class _Step:
 class Watch:
     """`run` until cancelled; `tick` is one turn. `owner` names this process among those that share the database."""
 
-    def __init__(self, storage: Storage, config: Config, clock: Clock, *, owner: str, tell: Tell) -> None:
-        self._storage, self._config, self._clock = storage, config, clock
+    def __init__(
+        self, storage: Storage, config: Config, clock: Clock, vault: Vault, *, owner: str, tell: Tell
+    ) -> None:
+        self._storage, self._config, self._clock, self._vault = storage, config, clock, vault
         self._duty, self._tell = Duty(storage, clock, DUTY, owner, _LEASE_SECONDS), tell
         self._touched: set[int] = set()
         self._sweep_at = float("-inf")
@@ -73,9 +77,11 @@ class Watch:
             await self._sweep()
         elif ids == []:
             return
-        for member_id in await self._due(ids):
+        due = await self._due(ids)
+        for member_id in due:
             await self._judge(member_id)
-        self._touched.clear()
+        # Whose stage has just changed is judged again: the next one may follow.
+        self._touched = set(due)
 
     # -- counting ----------------------------------------------------------------------------------------------
 
@@ -111,12 +117,13 @@ class Watch:
             await rows.begin_anew(tx, member_id, now=at)
         counted = await rows.delivered(tx, low, high, self._exempt)
         failed = await rows.failed(tx, low, high, self._exempt)
-        more, sightings = feed.read(failed, self._config.standing.incident_examples)
+        more, who, sightings = feed.read(failed, self._config.standing.incident_examples)
         for key, fields in more.items():
             into = counted.setdefault(key, {})
             for name, n in fields.items():
                 into[name] = into.get(name, 0) + n
         await rows.count(tx, counted)
+        await rows.remember(tx, hashed(self._vault, who))
         for s in sightings:
             opened = await incidents.join(
                 tx, s.kind, seen_at=s.seen_at, count=s.count, examples=s.examples,
@@ -127,7 +134,7 @@ class Watch:
         await rows.move(tx, high)
         if freed:
             await versions.bump(tx, versions.DIRECTORY, members=freed)
-        return high, {member_id for member_id, _ in counted} | set(freed)
+        return high, {member_id for member_id, _ in counted} | {one.member_id for one in who} | set(freed)
 
     async def _sweep(self) -> None:
         """Once a minute: what time alone changes."""
@@ -147,21 +154,21 @@ class Watch:
         """Of these members, or of all with anything in the window or a stage, those whose stage seems to change."""
         now = self._clock.now()
         async with self._storage.read() as tx:
-            counts = await rows.sums(tx, window_start(self._config, now), ids)
+            counts = await counts_of(tx, window_start(self._config, now), ids)
             stages = await rows.rows(tx, ids)
         found = []
         for member_id in sorted(set(counts) | set(stages)):
             row = stages.get(member_id)
-            judgement = judge(Counts(*counts.get(member_id, ())), self._config)
+            judgement = judge(counts.get(member_id, Counts()), self._config)
             if self._next(row.stage if row else GOOD, judgement) is not None:
                 found.append(member_id)
         return found
 
     def _next(self, stage: str, judgement: Judgement) -> str | None:
         """The stage that follows from these numbers; None: it stays. A stage is left only for `good`, so that
-        numbers at a border send no letters to and fro."""
+        numbers at a border send no letters to and fro; and nobody is suspended who hasn't been slowed before."""
         if STAGES.index(judgement.stage) > STAGES.index(stage):
-            return judgement.stage
+            return SLOWED if judgement.stage == SUSPENDED and stage != SLOWED else judgement.stage
         if judgement.stage != GOOD or stage == GOOD:
             return None
         if stage == SUSPENDED and self._config.standing.release != "healed":
@@ -214,8 +221,8 @@ class Watch:
         # The operator's own suspension, and a release that the feed has not told of yet, are left alone.
         if status != ("suspended" if stage == SUSPENDED else "active"):
             return None
-        counts = Counts(*(await rows.sums(tx, window_start(self._config, now), [member_id])).get(member_id, ()))
-        judgement = judge(counts, self._config)
+        counts = await counts_of(tx, window_start(self._config, now), [member_id])
+        judgement = judge(counts.get(member_id, Counts()), self._config)
         to = self._next(stage, judgement)
         return _Step(stage, to, judgement) if to is not None else None
 

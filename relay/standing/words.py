@@ -54,13 +54,19 @@ def formula(config: Config) -> str:
     """How it is reckoned, in one paragraph."""
     s = config.standing
     return (
-        f"Counted are the recipients that were finished in the last {s.window_hours} hours: n = delivered + bounced. "
-        "A share k / n is held against its limit by its lower bound, (p + z²/2n − z·√(p(1−p)/n + z²/4n²)) / "
+        f"Counted are the recipients that were finished in the last {s.window_hours} hours: n = delivered + bounced; "
+        "and of them k, the different recipients that bounced, or that complained: however often, and with whatever "
+        "+tag, one address counts once. A share k / n is held against its limit by its lower bound, "
+        "(p + z²/2n − z·√(p(1−p)/n + z²/4n²)) / "
         "(1 + z²/n) with p = k / n and z = 1.96: the smallest share that so few recipients leave credible. "
         f"With n under {s.min_volume} nobody is judged, nor by fewer than {s.min_complaints} complaints. At "
         f"{percent(s.notice_at)} of a limit you are told, at {percent(s.slow_at)} your domains send at the next "
-        "lower warming tier, at the limit you are suspended. Bounces for which the relay itself was blamed, test "
-        "messages and the sandbox don't count; a bounce that comes after the delivery does."
+        f"lower warming tier. At the limit you are suspended, once you have been slowed, if the k are at "
+        f"{s.suspend_domains} or more recipient domains of different owners, or, of bounces, if this relay itself was "
+        f"refused {s.suspend_refused} or more of them. Complaints, and bounces that come after the delivery, count "
+        "only if the host that brings them proves, by SPF, DKIM or its confirmed name, that it speaks for the "
+        "recipient's domain or for a feedback loop that the relay knows; others take that one recipient off your list "
+        "and judge nobody. Bounces for which the relay itself was blamed, test messages and the sandbox don't count."
     )
 
 
@@ -78,11 +84,15 @@ class Said:
 def said(judgement: Judgement, config: Config) -> list[Said]:
     """Both measures with their numbers."""
     least = {"bounces": 0, "complaints": config.standing.min_complaints}
+    refused = {"bounces": config.standing.suspend_refused, "complaints": None}
     shown = []
     for name, m in (("bounces", judgement.bounces), ("complaints", judgement.complaints)):
         gone = m.reached if judgement.enough and m.k >= least[name] else 0.0
         shown.append(
-            Said(name, f"{m.k} of {m.n}: {percent(m.share)}", reckoning(m), left(name, m), round(100 * min(1.0, gone)))
+            Said(
+                name, f"{m.k} of {m.n}: {percent(m.share)}", reckoning(m),
+                left(name, m, config.standing.suspend_domains, refused[name]), round(100 * min(1.0, gone)),
+            )
         )
     return shown
 
@@ -98,9 +108,14 @@ def reckoning(m: Measure) -> str:
     )
 
 
-def left(name: str, m: Measure) -> str:
-    """How many more would stop the member."""
+def left(name: str, m: Measure, domains: int, refused: int | None) -> str:
+    """How many more would stop the member; `domains` and `refused` are what it takes besides the share."""
     more = "hard bounces" if name == "bounces" else name
+    if m.reached >= 1 and not m.wide:
+        need = f"{domains} recipient domains (now {m.domains})"
+        if refused is not None:
+            need += f", or {refused} recipients refused to this relay itself (now {m.refused})"
+        return f"The limit is reached; a stop needs {more} at {need}."
     if m.left is None:
         return f"No number of {more} alone would stop your sending now."
     if m.left == 0:

@@ -16,14 +16,14 @@ from urllib.parse import quote
 
 from relay.base import names
 from relay.base.resolver import Answer, Later, Nothing, Result
+from relay.verify.reverse import MAX_NAMES, Address, address_of, confirmed
 from relay.verify.spf_record import MACRO, BadRecord, Term, read
 
 SpfVerdict = Literal["none", "neutral", "pass", "fail", "softfail", "temperror", "permerror"]
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 MAX_TERMS = 10
 MAX_VOID = 2
-MAX_NAMES = 10
+_NARROW = {4: 8, 6: 16}  # bits of a network that is somebody's
 _QUALIFIERS: dict[str, SpfVerdict] = {"+": "pass", "-": "fail", "~": "softfail", "?": "neutral"}
 
 
@@ -45,11 +45,13 @@ class AsksRecords(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Spf:
-    """The result in the words of RFC 8601 §2.7.2, for the `domain` of the envelope sender or of the HELO name."""
+    """The result in the words of RFC 8601 §2.7.2, for the `domain` of the envelope sender or of the HELO name.
+    `broad`: it was given to everybody, or to a large part of all addresses, and so says nothing of this one."""
 
     result: SpfVerdict
     domain: str
     scope: Literal["mailfrom", "helo"] = "mailfrom"
+    broad: bool = False
 
 
 class _Ends(Exception):
@@ -59,25 +61,23 @@ class _Ends(Exception):
 
 
 async def spf(ip: str, helo: str, sender: str, resolver: AsksRecords, *, seconds: float = 20.0) -> Spf:
-    """Judge the client address `ip`. `sender` is the envelope sender, "" for none: then the HELO name is judged. Of
-    one that is no plain address only the domain counts.
+    """Judge the client address `ip`. `sender` is the envelope sender, "" for none: then the HELO name is judged.
 
     `seconds` bounds the whole (RFC 7208 §4.6.4 wants 20 at least); when they are over, it is a temperror.
     """
-    by = _sender(sender)
-    scope: Literal["mailfrom", "helo"] = "mailfrom" if by else "helo"
+    local, _, domain = sender.rpartition("@")
+    scope: Literal["mailfrom", "helo"] = "mailfrom" if sender else "helo"
     # RFC 7208 §2.4: a null sender stands for postmaster@ the HELO name.
-    domain = by.domain if by else _host(helo)
-    # RFC 7208 §4.3: where there is no local part, postmaster stands for it. An odd one gets into no question to DNS.
-    local = by.local if by and by.plain else "postmaster"
-    address = _address(ip)
+    domain = domain.lower() if sender else _host(helo)
+    address = address_of(ip)
     # RFC 7208 §4.3: what is no domain name of several labels has no policy.
     if address is None or not _askable(domain):
         return Spf("none", domain, scope)
-    check = _Check(address, local, domain, helo, resolver)
+    check = _Check(address, local or "postmaster", domain, helo, resolver)
     try:
         async with asyncio.timeout(seconds):
-            return Spf(await check.host(domain), domain, scope)
+            result = await check.host(domain)
+            return Spf(result, domain, scope, result == "pass" and check.broad)
     except TimeoutError:
         return Spf("temperror", domain, scope)
     except _Ends as end:
@@ -90,6 +90,7 @@ class _Check:
     def __init__(self, ip: Address, local: str, domain: str, helo: str, resolver: AsksRecords) -> None:
         self._ip, self._local, self._sender, self._helo, self._resolver = ip, local, domain, helo, resolver
         self._terms = self._voids = 0
+        self.broad = False
         self._type = "A" if ip.version == 4 else "AAAA"
 
     async def host(self, domain: str) -> SpfVerdict:
@@ -123,10 +124,14 @@ class _Check:
 
     async def _matches(self, term: Term, domain: str) -> bool:
         if term.name == "all":
+            self.broad = True
             return True
         if term.network is not None:
+            self.broad = term.network.prefixlen < _NARROW[self._ip.version]
             return self._ip in term.network
         self._spend()
+        bits = term.bits4 if self._ip.version == 4 else term.bits6
+        self.broad = term.name in ("a", "mx") and bits < _NARROW[self._ip.version]
         target = await self._expand(term.spec, domain) if term.spec else domain
         # RFC 8616 §4: a macro that gives what is not ASCII matches nothing.
         if not target.isascii():
@@ -178,15 +183,9 @@ class _Check:
 
     async def _named(self, domain: str) -> str | None:
         """RFC 7208 §5.5: the client's own name at or under `domain` that points back at it; None for none."""
-        found = await self._resolver.ptr(str(self._ip))
-        claimed = found.texts()[:MAX_NAMES] if isinstance(found, Answer) else ()
-        for name in claimed:
-            name = name.rstrip(".").lower()
-            if name == domain.lower() or name.endswith(f".{domain.lower()}"):
-                back = await self._resolver.records(name, self._type)
-                if isinstance(back, Answer) and any(_address(text) == self._ip for text in back.texts()):
-                    return name
-        return None
+        top = domain.lower()
+        name, _ = await confirmed(self._ip, self._resolver, lambda n: n == top or n.endswith(f".{top}"))
+        return name
 
     async def _expand(self, spec: str, domain: str) -> str:
         """RFC 7208 §7: a domain-spec with its macros filled in; too long a name loses labels on the left."""
@@ -217,32 +216,13 @@ class _Check:
         return quote(value, safe="-._~") if letter.isupper() else value
 
 
-def _address(text: str) -> Address | None:
-    try:
-        ip = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return mapped or ip
-
-
-def _sender(text: str) -> names.Address | None:
-    try:
-        return names.reverse_path(text)
-    except names.BadName:
-        return None
-
-
 def _host(helo: str) -> str:
     try:
-        return names.foreign_domain(helo.removesuffix("."))
+        return names.domain(helo)
     except names.BadName:
         return ""
 
 
 def _askable(name: str) -> bool:
     labels = name.rstrip(".").split(".")
-    # A number at the end, or brackets: an IP address, which has no policy.
-    if labels[-1].isdigit() or name.startswith("["):
-        return False
     return len(labels) > 1 and len(name) <= 253 and name.isascii() and all(0 < len(label) < 64 for label in labels)

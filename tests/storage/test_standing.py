@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from relay.base.clock import DAY, HOUR
 from relay.base.config import Config, Tier
@@ -18,7 +18,8 @@ from relay.base.events import Event
 from relay.base.letters import Letter, NoticeLater
 from relay.base.storage import Tx, accounts, events, incidents, versions
 from relay.base.storage import standing as rows
-from relay.base.storage.tables import messages
+from relay.base.storage.standing import Tally
+from relay.base.storage.tables import messages, standing_failures
 from relay.bounces.parse import Fate, Report
 from relay.bounces.record import Records
 from relay.intake import Accepted
@@ -27,7 +28,8 @@ from relay.replies import Verdict
 from relay.standing import Standing, Watch, standing_of
 from tests.kit.world import MemberAt, World
 
-OK, GONE, LISTED = "250 2.0.0 ok", "550 5.1.1 no such user", "550 5.7.1 [192.0.2.1] is listed at zen.spamhaus.org"
+OK, GONE, FULL = "250 2.0.0 ok", "550 5.1.1 no such user", "550 5.2.2 mailbox full"
+LISTED = "550 5.7.1 [192.0.2.1] is listed at zen.spamhaus.org"
 
 
 class Bench:
@@ -43,7 +45,8 @@ class Bench:
         self.watch = self.another("one")
 
     def another(self, owner: str) -> Watch:
-        return Watch(self.world.storage, self.world.config, self.world.clock, owner=owner, tell=self._tell)
+        w = self.world
+        return Watch(w.storage, w.config, w.clock, w.vault, owner=owner, tell=self._tell)
 
     async def _tell(self, letter: Letter) -> Callable[[Tx], Awaitable[None]]:
         async def join(tx: Tx) -> None:
@@ -53,12 +56,12 @@ class Bench:
 
         return join
 
-    async def mail(self, member: MemberAt, *replies: tuple[str, int], domain: str = "sink.test") -> list[int]:
-        """For each (reply, n): n recipients whose host says so. Returns their ids."""
+    async def mail(self, member: MemberAt, *replies: tuple[str, int], domain: str = "") -> list[int]:
+        """For each (reply, n): n recipients whose host says so, at `domain` or at four in turn. Returns their ids."""
         said = [reply for reply, n in replies for _ in range(n)]
         ids: list[int] = []
         for at in range(0, len(said), 100):
-            to = [f"u{next(self.numbers)}@{domain}" for _ in said[at : at + 100]]
+            to = [f"u{n}@{domain or f's{n % 4}.test'}" for n, _ in zip(self.numbers, said[at : at + 100], strict=False)]
             ids += await self.accepted(member, *to)
         await self.settle(dict(zip(ids, said, strict=True)))
         return ids
@@ -77,6 +80,12 @@ class Bench:
             await self.world.queue.settle(due, from_reply(answer, "rcpt" if code != "250" else "dot", PEER))
 
         await asyncio.gather(*(one(r.due, said[r.due.id]) for r in ready if r.due.id in said))
+
+    async def stop(self, member: MemberAt) -> None:
+        """Let the watch look as often as it takes to suspend."""
+        for _ in range(2):
+            await self.watch.tick()
+        assert (await self.standing(member)).stage == "suspended"
 
     async def standing(self, member: MemberAt) -> Standing:
         async with self.world.storage.read() as tx:
@@ -131,7 +140,8 @@ async def test_each_outcome_counts_once_whoever_counts_it(bench: Bench) -> None:
     await bench.world.pass_time(60)
     await other.tick()
     c = (await bench.standing(alice)).counts
-    assert (c.delivered, c.bounced, c.late, c.complaints, c.excused) == (30, 1, 0, 0, 12)
+    assert (c.delivered, c.bounced, c.late, c.failures.complaints, c.excused) == (30, 1, 0, 0, 12)
+    assert c.failures == Tally(1, 1, 1)
     async with bench.world.storage.read() as tx:
         [found] = await incidents.listing(tx)
     assert (found.kind, found.state, found.count, len(found.examples)) == ("reputation", "open", 12, 5)
@@ -167,8 +177,13 @@ async def test_bounces_suspend_with_every_stage_on_the_way_and_one_letter(bench:
     assert (await bench.standing(alice)).stage == "good"
     await bench.mail(alice, (OK, 30))
     await bench.watch.tick()
+    # Slowed first, and judged again: nobody is stopped without that step.
+    assert await bench.told(alice) == ["member.noticed", "member.slowed"]
+    await bench.watch.tick()
     assert await bench.told(alice) == ["member.noticed", "member.slowed", "member.suspended"]
-    assert [letter.subject for letter in bench.letters] == ["Sending of alice is suspended"]
+    assert [letter.subject for letter in bench.letters] == [
+        "Sending of alice is slowed down", "Sending of alice is suspended",
+    ]
     await bench.world.directory.refresh()
     verdict = bench.world.directory.login("alice", alice.key, "127.0.0.1")
     assert isinstance(verdict, Verdict)
@@ -183,8 +198,7 @@ async def test_a_released_member_begins_anew_whatever_is_still_on_its_way(bench:
     alice = await alice_of(bench)
     still = await bench.accepted(alice, *(f"old{i}@sink.test" for i in range(30)))
     await bench.mail(alice, (GONE, 20), (OK, 20))
-    await bench.watch.tick()
-    assert (await bench.standing(alice)).stage == "suspended"
+    await bench.stop(alice)
     await bench.world.pass_time(1)
     await bench.status(alice, "active")
     # Judged before the release has been counted: it is not taken back.
@@ -205,9 +219,8 @@ async def test_the_clock_releases_only_where_it_may_and_only_its_own(world: Worl
     await bench.watch.tick()
     alice, bob = await alice_of(bench), await world.member("bob")
     await bench.mail(alice, (GONE, 20), (OK, 20))
-    await bench.watch.tick()
+    await bench.stop(alice)
     await bench.status(bob, "suspended", "by hand")
-    assert (await bench.standing(alice)).stage == "suspended"
     await world.pass_time(DAY - HOUR)
     await bench.watch.tick()
     assert (await bench.standing(alice)).stage == "suspended"
@@ -225,7 +238,7 @@ async def test_the_clock_releases_only_where_it_may_and_only_its_own(world: Worl
 async def test_without_that_switch_the_operator_releases(bench: Bench) -> None:
     alice = await alice_of(bench)
     await bench.mail(alice, (GONE, 20), (OK, 20))
-    await bench.watch.tick()
+    await bench.stop(alice)
     await bench.world.pass_time(3 * DAY)
     await bench.watch.tick()
     assert (await bench.standing(alice)).stage == "suspended"
@@ -238,12 +251,75 @@ async def test_late_bounces_and_complaints_count(bench: Bench) -> None:
     records = Records(world.storage, world.vault, world.config, world.clock)
     bounce = Report("bounce", fates=(Fate("failed", "5.1.1", "550 5.1.1 no such user"),))
     complaint = Report("complaint", feedback="abuse")
-    await asyncio.gather(*(records.apply(i, bounce) for i in ids[:4]), *(records.apply(i, complaint) for i in ids[-2:]))
+
+    async def come(last: int, vouched: str) -> Tally:
+        await asyncio.gather(
+            *(records.apply(i, bounce, vouched) for i in ids[:4]),
+            *(records.apply(i, complaint, vouched) for i in ids[-last:]),
+        )
+        await bench.watch.tick()
+        found = await bench.standing(alice)
+        assert found.counts.finished == 60
+        return found.counts.failures
+
+    # Nobody vouches for them: they are applied, and judge nobody. The same bounces a second time find nothing to do;
+    # complaints that are proved later still count.
+    assert await come(3, "") == Tally()
+    assert (await bench.standing(alice)).stage == "good"
+    ids = ids[4:]
+    assert await come(2, "spf sink.test") == Tally(4, 4, 0, 2, 2)
+    assert (await bench.standing(alice)).stage == "slowed"  # by the complaints, of two places only
+    await bench.watch.tick()
+    assert (await bench.standing(alice)).stage == "slowed"
+    assert await come(3, "dkim s1.test") == Tally(4, 4, 0, 3, 3)
+    await bench.stop(alice)
+    assert "3 complaints of 60" in bench.letters[-1].text
+    async with world.storage.read() as tx:
+        told = await events.after(tx, 0, member_id=alice.id, limit=5000)
+    assert len([e for e in told if e.type == "complained"]) == 6
+
+
+async def test_one_recipient_is_one_failure_however_it_is_told_of(bench: Bench) -> None:
+    alice, world = await alice_of(bench), bench.world
+    # One person with many tags, and many names under one organisation's domain.
+    for i in range(8):
+        await bench.settle(dict.fromkeys(await bench.accepted(alice, f"bob+{i}@mail{i}.sink.test"), FULL))
+        await bench.settle(dict.fromkeys(await bench.accepted(alice, f"Carol+{i}@sink.test"), FULL))
+    ids = await bench.mail(alice, (OK, 40), domain="sink.test")
+    records = Records(world.storage, world.vault, world.config, world.clock)
+    complaint = Report("complaint", feedback="abuse")
+    for _ in range(5):
+        await records.apply(ids[0], complaint, "spf sink.test")
     await bench.watch.tick()
     found = await bench.standing(alice)
-    assert (found.counts.finished, found.counts.bounces, found.counts.complaints) == (60, 4, 2)
-    assert found.stage == "suspended"  # by the complaints; the bounces alone would have been a notice
-    assert "2 complaints of 60" in bench.letters[-1].text
+    assert (found.counts.finished, found.counts.bounced) == (56, 16)
+    assert found.counts.failures == Tally(9, 1, 9, 1, 1)
+    assert found.stage == "slowed"
+    await bench.watch.tick()
+    assert (await bench.standing(alice)).stage == "slowed"
+    async with world.storage.read() as tx:
+        kept = (await tx.execute(select(standing_failures))).all()
+    assert len(kept) == 10
+    assert not any(b"bob" in part or b"sink" in part for row in kept for part in row if isinstance(part, bytes))
+    # Once they have left every window the rows are gone, and so is the stage.
+    await world.pass_time(DAY + 2 * HOUR)
+    await bench.watch.tick()
+    async with world.storage.read() as tx:
+        assert (await tx.execute(select(standing_failures))).all() == []
+        assert await rows.tallies(tx, 0) == {}
+    assert (await bench.standing(alice)).stage == "good"
+
+
+async def test_many_refusals_that_we_heard_ourselves_stop_at_one_domain(world: World) -> None:
+    bench = Bench(world, suspend_refused=30)
+    await bench.watch.tick()
+    alice = await alice_of(bench)
+    await bench.mail(alice, (GONE, 29), (OK, 20), domain="sink.test")
+    await bench.watch.tick()
+    await bench.watch.tick()
+    assert (await bench.standing(alice)).stage == "slowed"
+    await bench.mail(alice, (GONE, 1), domain="sink.test")
+    await bench.stop(alice)
 
 
 async def test_a_slowed_member_spends_the_lower_tier_at_once_and_exactly(bench: Bench) -> None:
@@ -277,8 +353,7 @@ async def test_a_full_queue_for_letters_does_not_hold_up_a_stop(bench: Bench) ->
     alice = await alice_of(bench)
     bench.full = True
     await bench.mail(alice, (GONE, 20), (OK, 20))
-    await bench.watch.tick()
-    assert (await bench.standing(alice)).stage == "suspended"
+    await bench.stop(alice)
     assert bench.letters == []
 
 
@@ -296,6 +371,7 @@ async def test_after_the_clock_was_set_back_the_window_is_still_a_day(bench: Ben
     assert (await bench.standing(alice)).counts.finished == 0
     async with world.storage.read() as tx:
         assert await rows.sums(tx, 0) == {}
+        assert await rows.tallies(tx, 0) == {}
 
 
 async def test_what_happened_before_the_first_look_is_not_counted(config: Config) -> None:

@@ -85,7 +85,24 @@ async def dns() -> AsyncIterator[DnsWorld]:
 ])  # fmt: skip
 async def test_hosts_are_judged_as_the_record_says(dns: DnsWorld, domain: str, ip: str, wanted: str) -> None:
     found = await spf(ip, "client.example.net", f"user@{domain}.example.com", dns.resolver)
-    assert found == Spf(wanted, f"{domain}.example.com", "mailfrom")  # type: ignore[arg-type]
+    broad = domain == "all"
+    assert found == Spf(wanted, f"{domain}.example.com", "mailfrom", broad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("record", "broad"),
+    [
+        ("v=spf1 +all", True), ("v=spf1 ip4:0.0.0.0/1 ip4:128.0.0.0/1 -all", True), ("v=spf1 a:a.example.com/4", True),
+        ("v=spf1 include:all.example.com -all", True), ("v=spf1 redirect=all.example.com", True),
+        ("v=spf1 ip4:192.0.2.0/24 +all", False), ("v=spf1 ip4:192.0.0.0/8 -all", False),
+        ("v=spf1 ip4:0.0.0.0/1 include:ip4.example.com a:a.example.com -all", False),
+        ("v=spf1 a:a.example.com -all", False), ("v=spf1 ptr:example.com -all", False),
+    ],
+)
+async def test_a_pass_that_everybody_gets_is_called_broad(dns: DnsWorld, record: str, broad: bool) -> None:
+    dns.zones.replace("wide.example.com", "TXT", record)
+    found = await spf("192.0.2.65", "x.test", "user@wide.example.com", dns.resolver)
+    assert (found.result, found.broad) == ("pass", broad)
 
 
 async def test_a_local_part_fills_a_macro_and_a_null_sender_is_judged_by_its_helo(dns: DnsWorld) -> None:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from relay.base.config.delivery import Delivery
 from relay.base.config.dns import Dns
-from relay.base.config.kinds import HostName, LocalPart, Mailbox, Selector, Sender, Waits
+from relay.base.config.kinds import HostName, LocalPart, Mailbox, Selector, Waits
 from relay.base.config.octeth import Octeth
 from relay.base.config.section import Bytes, Count, Seconds, Section, key
 from relay.base.config.senders import Senders
@@ -24,7 +24,7 @@ class Server(Section):
 
     hostname: HostName = key("localhost", "The relay's own name: in its greeting, in EHLO to others, in Received.")
     public_url: str = key("http://127.0.0.1:8080", "Where members reach the pages and the API, without a slash at the end.")
-    notice_from: Sender = key("", "Sender of the relay's own mail; empty: postmaster@ the pool domain, else the hostname.")
+    notice_from: Mailbox = key("", "Sender of the relay's own mail; empty: postmaster@ the pool domain, else the hostname.")
     operator_email: Mailbox = key("", "Where alarms and mail for postmaster@ and abuse@ go; empty: alarms only to the log, and such mail is refused.")
     production: bool = key(False, "True refuses made-up certificates, plain http URLs and default names.")
     data_dir: Path = key(Path("posthouse-data"), "Folder of the database, the master key and made-up certificates.")
@@ -210,6 +210,18 @@ class Inbound(Section):
     role_mail_an_hour: Count = key(100, "Messages to postmaster@, abuse@ and fbl@ passed on to the operator an hour, a process.")
     role_mail_a_network_an_hour: Count = key(20, "Of these, from one network (/24, or /48 in IPv6); what is more is asked to come later.")
     role_mail_max_bytes: Bytes = key(1_048_576, "Of a larger message only the beginning is passed on (1 MiB).")
+    known_reporters: bool = key(
+        True, "True takes the word of the feedback loops that the program knows: relay/base/config/reporters.py."
+    )
+    reporters: list[str] = key(
+        [],
+        "Further feedback loops whose complaints and late bounces count for recipients at any domain: a domain, with "
+        "all under it, or an address. Name only what nobody but the reporter can send from."
+    )
+    vouching_seconds: Seconds = key(
+        8.0, "Time for SPF, DKIM and DNS of one report about one recipient; after it the report judges nobody."
+    )
+    vouching_remembered: Count = key(10_000, "Hosts whose answers are remembered for five minutes.")
 
 
 class Suppression(Section):

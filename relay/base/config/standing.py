@@ -25,6 +25,14 @@ class Standing(Section):
         0.75,
         "Part of a share at which the member's domains fall to the next lower warming tier."
     )
+    suspend_domains: Count = key(
+        3,
+        "Nobody is suspended by failures at fewer recipient domains (of different organisations)."
+    )
+    suspend_refused: Count = key(
+        50,
+        "Or, at fewer domains, only with so many different recipients that were refused in the relay's own deliveries."
+    )
     release: Literal["operator", "healed"] = key(
         "operator",
         "Who ends such a suspension: healed lets the clock do it too, once the shares have fallen under the "

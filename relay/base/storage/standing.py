@@ -2,22 +2,32 @@
 
 Counting follows the feed with a cursor that moves in the transaction that counts: each event counts once, whichever
 process does it, and the transactions that settle mail write nothing for it. Slices of ten minutes make the window.
+Whom the failures were about is kept beside, as one row for each recipient, by hashes that the caller makes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import BigInteger, and_, case, cast, delete, func, or_, select, update
+from sqlalchemy import BigInteger, and_, case, cast, delete, distinct, func, or_, select, update
 
 from relay.base.events import BOUNCED, COMPLAINED, DEFERRED, MEMBER_RELEASED, SENT
 from relay.base.storage.engine import Tx, upsert
-from relay.base.storage.tables import events, members, messages, recipients, standing_counts, standing_cursor, standings
+from relay.base.storage.tables import (
+    events,
+    members,
+    messages,
+    recipients,
+    standing_counts,
+    standing_cursor,
+    standing_failures,
+    standings,
+)  # fmt: skip
 
 SLICE_SECONDS = 600
-FIELDS = ("delivered", "bounced", "late", "complaints", "excused")
+FIELDS = ("delivered", "bounced", "late", "excused")
 _CURSOR = "events"
 
 
@@ -34,13 +44,43 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A bounce or deferral of the feed. `counts`: of a member's own mail, to a recipient that is judged by."""
+    """A bounce, deferral or complaint of the feed, about the recipient `address`. `counts`: of a member's own mail,
+    to a recipient that is judged by."""
 
     member_id: int
     at: float
     type: str
     data: dict[str, Any]
+    address: str
     counts: bool
+
+
+Kind = Literal["refused", "failed", "late", "complaint"]
+"""How a recipient failed: its host refused it in our own conversation; it failed otherwise before it was delivered;
+it bounced afterwards; it complained."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One recipient that failed. `who` (16 octets) and `domain` (8) are keyed hashes of its canonical address and of
+    its organisation's domain; `at` is the beginning of a slice."""
+
+    member_id: int
+    kind: Kind
+    who: bytes
+    domain: bytes
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Different recipients in the window, and the different domains they belong to. `refused` are among `bounces`."""
+
+    bounces: int = 0
+    bounce_domains: int = 0
+    refused: int = 0
+    complaints: int = 0
+    complaint_domains: int = 0
 
 
 Counted = dict[tuple[int, float], dict[str, int]]
@@ -97,33 +137,29 @@ def _joined() -> Any:
 
 
 async def delivered(tx: Tx, low: int, high: int, exempt: Collection[str]) -> Counted:
-    """Deliveries and complaints among the events with ids in (low, high]."""
+    """Deliveries among the events with ids in (low, high]."""
     whole = cast(events.c.at, BigInteger)
     slice_ = (whole - whole % SLICE_SECONDS).label("slice")
     query = (
-        select(events.c.member_id, slice_, events.c.type, func.count())
+        select(events.c.member_id, slice_, func.count())
         .select_from(_joined())
-        .where(
-            events.c.id > low, events.c.id <= high, events.c.type.in_((SENT, COMPLAINED)), _judged(exempt),
-        )
-        .group_by(events.c.member_id, slice_, events.c.type)
+        .where(events.c.id > low, events.c.id <= high, events.c.type == SENT, _judged(exempt))
+        .group_by(events.c.member_id, slice_)
     )
-    counted: Counted = {}
-    for member_id, at, type_, n in await tx.execute(query):
-        fields = counted.setdefault((member_id, float(at)), {})
-        fields["delivered" if type_ == SENT else "complaints"] = n
-    return counted
+    return {(member_id, float(at)): {"delivered": n} for member_id, at, n in await tx.execute(query)}
 
 
 async def failed(tx: Tx, low: int, high: int, exempt: Collection[str]) -> list[Failed]:
-    """Bounces and deferrals among the events with ids in (low, high]."""
+    """Bounces, deferrals and complaints among the events with ids in (low, high]."""
+    e = events.c
     query = (
-        select(events.c.member_id, events.c.at, events.c.type, events.c.data, case((_judged(exempt), 1), else_=0))
+        select(e.member_id, e.at, e.type, e.data, recipients.c.address, case((_judged(exempt), 1), else_=0))
         .select_from(_joined())
-        .where(events.c.id > low, events.c.id <= high, events.c.type.in_((BOUNCED, DEFERRED)))
-        .order_by(events.c.id)
+        .where(e.id > low, e.id <= high, e.type.in_((BOUNCED, DEFERRED, COMPLAINED)))
+        .order_by(e.id)
     )
-    return [Failed(m, at, type_, data or {}, bool(counts)) for m, at, type_, data, counts in await tx.execute(query)]
+    found = await tx.execute(query)
+    return [Failed(m, at, type_, data or {}, address, bool(counts)) for m, at, type_, data, address, counts in found]
 
 
 async def count(tx: Tx, counted: Counted) -> None:
@@ -144,6 +180,23 @@ async def count(tx: Tx, counted: Counted) -> None:
     )
 
 
+async def remember(tx: Tx, failures: Sequence[Failure]) -> None:
+    """Keep who failed: one row for each recipient and kind, with the time of the last."""
+    last = {(f.member_id, f.kind, f.who): f for f in failures}
+    if not last:
+        return
+    statement = upsert(tx, standing_failures)
+    await tx.execute(
+        statement.on_conflict_do_update(
+            index_elements=["member_id", "kind", "who"], set_={"at": statement.excluded.at}
+        ),
+        [
+            {"member_id": f.member_id, "kind": f.kind, "who": f.who, "domain": f.domain, "at": f.at}
+            for _, f in sorted(last.items())
+        ],
+    )
+
+
 # -- the window ------------------------------------------------------------------------------------------------
 
 
@@ -154,6 +207,21 @@ async def sums(tx: Tx, since: float, member_ids: Sequence[int] | None = None) ->
     if member_ids is not None:
         query = query.where(t.member_id.in_(member_ids))
     return {row[0]: tuple(int(n) for n in row[1:]) for row in await tx.execute(query)}
+
+
+async def tallies(tx: Tx, since: float, member_ids: Sequence[int] | None = None) -> dict[int, Tally]:
+    """Of each member (or of these) whom the failures of the slices that begin after `since` were about."""
+    t = standing_failures.c
+    complained = t.kind == "complaint"
+    query = select(
+        t.member_id,
+        func.count(distinct(case((~complained, t.who)))), func.count(distinct(case((~complained, t.domain)))),
+        func.count(case((t.kind == "refused", 1))),
+        func.count(distinct(case((complained, t.who)))), func.count(distinct(case((complained, t.domain)))),
+    ).where(t.at > since).group_by(t.member_id)
+    if member_ids is not None:
+        query = query.where(t.member_id.in_(member_ids))
+    return {row[0]: Tally(*row[1:]) for row in await tx.execute(query)}
 
 
 async def rows(tx: Tx, member_ids: Sequence[int] | None = None, *, lock: bool = False) -> dict[int, Row]:
@@ -184,12 +252,14 @@ async def begin_anew(tx: Tx, member_id: int, *, now: float) -> None:
     values = {"stage": "good", "stage_at": now, "counted_from": now, "told_at": None}
     statement = upsert(tx, standings).values(member_id=member_id, **values)
     await tx.execute(statement.on_conflict_do_update(index_elements=["member_id"], set_=values))
-    await tx.execute(delete(standing_counts).where(standing_counts.c.member_id == member_id))
+    for table in (standing_counts, standing_failures):
+        await tx.execute(delete(table).where(table.c.member_id == member_id))
 
 
-async def purge(tx: Tx, before: float) -> int:
-    """Remove slices that have left every window."""
-    return (await tx.execute(delete(standing_counts).where(standing_counts.c.at < before))).rowcount
+async def purge(tx: Tx, before: float) -> None:
+    """Remove what has left every window: slices, and who failed in them."""
+    for table in (standing_counts, standing_failures):
+        await tx.execute(delete(table).where(table.c.at < before))
 
 
 async def mend_clock(tx: Tx, now: float) -> int:
@@ -199,6 +269,8 @@ async def mend_clock(tx: Tx, now: float) -> int:
         await tx.execute(select(t.member_id, t.at, *(t[f] for f in FIELDS)).where(t.at > now + SLICE_SECONDS))
     ).all()
     await tx.execute(update(standings).where(standings.c.counted_from > now).values(counted_from=now))
+    failures = standing_failures
+    await tx.execute(update(failures).where(failures.c.at > now + SLICE_SECONDS).values(at=this))
     if not ahead:
         return 0
     counted: Counted = {}

@@ -29,7 +29,13 @@ from relay.base.storage.tables.shared import (
     webhook_deliveries,
     webhooks,
 )
-from relay.base.storage.tables.standing import incidents, standing_counts, standing_cursor, standings
+from relay.base.storage.tables.standing import (
+    incidents,
+    standing_counts,
+    standing_cursor,
+    standing_failures,
+    standings,
+)  # fmt: skip
 
 __all__ = [
     "OPEN",
@@ -61,6 +67,7 @@ __all__ = [
     "sessions",
     "standing_counts",
     "standing_cursor",
+    "standing_failures",
     "standings",
     "suppressions",
     "versions",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Column, Double, Index, Integer, String, Table, text
+from sqlalchemy import JSON, Column, Double, Index, Integer, LargeBinary, String, Table, text
 
 from relay.base.storage.tables.ground import Id, id_column, metadata
 
@@ -14,8 +14,19 @@ standing_counts = Table(
     Column("delivered", Integer, nullable=False, server_default="0"),
     Column("bounced", Integer, nullable=False, server_default="0"),
     Column("late", Integer, nullable=False, server_default="0"),  # bounced after delivered
-    Column("complaints", Integer, nullable=False, server_default="0"),
+    Column("complaints", Integer, nullable=False, server_default="0"),  # until schema 0011; now standing_failures
     Column("excused", Integer, nullable=False, server_default="0"),  # bounces that were the relay's own fault
+)
+
+# Who failed, each recipient once a kind: keyed hashes, no addresses.
+standing_failures = Table(
+    "standing_failures", metadata,
+    Column("member_id", Id, primary_key=True, autoincrement=False),
+    Column("kind", String(10), primary_key=True),  # refused | failed | late | complaint
+    Column("who", LargeBinary(16), primary_key=True),  # of the canonical address
+    Column("domain", LargeBinary(8), nullable=False),  # of its organisation's domain
+    Column("at", Double, nullable=False),  # beginning of the slice of the last one
+    Index("ix_standing_failures_at", "at"),
 )
 
 standings = Table(
