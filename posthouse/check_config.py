@@ -20,9 +20,11 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
+from posthouse.fitting import misfit
 from relay.base import names
 from relay.base.clock import Clock, iso
 from relay.base.config import Config
+from relay.base.runtime import most_descriptors
 from relay.base.secrets import SecretsError, Vault
 from relay.base.storage.place import place
 
@@ -57,6 +59,8 @@ def mistakes(config: Config, clock: Clock, *, path: Path | None = None, ports: b
         *_server(config), *_names(config), *_database(config), *_master_key(config), *_certificate(config, clock),
         *_addresses(config), *_sandbox(config), *_hosted_zone(config), *_signing(config), *_file(config, path),
     ]
+    if text := misfit(config, most_descriptors()):
+        found.append(Mistake("limits", text))
     if config.server.production:
         found += _production(config)
     if ports and not found:

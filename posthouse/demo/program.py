@@ -16,8 +16,10 @@ from posthouse.demo.place import HOST, Ports, configuration
 from posthouse.demo.receiver import Receiver
 from posthouse.demo.walk import Report, Stumble, Walk
 from posthouse.demo.world import demo_zones
+from posthouse.fitting import fitted
 from posthouse.serve import Node, StartError
 from relay.base.log import configure, in_background, one_line
+from relay.base.runtime import most_descriptors, raise_descriptors
 
 OK, FAILED, CONFIG = 0, 1, 3
 WALK_SECONDS = 45.0
@@ -42,7 +44,8 @@ async def _demo(check: bool, data: Path, port_base: int | None, stack: ExitStack
     zones, receiver = demo_zones(), Receiver()
     try:
         ports = Ports.from_base(port_base)
-        config = configuration(ports, data, quiet=check)
+        raise_descriptors()
+        config = fitted(configuration(ports, data, quiet=check), most_descriptors())
         configure(config)
         stack.enter_context(in_background(config, printed=True))
         node = await Node.start(config, zones=zones)

@@ -18,14 +18,17 @@ from pathlib import Path
 from typing import Any, get_args
 
 import structlog
+from pydantic import TypeAdapter
 
 from posthouse import loading
 from posthouse.check_config import mistakes, warnings
+from posthouse.fitting import fitted, shrunk
 from posthouse.serve.node import Node, StartError
 from relay.base.clock import Clock
 from relay.base.config import Config, ConfigError, load
 from relay.base.config.model import Role
 from relay.base.log import configure, in_background, one_line
+from relay.base.runtime import most_descriptors, raise_descriptors
 
 log = structlog.get_logger("process")
 OK, FAILED, CONFIG = 0, 1, 3
@@ -39,19 +42,24 @@ def run(path: Path | None, roles: Sequence[str] | None = None) -> int:
     try:
         config = load(path)
         if roles:
-            config = Config.model_validate(config.model_dump() | {"roles": list(roles)})
+            # What the operator wrote must still be told from the defaults.
+            config = config.model_copy(update={"roles": TypeAdapter(list[Role]).validate_python(list(roles))})
     except (ConfigError, ValueError) as e:
         return _say(e.lines if isinstance(e, ConfigError) else [f"--role: one of {', '.join(_roles())}"])
     found = mistakes(config, Clock(), path=path)
     if found:
         return _say([str(m) for m in found])
     configure(config)
+    raise_descriptors()
     with in_background(config):
         return _run(config)
 
 
-def _run(config: Config) -> int:
+def _run(given: Config) -> int:
     """The process from here on: nothing waits for who reads the log."""
+    config = fitted(given, most_descriptors())
+    if less := shrunk(given, config):
+        log.warning("limits.shrunk", descriptors=most_descriptors(), **less)
     for one in warnings(config):
         log.warning("config.doubtful", key=one.key, text=one.text)
     # Files that hold mail and keys: nobody else's, whatever the shell's umask.

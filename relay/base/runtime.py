@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import re
+import resource
 import socket
 from pathlib import Path
 
 from relay.base.secrets import random_id
 
+_NO_END = 1 << 20
 _OWNER = re.compile(r"(?P<place>[0-9a-f]{16})/(?P<pid>\d+)/[a-z2-7]+\Z")
 
 
@@ -49,6 +52,19 @@ def is_dead(owner: str) -> bool:
     except OSError:
         return False
     return False
+
+
+def most_descriptors() -> int:
+    """How many files and sockets this process may have open once `raise_descriptors` has been called."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _NO_END if hard == resource.RLIM_INFINITY else hard
+
+
+def raise_descriptors() -> None:
+    """Open as many as the machine lets us: the usual soft limit of 1024 is for programs that use select(2)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def stopped(stopping: asyncio.Event, seconds: float) -> bool:

@@ -46,7 +46,7 @@ class Courier:
         settings = PoolSettings(
             helo=d.helo or config.server.hostname, source_addresses=tuple(d.source_addresses),
             connections_an_address=d.connections_a_destination, messages_a_connection=d.messages_a_connection,
-            idle_seconds=d.idle_seconds,
+            idle_seconds=d.idle_seconds, max_idle=d.workers,
         )
         self._pool = Pool(settings, Contexts(), monotonic=monotonic, limits=limits)
         self._routes: dict[str, tuple[float, Route]] = {}

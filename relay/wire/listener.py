@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import ssl
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from collections.abc import Sequence
 import structlog
 
 from relay import replies
+from relay.base.accepting import Acceptor
 from relay.base.config import Config
 from relay.base.tls import Certificate
 from relay.replies import Reply
@@ -26,8 +26,6 @@ from relay.wire.house import Guest, Recorder
 
 log = structlog.get_logger()
 
-_BACKLOG = 512
-_ACCEPT_AT_ONCE = 16  # connections taken before others get their turn; asyncio would take all of the backlog
 _LAST_WORDS_SECONDS = 1.0
 
 
@@ -49,7 +47,7 @@ class Listener:
         self._addresses, self._tls_addresses = listen, listen_tls
         self._open: set[Guest] = set()
         self._by_address: Counter[str] = Counter()
-        self._listeners: list[asyncio.Server] = []
+        self._listeners: list[Acceptor] = []
         self._watching: asyncio.Task[None] | None = None
         self._empty = asyncio.Event()
         self._empty.set()
@@ -66,7 +64,7 @@ class Listener:
                 (self._addresses, self.ports, False), (self._tls_addresses, self.tls_ports, True),
             ):
                 for address in addresses:
-                    ports.append(await self._listen(address, implicit))
+                    ports.append(self._listen(address, implicit))
         except OSError:
             self._close_listeners()
             raise
@@ -138,20 +136,14 @@ class Listener:
 
     # -- listening -------------------------------------------------------------------------------------------
 
-    async def _listen(self, address: str, implicit: bool) -> int:
+    def _listen(self, address: str, implicit: bool) -> int:
         host, _, port = address.rpartition(":")
-        server = await asyncio.get_running_loop().create_server(
-            lambda: self.conversation(implicit_tls=implicit),
-            host.strip("[]") or None, int(port), backlog=_ACCEPT_AT_ONCE, reuse_address=True, reuse_port=True,
+        door = Acceptor(
+            host.strip("[]"), int(port), lambda: self.conversation(implicit_tls=implicit), shared=True
         )
-        # For asyncio the one number means both; the kernel may keep more waiting than are taken at once.
-        for sock in server.sockets:
-            with socket.fromfd(sock.fileno(), sock.family, sock.type) as same:
-                same.listen(_BACKLOG)
-        self._listeners.append(server)
-        bound: int = server.sockets[0].getsockname()[1]
-        log.info(f"{self.name}.listening", address=f"{host}:{bound}", tls="implicit" if implicit else "starttls")
-        return bound
+        self._listeners.append(door)
+        log.info(f"{self.name}.listening", address=f"{host}:{door.port}", tls="implicit" if implicit else "starttls")
+        return door.port
 
     def _close_listeners(self) -> None:
         for server in self._listeners:

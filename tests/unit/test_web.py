@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -329,8 +330,103 @@ async def test_a_taken_port_is_an_error_and_leaves_nothing_open(tmp_path: Path) 
     taken = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
     port = taken.sockets[0].getsockname()[1]
     listener = Listener(application(config, HandClock(), storage), config, [f"127.0.0.1:{port}"])
-    with pytest.raises(OSError, match="address already in use"):
+    with pytest.raises(OSError, match="Address already in use"):
         await listener.start()
     taken.close()
     await taken.wait_closed()
     await storage.close()
+
+
+@asynccontextmanager
+async def hasty(folder: Path, routes: Sequence[web.RouteDef] = (), **sections: dict[str, Any]) -> AsyncIterator[int]:
+    """An application that waits for half a second; its port."""
+    sections.setdefault("http", {}).setdefault("read_timeout_seconds", 0.5)
+    config = make_config(folder, **sections)
+    await made(config)
+    storage = await Storage.open(config)
+    listener = Listener(application(config, HandClock(), storage, routes=routes), config, ["127.0.0.1:0"])
+    await listener.start()
+    try:
+        yield listener.ports[0]
+    finally:
+        await listener.stop()
+        await storage.close()
+
+
+@pytest.mark.parametrize("path", ["/raw", "/stream", "/form"])
+async def test_every_body_has_a_time_however_it_is_read(tmp_path: Path, path: str) -> None:
+    async def raw(request: web.Request) -> web.Response:
+        return answer(len(await read_body(request, 1000)))
+
+    async def stream(request: web.Request) -> web.Response:
+        return answer(len(await request.content.read()))
+
+    async def form(request: web.Request) -> web.Response:
+        return answer(len(await request.post()))
+
+    routes = [web.post("/raw", raw), web.post("/stream", stream), web.post("/form", form)]
+    async with hasty(tmp_path, routes) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+            "Content-Length: 100\r\n\r\na=1".encode()
+        )
+        async with asyncio.timeout(20):
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert b" 400 " in head
+            assert b"did not arrive in time" in await reader.readexactly(_length(head))
+        writer.close()
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+async def test_a_connection_that_says_nothing_whole_is_closed_in_time(tmp_path: Path, begun: bytes) -> None:
+    async with hasty(tmp_path) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(begun)
+        async with asyncio.timeout(20):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_connections_are_counted_by_client_and_never_by_the_proxy(tmp_path: Path) -> None:
+    going = asyncio.Event()
+
+    async def slow(_: web.Request) -> web.Response:
+        await going.wait()
+        return answer("done")
+
+    async def asked(port: int, client: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"GET /slow HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.9, {client}\r\n\r\n".encode())
+        return reader, writer
+
+    async def status(reader: asyncio.StreamReader) -> int:
+        return int((await reader.readuntil(b"\r\n\r\n")).split()[1])
+
+    routes, few = [web.get("/slow", slow)], {"max_connections": 6, "max_connections_an_address": 2}
+    async with asyncio.timeout(60), hasty(
+        tmp_path, routes, server={"trusted_proxies": ["127.0.0.1"]}, http={**few, "read_timeout_seconds": 60.0}
+    ) as port:
+        clients = ["198.51.100.1"] * 2 + ["198.51.100.2"]
+        working = [await asked(port, client) for client in clients]
+        one_more = await asked(port, clients[0])
+        assert await status(one_more[0]) == 429
+        # Connections of the proxy's are nobody's own, and there is an end to them all the same.
+        others = [await asked(port, f"198.51.100.{n}") for n in range(10, 13)]
+        assert await status(others[2][0]) == 503
+        going.set()
+        assert [await status(reader) for reader, _ in working + others[:2]] == [200] * 5
+        for _, writer in (*working, one_more, *others):
+            writer.close()
+    going.clear()
+    async with asyncio.timeout(60), hasty(tmp_path, routes, server={"trusted_proxies": []}, http=dict(few)) as port:
+        three = [await asked(port, f"198.51.100.{n}") for n in range(3)]
+        assert await status(three[2][0]) == 503
+        going.set()
+        assert [await status(reader) for reader, _ in three[:2]] == [200, 200]
+        for _, writer in three:
+            writer.close()
+
+
+def _length(head: bytes) -> int:
+    return int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])

@@ -29,6 +29,7 @@ class Server(Section):
     production: bool = key(False, "True refuses made-up certificates, plain http URLs and default names.")
     data_dir: Path = key(Path("posthouse-data"), "Folder of the database, the master key and made-up certificates.")
     trusted_proxies: list[str] = key(["127.0.0.1", "::1"], "Networks whose X-Forwarded-For is believed on the HTTP port.")
+    spare_descriptors: Count = key(128, "Files and sockets kept back for storage, DNS and the log when the bounds on connections are fitted to the process.")
     shutdown_seconds: Seconds = key(20.0, "How long SIGTERM lets work in flight finish before it is given back.")
 
 
@@ -100,8 +101,10 @@ class Http(Section):
     max_batch: Count = key(100, "Messages in one /v1/send/batch.")
     max_json_depth: Count = key(32, "Deepest nesting of a JSON body.")
     max_json_values: Count = key(200_000, "Most values, commas and brackets of a JSON body.")
+    max_connections: Count = key(1000, "Open connections in all, a process.")
+    max_connections_an_address: Count = key(100, "Of these, from one client; behind a trusted proxy its requests at work count, and the proxy never.")
     requests_a_minute: Count = key(600, "Requests a minute on pages and management calls, of one member from one address, and of all strangers there.")
-    read_timeout_seconds: Seconds = key(60.0, "Longest time a request may take to arrive.")
+    read_timeout_seconds: Seconds = key(60.0, "Longest time that a head, or a body, may take to arrive, and a connection may be idle.")
     page_size: Count = key(50, "Rows a page of a list, where the caller names no number.")
     max_page_size: Count = key(200, "Most rows a page of a list.")
     max_schedule_days: Count = key(30, "How far ahead sendAt may lie.")

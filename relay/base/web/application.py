@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import structlog
@@ -16,7 +17,8 @@ from relay.base.config import Config
 from relay.base.secrets import random_id
 from relay.base.storage import Storage, StorageError, StorageFull
 from relay.base.web.answers import dumps, error_body, raw_answer, refuse
-from relay.base.web.client import host_fault
+from relay.base.web.client import client_address, host_fault, peer_address
+from relay.base.web.crowd import CROWD, Crowd
 from relay.base.web.keys import CLOCK, CONFIG, ERROR_PAGE, REQUEST_ID, STORAGE, ErrorPage
 from relay.replies import DISK_FULL, INTERNAL, INVALID_REQUEST, NOT_FOUND, UNAVAILABLE, Refused
 
@@ -60,7 +62,7 @@ def application(
     app = web.Application(
         middlewares=[_frame(tuple(translate)), *middlewares], client_max_size=config.http.max_body_bytes
     )
-    app[CONFIG], app[CLOCK], app[STORAGE] = config, clock, storage
+    app[CONFIG], app[CLOCK], app[STORAGE], app[CROWD] = config, clock, storage, Crowd(config)
     if error_page is not None:
         app[ERROR_PAGE] = error_page
     app.on_response_prepare.append(_headers)
@@ -77,7 +79,8 @@ def _frame(translate: tuple[Translate, ...]) -> Middleware:
             try:
                 if fault := host_fault(request):
                     raise Refused(INVALID_REQUEST, saw=fault)
-                response = await handler(request)
+                with _counted(request), _in_time(request):
+                    response = await handler(request)
             except asyncio.CancelledError:
                 raise
             except web.HTTPException as e:
@@ -88,6 +91,33 @@ def _frame(translate: tuple[Translate, ...]) -> Middleware:
             return response
 
     return frame
+
+
+def _counted(request: web.Request) -> AbstractContextManager[None]:
+    """Count a request that a proxy brings as its client's."""
+    crowd = request.app[CROWD]
+    if not crowd.trusts(peer_address(request)):
+        return nullcontext()
+    return crowd.request(client_address(request, request.app[CONFIG].server.trusted_proxies))
+
+
+@contextmanager
+def _in_time(request: web.Request) -> Iterator[None]:
+    """The body must be here in time, whoever reads it and however."""
+    if not request.can_read_body:
+        yield
+        return
+    seconds = request.app[CONFIG].http.read_timeout_seconds
+    timer = asyncio.get_running_loop().call_later(seconds, _too_late, request)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _too_late(request: web.Request) -> None:
+    if not request.content.is_eof():
+        request.content.set_exception(Refused(INVALID_REQUEST, saw="the body did not arrive in time"))
 
 
 def _log(request: web.Request, status: int, seconds: float) -> None:

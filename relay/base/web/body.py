@@ -51,8 +51,8 @@ def reject(says: str, **extra: Any) -> NoReturn:
     raise Refused(Verdict(INVALID_REQUEST, saw=says, extra=extra))
 
 
-async def read_body(request: web.Request, limit: int, *, seconds: float | None = None) -> bytes:
-    """The whole body, at most `limit` bytes, arrived within `seconds` (default: the configured read timeout).
+async def read_body(request: web.Request, limit: int) -> bytes:
+    """The whole body, at most `limit` bytes. The frame sees to it that it arrives in time.
 
     Raises Refused: TOO_LARGE (by Content-Length already, before anything is read), INVALID_REQUEST when it is
     compressed, comes too slowly, or breaks off.
@@ -64,14 +64,11 @@ async def read_body(request: web.Request, limit: int, *, seconds: float | None =
     chunks: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(request.app[CONFIG].http.read_timeout_seconds if seconds is None else seconds):
-            async for chunk in request.content.iter_any():
-                size += len(chunk)
-                if size > limit:
-                    raise Refused(Verdict(TOO_LARGE, wanted=str(limit)))
-                chunks.append(chunk)
-    except TimeoutError:
-        reject("the body did not arrive in time")
+        async for chunk in request.content.iter_any():
+            size += len(chunk)
+            if size > limit:
+                raise Refused(Verdict(TOO_LARGE, wanted=str(limit)))
+            chunks.append(chunk)
     except (web.RequestPayloadError, ConnectionError):
         reject("the body broke off")
     return b"".join(chunks)

@@ -18,8 +18,7 @@ def client_address(request: web.Request, trusted_proxies: Iterable[str]) -> str:
     X-Forwarded-For is read from the right, past addresses in `trusted_proxies` (networks); the first one that is not
     a trusted proxy is the client. Anything unreadable there, and the nearest good address counts. "" without a peer.
     """
-    peer = request.transport.get_extra_info("peername") if request.transport else None
-    here = str(peer[0]) if isinstance(peer, tuple) else ""
+    here = peer_address(request)
     networks = list(trusted_proxies)
     if not in_networks(here, networks):
         return _plain(here)
@@ -34,14 +33,21 @@ def client_address(request: web.Request, trusted_proxies: Iterable[str]) -> str:
     return _plain(here)
 
 
+def peer_address(request: web.Request) -> str:
+    """Who is at the other end of the connection; "" when nobody is any more."""
+    peer = request.transport.get_extra_info("peername") if request.transport else None
+    return str(peer[0]) if isinstance(peer, tuple) and peer else ""
+
+
 def is_https(request: web.Request, trusted_proxies: Iterable[str]) -> bool:
     """True when the client's side of the connection is encrypted, by our socket or by a trusted proxy's word."""
     if request.scheme == "https":
         return True
-    peer = request.transport.get_extra_info("peername") if request.transport else None
-    if not isinstance(peer, tuple) or not in_networks(str(peer[0]), trusted_proxies):
+    if not in_networks(peer_address(request), trusted_proxies):
         return False
-    return request.headers.get("X-Forwarded-Proto", "").strip().lower() == "https"
+    # The nearest proxy's word is the last one; what comes before it may be the client's own.
+    said = ",".join(request.headers.getall("X-Forwarded-Proto", []))
+    return said.rpartition(",")[2].strip().lower() == "https"
 
 
 def in_networks(address: str, networks: Iterable[str]) -> bool:

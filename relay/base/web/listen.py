@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from relay.base.accepting import Acceptor
 from relay.base.config import Config
 from relay.base.web.answers import dumps, error_body, raw_answer
+from relay.base.web.crowd import CROWD, Crowd
 
 log = structlog.get_logger("http")
+
+_WAIT_SECONDS = 30
+_BODY = dumps(error_body("UNAVAILABLE", "Too many connections: try again later")).encode()
+# RFC 9110 §15.6.4, RFC 9112 §9.6
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nServer: posthouse\r\nContent-Type: application/json\r\n"
+    b"Retry-After: %d\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (_WAIT_SECONDS, len(_BODY), _BODY)
+)
 
 
 class Listener:
@@ -30,7 +40,7 @@ class Listener:
             keepalive_timeout=config.http.read_timeout_seconds,
             shutdown_timeout=config.server.shutdown_seconds,
         )
-        self._sites: list[web.TCPSite] = []
+        self._sites: list[_Site] = []
 
     async def start(self) -> None:
         """Bind every address. Raises OSError when one is taken; nothing is left listening then."""
@@ -38,9 +48,7 @@ class Listener:
         try:
             for address in self._addresses:
                 host, _, port = address.rpartition(":")
-                site = web.TCPSite(
-                    self._runner, host.strip("[]") or None, int(port), reuse_port=self._reuse_port
-                )
+                site = _Site(self._runner, host.strip("[]"), int(port), shared=self._reuse_port)
                 await site.start()
                 self._sites.append(site)
         except BaseException:
@@ -57,23 +65,78 @@ class Listener:
         await self._runner.cleanup()
 
 
+class _Site(web.BaseSite):
+    """aiohttp's site on a port that we take connections from ourselves."""
+
+    def __init__(self, runner: _Runner, host: str, port: int, *, shared: bool) -> None:
+        super().__init__(runner)
+        self._host, self._wanted, self._shared = host, port, shared
+        self.port = port
+
+    @property
+    def name(self) -> str:
+        """As its runner lists it."""
+        return f"http://{self._host}:{self.port}"
+
+    async def start(self) -> None:
+        """Bind. Raises OSError."""
+        await super().start()
+        assert self._runner.server is not None
+        door = Acceptor(self._host, self._wanted, self._runner.server, shared=self._shared)
+        self.port = door.port
+        # What the runner asks of a server is to be closed.
+        self._server = door  # type: ignore[assignment]
+
+
 class _Runner(web.AppRunner):
     """aiohttp's runner, whose connections answer unreadable HTTP with our words instead of the parser's."""
 
     async def _make_server(self) -> web.Server:
         made: Any = await super()._make_server()
-        return _Server(
+        server = _Server(
             made.request_handler, request_factory=made.request_factory, loop=asyncio.get_running_loop(), **made._kwargs
         )
+        server.crowd = self.app[CROWD]
+        return server
 
 
 class _Server(web.Server):
+    crowd: Crowd
+
     def __call__(self) -> RequestHandler:
-        return _Connection(self, loop=self._loop, **self._kwargs)
+        connection = _Connection(self, loop=self._loop, **self._kwargs)
+        connection.crowd = self.crowd
+        return connection
 
 
 class _Connection(RequestHandler):
-    __slots__ = ()
+    __slots__ = ("address", "counted", "crowd")
+
+    crowd: Crowd
+    address: str
+    counted: bool
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count it; one too many is told so and closed, without a task."""
+        peer = transport.get_extra_info("peername")
+        self.address = str(peer[0]) if isinstance(peer, tuple) and peer else ""
+        bound = self.crowd.enter(self.address)
+        self.counted = not bound
+        if self.counted:
+            super().connection_made(transport)
+            return
+        log.warning("connections.full", bound=bound)
+        self._force_close = True  # what it sends is not looked at
+        stream = cast(asyncio.Transport, transport)
+        stream.write(_FULL)
+        stream.close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Count it no more."""
+        if self.counted:
+            self.counted = False
+            self.crowd.leave(self.address)
+            super().connection_lost(exc)
 
     def handle_error(
         self,
