@@ -120,6 +120,7 @@ class Monitor:
         """200 when mail can be taken now, else 503; names the parts, not their troubles."""
         checks = {name: check() for name, check in self._services.checks.items()}
         checks["storage"] = await self._storage_answers()
+        checks["whole"] = not self._services.storage.damage
         ready = all(checks.values())
         return answer({"status": "ready" if ready else "not ready", "checks": checks}, 200 if ready else 503)
 

@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from relay.base import names
-from relay.base.clock import Clock, utc_day
+from relay.base.clock import Clock, Steps, utc_day
 from relay.base.config import Config
 from relay.base.events import BOUNCED, CANCELLED, DEFERRED, SENT, SUPPRESSED, Event
 from relay.base.storage import Storage, Tx, events, mail, stats, suppressions
@@ -172,6 +172,7 @@ class Queue:
         """`handoff`: this process's worker's, to be woken when something is made due."""
         self._storage, self._config, self._clock, self._owner, self._rng = storage, config, clock, owner, rng
         self._handoff = handoff
+        self.steps = Steps(clock)
 
     async def claim(self, limit: int, shares: Mapping[int, int], without: Sequence[str] = ()) -> list[Ready]:
         """Lease up to `limit` due recipients, none for the destinations `without`, and load their bytes.
@@ -206,10 +207,15 @@ class Queue:
         async with self._storage.read() as tx:
             return await mail.next_due(tx)
 
-    async def settle(self, due: Due, outcome: Outcome) -> str:
-        """Write what became of one try; returns the new state ("" if the lease was lost). Raises StorageError."""
+    async def settle(self, due: Due, outcome: Outcome, began: float | None = None) -> str:
+        """Write what became of one try; returns the new state ("" if the lease was lost). Raises StorageError.
+
+        `began`: when the try did, on the monotonic clock. One that began before the wall's was set forward gives
+        nobody up by age; the next one decides.
+        """
         now = self._clock.now()
-        item = _Item(due, outcome, self._settlement(due, outcome, now))
+        decides = began is None or began > self.steps.last()
+        item = _Item(due, outcome, self._settlement(due, outcome, now, decides=decides))
         return await self._storage.together(self._settle, item)
 
     async def suppress(self, due: Due, reason: str, says: str) -> str:
@@ -250,7 +256,7 @@ class Queue:
         """Free every lease of this process (at a clean stop)."""
         return await self._storage.write(lambda tx: mail.give_back(tx, self._owner))
 
-    def _settlement(self, due: Due, outcome: Outcome, now: float) -> Settlement:
+    def _settlement(self, due: Due, outcome: Outcome, now: float, *, decides: bool) -> Settlement:
         attempt = {
             "recipient_id": due.id, "at": now, "kind": outcome.kind, "host": outcome.host[:253],
             "ip": outcome.ip[:45], "tls": (outcome.tls or "")[:40], "stage": outcome.stage, "code": outcome.code,
@@ -265,7 +271,7 @@ class Queue:
             if due.return_path and "SUCCESS" in notify and not outcome.dsn:
                 s.report_due = "relayed"
             return s
-        if outcome.kind == "never" or now >= due.expires_at:
+        if outcome.kind == "never" or (decides and now >= due.expires_at):
             s.state = "bounced"
             # RFC 3461 §4.1: without NOTIFY, failures are reported; NEVER silences every report.
             if due.return_path and (due.notify is None or "FAILURE" in notify):

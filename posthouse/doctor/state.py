@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from posthouse.doctor.finding import FAIL, OK, WARN, Finding, Patient
 from relay.base.clock import iso
-from relay.base.storage import StorageError, archive, operate
+from relay.base.storage import StorageDamaged, StorageError, archive, operate
 from relay.base.storage import incidents as rows
 from relay.base.storage.migrate import revision
 from relay.standing.feed import INCIDENTS
 
+_RESTORE = "stop the relay, then: posthouse restore FILE, into a new database"
 _DUTIES = {"recheck": "recheck", "retention": "delivery", "standing": "delivery", "webhooks": "webhooks"}
 
 
@@ -22,9 +23,11 @@ async def database(patient: Patient) -> list[Finding]:
         broken = await archive.check(patient.storage) if have else []
     except StorageError as e:
         saw = f"can't be read: {str(e).partition(chr(10))[0][:200]}"
-        return [Finding("database", FAIL, saw, "is the server up, the disk well, the user right?")]
+        fix = _RESTORE if isinstance(e, StorageDamaged) else "is the server up, the disk well, the user right?"
+        return [Finding("database", FAIL, saw, fix)]
+    broken += [patient.storage.damage] if patient.storage.damage else []
     if broken:
-        return [Finding("database", FAIL, "; ".join(broken[:3]), "stop the relay, then: posthouse restore FILE")]
+        return [Finding("database", FAIL, "; ".join(broken[:3]), _RESTORE)]
     if have != want:
         return [Finding("database", WARN, f"schema {have or 'none'}, this program wants {want}", "posthouse migrate")]
     return [Finding("database", OK, f"whole, schema {want}")]

@@ -10,12 +10,27 @@ import structlog
 from enroll.domains import MailboxWatch
 from posthouse.rooms import Rooms
 from posthouse.serve.letters import tell
-from relay.base.storage import StorageError
+from relay.base.clock import HOUR
+from relay.base.storage import StorageError, archive
 from relay.delivery.reports import Reports
 from relay.standing import Watch
 
 log = structlog.get_logger("duties")
 _ROUNDS = 20
+_CHECK_SECONDS = 6 * HOUR
+
+
+async def look_for_damage(rooms: Rooms) -> None:
+    """See whether the database is whole, now and every few hours, until cancelled: pages that nobody reads are found
+    damaged when they are needed."""
+    while True:
+        try:
+            broken = await archive.check(rooms.storage)
+            if broken:
+                rooms.storage.damaged(broken[0])
+        except StorageError as e:
+            log.warning("storage.not_checked", cause=str(e))
+        await asyncio.sleep(_CHECK_SECONDS)
 
 
 async def watch_standing(rooms: Rooms) -> None:

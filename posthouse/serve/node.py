@@ -24,7 +24,7 @@ from enroll.recheck import Recheck
 from enroll.zone import DnsServer, RateLimit, Zones
 from posthouse.check_config import split
 from posthouse.rooms import Rooms
-from posthouse.serve.duties import post_reports, watch_mailboxes, watch_standing
+from posthouse.serve.duties import look_for_damage, post_reports, watch_mailboxes, watch_standing
 from posthouse.serve.http import http_application
 from posthouse.serve.sandbox import Mailbox
 from posthouse.serve.tasks import Patience, Tasks
@@ -120,6 +120,7 @@ class Node:
                 await self._start_dns(address, zones, dns_open_world)
         self._rooms = await Rooms.open(self.config, self.clock, delivers="delivery" in roles)
         self._watch_rooms()
+        self.tasks.keep("damage", lambda: look_for_damage(self.rooms))
         if self.hosted is not None:
             await self.hosted.open(self.rooms.storage)
             self.tasks.keep("hosted records", self.hosted.follow)

@@ -14,6 +14,7 @@ from email.utils import format_datetime
 MINUTE = 60.0
 HOUR = 3600.0
 DAY = 86400.0
+_STEP_SECONDS = 5.0
 
 
 class Clock:
@@ -26,6 +27,28 @@ class Clock:
     def monotonic(self) -> float:
         """Seconds that never jump; only differences mean anything."""
         return time.monotonic()
+
+
+class Steps:
+    """Notices that the wall clock was set forward, or that the machine slept: ages jump then, and mean nothing yet."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ahead = clock.now() - clock.monotonic()
+        self._at = -math.inf
+
+    def last(self) -> float:
+        """When that was last noticed, on the monotonic clock; -inf: never since the start. Looks now, too."""
+        timer = self._clock.monotonic()
+        ahead = self._clock.now() - timer
+        if ahead > self._ahead + _STEP_SECONDS:
+            self._at = timer
+        self._ahead = ahead
+        return self._at
+
+    def within(self, seconds: float) -> bool:
+        """Whether it was noticed in the last so many seconds."""
+        return self._clock.monotonic() - self.last() < seconds
 
 
 def iso(at: float) -> str:

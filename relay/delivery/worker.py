@@ -177,6 +177,7 @@ class Worker:
                 ready = line.popleft()
                 if not await self._may_go(ready):
                     continue
+                began = self._clock.monotonic()
                 try:
                     outcome = await self._courier.deliver(ready)
                 except Exception:
@@ -185,7 +186,7 @@ class Worker:
                 self._pacer.heard(destination, outcome)
                 if settling is not None:
                     await asyncio.shield(settling)
-                settling = asyncio.create_task(self._settle(ready, outcome), name="settle")
+                settling = asyncio.create_task(self._settle(ready, outcome, began), name="settle")
                 self._settling.add(settling)
                 settling.add_done_callback(self._settling.discard)
                 if not self._pacer.may_continue(destination):
@@ -203,14 +204,14 @@ class Worker:
             self._lines.pop(destination, None)
         self._handoff.wake.set()
 
-    async def _settle(self, ready: Ready, outcome: Outcome) -> None:
+    async def _settle(self, ready: Ready, outcome: Outcome, began: float) -> None:
         """Write it down. A storage that is away is asked again, however long: to forget a delivery is to make it
         twice. (A lease that somebody else has taken meanwhile lets this settle change nothing.)"""
         wait = 0.2
         state = ""
         while True:
             try:
-                state = await self._queue.settle(ready.due, outcome)
+                state = await self._queue.settle(ready.due, outcome, began)
                 break
             except StorageError as e:
                 log.error("delivery.settle_failed", queue_id=ready.due.queue_id, cause=str(e))
@@ -313,6 +314,7 @@ class Worker:
         while True:
             self._handoff.second_passed()
             now = self._clock.monotonic()
+            self._queue.steps.last()
             try:
                 wall = self._clock.now()
                 if wall - now < ahead - _SET_BACK:

@@ -13,7 +13,7 @@ from functools import partial
 
 import structlog
 
-from relay.base.clock import Clock
+from relay.base.clock import Clock, Steps
 from relay.base.config import Config
 from relay.base.duty import Duty
 from relay.base.letters import Letter, NoticeLater, Tell
@@ -45,6 +45,7 @@ class Dispatcher:
         self._rng = rng or random.Random()
         self._busy: dict[int, asyncio.Task[None]] = {}
         self._doubtful: set[int] = set()
+        self._steps = Steps(clock)
         self._duty = Duty(storage, clock, DUTY, owner, _LEASE_SECONDS)
 
     async def run(self) -> None:
@@ -172,7 +173,9 @@ class Dispatcher:
     async def _refused(self, endpoint: EndpointRow, due: Due, posted: Posted) -> None:
         now = self._clock.now()
         test = due.row.event_id is None
-        again = None if test else self._again(due, posted, now)
+        # After the clock was set forward ages mean nothing for a while: nothing is given up, nobody is judged.
+        jumped = self._steps.within(self._config.webhooks.alarm_seconds)
+        again = None if test else self._again(due, posted, now, ends=not jumped)
 
         async def bad(tx: Tx) -> tuple[str, float] | None:
             state = rows.FAILED if again is None else rows.WAITING
@@ -181,17 +184,18 @@ class Dispatcher:
             return None if test else await rows.ill(tx, endpoint.id, now)
 
         health = await self._storage.write(bad)
-        if health is not None:
+        if health is not None and not jumped:
             await self._judge(endpoint, posted, health[0], now - health[1])
 
-    def _again(self, due: Due, posted: Posted, now: float) -> float | None:
+    def _again(self, due: Due, posted: Posted, now: float, *, ends: bool) -> float | None:
         """When to try again; None when time is over. The last try comes right before that."""
         w = self._config.webhooks
-        if now >= due.row.expires_at:
+        if ends and now >= due.row.expires_at:
             return None
         wait = w.retry_seconds[min(due.row.attempts, len(w.retry_seconds) - 1)] if w.retry_seconds else w.poll_seconds
         wait *= 1 + self._rng.uniform(0, _JITTER)
-        return min(now + max(wait, posted.retry_after or 0), due.row.expires_at)
+        at = now + max(wait, posted.retry_after or 0)
+        return at if now >= due.row.expires_at else min(at, due.row.expires_at)
 
     async def _settle(self, tx: Tx, due: Due, posted: Posted, state: str, next_at: float) -> None:
         await rows.settle(

@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import LargeBinary, func, select, type_coerce
 
 from posthouse.backup import BackupError, backup, restore
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.secrets import SecretsError, Vault
-from relay.base.storage import Storage, StorageError, migrate
+from relay.base.storage import Storage, StorageError, archive, migrate
+from relay.base.storage.tables import metadata
 from relay.intake import Accepted
 from tests.kit.storage import ENGINES, PostgresServer, make_config
 from tests.kit.world import World
@@ -145,3 +147,34 @@ async def test_restoring_into_a_migrated_but_unused_database(sqlite_config: Conf
     assert summary.rows["members"] == 1
     storage = await Storage.open(target)
     await storage.close()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_every_kind_of_value_comes_back_as_it_was_null_as_null(
+    busy: World, engine: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    async def nulls(storage: Storage) -> dict[tuple[str, str], tuple[int, int]]:
+        """How many values of each column are NULL, and how many are not."""
+        found = {}
+        async with storage.read() as tx:
+            for name, t in metadata.tables.items():
+                if name in archive.SKIPPED:
+                    continue
+                for c in t.columns:
+                    query = select(func.count(), func.count(type_coerce(c, LargeBinary)))
+                    every, some = (await tx.execute(query.select_from(t))).one()
+                    found[name, c.name] = (every - some, some)
+        return found
+
+    before = await nulls(busy.storage)
+    assert before["api_keys", "domains"][0] > 0, "a JSON column with nothing in it"
+    made = await backup(busy.config, tmp_path / "all.backup", Clock(), passphrase=PASSPHRASE)
+    target = elsewhere(engine, tmp_path / "new", request)
+    await restore(target, made.path, passphrase=PASSPHRASE)
+    storage = await Storage.open(target)
+    try:
+        after = await nulls(storage)
+    finally:
+        await storage.close()
+    leases = {("recipients", "lease_owner"), ("recipients", "lease_until")}
+    assert {k: v for k, v in after.items() if k not in leases} == {k: v for k, v in before.items() if k not in leases}

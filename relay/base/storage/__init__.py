@@ -6,7 +6,15 @@ values. Modules don't know each other; a room composes them in one transaction.
 """
 
 from relay.base.storage.engine import Storage, Tx
-from relay.base.storage.errors import SchemaTooNew, StorageError, StorageFull, StorageUnavailable
+from relay.base.storage.errors import (
+    SchemaTooNew,
+    StorageDamaged,
+    StorageError,
+    StorageFull,
+    StorageUnavailable,
+)  # fmt: skip
 from relay.base.storage.migrate import migrate
 
-__all__ = ["SchemaTooNew", "Storage", "StorageError", "StorageFull", "StorageUnavailable", "Tx", "migrate"]
+__all__ = [
+    "SchemaTooNew", "Storage", "StorageDamaged", "StorageError", "StorageFull", "StorageUnavailable", "Tx", "migrate",
+]

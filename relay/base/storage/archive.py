@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, MetaData, Table, column, func, insert, select, table, text, update
+from sqlalchemy import JSON, Connection, MetaData, Table, column, func, insert, select, table, text, update
 
 from relay.base.storage import revisions
 from relay.base.storage.engine import Storage, Tx
@@ -129,7 +129,9 @@ def _reflected(connection: Connection) -> MetaData:
         if ours is not None:
             for c in t.columns:
                 if c.name in ours.c:
-                    c.type = ours.c[c.name].type
+                    # A missing value is NULL, as it was, and not JSON's null, which is a value.
+                    json = isinstance(ours.c[c.name].type, JSON) and c.nullable
+                    c.type = JSON(none_as_null=True) if json else ours.c[c.name].type
     return shape
 
 

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import structlog
 from sqlalchemy import event, make_url, text
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
@@ -26,10 +27,11 @@ from sqlalchemy.sql.schema import Table
 
 from relay.base.config import Config
 from relay.base.storage import inline
-from relay.base.storage.errors import StorageError, classify, collided, in_doubt
+from relay.base.storage.errors import StorageDamaged, StorageError, classify, collided, in_doubt
 from relay.base.storage.kept import Kept
 from relay.base.storage.turns import Turns
 
+log = structlog.get_logger("storage")
 T = TypeVar("T")
 R = TypeVar("R")
 Tx = AsyncConnection
@@ -61,6 +63,8 @@ class Storage:
         self._jobs: deque[_Job] = deque()
         self._wake = asyncio.Event()
         self._closing = False
+        self.damage = ""
+        """What showed that the database is not whole; "" while nothing did."""
         self._turns = Turns(lock_file, patience) if lock_file else None
         self.task = asyncio.create_task(self._work(), name="storage-writer")
         self.task.add_done_callback(self._ended)
@@ -168,7 +172,7 @@ class Storage:
                 return
             # No transaction at all is nobody's fault, and one by one they would wait for it for ever.
             if len(batch) == 1 or not began:
-                _fail(batch, _cause(e))
+                _fail(batch, self._cause(e))
                 return
             for job in batch:
                 await self._run([job])
@@ -217,7 +221,7 @@ class Storage:
             async with self._reader.connect() as tx:
                 yield tx
         except (SQLAlchemyError, sqlite3.Error, OSError) as e:
-            raise classify(e) from e
+            raise self._classified(e) from e
 
     @contextlib.asynccontextmanager
     async def glance(self) -> AsyncIterator[Tx]:
@@ -234,7 +238,23 @@ class Storage:
         except (SQLAlchemyError, sqlite3.Error, OSError) as e:
             if connection is not None:
                 await self._quick.drop(connection)
-            raise classify(e) from e
+            raise self._classified(e) from e
+
+    def damaged(self, cause: str) -> None:
+        """What is kept is not whole: said once as an error, and by `damage` from now on."""
+        if not self.damage:
+            log.error("storage.damaged", cause=cause, advice="posthouse doctor; restore a backup into a new database")
+        self.damage = cause
+
+    def _classified(self, error: BaseException) -> StorageError:
+        found = classify(error)
+        if isinstance(found, StorageDamaged):
+            self.damaged(str(found).partition("\n")[0][:200])
+        return found
+
+    def _cause(self, error: BaseException) -> BaseException:
+        known = isinstance(error, SQLAlchemyError | sqlite3.Error | OSError | TimeoutError)
+        return self._classified(error) if known else error
 
     @property
     def backlog(self) -> int:
@@ -277,12 +297,6 @@ def _fail(batch: list[_Job], error: BaseException) -> None:
         if not job.future.done():
             job.future.set_exception(error)
             job.future.exception()  # retrieved: the waiter may have gone
-
-
-def _cause(error: BaseException) -> BaseException:
-    if isinstance(error, SQLAlchemyError | sqlite3.Error | OSError | TimeoutError):
-        return classify(error)
-    return error
 
 
 def _sqlite_events(engine: AsyncEngine, *, write: bool, begins: bool) -> None:

@@ -17,6 +17,10 @@ class StorageUnavailable(StorageError):
     """Locked, unreachable, read-only, or the disk fails."""
 
 
+class StorageDamaged(StorageUnavailable):
+    """What is on the disk is not what was written: trying again doesn't help, a backup does."""
+
+
 class SchemaTooNew(StorageError):
     """The database was written by a newer program; this one must not touch it."""
 
@@ -41,4 +45,8 @@ def classify(error: BaseException) -> StorageError:
     text = str(error).lower()
     if "disk is full" in text or "no space left" in text or "diskfull" in type(error).__name__.lower():
         return StorageFull(text)
+    # SQLite's SQLITE_CORRUPT and SQLITE_NOTADB; PostgreSQL's classes data_corrupted and index_corrupted.
+    damaged = "disk image is malformed" in text or "file is not a database" in text or "database corruption" in text
+    if damaged or getattr(getattr(error, "orig", None), "sqlstate", None) in ("XX001", "XX002"):
+        return StorageDamaged(text)
     return StorageUnavailable(text)
