@@ -30,7 +30,7 @@ class Device:
     def read(cls, vault: Vault, token: str, now: float, days: int) -> Device | None:
         """The browser of a token that was made within `days`; None for every other text. `now` in Unix seconds."""
         raw = vault.read_token(_PURPOSE, token) if token else None
-        if raw is None or len(raw) < _HEAD.size or (len(raw) - _HEAD.size) % _MEMBER.size:
+        if raw is None or len(raw) < _HEAD.size + _MEMBER.size or (len(raw) - _HEAD.size) % _MEMBER.size:
             return None
         id_, day = _HEAD.unpack_from(raw)
         if now >= (day + 1 + days) * DAY:

@@ -104,9 +104,12 @@ class Gate:
         return await self._by_session(request, found, reads=reads)
 
     def visitor(self, request: web.Request) -> str:
-        """The address of a stranger, counted: by itself, or as a known browser's. Raises Refused TOO_MANY_REQUESTS."""
+        """The address of a stranger, counted: by itself, or as the member's who last signed in with this browser.
+
+        Raises Refused TOO_MANY_REQUESTS.
+        """
         address, device = self._address(request), self._devices.of(request)
-        self._count(address if device is None else device.id)
+        self._count(address if device is None else (address, device.members[0]))
         return address
 
     def known(self, request: web.Request, member_id: int) -> str:

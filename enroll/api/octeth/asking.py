@@ -17,7 +17,7 @@ from aiohttp import BodyPartReader, hdrs, web
 from enroll.api.octeth.faults import Fault, missing, not_found
 from relay.base.web import CONFIG, json_body, read_body
 
-_MAX_FORM_BYTES = 65_536
+_MAX_BODY_BYTES = 65_536
 _MAX_FIELDS = 100
 _MAX_ID = 10**15
 _TRUE = ("true", "1", "yes", "on")
@@ -91,14 +91,14 @@ async def _body(request: web.Request) -> Mapping[str, Any]:
     if kind == "application/json":
         if request.content_length == 0 or not request.body_exists:
             return {}  # many clients name the type on every request
-        value = await json_body(request)
+        value = await json_body(request, _MAX_BODY_BYTES)
         if not isinstance(value, dict):
             raise Fault(400, "The JSON body must be an object")
         return value
     if request.method == hdrs.METH_PATCH:
         return {}
     if kind == "application/x-www-form-urlencoded":
-        raw = await read_body(request, _MAX_FORM_BYTES)
+        raw = await read_body(request, _MAX_BODY_BYTES)
         try:
             return dict(parse_qsl(
                 raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS
@@ -110,8 +110,8 @@ async def _body(request: web.Request) -> Mapping[str, Any]:
 
 async def _multipart(request: web.Request) -> Mapping[str, Any]:
     # Its size is known before a byte of it is read: a client that names none can send the fields as JSON.
-    if not 0 < (request.content_length or 0) <= _MAX_FORM_BYTES or hdrs.CONTENT_ENCODING in request.headers:
-        raise Fault(413, f"A form has at most {_MAX_FORM_BYTES} octets, and says how many", 413)
+    if not 0 < (request.content_length or 0) <= _MAX_BODY_BYTES or hdrs.CONTENT_ENCODING in request.headers:
+        raise Fault(413, f"A form has at most {_MAX_BODY_BYTES} octets, and says how many", 413)
     fields: dict[str, Any] = {}
     try:
         async with asyncio.timeout(request.app[CONFIG].http.read_timeout_seconds):
