@@ -22,6 +22,7 @@ from pydantic import TypeAdapter
 
 from posthouse import loading
 from posthouse.check_config import mistakes, warnings
+from posthouse.entry import ends_as_asked
 from posthouse.fitting import fitted, shrunk
 from posthouse.serve.node import Node, StartError
 from relay.base.clock import Clock
@@ -39,6 +40,7 @@ _M_ARENA_MAX = -8  # mallopt(3)
 
 def run(path: Path | None, roles: Sequence[str] | None = None) -> int:
     """Serve until told to stop; returns the exit code."""
+    ends_as_asked()
     try:
         config = load(path)
         if roles:
@@ -99,16 +101,19 @@ async def _serve(config: Config) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    asked = asyncio.create_task(stop.wait())
     try:
-        node = await Node.start(config)
+        node = await _started(config, asked)
     except StartError as e:
         return _say(e.lines)
+    if node is None:
+        log.info("process.stopped_at_start")
+        return OK
     loading.is_over()
     if node.submission is not None:
         loop.add_signal_handler(signal.SIGHUP, node.submission.certificate.refresh)
     _notify("READY=1")
     pulse = asyncio.create_task(_pulse(), name="watchdog")
-    asked = asyncio.create_task(stop.wait())
     try:
         ends: set[asyncio.Future[Any]] = {asked, node.failed}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -123,6 +128,19 @@ async def _serve(config: Config) -> int:
         log.error("process.failed", task=failed)
         return FAILED
     return OK
+
+
+async def _started(config: Config, asked: asyncio.Future[Any]) -> Node | None:
+    """The node; None when the end was asked for before it stood. What was begun is undone then, or as whole as after
+    a start: a migration is one transaction."""
+    starting = asyncio.create_task(Node.start(config), name="start")
+    await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
+    if asked.done() and not starting.done():
+        starting.cancel()
+        await asyncio.wait({starting})
+        if starting.cancelled() or starting.exception() is not None:
+            return None
+    return starting.result()
 
 
 async def _pulse() -> None:
