@@ -1,9 +1,18 @@
-"""Clean-up, a duty of one process: bytes of finished messages, the logs, allowances, refusals, deleted members' lists,
-answers kept for idempotency. In small transactions, so that accepting never waits for it."""
+"""Clean-up, a duty of one process: bytes of finished messages, the logs, allowances, refusals, sign-ins, answers kept
+for idempotency, lists of members who are gone.
+
+In slices: small transactions, each as large as takes some milliseconds here and now, with a pause as long as the slice
+between them, and on SQLite in a thread. So accepting never waits for it, however much there is to remove, and a slice
+costs what it removes, however much there is to keep.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable
+
+import structlog
 
 from relay.base.clock import DAY, HOUR, Clock, Steps
 from relay.base.config import Config
@@ -16,11 +25,22 @@ from relay.base.storage import (
     idempotency,
     mail,
     refusals,
+    sessions,
+    space,
+    standing,
     suppressions,
+    versions,
     webhooks,
 )  # fmt: skip
+from relay.standing.view import window_start
 
+log = structlog.get_logger()
 DUTY = "retention"
+_SLICE_SECONDS = 0.010
+_FIRST_ROWS = 50
+_UNMARKED_EVERY = HOUR
+Job = Callable[[Tx, int], Awaitable[tuple[int, bool]]]
+"""Looks at so many rows; returns how many it has removed, and whether there may be more."""
 
 
 class Retention:
@@ -30,6 +50,8 @@ class Retention:
         self._storage, self._config, self._clock = storage, config, clock
         self._steps = Steps(clock)
         self._duty = Duty(storage, clock, DUTY, owner, 3 * config.retention.purge_seconds)
+        self._rows: dict[str, int] = {}
+        self._unmarked_at = float("-inf")
 
     async def run(self) -> None:
         """Clean up until cancelled, every `purge_seconds`, while this process has the duty."""
@@ -45,26 +67,102 @@ class Retention:
 
     async def once(self) -> dict[str, int]:
         """One round, everything due; returns what was removed."""
-        r, now = self._config.retention, self._clock.now()
-        rows = r.purge_rows
-        jobs: dict[str, Callable[[Tx], Awaitable[int]]] = {
-            "bodies": lambda tx: mail.purge_bodies(tx, now - r.bodies_days * DAY, rows),
-            "messages": lambda tx: mail.purge_log(tx, now - r.log_days * DAY, rows),
-            "events": lambda tx: events.purge(tx, now - r.log_days * DAY, rows),
-            "webhooks": lambda tx: webhooks.purge(tx, now - r.log_days * DAY, rows),
-            "refusals": lambda tx: refusals.purge(tx, now - r.refusals_days * DAY, rows),
-            # Kept as long as the member (and what still comes in for one that is gone goes with it).
-            "suppressions": lambda tx: suppressions.purge(tx, rows),
-            "idempotency": lambda tx: idempotency.purge(
-                tx, now - self._config.http.idempotency_hours * HOUR, rows
-            ),
-        }
-        removed = {"allowances": await self._storage.write(lambda tx: allowances.purge(tx, now - DAY - HOUR))}
-        for name, job in jobs.items():
-            removed[name] = 0
-            while True:
-                n = await self._storage.write(job)
-                removed[name] += n
-                if n < rows:
-                    break
+        await self._mark_unmarked()
+        removed = {}
+        for name, job in (await self._jobs()).items():
+            removed[name] = await self._sliced(name, job)
         return removed
+
+    async def _jobs(self) -> dict[str, Job]:
+        r, now = self._config.retention, self._clock.now()
+        bodies_before = now - r.bodies_days * DAY
+        log_before = now - r.log_days * DAY
+        counted_since = window_start(self._config, now) - HOUR
+        async with self._storage.read() as tx:
+            gone = await suppressions.of_deleted(tx)
+        jobs: dict[str, Job] = {
+            "bodies": _onwards(lambda tx, n, after: mail.purge_bodies(tx, bodies_before, n, after)),
+            # What keeps its bytes for longer keeps its log for so long.
+            "messages": _onwards(lambda tx, n, after: mail.purge_log(tx, min(log_before, bodies_before), n, after)),
+            "events": _simply(lambda tx, n: events.purge(tx, log_before, n)),
+            "webhooks": _simply(lambda tx, n: webhooks.purge(tx, log_before, n)),
+            "refusals": _simply(lambda tx, n: refusals.purge(tx, now - r.refusals_days * DAY, n)),
+            "idempotency": _simply(
+                lambda tx, n: idempotency.purge(tx, now - self._config.http.idempotency_hours * HOUR, n)
+            ),
+            "allowances": _simply(lambda tx, n: allowances.purge(tx, now - DAY - HOUR, n)),
+            "standing": _simply(lambda tx, n: standing.purge(tx, counted_since, n)),
+            "failures": _simply(lambda tx, n: standing.purge_failures(tx, counted_since, n)),
+            "sessions": _simply(lambda tx, n: sessions.purge(tx, now, n)),
+            "changes": _simply(versions.purge),
+            "pages": _simply(space.give_back),
+        }
+        if gone:
+            # Kept as long as the member (and what still comes in for one that is gone goes with it).
+            jobs["suppressions"] = _simply(lambda tx, n: suppressions.purge(tx, gone, n))
+        return jobs
+
+    async def _sliced(self, name: str, job: Job) -> int:
+        """`job` until nothing is left, in slices that take about `_SLICE_SECONDS`; returns how many rows."""
+        done, most = 0, self._config.retention.purge_rows
+        rows = min(most, self._rows.get(name, _FIRST_ROWS))
+        took = 0.0
+
+        async def timed(tx: Tx) -> tuple[int, bool]:
+            nonlocal took
+            # Not by the relay's clock: this is about the machine, and nothing is decided by it but how much at once.
+            began = time.perf_counter()
+            found = await job(tx, rows)
+            took = time.perf_counter() - began
+            return found
+
+        while True:
+            n, more = await self._storage.aside(timed)
+            done += n
+            if not more:
+                break
+            # At most twice as many: the next rows may be larger.
+            wanted = int(rows * min(2.0, _SLICE_SECONDS / max(took, 1e-6)))
+            rows = self._rows[name] = max(1, min(most, wanted))
+            await asyncio.sleep(took)
+            if not await self._duty.ours():
+                break
+        return done
+
+    async def _mark_unmarked(self) -> None:
+        """What a program of an older version finishes, which may run beside this one, it doesn't mark."""
+        if self._clock.monotonic() < self._unmarked_at + _UNMARKED_EVERY:
+            return
+        most = self._config.retention.purge_rows
+        since = self._clock.now() - 2 * _UNMARKED_EVERY
+        while True:
+            async with self._storage.read() as tx:
+                ids = await mail.unmarked(tx, since, most)
+            if ids:
+                log.warning("retention.unmarked", messages=len(ids))
+                await self._storage.aside(lambda tx, ids=ids: mail.mark(tx, ids))  # type: ignore[misc]
+            if len(ids) < most:
+                break
+        self._unmarked_at = self._clock.monotonic()
+
+
+def _onwards(purge: Callable[[Tx, int, mail.Place | None], Awaitable[mail.Purged]]) -> Job:
+    """A job of a walk: each slice begins where the one before has ended."""
+    place: mail.Place | None = None
+
+    async def job(tx: Tx, n: int) -> tuple[int, bool]:
+        nonlocal place
+        removed, place = await purge(tx, n, place)
+        return removed, place is not None
+
+    return job
+
+
+def _simply(purge: Callable[[Tx, int], Awaitable[int]]) -> Job:
+    """A job that removes what it finds, from the front."""
+
+    async def job(tx: Tx, n: int) -> tuple[int, bool]:
+        removed = await purge(tx, n)
+        return removed, removed >= n
+
+    return job

@@ -127,15 +127,6 @@ class Sessions:
 
         return await self._storage.write(do)
 
-    async def purge(self, limit: int = 500) -> int:
-        """Remove up to `limit` expired rows; returns how many."""
-        now = self._clock.now()
-
-        async def do(tx: Tx) -> int:
-            return await sessions.purge(tx, now, limit)
-
-        return await self._storage.write(do)
-
     def _expiry(self, created_at: float, now: float) -> float:
         enrollment = self._config.enrollment
         return min(now + enrollment.session_hours * HOUR, created_at + enrollment.session_max_days * DAY)

@@ -142,7 +142,6 @@ class Watch:
 
         async def do(tx: Tx) -> None:
             await rows.mend_clock(tx, now)
-            await rows.purge(tx, window_start(self._config, now) - HOUR)
             await incidents.close_quiet(tx, now - s.incident_quiet_hours * HOUR, now)
 
         await self._storage.write(do)

@@ -77,7 +77,7 @@ async def test_a_late_bounce_is_reported_when_the_bytes_are_long_gone(config: Co
         got = await submit(way, alice, ("bob@sink.test", None), envid="abc+2B1", raw=letter(subject="Prüfung"))
         assert await way.settle(1) == ["sent"]
         later = way.world.clock.now() + 1
-        assert await way.world.storage.write(lambda tx: mail.purge_bodies(tx, later, 10)) == 1
+        assert await way.world.storage.write(lambda tx: mail.purge_bodies(tx, later, 10)) == (1, None)
         records = Records(way.world.storage, way.world.vault, way.world.config, way.world.clock)
         fate = Fate("failed", "5.2.2", "552 5.2.2 <bob@sink.test>: Mailbox full", "bob@sink.test", "", "mx.far.test")
         report = Report("bounce", "dsn", (fate,))

@@ -211,11 +211,11 @@ async def test_bodies_are_purged_once_settled_and_the_log_stays(world: World) ->
     first, second = await world.queue.claim(10, {})
     await world.queue.settle(first.due, outcome("delivered"))
     later = world.clock.now() + 1
-    assert await world.storage.write(lambda tx: mail.purge_bodies(tx, later, 100)) == 0
+    assert await world.storage.write(lambda tx: mail.purge_bodies(tx, later, 100)) == (0, None)
     await world.queue.settle(second.due, outcome("never", 550))
-    assert await world.storage.write(lambda tx: mail.purge_bodies(tx, later, 100)) == 0, "a report is owed"
+    assert await world.storage.write(lambda tx: mail.purge_bodies(tx, later, 100)) == (0, None), "a report is owed"
     assert await world.storage.write(lambda tx: mail.report_done(tx, [second.due.id], "failed"))
-    assert await world.storage.write(lambda tx: mail.purge_bodies(tx, later, 100)) == 1
+    assert await world.storage.write(lambda tx: mail.purge_bodies(tx, later, 100)) == (1, None)
     assert await rows(world, bodies) == 0
     assert await rows(world, recipients) == 2
 

@@ -25,6 +25,7 @@ from relay.bounces.record import Records
 from relay.intake import Accepted
 from relay.outcome import Peer, Reply, from_reply
 from relay.replies import Verdict
+from relay.retention import Retention
 from relay.standing import Standing, Watch, standing_of
 from tests.kit.world import MemberAt, World
 
@@ -304,6 +305,7 @@ async def test_one_recipient_is_one_failure_however_it_is_told_of(bench: Bench) 
     # Once they have left every window the rows are gone, and so is the stage.
     await world.pass_time(DAY + 2 * HOUR)
     await bench.watch.tick()
+    await Retention(world.storage, world.config, world.clock, "me").once()
     async with world.storage.read() as tx:
         assert (await tx.execute(select(standing_failures))).all() == []
         assert await rows.tallies(tx, 0) == {}
@@ -369,6 +371,7 @@ async def test_after_the_clock_was_set_back_the_window_is_still_a_day(bench: Ben
     await world.pass_time(DAY + HOUR)
     await bench.watch.tick()
     assert (await bench.standing(alice)).counts.finished == 0
+    await Retention(world.storage, world.config, world.clock, "me").once()
     async with world.storage.read() as tx:
         assert await rows.sums(tx, 0) == {}
         assert await rows.tallies(tx, 0) == {}

@@ -224,7 +224,7 @@ async def test_a_list_ends_with_its_member(storage: Storage, config: Config) -> 
     retention = Retention(storage, config.model_copy(update={"retention": few}), HandClock(NOW), "me")
     assert (await retention.once())["suppressions"] == 3
     assert [len(await lists.page(i)) for i in ids] == [3, 0, 3]
-    assert (await retention.once())["suppressions"] == 0
+    assert "suppressions" not in await retention.once()
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])

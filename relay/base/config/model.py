@@ -246,7 +246,7 @@ class Retention(Section):
     log_days: Annotated[float, Field(ge=0)] = key(30.0, "The message log: recipients, attempts, events.")
     refusals_days: Annotated[float, Field(ge=0)] = key(7.0, "Pages /r/<id>.")
     refusals_an_hour: Count = key(200, "Refusals recorded an hour for one member or address; more are counted only.")
-    purge_rows: Count = key(500, "Rows removed by one transaction.")
+    purge_rows: Count = key(500, "Most rows removed by one transaction; fewer where that many take longer than some milliseconds.")
     purge_seconds: Seconds = key(20.0, "Wait between clean-ups.")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, select, tuple_
 
 from relay.base.storage.engine import Tx, locks_rows
 from relay.base.storage.prepared import Prepared
@@ -52,6 +52,8 @@ async def spend(tx: Tx, spent: Mapping[tuple[int, float], int]) -> None:
     await _SPEND.many(tx, [{"domain_id": d, "at": at, "n": n} for (d, at), n in spent.items()])
 
 
-async def purge(tx: Tx, before: float) -> int:
-    """Remove entries that have left every window."""
-    return (await tx.execute(delete(allowances).where(allowances.c.at < before))).rowcount
+async def purge(tx: Tx, before: float, limit: int) -> int:
+    """Remove up to `limit` entries that have left every window; returns how many."""
+    c = allowances.c
+    old = select(c.domain_id, c.at).where(c.at < before).order_by(c.at).limit(limit)
+    return (await tx.execute(delete(allowances).where(tuple_(c.domain_id, c.at).in_(old)))).rowcount

@@ -43,10 +43,10 @@ Apply = Callable[[Tx, list[Any]], Awaitable[Sequence[Any]]]
 
 
 class _Job:
-    __slots__ = ("apply", "future", "item")
+    __slots__ = ("apply", "aside", "future", "item")
 
-    def __init__(self, apply: Apply, item: Any, future: asyncio.Future[Any]) -> None:
-        self.apply, self.item, self.future = apply, item, future
+    def __init__(self, apply: Apply, item: Any, future: asyncio.Future[Any], aside: bool) -> None:
+        self.apply, self.item, self.future, self.aside = apply, item, future, aside
 
 
 class Storage:
@@ -115,10 +115,13 @@ class Storage:
 
         Raises StorageError. A caller that is cancelled doesn't undo its item.
         """
+        return await self._enqueue(apply, item, aside=False)
+
+    async def _enqueue(self, apply: Callable[[Tx, list[T]], Awaitable[Sequence[R]]], item: T, *, aside: bool) -> R:
         if self._closing:
             raise StorageError("storage is closing")
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._jobs.append(_Job(apply, item, future))
+        self._jobs.append(_Job(apply, item, future, aside))
         self._wake.set()
         return await asyncio.shield(future)
 
@@ -133,12 +136,21 @@ class Storage:
 
         return await self.together(alone, None)
 
+    async def aside(self, do: Callable[[Tx], Awaitable[R]]) -> R:
+        """Like `write`, for work that is slow and that nobody waits for: it has a transaction of its own, and on SQLite
+        its statements run in a thread. Who writes meanwhile waits for its end, so it is to be short all the same."""
+
+        async def alone(tx: Tx, items: list[None]) -> list[R]:
+            return [await do(tx) for _ in items]
+
+        return await self._enqueue(alone, None, aside=True)
+
     async def _work(self) -> None:
         while not (self._closing and not self._jobs):
             await self._wake.wait()
             self._wake.clear()
             while self._jobs:
-                batch = [self._jobs.popleft() for _ in range(min(len(self._jobs), self._group_max))]
+                batch = self._batch()
                 if self._kept is not None:
                     await self._run(batch)
                     continue
@@ -147,6 +159,13 @@ class Storage:
                 # again at the front, and hold what the other process waits for.
                 for jobs in _kinds(batch).values():
                     await self._run(jobs)
+
+    def _batch(self) -> list[_Job]:
+        """Who shares the next transaction: those that wait, up to the first that wants one of its own."""
+        batch = [self._jobs.popleft()]
+        while self._jobs and len(batch) < self._group_max and not (batch[0].aside or self._jobs[0].aside):
+            batch.append(self._jobs.popleft())
+        return batch
 
     def _ended(self, _: asyncio.Task[None]) -> None:
         """Nobody waits for a writer that is no more."""
@@ -159,7 +178,8 @@ class Storage:
         try:
             async with self._turn(), self._transaction() as tx:
                 began = True
-                results = await _apply(tx, batch)
+                with self._manner(tx, batch):
+                    results = await _apply(tx, batch)
         except BaseException as e:
             if isinstance(e, asyncio.CancelledError):
                 _fail(batch, StorageError("storage was closed"))
@@ -180,6 +200,9 @@ class Storage:
         for job, result in results:
             if not job.future.done():
                 job.future.set_result(result)
+
+    def _manner(self, tx: Tx, batch: list[_Job]) -> contextlib.AbstractContextManager[None]:
+        return self._kept.aside(tx) if self._kept is not None and batch[0].aside else contextlib.nullcontext()
 
     @contextlib.asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Tx]:
@@ -303,6 +326,7 @@ def _sqlite_events(engine: AsyncEngine, *, write: bool, begins: bool) -> None:
     def connect(dbapi: Any, _record: Any) -> None:
         cursor = dbapi.cursor()
         for pragma in (
+            "auto_vacuum=INCREMENTAL",  # of a new file only: `space` can give its free pages back
             "journal_mode=WAL",
             "synchronous=FULL",  # NORMAL loses acknowledged mail when the power goes
             "foreign_keys=ON",

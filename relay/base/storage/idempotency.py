@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select, tuple_, update
 
 from relay.base.storage.engine import Tx, upsert
 from relay.base.storage.tables import idempotency
@@ -70,11 +70,7 @@ async def forget(tx: Tx, member_id: int, name: str, at: float) -> None:
 
 
 async def purge(tx: Tx, before: float, limit: int) -> int:
-    """Remove rows older than `before`."""
+    """Remove up to `limit` rows older than `before`; returns how many."""
     t = idempotency.c
-    old = select(t.member_id, t.name).where(t.at < before).limit(limit)
-    count = 0
-    for row in (await tx.execute(old)).all():
-        await tx.execute(delete(idempotency).where(t.member_id == row.member_id, t.name == row.name))
-        count += 1
-    return count
+    old = select(t.member_id, t.name).where(t.at < before).order_by(t.at).limit(limit)
+    return (await tx.execute(delete(idempotency).where(tuple_(t.member_id, t.name).in_(old)))).rowcount

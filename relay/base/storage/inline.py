@@ -1,4 +1,4 @@
-"""SQLite for the writer: statements run where they are asked, only COMMIT goes to a thread.
+"""SQLite for the writer: statements run where they are asked, only COMMIT goes to a thread (and what runs aside).
 
 A statement on a warm database takes some microseconds, a hop to another thread and back a hundred; an accepted
 message needs a dozen statements. COMMIT waits for the disk, so it does go to a thread, and the event loop goes on.
@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 
 class InlineCursor:
-    """A cursor whose coroutines never wait."""
+    """A cursor whose coroutines never wait, but for those of a transaction that runs aside."""
 
-    __slots__ = ("_cursor",)
+    __slots__ = ("_cursor", "_of")
 
-    def __init__(self, cursor: sqlite3.Cursor) -> None:
-        self._cursor = cursor
+    def __init__(self, cursor: sqlite3.Cursor, of: InlineConnection) -> None:
+        self._cursor, self._of = cursor, of
 
     async def __aenter__(self) -> InlineCursor:
         return self
@@ -42,14 +42,23 @@ class InlineCursor:
 
     async def execute(self, operation: str, parameters: Sequence[Any] = ()) -> None:
         """Run one statement."""
-        self._cursor.execute(operation, parameters)
+        if self._of.aside:
+            await self._of.in_thread(self._cursor.execute, operation, parameters)
+        else:
+            self._cursor.execute(operation, parameters)
 
     async def executemany(self, operation: str, parameters: Any) -> None:
         """Run one statement for each row of parameters."""
-        self._cursor.executemany(operation, parameters)
+        if self._of.aside:
+            await self._of.in_thread(self._cursor.executemany, operation, parameters)
+        else:
+            self._cursor.executemany(operation, parameters)
 
     async def fetchall(self) -> list[Any]:
         """Every row left."""
+        if self._of.aside:
+            found: list[Any] = await self._of.in_thread(self._cursor.fetchall)
+            return found
         return self._cursor.fetchall()
 
     async def fetchone(self) -> Any:
@@ -72,6 +81,8 @@ class InlineConnection:
         self._connection: sqlite3.Connection | None = connection
         self._conn = connection
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-commit")
+        self.aside = False
+        """Whether statements run in the thread too, while the event loop goes on: for work that takes long."""
 
     @property
     def raw(self) -> sqlite3.Connection:
@@ -85,7 +96,7 @@ class InlineConnection:
 
     def cursor(self) -> InlineCursor:
         """A new cursor."""
-        return InlineCursor(self._conn.cursor())
+        return InlineCursor(self._conn.cursor(), self)
 
     async def create_function(self, name: str, arguments: int, function: Any, **options: Any) -> None:
         """What SQLAlchemy asks for at connect."""
@@ -94,7 +105,11 @@ class InlineConnection:
     async def commit(self) -> None:
         """Commit; returns when the disk has it."""
         if self._conn.in_transaction:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._conn.commit)
+            await self.in_thread(self._conn.commit)
+
+    async def in_thread(self, do: Callable[..., Any], *args: Any) -> Any:
+        """`do(*args)` in this connection's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, do, *args)
 
     async def rollback(self) -> None:
         """Undo."""

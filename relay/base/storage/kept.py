@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -54,6 +54,16 @@ class Kept:
             except sqlite3.Error:
                 await self.drop(connection)
             raise
+
+    @contextlib.contextmanager
+    def aside(self, connection: AsyncConnection) -> Iterator[None]:
+        """Until the end of the block, its statements run in a thread."""
+        driver = _driver(connection)
+        driver.aside = True
+        try:
+            yield
+        finally:
+            driver.aside = False
 
     async def drop(self, failed: AsyncConnection | None = None) -> None:
         """Close it, if it is open; and if it is still `failed`, where that is given."""

@@ -82,10 +82,10 @@ class Prepared:
 
 
 def _direct(tx: AsyncConnection) -> Connection | None:
-    """The driver's own connection, where statements run on the event loop anyway."""
+    """The driver's own connection, where statements run on the event loop."""
     raw = tx.sync_connection
     driver = raw.connection.driver_connection if raw is not None else None
-    return driver.raw if isinstance(driver, InlineConnection) else None
+    return driver.raw if isinstance(driver, InlineConnection) and not driver.aside else None
 
 
 def _values(fields: list[_Field], row: Row) -> list[Any]:

@@ -54,5 +54,5 @@ async def latest(tx: Tx, member_id: int, limit: int = 20) -> list[RefusalRow]:
 
 async def purge(tx: Tx, before: float, limit: int) -> int:
     """Remove up to `limit` refusals older than `before`."""
-    old = select(refusals.c.id).where(refusals.c.at < before).limit(limit)
+    old = select(refusals.c.id).where(refusals.c.at < before).order_by(refusals.c.at).limit(limit)
     return (await tx.execute(delete(refusals).where(refusals.c.id.in_(old)))).rowcount

@@ -112,5 +112,5 @@ async def trim(tx: Tx, member_id: int, most: int) -> int:
 
 async def purge(tx: Tx, before: float, limit: int) -> int:
     """Remove up to `limit` sign-ins that expired before `before`; returns how many."""
-    old = select(sessions.c.id).where(sessions.c.expires_at <= before).limit(limit)
+    old = select(sessions.c.id).where(sessions.c.expires_at <= before).order_by(sessions.c.expires_at).limit(limit)
     return int((await tx.execute(delete(sessions).where(sessions.c.id.in_(old)))).rowcount)

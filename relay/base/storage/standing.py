@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import BigInteger, and_, case, cast, delete, distinct, func, or_, select, update
+from sqlalchemy import BigInteger, and_, case, cast, delete, distinct, func, or_, select, tuple_, update
 
 from relay.base.events import BOUNCED, COMPLAINED, DEFERRED, MEMBER_RELEASED, SENT
 from relay.base.storage.engine import Tx, upsert
@@ -256,10 +256,18 @@ async def begin_anew(tx: Tx, member_id: int, *, now: float) -> None:
         await tx.execute(delete(table).where(table.c.member_id == member_id))
 
 
-async def purge(tx: Tx, before: float) -> None:
-    """Remove what has left every window: slices, and who failed in them."""
-    for table in (standing_counts, standing_failures):
-        await tx.execute(delete(table).where(table.c.at < before))
+async def purge(tx: Tx, before: float, limit: int) -> int:
+    """Remove up to `limit` slices that have left every window; returns how many."""
+    c = standing_counts.c
+    old = select(c.member_id, c.at).where(c.at < before).order_by(c.at).limit(limit)
+    return (await tx.execute(delete(standing_counts).where(tuple_(c.member_id, c.at).in_(old)))).rowcount
+
+
+async def purge_failures(tx: Tx, before: float, limit: int) -> int:
+    """Remove up to `limit` of those who failed in them; returns how many."""
+    c = standing_failures.c
+    old = select(c.member_id, c.kind, c.who).where(c.at < before).order_by(c.at).limit(limit)
+    return (await tx.execute(delete(standing_failures).where(tuple_(c.member_id, c.kind, c.who).in_(old)))).rowcount
 
 
 async def mend_clock(tx: Tx, now: float) -> int:

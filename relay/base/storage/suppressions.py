@@ -148,15 +148,16 @@ async def counted(tx: Tx, member_id: int, most: int) -> int:
     return int(await tx.scalar(select(func.count()).select_from(some)) or 0)
 
 
-async def purge(tx: Tx, limit: int) -> int:
-    """Remove up to `limit` entries of deleted members; returns how many."""
+async def of_deleted(tx: Tx) -> list[int]:
+    """Deleted members, some of them, who have entries."""
+    theirs = exists().where(suppressions.c.member_id == members.c.id)
+    query = select(members.c.id).where(members.c.status == "deleted", theirs).limit(IN_MAX)
+    return list((await tx.execute(query)).scalars())
+
+
+async def purge(tx: Tx, gone: Sequence[int], limit: int) -> int:
+    """Remove up to `limit` entries of members who are gone; returns how many."""
     c = suppressions.c
-    theirs = exists().where(c.member_id == members.c.id)
-    gone = list(
-        (await tx.execute(select(members.c.id).where(members.c.status == "deleted", theirs).limit(IN_MAX))).scalars()
-    )
-    if not gone:
-        return 0
     await serialise(tx, _LOCK)
     ids = select(c.id).where(c.member_id.in_(gone)).limit(limit)
     done = await tx.execute(delete(suppressions).where(c.id.in_(ids)))

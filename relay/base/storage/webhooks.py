@@ -373,9 +373,11 @@ async def set_state(tx: Tx, endpoint_id: int, state: str, reason: str, *, was: S
 
 
 async def purge(tx: Tx, before: float, limit: int) -> int:
-    """Remove up to `limit` rows of the log that are older than `before`, then deleted endpoints without a log."""
+    """Remove up to `limit` rows of the log that are older than `before`, and after the last of them deleted endpoints
+    without a log."""
     old = select(_D.id).where(_D.created_at < before).order_by(_D.created_at).limit(limit)
     done = await tx.execute(delete(webhook_deliveries).where(_D.id.in_(old)))
-    kept = exists().where(_D.webhook_id == _W.id)
-    await tx.execute(delete(webhooks).where(_W.state == DELETED, ~kept))
+    if done.rowcount < limit:
+        kept = exists().where(_D.webhook_id == _W.id)
+        await tx.execute(delete(webhooks).where(_W.state == DELETED, ~kept))
     return done.rowcount

@@ -34,7 +34,7 @@ _FINISH = Prepared(
         messages.c.id == bindparam("b_id"), messages.c.finished_at.is_(None),
         ~exists().where(recipients.c.message_id == bindparam("b_id"), _IS_OPEN),
     )
-    .values(finished_at=bindparam("b_at"))
+    .values(finished_at=bindparam("b_at"), has_bytes=True)
 )
 _ATTEMPTS = Prepared(lambda insert: insert(attempts))
 _OWNED = Prepared(

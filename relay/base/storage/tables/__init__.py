@@ -5,7 +5,7 @@ together.
 """
 
 from relay.base.storage.tables.enrolled import api_keys, dkim_keys, domains, invites, members, sessions
-from relay.base.storage.tables.ground import OPEN, Id, metadata
+from relay.base.storage.tables.ground import FINISHED, HAS_BYTES, OPEN, Id, metadata
 from relay.base.storage.tables.mailed import (
     allowances,
     attempts,
@@ -38,6 +38,8 @@ from relay.base.storage.tables.standing import (
 )  # fmt: skip
 
 __all__ = [
+    "FINISHED",
+    "HAS_BYTES",
     "OPEN",
     "Id",
     "allowances",

@@ -53,7 +53,7 @@ sessions = Table(
     Column("agent", String(255), nullable=False, server_default=""),
     Column("created_at", Double, nullable=False),
     Column("seen_at", Double, nullable=False),
-    Column("expires_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False, index=True),
     sqlite_autoincrement=True,
 )
 

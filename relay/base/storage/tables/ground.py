@@ -1,4 +1,5 @@
-"""What every table is made of: the metadata with its names of constraints, ids, and what an open recipient is."""
+"""What every table is made of: the metadata with its names of constraints, ids, and what an open recipient
+and a finished message are."""
 
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ metadata = MetaData(
 
 Id = BigInteger().with_variant(Integer, "sqlite")
 OPEN = "state IN ('queued', 'deferred')"
+FINISHED = "finished_at IS NOT NULL"
+HAS_BYTES = "has_bytes AND finished_at IS NOT NULL"
 
 
 def id_column() -> Column[int]:

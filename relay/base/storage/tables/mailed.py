@@ -17,7 +17,7 @@ from sqlalchemy import (
     text,
 )
 
-from relay.base.storage.tables.ground import OPEN, Id, id_column, metadata
+from relay.base.storage.tables.ground import FINISHED, HAS_BYTES, OPEN, Id, id_column, metadata
 
 messages = Table(
     "messages", metadata, id_column(),
@@ -40,10 +40,13 @@ messages = Table(
     Column("return_path", String(320), nullable=False),  # domain of the return path; "" = null sender
     Column("received_at", Double, nullable=False),
     Column("finished_at", Double),
+    Column("has_bytes", Boolean, nullable=False, server_default=text("false")),  # finished, and not yet cleaned up
     Index("ix_messages_member_id_id", "member_id", "id"),
     Index(
-        "ix_messages_finished_at", "finished_at",
-        sqlite_where=text("finished_at IS NOT NULL"), postgresql_where=text("finished_at IS NOT NULL"),
+        "ix_messages_finished_at", "finished_at", sqlite_where=text(FINISHED), postgresql_where=text(FINISHED)
+    ),
+    Index(
+        "ix_messages_has_bytes", "finished_at", "id", sqlite_where=text(HAS_BYTES), postgresql_where=text(HAS_BYTES)
     ),
     sqlite_autoincrement=True,
 )
@@ -116,7 +119,7 @@ attempts = Table(
 allowances = Table(
     "allowances", metadata,
     Column("domain_id", Id, primary_key=True, autoincrement=False),
-    Column("at", Double, primary_key=True),
+    Column("at", Double, primary_key=True, index=True),
     Column("n", Integer, nullable=False),
 )
 

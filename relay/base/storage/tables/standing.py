@@ -10,7 +10,7 @@ from relay.base.storage.tables.ground import Id, id_column, metadata
 standing_counts = Table(
     "standing_counts", metadata,
     Column("member_id", Id, primary_key=True, autoincrement=False),
-    Column("at", Double, primary_key=True),  # beginning of the slice
+    Column("at", Double, primary_key=True, index=True),  # beginning of the slice
     Column("delivered", Integer, nullable=False, server_default="0"),
     Column("bounced", Integer, nullable=False, server_default="0"),
     Column("late", Integer, nullable=False, server_default="0"),  # bounced after delivered
