@@ -197,7 +197,7 @@ async def test_a_suspended_member_sends_nothing_but_sees_why(door: Door) -> None
     assert (status, got["stage"], got["reason"]) == (200, "suspended", "too many complaints")
     assert got["bounces"] == {
         "count": 0, "of": 0, "share": 0.0, "lowerBound": 0.0, "noticeAt": 0.025, "slowAt": 0.0375, "suspendAt": 0.05,
-        "left": 50,
+        "domains": 0, "domainsNeeded": 3, "refused": 0, "refusedNeeded": 50, "left": 50,
     }
 
 

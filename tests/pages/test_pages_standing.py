@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from relay.base.storage import standing as rows
-from relay.base.storage.standing import slice_of
+from relay.base.storage.standing import Failure, slice_of
 from tests.pages.site import Site
 
 
 async def count(place: Site, member_id: int, **fields: int) -> None:
+    """Numbers of the last slice, each bounce of another recipient, at three domains in turn."""
     at = slice_of(place.house.clock.now())
+    failures = [
+        Failure(member_id, "late" if i < fields.get("late", 0) else "refused", bytes([i] * 16), bytes([i % 3] * 8), at)
+        for i in range(fields.get("bounced", 0) + fields.get("late", 0))
+    ]
     await place.house.storage.write(lambda tx: rows.count(tx, {(member_id, at): fields}))
+    await place.house.storage.write(lambda tx: rows.remember(tx, failures))
 
 
 async def test_the_numbers_and_what_is_left_stand_on_the_page(place: Site) -> None:
@@ -26,6 +32,7 @@ async def test_the_numbers_and_what_is_left_stand_on_the_page(place: Site) -> No
     assert "10 more hard bounces, and nothing else, would stop your sending." in text
     assert "60: the relay itself was blamed, so they count for nothing." in text
     assert "nobody is judged" in text
+    assert "if the k are at 3 or more recipient domains of different owners" in text
 
 
 async def test_a_suspended_member_reads_its_numbers_and_the_way_out(place: Site) -> None:
