@@ -29,7 +29,7 @@ _FOLDED = {
 _FOLDS = str.maketrans(_FOLDED)
 _BLANKS = str.maketrans(dict.fromkeys(_BLANKED, " ") | {"\u2019": "'", "`": "'"} | _FOLDED)
 _HOST = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63}){1,10}")
-_ADDRESSES = re.compile(r"<?[^\s<>@]{1,64}@[^\s<>@]{1,253}>?|https?://\S{1,300}|[\w-]{1,63}(?:\.[\w-]{1,63}){2,10}")
+_ADDRESSES = re.compile(r"<?[^\s<>@]{1,254}@[^\s<>@]{1,253}>?|https?://\S{1,300}|[\w-]{1,63}(?:\.[\w-]{1,63}){2,10}")
 
 _Row = tuple[str, bool, str, tuple[str, ...]]
 
