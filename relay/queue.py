@@ -332,15 +332,15 @@ class Queue:
     def _no_more(self, item: _Item) -> Suppression | None:
         """The entry on the member's list for an address that its own host says does not exist."""
         due, outcome, s = item.due, item.outcome, item.settlement
-        # What DNS says is not enough: a resolver gone wrong would empty a member's list.
         if not (self._config.suppression.hard_bounces and due.return_path and s.state == "bounced"):
             return None
         # Of no domain: forwarded mail, and what refuses it is the member's own mailbox.
         if due.domain_id is None:
             return None
-        if outcome.kind != "never" or outcome.stage not in ("rcpt", "dot"):
+        # What DNS says is not enough: a resolver gone wrong would empty a member's list.
+        if outcome.kind != "never" or outcome.stage == "route":
             return None
-        why = _why(outcome)
+        why = _why(due, outcome)
         if not why.address_fault:
             return None
         try:
@@ -390,10 +390,15 @@ def _facts(item: _Item) -> dict[str, Any]:
     if outcome is _LOST:
         data |= {"class": "system", "reason": "The relay lost the message.", "ownFault": True}
     elif s.state == "bounced" or outcome.our_tls:
-        why = _why(outcome)
+        why = _why(due, outcome)
         data |= {"class": why.class_, "reason": why.reason, "ownFault": why.own_fault}
     return data
 
 
-def _why(outcome: Outcome) -> Classified:
-    return own_fault("tls") if outcome.our_tls else classify(outcome.enhanced or "", outcome.text)
+def _why(due: Due, outcome: Outcome) -> Classified:
+    """By the rule for reports: the words, and the command that they answered."""
+    if outcome.our_tls:
+        return own_fault("tls")
+    # What we concluded ourselves answers no command.
+    stage = outcome.stage if outcome.code is not None and outcome.stage != "route" else ""
+    return classify(outcome.enhanced or "", outcome.text, stage=stage, recipient=due.address)

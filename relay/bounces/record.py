@@ -214,7 +214,7 @@ class Records:
             return "nothing"
         if fate.action in SUCCEEDED:
             return await self._arrived(tx, who, fate, batch)
-        final, why = judge(fate)
+        final, why = judge(fate, who.address)
         data = facts(who, fate, why)
         reply = str(data["reply"])
         match = _CODE.search(fate.diagnostic)
@@ -262,24 +262,29 @@ def judges(report: Report, about: str) -> bool:
     if report.kind == "complaint":
         return report.feedback in _COMPLAINTS
     fate = report.fate_of(about) if report.kind == "bounce" else None
-    return fate is not None and fate.action not in SUCCEEDED and judge(fate)[0]
+    return fate is not None and fate.action not in SUCCEEDED and judge(fate, about)[0]
 
 
-def judge(fate: Fate) -> tuple[bool, Classified]:
-    """(final, class) of what a report says of one recipient.
+def judge(fate: Fate, address: str = "") -> tuple[bool, Classified]:
+    """(final, class) of what a report says of one recipient; `address` is what it was sent to, if known.
 
     Final is only what says so: Action failed, or class 5 without a readable Action. A failed Action with a status of
     class 4 is final too (the other side gave up), but no fault of the address.
     """
-    why = classify(fate.status, fate.diagnostic)
+    about = f"{address} {fate.addresses}"
+
+    def why_if(permanent: bool | None) -> Classified:
+        return classify(fate.status, fate.diagnostic, permanent=permanent, stage=fate.stage, recipient=about)
+
+    why = why_if(None)
     if fate.action == "failed":
         # No number anywhere: the sentence "failed permanently" is the only class there is.
         silent = not fate.status and not re.search(r"\b[45]\d\d\b|\b[45]\.\d{1,3}\.\d{1,3}\b", fate.diagnostic)
         if silent:
-            why = classify(fate.status, fate.diagnostic, permanent=True)
+            why = why_if(True)
         return True, why
     if fate.action == "delayed":
-        return False, classify(fate.status, fate.diagnostic, permanent=False)
+        return False, why_if(False)
     return why.permanent, why
 
 

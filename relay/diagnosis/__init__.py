@@ -4,8 +4,9 @@ One table for what a host says in the conversation and for what a report says la
 exception, linear in a bounded text; words that blame the sending host come before everything else, so nobody's
 address is suppressed for a listing of ours; what is not known is `unknown`, and temporary unless it says class 5.
 
-The phrases stand in `phrases` and `languages`, `words` finds them. Leaves to others: whether a recipient's life ends
-(the queue, `relay.bounces.record`).
+`frames` finds the innermost reply, which decides, and the command that it answered; `words` what it says, by the
+phrases in `phrases` and `languages`; `named` whose domain is meant; `doubts` what takes the blame from an address.
+Leaves to others: whether a recipient's life ends (the queue, `relay.bounces.record`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from relay.diagnosis import host, words
+from relay.diagnosis import doubts, frames, host, named, words
+from relay.diagnosis.frames import staged
+
+__all__ = ["REASONS", "Class", "Classified", "classify", "own_fault", "staged"]
 
 Class = Literal[
     "mailbox_unknown", "domain_unknown", "mailbox_full", "mailbox_disabled", "moved", "too_large", "content", "policy",
@@ -31,12 +35,16 @@ _ADDRESS = frozenset({"mailbox_unknown", "domain_unknown"})
 _ADDRESS_IF: dict[str, frozenset[str]] = {
     "moved": frozenset({"1.6"}), "mailbox_disabled": frozenset({"1.0", "1.1", "1.2", "1.3", "1.6"}),
 }
-# Beside these words no address is given up, whatever the number says: it is not for good, or not the recipient's. In
-# the envelope that many reports print, "Mail From: <…>" says nothing.
-_NOT_THE_RECIPIENT = re.compile(
-    r" tempor|again later| try later| later again| client (?:host|ip|name) | (?:helo|ehlo) | your (?:ip|host|server) "
-    r"| for sender | mail from (?!\*)| blocked your | from address | you sent from | valid sender "
-)
+# Faults that an address could have; who refused before RCPT did not speak of one (RFC 5321 §4.1.1).
+_OF_A_RECIPIENT = _ADDRESS | {"mailbox_full", "mailbox_disabled", "moved", "policy"}
+_OF_THE_HOST = frozenset({"connect", "greeting", "helo", "ehlo", "starttls", "auth"})
+_OF_THE_RECIPIENT = frozenset({"", "rcpt", "data", "dot"})
+# What words around a reply that was passed on may say of it: somebody else is to blame.
+_BLAME = frozenset({"reputation", "rate", "greylisted", "authentication", "sender"})
+# What a host said at last, before the one that kept the message gave up.
+_PASSED_OVER = frozenset({None, "routing", "system"})
+# "Invalid domain name": of the form of a name, most often that in EHLO.
+_SYNTAX = re.compile(r" (?:invalid|bad|malformed) (?:domain|host)(?:name| name)? ")
 # What is said in such loose words that any number is better.
 _LOOSE = frozenset({"policy", "system", "moved", "protocol"})
 
@@ -103,6 +111,8 @@ _PLAIN_ADDRESS = frozenset({"1.1", "1.2", "1.3", "1.4", "1.6", "1.10"})
 _OUTWEIGH = frozenset({"greylisted", "reputation", "rate", "authentication", "sender", "mailbox_full"})
 # Words that outweigh the status of an address fault: many hosts answer 5.1.1 to all they don't want.
 _NOT_THE_ADDRESS = _OUTWEIGH | {"content", "loop", "too_large", "mailbox_disabled"}
+# Words that are believed where the status is the reporter's own.
+_NOT_GUESSED = frozenset({"policy", "system", "routing", "protocol", "tls", "expired"})
 # By_status classes that say so little that words are believed first.
 _VAGUE = frozenset({"unknown", "policy", "routing", "system", "protocol", "mailbox_disabled", "content"})
 # What a sentence may seem to say that in truth speaks of the sending host, by its address; with the second, strictly.
@@ -110,30 +120,80 @@ _MAY_BE_THE_HOST = frozenset({None, "unknown", "policy", "system", "protocol"})
 _MAY_ALSO_BE = frozenset({"content", "sender"})
 
 
-def classify(status: str, text: str, *, permanent: bool | None = None) -> Classified:
+def classify(
+    status: str, text: str, *, permanent: bool | None = None, stage: str = "", recipient: str = ""
+) -> Classified:
     """The class of an enhanced status ("" for none) and a diagnostic or reply beside it.
 
-    `permanent` overrides what status and text say of it (a report's own Action). Source: RFC 3463 §3.
+    `permanent` overrides what status and text say of it (a report's own Action). `stage` is the command that was
+    answered, in `relay.outcome`'s words; "": as the text tells. `recipient`: the addresses it is about, if known.
+    Source: RFC 3463 §3.
     """
     text = text[:_TEXT_MAX]
-    found = _STATUS.fullmatch(status.strip()) if len(status) < 20 else None
-    inner = _STATUS.search(text)
-    # RFC 3464 §2.3.4: many gateways write x.0.0 in Status and the remote's true code in Diagnostic-Code only.
-    if inner is not None and (found is None or (found[2] == "0" and found[3] == "0")) and inner[1] != "2":
-        found = inner
+    heard = frames.innermost(text)
+    stage = stage or heard.stage
+    given = _STATUS.fullmatch(status.strip()) if len(status) < 20 else None
+    own = _STATUS.search(heard.text)
+    found = _of_two(given, own, heard.passed_on or heard.framed)
     if permanent is None:
-        told = found if found is not None and found[1] != "2" else _CODE.search(text)
-        permanent = told is not None and told[1] == "5"
-        # A status of class 5 beside a reply of class 4 alone: the reporter gave up, the remote did not say never.
-        if permanent and told is found and {m[1] for m in _CODE.finditer(text)} == {"4"}:
-            permanent = False
+        permanent = _permanent(_of_two(given, _STATUS.search(text), passed_on=False), text)
     number = f"{int(found[2])}.{int(found[3])}" if found is not None else ""
-    class_ = _class(number, text)
-    address = permanent and (class_ in _ADDRESS or number in _ADDRESS_IF.get(class_, ()))
-    if address:
-        plain = words.normal(text.lower())
-        address = _NOT_THE_RECIPIENT.search(plain) is None and not host.blamed(text, strictly=False)
+    # A reply with no status of its own: the one beside it is its reporter's guess.
+    guessed = heard.coded and (own is None or own[1] == "2")
+    class_ = _at(stage, _class(number, text, heard, guessed=guessed))
+    address = class_ in _ADDRESS or number in _ADDRESS_IF.get(class_, ())
+    if address or class_ in _ADDRESS_IF:
+        plain = doubts.plain(words.normal(text.lower()))
+        class_, certain = _doubted(class_, number, plain, heard, recipient)
+        address = address and permanent and certain and stage in _OF_THE_RECIPIENT
+        address = address and not (doubts.passes(plain) or doubts.of_the_sender(plain))
+        address = address and not host.blamed(text, strictly=False)
     return Classified(permanent, class_, REASONS[class_], class_ in _OWN, address)
+
+
+def _of_two(
+    given: re.Match[str] | None, own: re.Match[str] | None, passed_on: bool
+) -> re.Match[str] | None:
+    """The status that counts: the one beside the text or the one in it."""
+    if own is None or own[1] == "2":
+        return given
+    # RFC 3464 §2.3.4: many gateways write x.0.0 in Status and the remote's true code in Diagnostic-Code only.
+    return own if passed_on or given is None or (given[2] == "0" and given[3] == "0") else given
+
+
+def _permanent(found: re.Match[str] | None, text: str) -> bool:
+    told = found if found is not None and found[1] != "2" else _CODE.search(text)
+    # A status of class 5 beside a reply of class 4 alone: the reporter gave up, the remote did not say never.
+    only_later = told is found and {m[1] for m in _CODE.finditer(text)} == {"4"}
+    return told is not None and told[1] == "5" and not only_later
+
+
+def _at(stage: str, class_: Class) -> Class:
+    """What a class means at a stage: who refuses at EHLO knows the host only, at MAIL the sender besides."""
+    if class_ not in _OF_A_RECIPIENT:
+        return class_
+    if stage in _OF_THE_HOST:
+        return "reputation"
+    return "sender" if stage == "mail" and class_ != "policy" else class_
+
+
+def _doubted(
+    class_: Class, number: str, plain: doubts.Plain, heard: frames.Heard, recipient: str
+) -> tuple[Class, bool]:
+    """A class that speaks of the address, and whether that is certain: not where somebody else may be at fault."""
+    if doubts.either(plain) or doubts.chosen(plain):
+        return ("policy", False) if class_ in _ADDRESS else (class_, False)
+    if number not in _PLAIN_ADDRESS and doubts.either_off(plain):
+        return class_, False
+    if class_ == "domain_unknown" and doubts.unasked(plain):
+        return "routing", False
+    if class_ in _ADDRESS and number not in _PLAIN_ADDRESS - {"1.2"}:
+        whose = named.whose(heard.text, recipient, mailbox=class_ == "mailbox_unknown")
+        if whose == "other":
+            return ("sender" if "@" in recipient else "unknown"), False
+        if whose != "recipient" and number != "1.2" and _SYNTAX.search(plain.text):
+            return "unknown", False
+    return class_, True
 
 
 def own_fault(class_: Class) -> Classified:
@@ -141,9 +201,9 @@ def own_fault(class_: Class) -> Classified:
     return Classified(False, class_, REASONS[class_], True, False)
 
 
-def _class(status: str, text: str) -> Class:
+def _class(status: str, text: str, heard: frames.Heard, *, guessed: bool) -> Class:
     # RFC 3463 §3.8: x.7.x is a rule that spoke; then "recipient address rejected" says nothing of the address.
-    said: Class | None = words.said(text, weak=not status.startswith("7.")) or None  # type: ignore[assignment]
+    said: Class | None = _said(status, text, heard)
     by_status = _BY_STATUS.get(status) or _BY_SUBJECT.get(status.partition(".")[0])
     if _blames_the_host(status, said, by_status, text):
         return "reputation"
@@ -152,6 +212,9 @@ def _class(status: str, text: str) -> Class:
     if status in _PLAIN_ADDRESS and by_status is not None:
         # Exchange writes 5.1.10, null MX by RFC 7505, for a mailbox it doesn't have.
         told = _NOT_THE_ADDRESS | {"mailbox_unknown"} if status == "1.10" else _NOT_THE_ADDRESS
+        told = told | _NOT_GUESSED if guessed else told
+        if guessed and heard.framed and said is None:
+            return "unknown"
         return said if said in told and said is not None else by_status
     # A status that speaks of neither address nor mailbox is taken at its word unless the text is plainer.
     if by_status is None or by_status in _VAGUE:
@@ -159,6 +222,19 @@ def _class(status: str, text: str) -> Class:
             return by_status or said
         return said or by_status or "unknown"
     return said if said in _OUTWEIGH and said is not None else by_status
+
+
+def _said(status: str, text: str, heard: frames.Heard) -> Class | None:
+    """What the words say: the innermost reply's; those around it only take blame from the recipient."""
+    weak = not status.startswith("7.")
+    said: Class | None = words.said(heard.text, weak=weak) or None  # type: ignore[assignment]
+    if (heard.passed_on or heard.framed) and (said in _PASSED_OVER or said in _OF_A_RECIPIENT):
+        around: Class | None = words.said(text, weak=False) or None  # type: ignore[assignment]
+        if around in _BLAME or (said in _PASSED_OVER and around == "expired"):
+            return around
+        if said is None and around not in _OF_A_RECIPIENT:
+            return around
+    return said
 
 
 def _blames_the_host(status: str, said: Class | None, by_status: Class | None, text: str) -> bool:

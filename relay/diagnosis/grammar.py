@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 
-_CLAUSES = re.compile(r"[.;,!?](?=\s|$)|\s-+\s|:\s")
+_CLAUSES = re.compile(r"[.;,!?](?=\s|$)|\s-+\s|:\s|\s[45]\d\d(?=[\s-])")
 _WORDS = re.compile(r"[a-z]+(?:'t)?")
 
 
@@ -26,6 +26,7 @@ _MAILBOX = _set(
 )
 _NOT = _set("not no never nobody none cannot unable without")
 _THERE = _set(
+    "match matches matched "
     "found find exist exists existing known know locate located valid registered recognized recognised listed work "
     "works created resolve identified defined provisioned assigned hosted local present served"
 )

@@ -10,6 +10,7 @@ names them, so that few are searched for. Where there is none, `grammar` has the
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections import Counter
@@ -19,6 +20,7 @@ from relay.diagnosis import grammar, languages, phrases
 _GAP = 60
 _TRIES = 4
 _LETTERS = 3
+_KEPT = 64  # answers: one report asks the same several times, and a wave of reports says the same
 _BLANKED = ",:;()<>[]{}\"!?#|/\\=-_*\t\r\n\u00a0\u3000。、：，"
 # Letters with accents as those without: `größe` is found in `grosse`, `não` in `nao`, in phrase and text alike.
 _FOLDED = {
@@ -28,6 +30,7 @@ _FOLDED = {
 } | {"ß": "ss", "ø": "o", "ł": "l", "æ": "ae", "œ": "oe", "đ": "d", "ı": "i"}
 _FOLDS = str.maketrans(_FOLDED)
 _BLANKS = str.maketrans(dict.fromkeys(_BLANKED, " ") | {"\u2019": "'", "`": "'"} | _FOLDED)
+_BETWEEN = re.compile(r" [45]\d\d ")
 _HOST = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63}){1,10}")
 _ADDRESSES = re.compile(r"<?[^\s<>@]{1,254}@[^\s<>@]{1,253}>?|https?://\S{1,300}|[\w-]{1,63}(?:\.[\w-]{1,63}){2,10}")
 
@@ -77,6 +80,7 @@ _OTHERS = tuple((first, numbers) for first, numbers in _LOOSE.items() if not fir
 _AS_THEY_CAME = tuple((row[2], number) for number, row in enumerate(_ROWS) if row[1])
 
 
+@functools.lru_cache(maxsize=_KEPT)
 def said(text: str, *, weak: bool = True) -> str:
     """The class whose phrase stands in `text`, or "". With `weak` False, loose phrases are passed over."""
     raw = text.lower()
@@ -110,13 +114,16 @@ def _follows(text: str, at: int, first: str, others: tuple[str, ...]) -> bool:
                 break
             end = found + len(other)
         else:
-            return True
+            # What begins in front of a reply and ends in it was said by two.
+            if _BETWEEN.search(text, at, end) is None:
+                return True
         at = text.find(first, at + 1)
         if at < 0:
             return False
     return False
 
 
+@functools.lru_cache(maxsize=_KEPT)
 def normal(text: str) -> str:
     """A text in lower case as phrases are looked up in it: words between single blanks, with blanks at both ends; `*`
     for an address, nothing for the name or address of a host."""

@@ -170,7 +170,7 @@ def test_hostile_reports_cost_no_more_than_their_octets(raw: bytes) -> None:
         ("", "550 relay not permitted", "policy", False),
         ("", "553 sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)", "policy", False),
         ("", "550 Sender verification failed: no such user", "sender", False),
-        ("4.4.3", "Name service error for name=far.example: Host not found, try again", "domain_unknown", False),
+        ("4.4.3", "Name service error for name=far.example: Host not found, try again", "routing", False),
         ("5.1.6", "551 5.1.6 The recipient has moved", "moved", True),
         ("5.0.0", "550 4.1.1 try later, unverified address", "mailbox_unknown", False),
         ("5.1.1", "450 4.1.1 User unknown in table", "mailbox_unknown", False),

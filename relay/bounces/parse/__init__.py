@@ -8,14 +8,17 @@ Asked in this order, the first that fits decides:
 4. `automatic`: an answer nobody wrote: a vacation note, a ticket number, a challenge.
 5. `prose`: a bounce for people only, in the forms that mail systems write (qmail, Exim, sendmail, Exchange, Yahoo …).
 
+6. `enclosed`: a report that a mail system sends on, where the message around it says nothing itself.
+
 What a report means for a recipient is decided by `relay.bounces.record`; which addresses it names decides nothing.
 """
 
 from __future__ import annotations
 
-from relay.bounces.parse import automatic, feedback, notification, prose, status
+from relay.bounces.parse import automatic, enclosed, feedback, notification, prose, status
 from relay.bounces.parse.entity import Entity, read
 from relay.bounces.parse.values import SUCCEEDED, Fate, Report
+from relay.diagnosis import classify
 
 __all__ = ["SUCCEEDED", "Fate", "Report", "parse"]
 
@@ -23,8 +26,16 @@ __all__ = ["SUCCEEDED", "Fate", "Report", "parse"]
 def parse(message: bytes | Entity) -> Report:
     """What this message says: octets of any quality (only the first MiB is read), or what `read` made of them."""
     entity = message if isinstance(message, Entity) else read(message)
+    found: Report | None = None
     for reader in (feedback.read, status.read, notification.read, automatic.read, prose.read):
         found = reader(entity)
         if found is not None:
-            return found
-    return Report("other")
+            break
+    if enclosed.holds(entity) and (found is None or (found.kind == "bounce" and not _told(found))):
+        found = enclosed.read(entity) or found
+    return found or Report("other")
+
+
+def _told(report: Report) -> bool:
+    """Whether it says of any recipient why."""
+    return any(f.status or classify("", f.diagnostic).class_ != "unknown" for f in report.fates)

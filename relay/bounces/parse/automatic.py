@@ -144,7 +144,7 @@ def person(entity: Entity) -> str:
 def is_system(entity: Entity) -> bool:
     """True when a mail system wrote it: by the local part or the name in From, or by fields that only bounces bear."""
     local, name = _who(entity)
-    if _LOCAL.fullmatch(local) or _NAME.search(name):
+    if _nobody(entity) or _LOCAL.fullmatch(local) or _NAME.search(name):
         return True
     return entity.get("return-path").strip() == "<>" and "x-failed-recipients" in entity.fields
 
@@ -152,10 +152,15 @@ def is_system(entity: Entity) -> bool:
 def _writes_bounces(entity: Entity) -> bool:
     """As `is_system`, of mail that calls itself automatic: a name beside somebody's local part decides nothing then."""
     local, name = _who(entity)
-    if _LOCAL.fullmatch(local) or (_NEUTRAL.fullmatch(local) and _NAME.search(name)):
+    if _nobody(entity) or _LOCAL.fullmatch(local) or (_NEUTRAL.fullmatch(local) and _NAME.search(name)):
         return True
     report = entity.type == "multipart/report" and entity.parameters.get("report-type", "").lower() == "delivery-status"
     return report or "x-failed-recipients" in entity.fields
+
+
+def _nobody(entity: Entity) -> bool:
+    """True without From, or with an empty one: people have addresses."""
+    return not entity.get("from").strip(" <>\"")
 
 
 def _who(entity: Entity) -> tuple[str, str]:

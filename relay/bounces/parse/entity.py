@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import html
 import quopri
 import re
 from dataclasses import dataclass, field
@@ -133,6 +134,13 @@ def decoded(entity: Entity) -> bytes:
     if encoding == "quoted-printable":
         return quopri.decodestring(entity.body)
     return entity.body
+
+
+def without_markup(text: str) -> str:
+    """HTML as the text that people see, roughly."""
+    text = re.sub(r"(?i)<(?:br|/p|/div|/tr|/h\d|/li)\b[^<>]{0,200}>", "\n", text)
+    text = re.sub(r"<[a-zA-Z/!?][^<>@]{0,500}>", " ", text)
+    return re.sub(r"[ \t\xa0]+", " ", html.unescape(text))
 
 
 def parts(entity: Entity) -> list[Entity]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from relay.bounces.parse.automatic import is_forwarded
 from relay.bounces.parse.entity import Entity, decoded, leaves, read_fields
 from relay.bounces.parse.entity import read as read_entity
-from relay.bounces.parse.values import Report
+from relay.bounces.parse.values import Fate, Report
 
 _PATH = re.compile(r"[^\s<>;,\"]{1,64}@[^\s<>;,\"]{1,253}")
 _MAILTO = re.compile(r"<\s*mailto:([^\s<>?]{1,320})", re.IGNORECASE)
@@ -31,15 +31,31 @@ _LOOP_SUBJECT = re.compile(
 _XARF = re.compile(
     rb"^[ \t\"]{0,8}report-?type\"?[ \t]{0,4}:[ \t]{0,4}\"?(spam|abuse|phishing|fraud)", re.IGNORECASE | re.MULTILINE
 )
+_DELETED = re.compile(r";(?:[^;]*,)?(?:deleted|denied|failed)\b")
+_REJECTED = re.compile(
+    r"\b(?:was|were|has been|is|be|automatically) (?:automatically )?(?:rejected|refused|returned|bounced|declined|"
+    r"discarded)\b|"
+    r"\b(?:rejected|refused|could not be delivered|was not delivered|not accepted)\b|(?:abgelehnt|zurückgewiesen|"
+    r"nicht zugestellt|refusée?|rejetée?|rechazad[oa]|rifiutat[oa]|rejeitad[oa]|recusad[oa]|geweigerd|odrzucon\w|"
+    r"отклонен\w|"
+    r"拒否され|拒绝|거부)\b",
+    re.IGNORECASE,
+)
+# A mailbox that was emptied, or a message nobody opened.
+_UNREAD = re.compile(
+    r"without being (?:read|opened)|was not read|not been read|ungelesen|non lu|sin leer|未読|未读", re.IGNORECASE
+)
+_TEXT_MAX = 4000
+_SAID_MAX = 1000
 _AGGREGATE = re.compile(r"\s*report domain\s*:", re.IGNORECASE)
 
 
 def read(entity: Entity) -> Report | None:
     """A complaint, a receipt (as `auto_reply`), a report about a domain (as `other`), or None."""
     kind = entity.parameters.get("report-type", "").lower()
-    # RFC 8098 §3: a disposition notification tells of reading, never of delivery.
+    # RFC 8098 §3: a disposition notification tells of reading, and where a program refused the message, of that.
     if kind == "disposition-notification":
-        return Report("auto_reply", "receipt")
+        return _refusal(list(leaves(entity))) or Report("auto_reply", "receipt")
     if _AGGREGATE.match(entity.words("subject")):
         return Report("other", "aggregate")
     if not entity.type.startswith("multipart/"):
@@ -48,7 +64,7 @@ def read(entity: Entity) -> Report | None:
     report = next((p for p in found if p.type == "message/feedback-report"), None)
     if report is None:
         if any(p.type == "message/disposition-notification" for p in found):
-            return Report("auto_reply", "receipt")
+            return _refusal(found) or Report("auto_reply", "receipt")
         return _enclosed(entity, found)
     # RFC 5965 §3: fields as in a header, one group.
     fields = read_fields(decoded(report).lstrip(b"\r\n"))
@@ -60,6 +76,27 @@ def read(entity: Entity) -> Report | None:
     for value in fields.get("original-mail-from", []):
         claims.paths[:0] = _PATH.findall(value)
     return _complaint("arf", feedback or "abuse", claims, fields.get("user-agent", [""])[0][:100])
+
+
+def _refusal(found: list[Entity]) -> Report | None:
+    """What a program refused for its user, by rule or for want of room: a bounce in the shape of a receipt.
+
+    RFC 5429 §2.2.1: Sieve's `reject` may answer so; Dovecot does. RFC 8098 §3.2.6: automatic, and "deleted"."""
+    part = next((p for p in found if p.type == "message/disposition-notification"), None)
+    if part is None:
+        return None
+    fields = read_fields(decoded(part).lstrip(b"\r\n"))
+    disposition = "".join(fields.get("disposition", [""])[0].lower().split())
+    if not disposition.startswith("automatic-action/") or not _DELETED.search(disposition):
+        return None
+    text = next((p.text()[:_TEXT_MAX] for p in found if p.type == "text/plain" and p is not part), "")
+    rejected = _REJECTED.search(text)
+    if rejected is None or _UNREAD.search(text):
+        return None
+    said = " ".join((text[rejected.end() :].strip(" :.\n") or text).split())[:_SAID_MAX]
+    values = [fields.get(name, [""])[0] for name in ("final-recipient", "original-recipient")]
+    named = [m[0] for value in values for m in _PATH.finditer(value)]
+    return Report("bounce", "disposition", (Fate("failed", "", said, final=named[0] if named else ""),))
 
 
 def _enclosed(entity: Entity, found: list[Entity]) -> Report | None:

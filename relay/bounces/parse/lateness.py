@@ -58,7 +58,12 @@ _LATE_SUBJECT = re.compile(
     re.IGNORECASE,
 )
 _OVER = re.compile(
-    r"(?:\b(?:has|have|i've|we've|was|been) given up\b|\b(?:i|we|server|system|software) gave up|"
+    r"(?:\b(?:has|have|i've|we've|was|been) given up\b|\bgiven up (?:after|on)\b|\babandoned\b|(?:stopped|ceased|"
+    r"quit) trying|"
+    r"\bno longer (?:be(?:ing)? )?(?:tr(?:y|ied|ying)|retr|attempt)|(?:delivery|message|attempts|it) (?:was|were|"
+    r"has been|have been) "
+    r"(?:stopped|dropped|cancell?ed|discarded)|"
+    r"\b(?:i|we|server|system|software) gave up|"
     r"\bgiving up (?:on|after)|\bi'm giving up|"
     r"\b(?:message|mail|e-?mail|it|letter|which) (?:has been|was|is being|is (?:hereby|therefore|now)) returned|"
     r"\bfile had the following undeliverable|\bhas been returned|failed permanently|has permanently failed|"
@@ -74,6 +79,12 @@ _OVER = re.compile(
     r"aucune (?:autre |nouvelle )?tentative|no se .{0,20}(?:más|nuevos) intentos|não .{0,20}(?:mais|novas) tentativas|"
     r"non .{0,20}ulteriori tentativi|попыт\w{0,4} .{0,20}не буд|ha sido devuelto|se ha devuelto|foi devolvid|"
     r"è stato (?:restituito|rispedito)|возвращен[оаы]?\b|退回|"
+    r"nach \d{1,4} (?:stunden|tagen) (?:aufgegeben|abgebrochen)|abandonn(?:é|ée|és) (?:après|au bout)|"
+    r"abandonad[oa] (?:después|após|tras)|"
+    r"abbandonat[oa] dopo|rinunciato dopo|desisti\w{1,3} (?:após|depois)|desistió|opgegeven na|zrezygnowano po|"
+    r"zaniechano|"
+    r"попытки прекращены|прекращены попытки|"
+    r"(?:已|最终)放弃|已放棄|断念|諦めました|あきらめました|중단되었|포기했|포기하였|"
     r"返送しました)",
     _I,
 )

@@ -7,6 +7,7 @@ success or a complaint is read from it, by the names its documentation gives; al
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from relay.bounces.parse.entity import Entity, leaves
@@ -14,6 +15,8 @@ from relay.bounces.parse.values import Action, Fate, Report
 
 _NAMES = ("notificationType", "eventType")
 _FATES_MAX = 100
+# As it came; cut; cut and indented; cut as sendmail cuts.
+_FOLDS = (None, re.compile(r"!\n[ \t]?"), re.compile(r"\n[ \t]"), re.compile(r"\n"))
 _TEXT_MAX = 1000
 # What the service says where the other side's own number is missing.
 _BY_SUBTYPE = {
@@ -46,11 +49,16 @@ def _object(text: str) -> dict[str, Any]:
     text = text.lstrip()
     if not text.startswith("{") or not any(name in text for name in _NAMES):
         return {}
-    try:
-        found, _ = json.JSONDecoder().raw_decode(text)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    # A mail system may have folded the one long line: then a line end stands anywhere, also amid a word.
+    for fold in _FOLDS:
+        try:
+            found, _ = json.JSONDecoder().raw_decode(text if fold is None else fold.sub("", text))
+        except ValueError:
+            continue
+        except RecursionError:
+            return {}
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def _report(told: dict[str, Any]) -> Report | None:

@@ -7,16 +7,15 @@ text names gets the words that stand behind its name.
 
 from __future__ import annotations
 
-import html
 import re
 from dataclasses import replace
 
 from relay.bounces.parse.automatic import is_answer, is_forwarded, is_system, looks_returned, person
-from relay.bounces.parse.entity import SUBJECT, Entity, leaves
+from relay.bounces.parse.entity import SUBJECT, Entity, leaves, without_markup
 from relay.bounces.parse.entity import read as read_entity
 from relay.bounces.parse.lateness import gave_up, is_late, speaks_of_delay
 from relay.bounces.parse.values import Action, Fate, Report
-from relay.diagnosis import classify
+from relay.diagnosis import classify, staged
 
 _TOP = 6000
 _REASON = 1500
@@ -178,8 +177,10 @@ def read(entity: Entity) -> Report | None:
         action = action if action == "delayed" or plain or (system and returned) else ""
     ours = _ours(entity)
     named = _ADDRESS.findall(entity.get("x-failed-recipients")[:4000])
-    ended = gave_up(subject, top)
-    fates = tuple(f if ended else _not_yet(f) for f in _fates(top, begin, action, named, ours, parts))
+    fates = _fates(top, begin, action, named, ours, parts)
+    waiting = tuple(map(_not_yet, fates))
+    if waiting != fates and not gave_up(subject, top):
+        fates = waiting
     return Report("bounce", "delay" if action == "delayed" else name, fates, writer=person(entity))
 
 
@@ -220,7 +221,7 @@ def _top(parts: list[Entity]) -> str:
             text = part.text()
             top = text[: 4 * _TOP]
             if part.type == "text/html" or "<html" in top[:500].lower() or "<body" in top[:500].lower():
-                top = _plain(top)
+                top = without_markup(top)
             # Without the blank lines by the thousand that would let patterns run on.
             top = _BLANK.sub("\n\n", top[:_TOP].replace("\u2019", "'"))
             if not top.strip():
@@ -229,12 +230,6 @@ def _top(parts: list[Entity]) -> str:
             copy = _COPY.search(top, 40) if len(top) > 40 else None
             return top if copy is None else top[: copy.start()]
     return ""
-
-
-def _plain(text: str) -> str:
-    text = re.sub(r"(?i)<(?:br|/p|/div|/tr|/h\d|/li)\b[^<>]{0,200}>", "\n", text)
-    text = re.sub(r"<[a-zA-Z/!?][^<>@]{0,500}>", " ", text)
-    return re.sub(r"[ \t\xa0]+", " ", html.unescape(text))
 
 
 def _shape(top: str) -> tuple[str, int]:
@@ -318,7 +313,8 @@ def _fate(text: str, action: Action, address: str) -> Fate:
             action = action or "delayed"
         elif "5" in classes:
             action = "failed"
-    return Fate(action, status, _behind(text, status, address) or _said(words, status, address), address)
+    said = _behind(text, status, address) or _said(words, status, address)
+    return Fate(action, status, said, address, stage=staged(words))
 
 
 def _known(text: str) -> bool:

@@ -10,9 +10,10 @@ import re
 from dataclasses import replace
 
 from relay.bounces.parse.automatic import is_forwarded, is_system, looks_returned
-from relay.bounces.parse.entity import SUBJECT, Entity, decode_words, decoded, leaves, read_fields
+from relay.bounces.parse.entity import SUBJECT, Entity, decode_words, decoded, leaves, read_fields, without_markup
+from relay.bounces.parse.lateness import gave_up
 from relay.bounces.parse.values import SUCCEEDED, Action, Fate, Report
-from relay.diagnosis import classify
+from relay.diagnosis import classify, staged
 
 _STATUS = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d.])")
 _TYPES = ("message/delivery-status", "message/global-delivery-status")
@@ -58,14 +59,33 @@ def read(entity: Entity) -> Report | None:
                 break
     if not fates:
         return None
-    # What a notification without Diagnostic-Code knows stands in its text for people.
-    human = next((p.text()[:_WORDS_MAX] for p in found if p.type == "text/plain" and p not in machine), "")
-    human = SUBJECT.sub("", human)
+    human = _for_people(found, machine)
     failed = entity.get("x-failed-recipients")
     if len(fates) == 1 and not fates[0].final and "@" in failed and "," not in failed:
         fates = [replace(fates[0], final=_address(failed))]
     words = human if len(fates) == 1 else ""
-    return Report("bounce", "dsn", tuple(_with_words(f, words or _about(f, human)) for f in fates[:_GROUPS_MAX]))
+    fates = [_with_words(f, words or _about(f, human)) for f in fates[:_GROUPS_MAX]]
+    return Report("bounce", "dsn", tuple(_ended(f, words, entity) for f in fates))
+
+
+def _for_people(found: list[Entity], machine: list[Entity]) -> str:
+    """What a notification without Diagnostic-Code knows stands in its text for people, in whichever part has one."""
+    texts = [p for p in found if p.type in ("text/plain", "text/html") and p not in machine]
+    for part in sorted(texts, key=lambda p: p.type == "text/html"):
+        text = part.text()[: 4 * _WORDS_MAX]
+        text = without_markup(text) if part.type == "text/html" else text
+        if text.strip():
+            return SUBJECT.sub("", text[:_WORDS_MAX])
+    return ""
+
+
+def _ended(fate: Fate, words: str, entity: Entity) -> Fate:
+    """A delay is none where the text says that nobody tries any more, and no date says how long they will."""
+    if fate.action != "delayed" or fate.will_retry:
+        return fate
+    # Of several recipients the subject may mean another.
+    subject = entity.words("subject")[:500] if words else ""
+    return replace(fate, action="failed") if gave_up(subject, f"{fate.diagnostic}\n{words}") else fate
 
 
 def _groups(octets: bytes) -> list[dict[str, list[str]]]:
@@ -131,7 +151,9 @@ def _fates(octets: bytes, strict: bool) -> list[Fate]:
         by_class: dict[str, Action] = {"2": "delivered", "4": "delayed", "5": "failed"}
         # CommuniGate names the account alone as final.
         final = original if "@" not in final and "@" in original else final
-        found.append(Fate(action or by_class.get(status[:1], ""), status, diagnostic, final, original, host))
+        action = action or by_class.get(status[:1], "")
+        # RFC 3464 §2.3.9: until then it is tried on.
+        found.append(Fate(action, status, diagnostic, final, original, host, will_retry="will-retry-until" in fields))
     return found
 
 
@@ -146,20 +168,21 @@ def _with_words(fate: Fate, words: str) -> Fate:
     """`fate` with what stands for people beside it, where its own diagnostic says nothing."""
     if not words or fate.action in SUCCEEDED:
         return fate
+    fate = replace(fate, stage=staged(words))
     if fate.diagnostic and classify(fate.status, fate.diagnostic).class_ != "unknown":
         return fate
     told = " ".join(f"{fate.diagnostic} {words}".split())[:_DIAGNOSTIC_MAX]
     inner = next((m[0] for m in _STATUS.finditer(words) if m[1] != "2"), "")
     vague = not fate.status or fate.status.endswith(".0.0")
     status = inner if inner and vague and (not fate.status or inner[0] == fate.status[0]) else fate.status
-    return Fate(fate.action, status, told, fate.final, fate.original, fate.host)
+    return replace(fate, status=status, diagnostic=told)
 
 
 def _about(fate: Fate, words: str) -> str:
     """The lines of a text for people that begin where it names this recipient."""
     address = (fate.original or fate.final).lower()
     at = words.lower().find(address) if address else -1
-    return words[at : at + 300].split("\n\n", 1)[0] if at >= 0 else ""
+    return words[at : at + 600].split("\n\n", 1)[0] if at >= 0 else ""
 
 
 def _first(fields: dict[str, list[str]], name: str) -> str:

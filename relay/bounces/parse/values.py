@@ -14,7 +14,9 @@ SUCCEEDED = ("delivered", "relayed", "expanded")
 class Fate:
     """What a report says of one recipient (RFC 3464 §2.3). Addresses are the report's own claim, nothing more.
 
-    `status` is "" where none could be read; `diagnostic` is one printable line; `host` is who reports.
+    `status` is "" where none could be read; `diagnostic` is one printable line; `host` is who reports; `stage` is the
+    command that was refused, as the text around the reply has it (`relay.diagnosis.frames`), "" where it doesn't say.
+    `will_retry`: it names a time until which it is tried on.
     """
 
     action: Action
@@ -23,6 +25,13 @@ class Fate:
     final: str = ""
     original: str = ""
     host: str = ""
+    stage: str = ""
+    will_retry: bool = False
+
+    @property
+    def addresses(self) -> str:
+        """The addresses that the report names for this recipient."""
+        return f"{self.original} {self.final}".strip()
 
 
 @dataclass(frozen=True, slots=True)
