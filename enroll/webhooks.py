@@ -61,7 +61,7 @@ class Webhooks:
         Raises EnrollError 422 with the field, 409 at `max_endpoints`, 404; StorageError.
         """
         w = self._config.webhooks
-        if fault := target_fault(url, private=w.allow_private_networks):
+        if fault := target_fault(url, private=w.allow_private_networks, ports=w.ports):
             raise invalid("url", fault)
         if strange := sorted(set(types) - TYPES):
             raise invalid("types", f"{strange[0][:40]!r} is no type of event; there are {', '.join(sorted(TYPES))}")

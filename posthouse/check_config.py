@@ -139,6 +139,10 @@ def _server(config: Config) -> Iterable[Mistake]:
             ipaddress.ip_network(network, strict=False)
         except ValueError:
             yield Mistake("server.trusted_proxies, metrics.networks", f"{network!r} is not an address or network")
+    if s.production and not s.data_dir.is_dir():
+        # A wrong name would begin with an empty database, and nobody would miss the other one at first.
+        text = f"{s.data_dir} is not there: correct it, or make it for the service's user (install -d -m 700 -o USER)"
+        yield Mistake("server.data_dir", text)
     yield from _writable("server.data_dir", s.data_dir)
 
 
@@ -359,8 +363,11 @@ def _production(config: Config) -> Iterable[Mistake]:
         yield Mistake("server.hostname", f"{s.hostname!r} is not a public name: set the relay's own")
     if not s.public_url.startswith("https://"):
         yield Mistake("server.public_url", f"{s.public_url!r} must begin with https:// in production")
-    if "submission" in config.roles and not config.tls.cert_file:
+    if {"submission", "inbound"} & set(config.roles) and not config.tls.cert_file:
         yield Mistake("tls.cert_file", "production needs a certificate")
+    if "http" in config.roles and not s.trusted_proxies and any(map(_on_loopback, config.http.listen)):
+        text = 'HTTP on loopback has a proxy in front, and without this every client counts as the proxy: write under '
+        yield Mistake("server.trusted_proxies", text + '[server] trusted_proxies = ["127.0.0.1", "::1"]')
     if config.delivery.allow_private_networks:
         yield Mistake("delivery.allow_private_networks", "must be false in production")
     if config.webhooks.allow_private_networks:
@@ -371,6 +378,13 @@ def _production(config: Config) -> Iterable[Mistake]:
     d = config.delivery
     if d.smarthost_user and _is_default(d.smarthost_password.get_secret_value()):
         yield Mistake("delivery.smarthost_password", "empty or a default one: set the real one")
+
+
+def _on_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(split(address)[0]).is_loopback
+    except ValueError:
+        return False
 
 
 def _is_default(secret: str) -> bool:

@@ -23,7 +23,7 @@ from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.log import lines_dropped
 from relay.base.storage import Storage, StorageError, incidents, reports
-from relay.base.web import answer, client_address, in_networks
+from relay.base.web import answer, is_inside
 from relay.base.web.describe import Paths, operation
 from relay.replies import NOT_FOUND, Refused
 
@@ -119,8 +119,7 @@ class Monitor:
     async def ready(self, request: web.Request) -> web.Response:
         """200 when mail can be taken now, else 503; names the parts, not their troubles."""
         checks = {name: check() for name, check in self._services.checks.items()}
-        checks["storage"] = await self._storage_answers()
-        checks["whole"] = not self._services.storage.damage
+        checks["storage"] = await self._storage_answers() and not self._services.storage.damage
         ready = all(checks.values())
         return answer({"status": "ready" if ready else "not ready", "checks": checks}, 200 if ready else 503)
 
@@ -136,7 +135,7 @@ class Monitor:
 
     def _for_operators(self, request: web.Request) -> None:
         config = self._services.config
-        if not in_networks(client_address(request, config.server.trusted_proxies), config.metrics.networks):
+        if not is_inside(request, config.server.trusted_proxies, config.metrics.networks):
             raise Refused(NOT_FOUND)
 
     async def _storage_answers(self) -> bool:

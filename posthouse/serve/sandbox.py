@@ -18,7 +18,7 @@ from enroll.pages.guard import NOBODY
 from relay.base import names
 from relay.base.config import Config
 from relay.base.log import one_line
-from relay.base.web import client_address, in_networks
+from relay.base.web import is_inside
 from relay.replies import NOT_FOUND, Refused
 from relay.sandbox import Answering, Received, Shelf
 from relay.verify import AsksRecords, Dmarc, Signature, Spf, dmarc, signatures, spf
@@ -142,7 +142,7 @@ def sandbox_routes(mailbox: Mailbox, config: Config, renderer: Renderer) -> list
     """GET /sandbox, /sandbox/{number}, /sandbox/{number}/raw."""
 
     def allowed(request: web.Request) -> None:
-        if not in_networks(client_address(request, config.server.trusted_proxies), config.metrics.networks):
+        if not is_inside(request, config.server.trusted_proxies, config.metrics.networks):
             raise Refused(NOT_FOUND)
 
     def found(request: web.Request) -> Kept:

@@ -7,11 +7,14 @@ is made, because a name can point elsewhere a moment later; that is left to the 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from relay.base import names
 
 MAX_URL = 2000
+WEB_PORTS = (80, 443)
+_UNPRIVILEGED = 1024
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 # IANA gives global unicast addresses out of this block alone. What lies outside is somebody's own network, a group,
 # or another dress of IPv4: compatible (::/96), translated (::ffff:0:0:0/96), or a NAT64 of one's own (RFC 8215).
@@ -61,11 +64,17 @@ def network(text: str) -> str:
     return str(ipaddress.ip_network((ip, 24 if ip.version == 4 else 48), strict=False))
 
 
-def target_fault(url: str, *, private: bool) -> str | None:
+def may_post_to(port: int, ports: Collection[int], *, private: bool) -> bool:
+    """Whether events may go to this port: where the web is, or one of `ports` that the operator named. `private`: or
+    any that a program without rights may have taken, but never another service's own."""
+    return port in WEB_PORTS or port in ports or (private and port >= _UNPRIVILEGED)
+
+
+def target_fault(url: str, *, private: bool, ports: Collection[int] = ()) -> str | None:
     """What is wrong with a URL that events shall be posted to, for its owner; None when nothing is.
 
-    `private` (tests, the demo) also allows http and addresses that are not public. What a name points at is looked
-    at when connecting.
+    `ports` beside 443 and 80 that the operator allows. `private` (tests, the demo) also allows http and addresses
+    that are not public. What a name points at is looked at when connecting.
     """
     if len(url) > MAX_URL or not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
         return f"a URL of at most {MAX_URL} printable ASCII characters is needed"
@@ -81,8 +90,9 @@ def target_fault(url: str, *, private: bool) -> str | None:
         return "the URL must not hold a user name or password"
     if parts.fragment:
         return "the URL must not have a fragment"
-    if port == 0:
-        return "port 0 can't be reached"
+    if port is not None and not may_post_to(port, ports, private=private):
+        named = ", ".join(str(one) for one in sorted({*WEB_PORTS, *ports}))
+        return f"port {port} can't be used: events are posted to the ports {named}"
     return _host_fault(parts.hostname or "", private)
 
 

@@ -16,7 +16,7 @@ from aiohttp import hdrs, web
 
 from relay.base.config import Config
 from relay.base.secrets import Vault
-from relay.base.web import client_address, in_networks
+from relay.base.web import is_forwarded, is_inside
 from relay.directory import Directory
 from relay.tracking import tokens
 from relay.tracking.record import Recorder
@@ -25,7 +25,6 @@ from relay.tracking.tokens import Mark
 WELL_KNOWN = "/.well-known/posthouse-tracking"
 """Where a tracking host says which relay it leads to (RFC 8615)."""
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
-_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "Via")
 _SERVED = ("/c/", "/o/", "/u/", WELL_KNOWN)
 _TOLD = (hdrs.USER_AGENT, "Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
 _DOT = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
@@ -91,10 +90,9 @@ class Endpoint:
 
         The proxy asks this itself: what it forwards for somebody else is refused, though it comes from this machine.
         """
-        address = client_address(request, self._config.server.trusted_proxies)
         name = request.query.get("domain", "").rstrip(".").lower()
-        forwarded = any(field in request.headers for field in _FORWARDED)
-        if forwarded or not in_networks(address, _LOOPBACK) or not self._directory.is_tracking_host(name):
+        inside = is_inside(request, self._config.server.trusted_proxies, _LOOPBACK)
+        if is_forwarded(request) or not inside or not self._directory.is_tracking_host(name):
             raise web.HTTPNotFound
         return web.Response(text="yes\n")
 

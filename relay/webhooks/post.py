@@ -30,7 +30,7 @@ from aiohttp import (
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from relay.base.config.model import Webhooks
-from relay.base.outward import is_public
+from relay.base.outward import is_public, may_post_to
 from relay.base.resolver import Answer, Resolver
 
 _SHOWN = 200
@@ -107,6 +107,8 @@ class Poster:
         family, kind, proto, _, place = info
         if not (self._config.allow_private_networks or is_public(place[0])):
             raise OSError(errno.EACCES, "not a public address")
+        if not may_post_to(place[1], self._config.ports, private=self._config.allow_private_networks):
+            raise OSError(errno.EPERM, "not a port for events")
         return socket.socket(family=family, type=kind, proto=proto)
 
 
@@ -156,6 +158,8 @@ def _reason(error: BaseException) -> str:
             return "the certificate is not good, or TLS failed"
         case OSError(errno=errno.EACCES):
             return "the name points at an address that is not public"
+        case OSError(errno=errno.EPERM):
+            return "events are not posted to that port"
         case OSError():
             return "no connection"
         case ClientError():

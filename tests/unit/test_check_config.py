@@ -50,7 +50,10 @@ def said(folder: Path, **sections: dict) -> list[str]:
 
 def production(folder: Path) -> dict[str, dict]:
     return {
-        "server": {"hostname": "mail.posthouse.dev", "public_url": "https://mail.posthouse.dev", "production": True},
+        "server": {
+            "hostname": "mail.posthouse.dev", "public_url": "https://mail.posthouse.dev", "production": True,
+            "trusted_proxies": ["127.0.0.1"],
+        },
         "tls": certificate(folder, "mail.posthouse.dev"),
     }
 
@@ -63,7 +66,8 @@ def test_the_defaults_are_fine_for_trying_out_and_a_full_file_for_production(tmp
 def test_production_refuses_what_is_only_good_for_trying_out(tmp_path: Path) -> None:
     found = said(tmp_path, server={"production": True}, delivery={"allow_private_networks": True})
     assert [line.partition(":")[0] for line in found] == [
-        "server.hostname", "server.public_url", "tls.cert_file", "delivery.allow_private_networks"
+        "server.hostname", "server.public_url", "tls.cert_file", "server.trusted_proxies",
+        "delivery.allow_private_networks",
     ]
 
 
@@ -321,3 +325,40 @@ def test_an_operator_nobody_can_write_to_is_a_warning(tmp_path: Path) -> None:
 def test_the_sandbox_listens_on_loopback_only(tmp_path: Path, listen: str, fine: bool) -> None:
     found = said(tmp_path, sandbox={"enabled": True, "listen": listen})
     assert [line.partition(":")[0] for line in found] == ([] if fine else ["sandbox.listen"])
+
+
+@pytest.mark.parametrize(
+    ("listen", "refused"),
+    [(["127.0.0.1:8080"], True), (["[::1]:8080"], True), (["0.0.0.0:8080", "127.0.0.1:81"], True),
+     (["0.0.0.0:8080"], False)],
+)
+def test_production_behind_a_proxy_names_it(tmp_path: Path, listen: list[str], refused: bool) -> None:
+    sections = production(tmp_path)
+    sections["server"]["trusted_proxies"] = []
+    found = said(tmp_path, **sections, http={"listen": listen})
+    assert [line.partition(":")[0] for line in found] == ["server.trusted_proxies"] * refused
+    assert all('[server] trusted_proxies = ["127.0.0.1", "::1"]' in line for line in found)
+    assert said(tmp_path, **sections, http={"listen": listen}, roles=["delivery"]) == []
+
+
+def test_production_begins_no_empty_database_under_a_wrong_name(tmp_path: Path) -> None:
+    sections = production(tmp_path)
+    sections["server"]["data_dir"] = tmp_path / "posthuose"
+    (found,) = said(tmp_path, **sections)
+    assert found.startswith(f"server.data_dir: {tmp_path / 'posthuose'} is not there")
+    assert not (tmp_path / "posthuose").exists()
+
+
+def test_the_manuals_least_configuration_is_one_that_starts(tmp_path: Path) -> None:
+    root = Path(__file__).parent.parent.parent
+    for name in ("README.md", "docs/operations.md"):
+        text = next(part for part in (root / name).read_text().split("```toml") if "production = true" in part)
+        plain = "\n".join(line.strip() for line in text.partition("```")[0].splitlines())
+        file = tmp_path / "posthouse.toml"
+        file.write_text(plain)
+        config = load(file, {})
+        tls = config.tls.model_validate(certificate(tmp_path, config.server.hostname))
+        hostname = config.server.model_copy(update={"data_dir": tmp_path})
+        found = mistakes(config.model_copy(update={"server": hostname, "tls": tls}), HandClock(NOW), ports=False)
+        # What only the reader's own name can mend.
+        assert [m.key for m in found if m.key != "server.hostname"] == []

@@ -21,6 +21,7 @@ from relay.base.web import (
     application,
     client_address,
     is_https,
+    is_inside,
     json_body,
     json_value,
     read_body,
@@ -430,3 +431,50 @@ async def test_connections_are_counted_by_client_and_never_by_the_proxy(tmp_path
 
 def _length(head: bytes) -> int:
     return int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+
+
+@pytest.mark.parametrize(
+    ("proxies", "headers", "inside"),
+    [
+        ([], "", True),
+        ([], "X-Forwarded-For: 198.51.100.1", False),
+        ([], "X-Forwarded-For: 127.0.0.1", False),
+        ([], "Forwarded: for=127.0.0.1", False),
+        ([], "Via: 1.1 proxy", False),
+        (["127.0.0.1"], "", True),
+        (["127.0.0.1"], "X-Forwarded-For: 198.51.100.1", False),
+        (["127.0.0.1"], "X-Forwarded-For: 127.0.0.1, 198.51.100.1", False),
+        (["127.0.0.1"], "X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-For: 198.51.100.1", False),
+        (["127.0.0.1"], "X-Forwarded-For: 198.51.100.1, 127.0.0.1", False),
+        (["127.0.0.1"], "X-Forwarded-For: 198.51.100.1:4711", False),
+        (["127.0.0.1"], "X-Forwarded-For: unknown", False),
+        (["127.0.0.1"], "X-Forwarded-Proto: https", False),
+        (["127.0.0.1"], "X-Forwarded-For: 127.0.0.1", True),
+    ],
+)
+async def test_nobody_comes_inside_by_a_header_of_their_own(
+    tmp_path: Path, proxies: list[str], headers: str, inside: bool
+) -> None:
+    async def who(request: web.Request) -> web.Response:
+        return answer([is_inside(request, proxies, ["127.0.0.0/8"]), is_https(request, proxies)])
+
+    async with hasty(tmp_path, [web.get("/who", who)], server={"trusted_proxies": proxies}) as port:
+        lines = f"{headers}\r\n" if headers else ""
+        head = f"GET /who HTTP/1.1\r\nHost: x\r\n{lines}\r\n"
+        _, _, body = await asked(f"http://127.0.0.1:{port}", head.encode())
+    assert json.loads(body) == [inside, bool(proxies) and "Proto: https" in headers]
+
+
+@pytest.mark.parametrize(
+    ("said", "client"),
+    [("198.51.100.1:4711", "198.51.100.1"), ("[2001:db8::1]:4711", "2001:db8::1"), ("[2001:db8::1]", "2001:db8::1"),
+     ("2001:db8::1", "2001:db8::1"), ("203.0.113.1, 198.51.100.1", "198.51.100.1")],
+)
+async def test_a_proxys_word_for_its_client(tmp_path: Path, said: str, client: str) -> None:
+    async def who(request: web.Request) -> web.Response:
+        return answer(client_address(request, ["127.0.0.1"]))
+
+    async with hasty(tmp_path, [web.get("/who", who)]) as port:
+        head = f"GET /who HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {said}\r\n\r\n"
+        _, _, body = await asked(f"http://127.0.0.1:{port}", head.encode())
+    assert json.loads(body) == client

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from relay.base.config.delivery import Delivery
 from relay.base.config.dns import Dns
-from relay.base.config.kinds import HostName, LocalPart, Mailbox, Selector, Waits
+from relay.base.config.kinds import HostName, LocalPart, Mailbox, Port, Selector, Waits
 from relay.base.config.octeth import Octeth
 from relay.base.config.section import Bytes, Count, Seconds, Section, key
 from relay.base.config.senders import Senders
@@ -28,7 +28,7 @@ class Server(Section):
     operator_email: Mailbox = key("", "Where alarms and mail for postmaster@ and abuse@ go; empty: alarms only to the log, and such mail is refused.")
     production: bool = key(False, "True refuses made-up certificates, plain http URLs and default names.")
     data_dir: Path = key(Path("posthouse-data"), "Folder of the database, the master key and made-up certificates.")
-    trusted_proxies: list[str] = key(["127.0.0.1", "::1"], "Networks whose X-Forwarded-For is believed on the HTTP port.")
+    trusted_proxies: list[str] = key([], "Networks whose X-Forwarded-For and X-Forwarded-Proto are believed on the HTTP port: your reverse proxy's.")
     spare_descriptors: Count = key(128, "Files and sockets kept back for storage, DNS and the log when the bounds on connections are fitted to the process.")
     shutdown_seconds: Seconds = key(20.0, "How long SIGTERM lets work in flight finish before it is given back.")
 
@@ -269,7 +269,8 @@ class Webhooks(Section):
     alarm_seconds: Seconds = key(3600.0, "After so long of refusals only, an endpoint counts as failing and its owner is told.")
     rotation_seconds: Seconds = key(86_400.0, "How long a rotated secret still signs beside the new one.")
     max_replay: Count = key(10_000, "Most events that one replay sends again.")
-    allow_private_networks: bool = key(False, "True allows http:// and private addresses (tests, the demo).")
+    ports: list[Port] = key([], "Ports that events may be posted to, beside 443 and 80.")
+    allow_private_networks: bool = key(False, "True allows http://, private addresses and ports from 1024 on (tests, the demo).")
 
 
 class Sandbox(Section):

@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 
 _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _MAX_HOPS = 20
+_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via")
 
 
 def client_address(request: web.Request, trusted_proxies: Iterable[str]) -> str:
@@ -18,19 +19,38 @@ def client_address(request: web.Request, trusted_proxies: Iterable[str]) -> str:
     X-Forwarded-For is read from the right, past addresses in `trusted_proxies` (networks); the first one that is not
     a trusted proxy is the client. Anything unreadable there, and the nearest good address counts. "" without a peer.
     """
+    return _walk(request, trusted_proxies)[0]
+
+
+def is_inside(request: web.Request, trusted_proxies: Iterable[str], networks: Iterable[str]) -> bool:
+    """True for a caller in `networks`. What somebody has forwarded who is no trusted proxy, or who doesn't say for
+    whom, comes from outside: a proxy on this machine must not make everybody a neighbour."""
+    address, known = _walk(request, trusted_proxies)
+    return known and in_networks(address, networks)
+
+
+def is_forwarded(request: web.Request) -> bool:
+    """True where a proxy has left its mark."""
+    return any(field in request.headers for field in _FORWARDED)
+
+
+def _walk(request: web.Request, trusted_proxies: Iterable[str]) -> tuple[str, bool]:
+    """The address, and whether nothing on the way to it was hidden."""
     here = peer_address(request)
     networks = list(trusted_proxies)
     if not in_networks(here, networks):
-        return _plain(here)
-    hops = ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")
-    for hop in reversed(hops[-_MAX_HOPS:]):
-        named = _plain(hop.strip())
+        return _plain(here), not is_forwarded(request)
+    given = request.headers.getall("X-Forwarded-For", [])
+    if not given:
+        return _plain(here), not is_forwarded(request)
+    for hop in reversed(",".join(given).split(",")[-_MAX_HOPS:]):
+        named = _hop(hop.strip())
         if not named:
-            break
+            return _plain(here), False
         here = named
         if not in_networks(here, networks):
             break
-    return _plain(here)
+    return _plain(here), True
 
 
 def peer_address(request: web.Request) -> str:
@@ -86,6 +106,14 @@ def _parse(text: str) -> IPv4Address | IPv6Address | None:
     if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
         return found.ipv4_mapped
     return found
+
+
+def _hop(text: str) -> str:
+    """An address as proxies write it: some add the port, and brackets around IPv6."""
+    host, colon, port = text.rpartition(":")
+    if colon and port.isdecimal() and (host.startswith("[") or ":" not in host):
+        text = host
+    return _plain(text.removeprefix("[").removesuffix("]"))
 
 
 def _plain(text: str) -> str:
