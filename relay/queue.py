@@ -58,7 +58,7 @@ class Handoff:
     """What this process's worker holds, and the shelf where intake puts accepted messages for it.
 
     Bounded in recipients, in bytes, and in what one member and one destination may have of it: a slow host's
-    mail waits in the tables, not here.
+    mail waits in the tables, not here. A member's bound holds while others wait.
     """
 
     def __init__(self, config: Config, owner: str) -> None:
@@ -72,8 +72,13 @@ class Handoff:
         self.shares: dict[int, int] = {}
         self._destinations: Counter[str] = Counter()
         self._recent: Counter[str] = Counter()
+        self._waiting: set[int] = set()
+        self._low = -1
+        self._shut: set[str] = set()
         self.open = False
         self.more = False
+        self.again = False
+        """Half of what was held, or of what a destination had its fill of, has gone: time for the next claim."""
         self.wake = asyncio.Event()
 
     @property
@@ -86,7 +91,9 @@ class Handoff:
         n = len(destinations)
         if not self.open or n > self.room or self._bytes + size * n > self._max_bytes:
             return False
-        if self.shares.get(member_id, 0) + n > self._member_share or any(self.full(d) for d in destinations):
+        if self.more and self.shares.get(member_id, 0) + n > self._member_share:
+            return False
+        if any(self.full(d) for d in destinations):
             return False
         for destination in destinations:
             self._hold(member_id, destination, size)
@@ -115,10 +122,28 @@ class Handoff:
         for destination in destinations:
             self._release(member_id, destination, size)
 
-    def waiting(self) -> None:
-        """Say that something due was written without a lease: ask the tables soon."""
+    def waiting(self, member_id: int = 0) -> None:
+        """Say that something due, of a member if known, was written without a lease: ask the tables soon."""
         self.more = True
+        self._waiting.add(member_id)
         self.wake.set()
+
+    def asked(self, shut: Sequence[str], *, more: bool) -> None:
+        """The tables are being asked, for nothing to the destinations `shut`; afterwards again, with `more`, as they
+        had as much as was asked for."""
+        if more:
+            self._low = self._held // 2
+            return
+        self.more = self.again = False
+        self._waiting.clear()
+        self._low, self._shut = -1, set(shut)
+
+    def crowded(self) -> dict[int, int]:
+        """With no room left and others waiting, whose share isn't used up: members with more than theirs, by how
+        much."""
+        if self.room > 0 or all(self.shares.get(m, 0) >= self._member_share for m in self._waiting):
+            return {}
+        return {m: n - self._member_share for m, n in self.shares.items() if n > self._member_share}
 
     def put(self, ready: Sequence[Ready], reserved_size: int) -> None:
         """Lay committed, leased recipients on the shelf (their room was reserved at `reserved_size` each)."""
@@ -139,8 +164,17 @@ class Handoff:
 
     def done(self, ready: Ready) -> None:
         """A held recipient is settled or given back."""
-        self._recent[ready.due.destination] += 1
-        self._release(ready.due.member_id, ready.due.destination, ready.size)
+        destination = ready.due.destination
+        self._recent[destination] += 1
+        self._release(ready.due.member_id, destination, ready.size)
+        if self._held <= self._low or (destination in self._shut and self._half_empty(destination)):
+            self.again = True
+            self.wake.set()
+        elif self.more:
+            self.wake.set()
+
+    def _half_empty(self, destination: str) -> bool:
+        return 2 * self._destinations[destination] <= max(self._destination_share, 4 * self._recent[destination])
 
     def _release(self, member_id: int, destination: str, size: int) -> None:
         self._held -= 1

@@ -28,6 +28,7 @@ log = structlog.get_logger()
 _CLAIM_AT_MOST = 200
 _SECOND = 1.0
 _CLAIM_PAUSE = 0.05  # between two looks into the tables, however often somebody wakes us
+_AGAIN_PAUSE = 0.01  # the same, when what was held runs low
 _FULL_PAUSE = 0.5
 _DEAD_SECONDS = 30.0
 _LAST_WRITES_SECONDS = 2.0  # for what was delivered and is not yet written down, when stopping
@@ -107,14 +108,19 @@ class Worker:
     async def _claim(self) -> None:
         now = self._clock.monotonic()
         room = min(self._handoff.room, _CLAIM_AT_MOST)
-        if self._handoff.more and self._claim_at > self._claimed_at + _CLAIM_PAUSE:
-            self._claim_at = self._claimed_at + _CLAIM_PAUSE
-        if now < self._claim_at or room < 1:
+        if self._handoff.more:
+            self._claim_at = min(self._claim_at, self._claimed_at + _CLAIM_PAUSE)
+        if self._handoff.again:
+            self._claim_at = min(self._claim_at, self._claimed_at + _AGAIN_PAUSE)
+        if now < self._claim_at:
             return
-        self._handoff.more = False
+        if room < 1:
+            await self._make_room()
+            return
         self._claimed_at = now
         self._claim_at = now + self._config.delivery.poll_seconds
         full = self._handoff.full_destinations()
+        self._handoff.asked(full, more=False)
         before = set(self._held)
         try:
             ready = await self._queue.claim(room, self._handoff.shares, full)
@@ -128,10 +134,34 @@ class Worker:
         self._handoff.adopt(ready)
         self._take_in(ready)
         if found == room:
-            self._claim_at = now  # there is more
+            # There is more: at once while there is room for a good part, else when half of what is held has gone.
+            if self._handoff.room >= _CLAIM_AT_MOST:
+                self._claim_at = now
+            self._handoff.asked(full, more=True)
         elif full:
             # More may wait for destinations that held all they may: soon while they take it, rarely while they don't.
             self._claim_at = now + (_CLAIM_PAUSE if found else _FULL_PAUSE)
+
+    async def _make_room(self) -> None:
+        """One member has all the room, which it may while nobody else waits, and now somebody does: what it has beyond
+        its share and has not begun goes back."""
+        crowded = self._handoff.crowded()
+        back: list[Ready] = []
+        for line in self._lines.values():
+            # Lanes take from the front; at least one is left to each, or it would end in the middle.
+            for ready in list(line)[:0:-1]:
+                if crowded.get(ready.due.member_id, 0) > 0:
+                    crowded[ready.due.member_id] -= 1
+                    line.remove(ready)
+                    back.append(ready)
+        if not back:
+            return
+        for ready in back:
+            self._forget(ready)
+        try:
+            await asyncio.gather(*(self._queue.release(ready.due) for ready in back))
+        except StorageError as e:
+            log.warning("delivery.leases_kept", cause=str(e))  # they run out
 
     def _take_in(self, ready: list[Ready]) -> None:
         for r in ready:
@@ -141,6 +171,8 @@ class Worker:
     async def _wait(self) -> None:
         """Until something is handed over, a lane ends, or the next poll."""
         timeout = max(0.0, min(self._claim_at - self._clock.monotonic(), self._config.delivery.poll_seconds))
+        if self._handoff.room < 1:
+            timeout = self._config.delivery.poll_seconds  # whatever leaves wakes us
         wait = self._pacer_wait()
         try:
             async with asyncio.timeout(min(timeout, wait) if wait is not None else timeout):

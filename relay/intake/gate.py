@@ -147,7 +147,7 @@ class Intake:
             return result
         finally:
             if not reserved:
-                handoff.waiting()
+                handoff.waiting(built.member_id)
             elif isinstance(result, Accepted):
                 kept = {a for a, _ in result.recipients}
                 left = [r.address.domain for r in s.recipients if r.address not in kept]

@@ -8,7 +8,7 @@ import email.policy
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from relay.base.config import Config
 from relay.base.storage import events, mail
@@ -16,8 +16,10 @@ from relay.base.storage.tables import attempts
 from relay.bounces import address as return_paths
 from relay.bounces import header
 from relay.delivery.reports import Reports
+from relay.intake import Accepted
 from tests.kit.line import line, states
 from tests.kit.sink import SILENCE, Sink
+from tests.kit.world import letter
 
 
 async def test_three_recipients_three_answers_an_event_each(config: Config) -> None:
@@ -191,3 +193,49 @@ async def test_a_fault_of_our_own_while_settling_holds_nobody_for_ever(
             assert await way.settle(1) == ["sent"]
             assert way.sink.verbs().count("RCPT") == 1
         assert way.world.handoff.room == way.world.config.delivery.prefetch
+
+
+async def test_a_backlog_leaves_without_waiting_for_the_next_look(config: Config) -> None:
+    # Far more than may be held at once, of one member, and no look into the tables but those that are asked for.
+    async with line(config, poll_seconds=3600.0, prefetch=20, member_share=5, destination_share=8) as way:
+        alice = await way.world.member()
+        await way.world.domain(alice)
+        for n in range(4):
+            assert isinstance(await way.world.submit(alice, *(f"u{n}-{i}@sink.test" for i in range(40))), Accepted)
+        way.start()
+        assert await way.settle(160) == ["sent"] * 160
+
+
+async def test_who_comes_while_another_ones_backlog_leaves_is_not_behind_it(config: Config) -> None:
+    async with line(config, poll_seconds=3600.0, prefetch=20, member_share=10) as way:
+        alice, bob = await way.world.member("alice"), await way.world.member("bob")
+        await way.world.domain(alice, "a.test")
+        await way.world.domain(bob, "b.test")
+        for n in range(6):
+            to = (f"u{n}-{i}@sink.test" for i in range(50))
+            await way.world.submit(alice, *to, sender="x@a.test", raw=letter("x@a.test"))
+        way.start()
+        await way.settle(30)
+        async with way.world.storage.read() as tx:
+            before = await tx.scalar(select(func.max(attempts.c.id)))
+        got = await way.world.submit(bob, "bob@sink.test", sender="x@b.test", raw=letter("x@b.test"))
+        assert await way.settle(271) == ["sent"] * 271
+        async with way.world.storage.read() as tx:
+            his = await tx.scalar(select(attempts.c.id).where(attempts.c.recipient_id == got.recipients[0][1]))
+    # What was held when it came, and what left while the tables were asked.
+    assert his - before <= 80
+
+
+async def test_with_all_room_taken_by_one_the_next_one_gets_his_share_of_it(config: Config) -> None:
+    async with line(config, poll_seconds=3600.0, prefetch=20, member_share=10, destination_share=100) as way:
+        way.sink.on("RCPT", lambda command: SILENCE if b"@slow.test" in command else "250 2.1.5 ok")
+        alice, bob = await way.world.member("alice"), await way.world.member("bob")
+        await way.world.domain(alice, "a.test")
+        await way.world.domain(bob, "b.test")
+        way.start()
+        for n in range(30):
+            await way.world.submit(alice, f"u{n}@slow.test", sender="x@a.test", raw=letter("x@a.test"))
+        assert way.world.handoff.shares == {alice.id: 20}, "alone, a member has all of it"
+        await way.world.submit(bob, "bob@sink.test", sender="x@b.test", raw=letter("x@b.test"))
+        assert await way.settle(1) == ["sent"]
+        assert way.world.handoff.shares[alice.id] >= 10

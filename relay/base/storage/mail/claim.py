@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -36,7 +36,8 @@ async def claim(
     tx: Tx, *, owner: str, now: float, until: float, limit: int, member_share: int, shares: dict[int, int],
     without: Sequence[str] = (),
 ) -> list[Due]:
-    """Lease up to `limit` due recipients, oldest first; while more are waiting, at most `member_share` of a member.
+    """Lease up to `limit` due recipients, oldest first. Beyond `member_share` a member gets only what is left when
+    all others have what they wait for, up to their share.
 
     `shares` says how many of each member this owner already holds; destinations in `without` are passed over.
     """
@@ -47,17 +48,10 @@ async def claim(
         select(recipients.c.id, recipients.c.member_id).where(ready)
         .order_by(recipients.c.next_at, recipients.c.id).limit(limit * 2).with_for_update(skip_locked=True)
     )
-    rows = (await tx.execute(pick)).all()
+    rows: list[Any] = list((await tx.execute(pick)).all())
     if len(rows) >= limit * 2:
-        rows = await _fair(tx, ready, limit, member_share, shares)
-    chosen: list[int] = []
-    held = dict(shares)
-    for row in rows:
-        if len(chosen) >= limit:
-            break
-        if held.get(row.member_id, 0) < member_share or len(rows) <= limit:
-            held[row.member_id] = held.get(row.member_id, 0) + 1
-            chosen.append(row.id)
+        rows = await _fair(tx, ready, limit, member_share, shares) + rows
+    chosen = _chosen(rows, limit, member_share, shares)
     if not chosen:
         return []
     await tx.execute(
@@ -67,23 +61,46 @@ async def claim(
     return [Due(*row) for row in await tx.execute(query.order_by(recipients.c.next_at, recipients.c.id))]
 
 
+def _chosen(rows: Sequence[Any], limit: int, member_share: int, shares: Mapping[int, int]) -> list[int]:
+    """Ids of the first `limit` of `rows`: those of members within their share, then the rest."""
+    held = dict(shares)
+    chosen: dict[int, None] = {}
+    for within_share in (True, False):
+        for row in rows:
+            if len(chosen) >= limit:
+                return list(chosen)
+            if row.id in chosen or (within_share and held.get(row.member_id, 0) >= member_share):
+                continue
+            held[row.member_id] = held.get(row.member_id, 0) + 1
+            chosen[row.id] = None
+    return list(chosen)
+
+
 async def _fair(
-    tx: Tx, ready: Any, limit: int, member_share: int, shares: dict[int, int]
+    tx: Tx, ready: Any, limit: int, member_share: int, shares: Mapping[int, int]
 ) -> list[Any]:
-    """Members with mail waiting take turns, each with its oldest; those who hold the fewest begin."""
-    ids = await _members_waiting(tx)
-    ids.sort(key=lambda m: (shares.get(m, 0), m))
-    lines: list[list[Any]] = []
-    for member in ids[:limit]:
-        room = min(limit, member_share - shares.get(member, 0))
-        if room > 0:
-            query = (
-                select(recipients.c.id, recipients.c.member_id)
-                .where(recipients.c.member_id == member, ready)
-                .order_by(recipients.c.next_at, recipients.c.id).limit(room).with_for_update(skip_locked=True)
-            )
-            lines.append(list((await tx.execute(query)).all()))
-    return [row for turn in zip_longest(*lines) for row in turn if row is not None]
+    """Members with mail waiting take turns, each with its oldest, up to its share; those who hold the fewest begin."""
+    rooms = {m: member_share - shares.get(m, 0) for m in await _members_waiting(tx)}
+    ids = sorted((m for m, room in rooms.items() if room > 0), key=lambda m: (shares.get(m, 0), m))[:limit]
+    lines: dict[int, list[Any]] = {}
+
+    async def fill(member: int, most: int) -> bool:
+        """The member's line; whether there may be more of it."""
+        most = min(limit, rooms[member], most)
+        query = (
+            select(recipients.c.id, recipients.c.member_id).where(recipients.c.member_id == member, ready)
+            .order_by(recipients.c.next_at, recipients.c.id).limit(most).with_for_update(skip_locked=True)
+        )
+        lines[member] = list((await tx.execute(query)).all())
+        return len(lines[member]) == most < min(limit, rooms[member])
+
+    # A first part of each line; of those who have more, the rest only where all of that does not fill the room.
+    longer = [m for m in ids if await fill(m, -(-limit // len(ids)))]
+    for member in longer:
+        if sum(len(line) for line in lines.values()) >= limit:
+            break
+        await fill(member, limit)
+    return [row for turn in zip_longest(*lines.values()) for row in turn if row is not None]
 
 
 async def _members_waiting(tx: Tx) -> list[int]:
