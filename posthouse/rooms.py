@@ -17,7 +17,7 @@ from enroll.services import Services
 from posthouse.resealing import refuse_wrong_keys
 from posthouse.unlocking import look, unlock
 from relay.base.clock import Clock
-from relay.base.config import Config
+from relay.base.config import Config, ConfigError
 from relay.base.resolver import Resolver
 from relay.base.runtime import owner_name
 from relay.base.secrets import Vault
@@ -58,8 +58,10 @@ class Rooms:
     async def open(cls, config: Config, clock: Clock, *, delivers: bool = False) -> Rooms:
         """Migrate, then open everything. `delivers`: this process has a worker to hand messages to.
 
-        Raises SecretsError, StorageError; what was opened is closed then.
+        Raises ConfigError where production has no data_dir, SecretsError, StorageError; what was opened is closed then.
         """
+        if config.server.production and not config.server.data_dir.is_dir():
+            raise ConfigError([f"server.data_dir: {config.server.data_dir} is not there: correct it, or make it"])
         async with contextlib.AsyncExitStack() as stack:
             await migrate(config, look(config))
             storage = await Storage.open(config)

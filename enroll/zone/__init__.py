@@ -9,6 +9,8 @@ from enroll.zone.answer import Fault, Faults
 from enroll.zone.data import Source, Zone, ZoneRecord, Zones
 from enroll.zone.limiting import RateLimit
 from enroll.zone.server import DnsServer
-from enroll.zone.text import zone_text
+from enroll.zone.text import serial_of, zone_text
 
-__all__ = ["DnsServer", "Fault", "Faults", "RateLimit", "Source", "Zone", "ZoneRecord", "Zones", "zone_text"]
+__all__ = [
+    "DnsServer", "Fault", "Faults", "RateLimit", "Source", "Zone", "ZoneRecord", "Zones", "serial_of", "zone_text",
+]

@@ -3,16 +3,26 @@
 Promises lines that BIND reads back to the same records. Pure.
 """
 
+import re
 from collections.abc import Iterable
 
 from enroll.records import quoted
 from enroll.zone.data import Zone, ZoneRecord
+
+# RFC 1035 §3.3.13: the name of the server, the mailbox, the serial.
+_SOA = re.compile(r"\S+ \d+ IN SOA \S+ \S+ (\d+) ")
 
 
 def zone_text(records: Zone | Iterable[ZoneRecord]) -> str:
     """One line a record, names absolute, TXT (ASCII, else UnicodeEncodeError) in strings of 255 octets."""
     listed = records.records() if isinstance(records, Zone) else records
     return "".join(f"{_dot(one.name)} {one.ttl} IN {one.type} {_value(one)}\n" for one in listed)
+
+
+def serial_of(text: str) -> int | None:
+    """The serial of a zone file written here: its first line is the SOA. None: something else."""
+    found = _SOA.match(text)
+    return None if found is None else int(found[1])
 
 
 def _value(record: ZoneRecord) -> str:

@@ -27,7 +27,7 @@ EXIT_CODES = {
     OK: "done",
     FAILED: "it was tried and failed (also: doctor found a fault, demo --check did not pass)",
     USAGE: "the command line is not understood",
-    CONFIG: "the configuration can't be used",
+    CONFIG: "the configuration can't be used, or the master key is missing or not this database's",
     NOT_FOUND: "there is no such member, domain, key or message",
     UNAVAILABLE: "the database or a key can't be used just now",
     REFUSED: "understood, and refused: the line says why",

@@ -26,6 +26,7 @@ async def export(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to replace, once all is written; else standard output.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file whose serial is higher.")] = False,
 ) -> int:
     """Write the hosted zone as a zone file (RFC 1035 §5), for nsd, knot or BIND to load."""
     from enroll.domains import export as pages
@@ -52,6 +53,8 @@ async def export(
         with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=output.parent, delete=False) as file:
             try:
                 async for text in texts():
+                    if not file.tell() and not force:
+                        _refuse_older(output, text)
                     file.write(text)
                 os.fchmod(file.fileno(), 0o644)
                 os.replace(file.name, output)
@@ -62,3 +65,21 @@ async def export(
         raise Failure(REFUSED, f"{output}: {(e.strerror or str(e)).lower()}") from None
     shell.answer({"zone": config.hosted_zone, "records": lines, "file": str(output)}, f"{output}: {lines} records")
     return OK
+
+
+def _refuse_older(output: Path, text: str) -> None:
+    """An empty or older database must not take members' records out of a zone that is served."""
+    from enroll.zone import serial_of
+
+    try:
+        with output.open(encoding="ascii", errors="replace") as there:
+            was = serial_of(there.readline())
+    except FileNotFoundError:
+        return
+    now = serial_of(text)
+    # RFC 1982 §3.2: which of two serials is the later one.
+    if was is not None and now is not None and 0 < (was - now) % 2**32 < 2**31:
+        raise Failure(
+            REFUSED, f"{output}: has serial {was}, and this database is only at {now}: is database.url right? "
+            "--force replaces it all the same"
+        )

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -321,3 +322,22 @@ def test_the_master_key_changes_step_by_step(run: Run, tmp_path: Path, monkeypat
     monkeypatch.setenv("POSTHOUSE_SECRETS__PREVIOUS_KEY_FILES", '["gone.key"]')
     assert "gone.key" in run("master-key", "show", code=CONFIG).stderr
     assert "secrets.previous_key_files" in run("check-config", code=CONFIG).output
+
+
+def test_an_exported_zone_is_not_replaced_by_an_older_one(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "posthouse.toml").write_text(
+        f'[server]\ndata_dir = "{tmp_path}/data"\nhostname = "relay.org"\n[dns]\nhosted_zone = "hosted.relay.org"\n'
+        'hosted_servers = ["ns.relay.net"]\n'
+    )
+    file = tmp_path / "zone"
+    run("member", "add", "alice", "--email", "alice@home.test")
+    run("zone", "export", "--output", str(file))
+    kept = file.read_text()
+    run("zone", "export", "--output", str(file))
+    shutil.move(tmp_path / "data", tmp_path / "away")
+    said = run("zone", "export", "--output", str(file), code=REFUSED).stderr
+    assert "is database.url right?" in said
+    assert file.read_text() == kept
+    assert [one.name for one in tmp_path.iterdir() if one.name.startswith("tmp")] == []
+    run("zone", "export", "--output", str(file), "--force")
+    assert file.read_text() != kept

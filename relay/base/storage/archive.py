@@ -21,6 +21,7 @@ from relay.base.storage.tables import metadata
 
 ROWS_AT_ONCE = 200
 BYTES_AT_ONCE = 8_388_608
+_AHEAD = 1_000_000
 # Leases belong to processes of the old place; their rows would only be in the way.
 SKIPPED = frozenset({"duties"})
 
@@ -93,6 +94,9 @@ async def load(tx: Tx, snapshot: Snapshot, content: Iterable[tuple[str, tuple[An
     await _set_counters(tx, shape, snapshot.counters)
     recipients = shape.tables["recipients"]
     await tx.execute(update(recipients).values(lease_owner=None, lease_until=None))
+    # Others may have seen later versions than the backup's: the hosted zone's serial must not fall behind those.
+    numbers = shape.tables["versions"]
+    await tx.execute(update(numbers).values(n=numbers.c.n + _AHEAD))
     await tx.run_sync(revisions.upgrade)
     return counts
 
