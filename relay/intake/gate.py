@@ -11,13 +11,14 @@ from relay import replies
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.secrets import Vault, random_id
-from relay.base.storage import Storage, StorageError, StorageFull, Tx, mail
+from relay.base.storage import Storage, StorageError, StorageFull, Tx
 from relay.base.storage.mail import Due
 from relay.directory import Directory, MemberEntry
 from relay.intake.build import Builder
 from relay.intake.keyring import Keyring
 from relay.intake.preflight import Gate, preflight
 from relay.intake.submission import Accepted, Built, Submission
+from relay.intake.waiting import Waiting
 from relay.intake.write import Writer
 from relay.message import Bounds
 from relay.policy import Policy
@@ -29,7 +30,6 @@ from relay.unsubscribe import Unsubscribe
 
 log = structlog.get_logger()
 _HEADS_INLINE = 4  # so many signed heads are made on the event loop, more go to a thread
-_COUNT_SECONDS = 5.0
 
 
 class Intake:
@@ -51,8 +51,7 @@ class Intake:
         self._handoff = handoff
         self._threads = ThreadPoolExecutor(config.submission.signing_threads, thread_name_prefix="signing")
         self._full_until = float("-inf")
-        self._open = (0, {})  # type: tuple[int, dict[int, int]]
-        self._counted_at = float("-inf")
+        self._waiting = Waiting(storage, clock)
 
     @property
     def bounds(self) -> Bounds:
@@ -121,6 +120,7 @@ class Intake:
 
     async def close(self) -> None:
         """Stop the signing threads."""
+        await self._waiting.close()
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def _member(self, submission: Submission) -> MemberEntry | None:
@@ -158,14 +158,9 @@ class Intake:
 
     async def _full(self, member_id: int, recipients: int) -> Verdict | None:
         """The bound on the queue, from a count that is a few seconds old."""
-        now = self._clock.monotonic()
-        if now - self._counted_at > _COUNT_SECONDS:
-            self._counted_at = now
-            async with self._storage.read() as tx:
-                self._open = await mail.queued(tx)
+        total, of_member = await self._waiting.of(member_id)
         d = self._config.delivery
-        total, of_members = self._open
-        if total + recipients > d.max_queued or of_members.get(member_id, 0) + recipients > d.max_queued_a_member:
+        if total + recipients > d.max_queued or of_member + recipients > d.max_queued_a_member:
             return Verdict(replies.QUEUE_FULL)
         return None
 

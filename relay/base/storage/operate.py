@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, func, or_, select, text
 
 from relay.base.storage.engine import Tx
-from relay.base.storage.tables import domains, duties, messages, recipients
+from relay.base.storage.tables import OPEN, domains, duties, messages, recipients
 
-_IS_OPEN = recipients.c.state.in_(("queued", "deferred"))
+_IS_OPEN = text(f"recipients.{OPEN}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ async def health(tx: Tx, now: float) -> Health:
         held=await tx.scalar(count.where(_IS_OPEN, r.held.is_(True))) or 0,
         overdue=due[0],
         oldest_due_at=due[1],
-        leased=await tx.scalar(count.where(_IS_OPEN, r.lease_until > now)) or 0,
+        leased=await tx.scalar(count.where(r.lease_owner.is_not(None), r.lease_until > now)) or 0,
         reports_due=await tx.scalar(count.where(r.report_due.is_not(None))) or 0,
         newest_at=await tx.scalar(select(func.max(messages.c.received_at))),
         duties={row.name: (row.owner, row.until) for row in named},

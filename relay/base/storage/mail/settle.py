@@ -153,9 +153,15 @@ async def catch_up(tx: Tx, now: float, was: float) -> int:
 
 
 async def owners(tx: Tx) -> list[str]:
-    """Everybody who holds a lease."""
-    query = select(recipients.c.lease_owner).where(_IS_OPEN, recipients.c.lease_owner.is_not(None)).distinct()
-    return [o for o in (await tx.execute(query)).scalars() if o]
+    """Everybody who holds a lease, by skipping along the index: one probe an owner, however many leases."""
+    found = await tx.execute(
+        text(
+            "WITH RECURSIVE o(name) AS (SELECT min(lease_owner) FROM recipients WHERE lease_owner IS NOT NULL "
+            "UNION ALL SELECT (SELECT min(r.lease_owner) FROM recipients r WHERE r.lease_owner > o.name) "
+            "FROM o WHERE o.name IS NOT NULL) SELECT name FROM o WHERE name IS NOT NULL"
+        )
+    )
+    return [row[0] for row in found]
 
 
 async def next_due(tx: Tx) -> float | None:

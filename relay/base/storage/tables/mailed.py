@@ -88,9 +88,14 @@ recipients = Table(
     Column("report_due", String(8)),  # owed to the sender: failed delayed relayed | arrived expanded
     Column("delay_told", Boolean, nullable=False, server_default=text("false")),
     Index("ix_recipients_due", "next_at", "id", sqlite_where=text(OPEN), postgresql_where=text(OPEN)),
+    # With all that is counted of what waits, so that no row is read for it.
     Index(
-        "ix_recipients_member_due", "member_id", "next_at", "id",
+        "ix_recipients_member_due", "member_id", "next_at", "id", "state", "held",
         sqlite_where=text(OPEN), postgresql_where=text(OPEN),
+    ),
+    Index(
+        "ix_recipients_lease_owner", "lease_owner",
+        sqlite_where=text("lease_owner IS NOT NULL"), postgresql_where=text("lease_owner IS NOT NULL"),
     ),
     Index("ix_recipients_member_id_id", "member_id", "id"),
     Index(
