@@ -137,7 +137,7 @@ async def test_a_relay_whose_log_nobody_reads_takes_mail_and_ends_as_asked(tmp_p
                         break
                     except OSError:
                         await asyncio.sleep(0.05)
-                for _ in range(300):
+                for _ in range(60):
                     assert (await reader.readline()).startswith(b"220")
                     writer.write(b"QUIT\r\n")
                     assert (await reader.readline()).startswith(b"221")
