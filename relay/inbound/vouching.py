@@ -84,7 +84,7 @@ class Vouching:
         i = config.inbound
         self._resolver, self._clock, self._hostname = resolver, clock, config.server.hostname
         self._seconds, self._max = i.vouching_seconds, i.vouching_remembered
-        listed = {e.strip().lower().rstrip(".") for e in (*i.reporters, *(KNOWN if i.known_reporters else ()))}
+        listed = {*i.reporters, *(KNOWN if i.known_reporters else ())}
         self._addresses = frozenset(e for e in listed if "@" in e)
         self._domains = listed - self._addresses
         self._kept: OrderedDict[tuple[str, str, str, str], tuple[float, str]] = OrderedDict()

@@ -9,9 +9,12 @@ from typing import Any
 import dkim
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from pydantic import ValidationError
 
 from relay.base.clock import Clock
 from relay.base.config.model import Config, Inbound
+from relay.base.config.reporters import KNOWN
+from relay.base.config.reporters import read as read_entry
 from relay.base.keys import generate_ed25519, generate_rsa
 from relay.bounces.parse import Report
 from relay.bounces.parse.entity import read
@@ -176,6 +179,18 @@ async def test_a_feedback_loop_that_is_configured_may_report_about_any_domain(dn
     raw = message(by="fbl.loop.test", sender="staff@loop.test")
     assert await ask(dns, EVIL, raw=raw, **one) == "dkim fbl.loop.test"
     assert await ask(dns, EVIL, raw=message(by="fbl.loop.test", sender="eve@loop.test"), **one) == ""
+
+
+@pytest.mark.parametrize("entry", ["com", "co.uk.", "fbl@com", "not a domain", "", "@", "a@b@", "*.loop.test"])
+def test_a_loop_that_could_be_anybody_is_refused(entry: str) -> None:
+    with pytest.raises(ValidationError):
+        Inbound(reporters=[entry])
+
+
+def test_entries_have_one_form() -> None:
+    given = Inbound(reporters=[" Loop.TEST. ", "FBL@bücher.example"])
+    assert given.reporters == ["loop.test", "fbl@xn--bcher-kva.example"]
+    assert [read_entry(e) for e in KNOWN] == list(KNOWN)
 
 
 async def test_the_known_loops_can_be_left_out(dns: DnsWorld) -> None:

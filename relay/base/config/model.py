@@ -11,6 +11,7 @@ from relay.base.config.delivery import Delivery
 from relay.base.config.dns import Dns
 from relay.base.config.kinds import HostName, LocalPart, Mailbox, Port, Selector, Waits
 from relay.base.config.octeth import Octeth
+from relay.base.config.reporters import Reporter
 from relay.base.config.section import Bytes, Count, Seconds, Section, key
 from relay.base.config.senders import Senders
 from relay.base.config.standing import Standing
@@ -216,7 +217,7 @@ class Inbound(Section):
     known_reporters: bool = key(
         True, "True takes the word of the feedback loops that the program knows: relay/base/config/reporters.py."
     )
-    reporters: list[str] = key(
+    reporters: list[Reporter] = key(
         [],
         "Further feedback loops whose complaints and late bounces count for recipients at any domain: a domain, with "
         "all under it, or an address. Name only what nobody but the reporter can send from."
