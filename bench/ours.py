@@ -50,6 +50,7 @@ max_connections_an_address = 1000
 
 [http]
 listen = ["127.0.0.1:{http}"]
+max_connections_an_address = 1000
 
 [dns]
 resolvers = ["127.0.0.1:{dns}"]
