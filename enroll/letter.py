@@ -20,7 +20,7 @@ def letter(
     sender: an address. In the subject and the values of `headers`, what isn't printable becomes `?`, so that no value
     can begin a line of its own; the subject and the text may be any Unicode, the headers ASCII.
     """
-    fields = {"From": sender, "To": to.text, "Subject": subject if to.smtputf8 else _encoded(_line(subject))}
+    fields = {"From": sender, "To": to.header, "Subject": subject if to.smtputf8 else _encoded(_line(subject))}
     if auto_submitted:
         # RFC 3834 §5: nobody's vacation notice answers this.
         fields["Auto-Submitted"] = "auto-generated"

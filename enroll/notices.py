@@ -24,7 +24,7 @@ from relay.replies import Verdict
 log = structlog.get_logger("notices")
 Join = Callable[[Tx], Awaitable[None]]
 """Writes the prepared notice within the caller's transaction."""
-Kind = Literal["verified", "failing", "lost", "taken"]
+Kind = Literal["verified", "failing", "lost", "taken", "resting"]
 _MAX_FINDINGS = 20
 
 
@@ -39,8 +39,9 @@ class Notices:
     ) -> Join:
         """A notice about `domain` for the owner's address `to`.
 
-        findings: those of the look that caused it, as rows keep them. Without a usable address nothing is written
-        and the log says so. Raises EnrollError 503 when the relay can't take the notice just now.
+        findings: of the look that caused it, as rows keep them; those that are facts against it are told. Without a
+        usable address nothing is written and the log says so. Raises EnrollError 503 when the relay can't take the
+        notice just now.
         """
         subject, text = self._words(kind, handle, names.to_unicode(domain), findings)
         return await self.mail(to, subject, text, about=domain)
@@ -90,6 +91,13 @@ class Notices:
                 f"record shown on your page, remove what you don't know, and verify again.\n\n{page}\n"
             )
         listed = _listed(findings)
+        if kind == "resting":
+            return f"An option of {domain} rests", (
+                f"Hello {handle},\n\nmail from {domain} is sent as before, but a record that an option of the domain "
+                "needs is missing or different. Until it is back, what that option does rests: bounces come back to "
+                "the relay's own name, links lead over the relay's own name, or replies are not forwarded."
+                f"\n\n{listed}\nMend the record, or switch the option off, then press Verify:\n{page}\n"
+            )
         if kind == "failing":
             return f"DNS records of {domain} need attention", (
                 f"Hello {handle},\n\na regular look at the DNS of {domain} found required records missing or "
@@ -105,7 +113,7 @@ class Notices:
 
 
 def _listed(findings: Iterable[dict[str, Any]]) -> str:
-    wrong = [f for f in findings if f.get("required") and f.get("ok") is False]
+    wrong = [f for f in findings if f.get("ok") is False]
     return "".join(
         f"  {f['name']}\n    {f.get('says', '')}\n" + (f"    {f['fix']}\n" if f.get("fix") else "")
         for f in wrong[:_MAX_FINDINGS]

@@ -8,20 +8,26 @@ published is asked in `observe` and judged in `checks`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from relay.base import names
 from relay.base.keys import zone_strings
 
-Purpose = Literal["ownership", "dkim_rsa", "dkim_ed25519", "spf", "dmarc", "return_path", "tracking", "mx"]
+Purpose = Literal[
+    "ownership", "dkim_rsa", "dkim_ed25519", "spf", "dmarc", "return_path", "former_return_path", "tracking", "mx"
+]
+FEATURES: Mapping[str, str] = {"return_path": "return_path", "tracking": "tracking", "mx": "replies"}
+"""Purposes of records that an owner's option asks for, with that option's name. Once a domain has been proved, such a
+record carries its own feature and nothing else."""
 
 OWNERSHIP_LABEL = "_posthouse-challenge"
 OWNERSHIP_PREFIX = "posthouse-domain-verification="
 # How many labels of a record's name stand before the domain.
 _OWN_LABELS: dict[Purpose, int] = {
-    "ownership": 1, "dkim_rsa": 2, "dkim_ed25519": 2, "spf": 0, "dmarc": 1, "return_path": 1, "tracking": 1, "mx": 0,
+    "ownership": 1, "dkim_rsa": 2, "dkim_ed25519": 2, "spf": 0, "dmarc": 1, "return_path": 1, "former_return_path": 1,
+    "tracking": 1, "mx": 0,
 }
 
 
@@ -42,6 +48,11 @@ class Record(NamedTuple):
     why: str
     alias: str = ""
     by_alias: bool = False
+
+    @property
+    def needed(self) -> bool:
+        """Whether its owner must publish it to get what was asked for: what the state depends on, and the options."""
+        return self.required or self.purpose in FEATURES
 
     @property
     def short(self) -> str:
@@ -71,7 +82,9 @@ class DomainView(NamedTuple):
     """What records depend on. name: A-labels. keys: (stem, RSA TXT, Ed25519 TXT, state) of each pair to publish.
 
     uuid: the domain's own label in the relay's zone. hosted: its owner publishes aliases once. spare: the stem that
-    the next pair of a hosted domain will have, "" while both of its stems are in use.
+    the next pair of a hosted domain will have, "" while both of its stems are in use. proved: whether it ever was,
+    after which ownership and DKIM alone carry its state. former: the subdomain of the return path that serves until the
+    new one is seen, "" for none.
     """
 
     name: str
@@ -85,6 +98,8 @@ class DomainView(NamedTuple):
     uuid: str = ""
     hosted: bool = False
     spare: str = ""
+    proved: bool = False
+    former: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +118,12 @@ class RelayHosts:
 
 
 def required(domain: DomainView, hosts: RelayHosts, *, recommended: bool = True) -> list[Record]:
-    """All records of a domain, those that its state depends on (`required`) first; without `recommended` only those.
+    """All records of a domain, those that its state depends on (`required`) first, then those of its options; without
+    `recommended` only these two kinds.
 
     Of two key pairs only the live one is required; a retiring one is listed, a removed one is not.
     """
-    d = domain
+    d, first = domain, not domain.proved
     out = [
         Record(
             "ownership", f"{OWNERSHIP_LABEL}.{d.name}", "TXT", f"{OWNERSHIP_PREFIX}{d.ownership_token}", True,
@@ -117,30 +133,37 @@ def required(domain: DomainView, hosts: RelayHosts, *, recommended: bool = True)
     out += _dkim(d)
     if d.return_path:
         out.append(Record(
-            "return_path", f"{d.custom_subdomain}.{d.name}", "CNAME", _dot(hosts.bounce_host), True,
+            "return_path", f"{d.custom_subdomain}.{d.name}", "CNAME", _dot(hosts.bounce_host), first,
             "Brings bounces back to the relay under your own name, so that SPF counts for your domain.",
         ))  # fmt: skip
     if d.tracking:
         out.append(Record(
-            "tracking", f"{d.track_prefix}-{d.custom_subdomain}.{d.name}", "CNAME", _dot(hosts.tracking_host), True,
+            "tracking", f"{d.track_prefix}-{d.custom_subdomain}.{d.name}", "CNAME", _dot(hosts.tracking_host), first,
             "Lets tracked links carry your own name.",
         ))  # fmt: skip
     if d.replies:
         out.append(Record(
-            "mx", d.name, "MX", f"10 {_dot(hosts.mx_host)}", True,
+            "mx", d.name, "MX", f"10 {_dot(hosts.mx_host)}", first,
             "Brings mail for the domain to the relay, which forwards it to your mailbox.",
         ))  # fmt: skip
     if recommended:
-        out += _recommended(d, hosts)
+        out += [*_former(d, hosts), *_recommended(d, hosts)]
     else:
-        out = [record for record in out if record.required]
+        out = [record for record in out if record.needed]
     if hosts.hosted_zone and d.uuid:
         if d.hosted and d.spare and recommended:
             out += _spare(d)
         out = [r._replace(alias=alias_of(r, d.uuid, hosts.hosted_zone), by_alias=d.hosted) for r in out]
         # A spare name has no record but the alias itself.
         out = [r.published if r.type == "CNAME" and not r.value else r for r in out]
-    return sorted(out, key=lambda record: not record.required)
+    return sorted(out, key=lambda record: (not record.required, not record.needed))
+
+
+def _former(d: DomainView, hosts: RelayHosts) -> list[Record]:
+    if not d.former:
+        return []
+    why = "The return path in use until the new one is seen: keep it until then."
+    return [Record("former_return_path", f"{d.former}.{d.name}", "CNAME", _dot(hosts.bounce_host), False, why)]
 
 
 def _recommended(d: DomainView, hosts: RelayHosts) -> list[Record]:

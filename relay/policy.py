@@ -35,7 +35,7 @@ class Policy:
         if not address:
             return self._mismatch(login, "(none: the null sender)")
         try:
-            domain = names.address(address).domain
+            domain = names.own_address(address).domain
         except names.BadName as e:
             return Verdict(replies.INVALID_SENDER, saw=e.reason)
         entry = self._directory.sending_domain(login, domain)

@@ -29,6 +29,7 @@ _FAILED: dict[Purpose, str] = {
     "spf": "SPF is not as recommended",
     "dmarc": "DMARC is not as recommended",
     "return_path": "Return path not yet verified",
+    "former_return_path": "The return path in use is gone",
     "tracking": "Tracking name not yet verified",
     "mx": "Reply forwarding not yet verified",
 }

@@ -244,7 +244,7 @@ def _mx(record: Record, values: Sequence[str]) -> Mistake | None:
 
 _JUDGES: dict[Purpose, Callable[[Record, Sequence[str]], Mistake | None]] = {
     "ownership": _ownership, "dkim_rsa": _dkim, "dkim_ed25519": _dkim, "spf": _spf, "dmarc": _dmarc,
-    "return_path": _cname, "tracking": _cname, "mx": _mx,
+    "return_path": _cname, "former_return_path": _cname, "tracking": _cname, "mx": _mx,
 }  # fmt: skip
 
 

@@ -20,12 +20,13 @@ import structlog
 from enroll.domains.hosting import Hosting
 from enroll.domains.loading import load_one
 from enroll.domains.looking import Look, hosts_of, look
-from enroll.domains.model import Domain, Options
+from enroll.domains.model import Domain, Options, marked
 from enroll.domains.rotation import Rotation
-from enroll.domains.states import By, Move, Rhythm, next_look, next_state
-from enroll.domains.tracking_host import TrackingHosts, seen
+from enroll.domains.states import By, Features, Move, Notice, Rhythm, next_features, next_look, next_state
+from enroll.domains.tracking_host import TrackingHosts
 from enroll.errors import not_found
 from enroll.notices import Join, Notices
+from enroll.records import FEATURES
 from relay.base import events, names
 from relay.base.clock import DAY, HOUR, Clock
 from relay.base.config import Config
@@ -53,6 +54,7 @@ class _Plan:
     values: dict[str, Any]
     losers: dict[int, tuple[Row, Join]]
     joins: list[Join]
+    rested: tuple[str, ...]
 
 
 class Checking:
@@ -132,11 +134,14 @@ class Checking:
             failed_rechecks=e.failed_rechecks, counts=not recent,
             needs_approval=e.manual_approval and domain.first_verified_at is None and not options.approved,
         )
-        options = self._marked(options, domain, move, now)
+        features = next_features(
+            domain.features, looked.features, path=options.custom_subdomain, former=looked.former
+        )
+        options = self._marked(options, domain, move, features, looked, now)
         values: dict[str, Any] = {
             "state": move.state, "reason": move.reason, "failing": move.failing, "findings": looked.findings,
-            "checked_at": now, "options": options.stored(), "return_path_ok": _return_path_ok(domain, looked),
-            "tracking_ok": domain.tracking_ok and domain.options.tracking and bool(seen(looked.findings)),
+            "checked_at": now, "options": options.stored(), "return_path_ok": bool(features.path),
+            "tracking_ok": features.tracking,
             "next_check_at": self._next_look(domain, looked, move, options, by, now),
         }
         if by == "owner":
@@ -147,14 +152,25 @@ class Checking:
         joins: list[Join] = []
         if move.state == "verified" and domain.state == "pending":
             losers = await self._losers(row)
+        rested = _rested(domain, move, features)
         if move.notice is not None:
-            joins.append(await self._tell(row, move, looked))
+            joins.append(await self._tell(row, move.notice, [f for f in looked.findings if f["required"]]))
+        if rested and by == "clock":
+            joins.append(await self._tell(row, "resting", [f for f in looked.findings if _of(f) in rested]))
         if move.state == "blocked" and domain.state == "pending" and self._config.server.operator_email:
             joins.append(await self._tell_operator(row))
-        return _Plan(_state_of(row, keys), looked, move, now, values, losers, joins)
+        return _Plan(_state_of(row, keys), looked, move, now, values, losers, joins, rested)
 
-    def _marked(self, options: Options, domain: Domain, move: Move, now: float) -> Options:
-        if move.state == "pending" and domain.state != "pending":
+    def _marked(
+        self, options: Options, domain: Domain, move: Move, features: Features, looked: Look, now: float
+    ) -> Options:
+        options = marked(options, features)
+        if looked.proof is not None:
+            options = replace(options, missing=looked.missing, regenerated=False)
+        if move.state != "pending":
+            options = replace(options, missing=())
+        fresh = set(features.awaits) - set(domain.options.awaits)
+        if (move.state == "pending" and domain.state != "pending") or (move.state == "verified" and fresh):
             options = replace(options, pending_since=now)
         if move.failing > domain.failing:
             options = replace(options, failed_at=now)
@@ -165,7 +181,7 @@ class Checking:
     ) -> float | None:
         waited = None
         # Waits grow within one wait for records; a domain that has just fallen back begins with the shortest.
-        unanswered = options.tracking and not domain.tracking_ok
+        unanswered = bool(options.awaits) or (options.tracking and not domain.tracking_ok)
         waiting = domain.state == move.state == "pending" or domain.next_pair is not None or unanswered
         if waiting and domain.next_check_at is not None and domain.checked_at is not None:
             waited = domain.next_check_at - domain.checked_at
@@ -181,7 +197,7 @@ class Checking:
             )
             at = min(t for t in (at, soon) if t is not None)
         if move.state == "verified" and unanswered:
-            # So does a tracking host that waits for its certificate.
+            # So does an option whose record has not been seen, and a tracking host that waits for its certificate.
             soon = next_look(
                 "pending", by=by, proof=None, now=now, waited=waited, rhythm=self._rhythm,
                 pending_since=options.pending_since,
@@ -203,13 +219,12 @@ class Checking:
             found[r.id] = (r, join)
         return found
 
-    async def _tell(self, row: Row, move: Move, looked: Look) -> Join:
+    async def _tell(self, row: Row, kind: Notice, findings: list[dict[str, Any]]) -> Join:
         async with self._storage.read() as tx:
             owner = await rows.owner(tx, row.member_id)
-        assert move.notice is not None
         return await self._notices.prepare(
-            move.notice, to=owner.email if owner else "", handle=owner.handle if owner else "", domain=row.name,
-            findings=looked.findings,
+            kind, to=owner.email if owner else "", handle=owner.handle if owner else "", domain=row.name,
+            findings=findings,
         )
 
     async def _tell_operator(self, row: Row) -> Join:
@@ -244,11 +259,15 @@ class Checking:
         if plan.move.event is not None:
             data = {"domain": row.name} | ({"reason": plan.move.reason} if plan.move.reason else {})
             happened.append(Event(plan.move.event, row.member_id, plan.now, row.id, data=data))
+        if plan.rested:
+            wrong = [f["name"] for f in plan.looked.findings if _of(f) in plan.rested]
+            data = {"domain": row.name, "reason": f"missing or different: {', '.join(wrong)}"}
+            data["options"] = list(plan.rested)  # type: ignore[assignment]
+            happened.append(Event(events.DOMAIN_FAILING, row.member_id, plan.now, row.id, data=data))
         for join in plan.joins:
             await join(tx)
         # Findings and times are nobody's business but enroll's: the relay's snapshots need not be read again.
-        shown = (plan.move.state, plan.values["return_path_ok"], plan.values["tracking_ok"], plan.values["options"])
-        if promoted or shown != (row.state, row.return_path_ok, row.tracking_ok, row.options):
+        if promoted or _shown(row) != _shown(row._replace(**plan.values)):
             await versions.bump(tx, versions.DIRECTORY, domains=[row.id, *plan.losers])
         await event_log.append(tx, happened)
         return True
@@ -287,7 +306,18 @@ def _in_grace(domain: Domain) -> bool:
     return domain.state == "verified" and domain.failing > 0 and unasked
 
 
-def _return_path_ok(domain: Domain, looked: Look) -> bool:
-    if not domain.options.return_path:
-        return False
-    return domain.return_path_ok if looked.return_path is None else looked.return_path
+def _of(finding: dict[str, Any]) -> str:
+    """The option that asks for this record, "" for none."""
+    return FEATURES.get(finding["purpose"], "")
+
+
+def _rested(domain: Domain, move: Move, features: Features) -> tuple[str, ...]:
+    """The options of a sending domain whose feature was in use until this look, which found its record gone."""
+    if not domain.state == move.state == "verified":
+        return ()
+    return tuple(name for name in features.awaits if name not in domain.options.awaits)
+
+
+def _shown(row: Row) -> tuple[Any, ...]:
+    """What the relay's snapshot has of a row that a look may change."""
+    return row.state, row.reason, row.return_path_ok, row.tracking_ok, row.options

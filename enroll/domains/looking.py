@@ -10,20 +10,36 @@ from enroll.checks import Finding, compare
 from enroll.domains.model import Domain, Form, KeyState, spare_stem
 from enroll.domains.states import proved
 from enroll.observe import observe
-from enroll.records import DomainView, Record, RelayHosts, hosted, merge_several_spf, required, spf_lines
+from enroll.records import (
+    FEATURES,
+    DomainView,
+    Record,
+    RelayHosts,
+    hosted,
+    merge_several_spf,
+    required,
+    spf_lines,
+)
 from relay.base.config import Config
 from relay.base.resolver import Resolver
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was found. `proof`: all required records at once; `next_pair`: those of a rotation's new pair;
-    `return_path`: its own record. Each True, False, or None where it could not be asked (or there is none)."""
+    """What was found. `proof`: all required records at once; `next_pair`: those of a rotation's new pair; `features`:
+    the record of each option that asks for one; `former`: that of a return path which serves until the new one is seen.
+    Each True, False, or None where it could not be asked (or there is none)."""
 
     findings: list[dict[str, Any]]
     proof: bool | None
     next_pair: bool | None
-    return_path: bool | None
+    features: dict[str, bool | None]
+    former: bool | None
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The names of the required records that were found missing or different."""
+        return tuple(f["name"] for f in self.findings if f["required"] and f["ok"] is False)
 
 
 def hosts_of(config: Config) -> RelayHosts:
@@ -78,16 +94,17 @@ async def look(resolver: Resolver, domain: Domain, hosts: RelayHosts) -> Look:
     kept = [_kept(finding, record, before) for finding, record in zip(findings, wanted, strict=True)]
     new = domain.next_pair
     of_next = [f["ok"] for f in kept if new is not None and _names_pair(f["name"], new)]
-    path = [f["ok"] for f in kept if f["purpose"] == "return_path"]
+    features = {FEATURES[f["purpose"]]: f["ok"] for f in kept if f["purpose"] in FEATURES}
+    former = next((f["ok"] for f in kept if f["purpose"] == "former_return_path"), None)
     proof = proved(f["ok"] for f in kept if f["required"]) if domain.signing_pair is not None else None
-    return Look(kept, proof, proved(of_next) if of_next else None, path[0] if path else None)
+    return Look(kept, proof, proved(of_next) if of_next else None, features, former)
 
 
 def _kept(finding: Finding, record: Record, before: dict[tuple[str, str], dict[str, Any]]) -> dict[str, Any]:
-    """A finding as a row keeps it: `required`, and `known`, the last answer that was one."""
+    """A finding as a row keeps it: `required`, `needed`, and `known`, the last answer that was one."""
     last = before.get((record.purpose, record.name), {}).get("known")
     known = finding.ok if finding.ok is not None else last
-    return {**asdict(finding), "required": record.required, "known": known}
+    return {**asdict(finding), "required": record.required, "needed": record.needed, "known": known}
 
 
 def _view(domain: Domain, pairs: Sequence[KeyState], name: str | None = None) -> DomainView:
@@ -95,7 +112,8 @@ def _view(domain: Domain, pairs: Sequence[KeyState], name: str | None = None) ->
     return DomainView(
         name or domain.name, domain.ownership_token, tuple((k.stem, k.rsa_txt, k.ed_txt, k.state) for k in pairs),
         o.return_path, o.custom_subdomain, o.tracking, o.track_prefix, o.replies, domain.uuid, o.hosted,
-        spare_stem(o.stems, pairs) if name is None and o.hosted else "",
+        spare_stem(o.stems, pairs) if name is None and o.hosted else "", domain.first_verified_at is not None,
+        o.former_subdomain if o.return_path and domain.return_path_ok else "",
     )
 
 

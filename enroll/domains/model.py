@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
+from enroll.domains.states import Features
 from enroll.errors import EnrollError, invalid
 from relay.base import names
 from relay.base.storage.domains import KeyRow, Row
@@ -14,8 +15,9 @@ from relay.base.storage.domains import KeyRow, Row
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _MARKS = (
     "approved", "pending_since", "failed_at", "forward_wanted", "forward_failing", "forward_says", "forward_told",
-    "stems", "chosen",
+    "former_subdomain", "regenerated", "stems", "chosen", "awaits", "missing",
 )
+_TUPLES = ("stems", "chosen", "awaits", "missing")
 
 Form = Literal["txt", "cname"]
 """How records are entered: as they are, or as aliases into the relay's own zone where that can be."""
@@ -28,12 +30,15 @@ class Options:
     `hosted`: the owner publishes aliases into the relay's own zone, once; keys then change there.
     `link_tracking`, `open_tracking` and `unsubscribe_link` say what the relay puts into messages of the domain.
     `default_sender`: of a member's domains, the one that messages without a From are sent from.
-    The last nine are not the owner's to set: `approved` is the operator's word, `pending_since` and `failed_at`
-    (Unix seconds) say when the state last became pending and when a look last counted as failed, `forward_wanted`
+    The last thirteen are not the owner's to set: `approved` is the operator's word, `pending_since` and `failed_at`
+    (Unix seconds) say since when records are waited for and when a look last counted as failed, `forward_wanted`
     is a mailbox that has not said yes yet, `forward_failing` since when the one in use takes nothing (0: it does),
-    `forward_says` its last word, `forward_told` when the owner last had a letter about it, `stems` are the two
-    between which the keys of a hosted domain take turns, `chosen` the names of those host options that the owner has
-    named, whatever their values.
+    `forward_says` its last word, `forward_told` when the owner last had a letter about it, `former_subdomain` that of
+    the return path which serves until the one at `custom_subdomain` is seen ("": that one serves itself), `regenerated`
+    whether other records were asked for since the last look, `stems` are the two between which the keys of a hosted
+    domain take turns, `chosen` the names of those host options that the owner has named, whatever their values,
+    `awaits` the options whose feature waits for its record, `missing` the names of the records that keep a pending
+    domain from being verified, as far as a look has shown.
     """
 
     return_path: bool = False
@@ -55,20 +60,23 @@ class Options:
     forward_failing: float = 0.0
     forward_says: str = ""
     forward_told: float = 0.0
+    former_subdomain: str = ""
+    regenerated: bool = False
     stems: tuple[str, ...] = ()
     chosen: tuple[str, ...] = ()
+    awaits: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Options:
         """The options of a row; what an older or newer program wrote besides is left alone."""
         known = cls.__dataclass_fields__
         if list(stored) == list(known):  # as this program wrote it: quickest in order
-            *others, stems, chosen = stored.values()
-            values = (*others, tuple(stems), tuple(chosen))
+            *others, stems, chosen, awaits, missing = stored.values()
+            values = (*others, tuple(stems), tuple(chosen), tuple(awaits), tuple(missing))
             return cls(*values)
         named = {name: value for name, value in stored.items() if name in known}
-        named["stems"], named["chosen"] = tuple(stored.get("stems") or ()), tuple(stored.get("chosen") or ())
-        return cls(**named)
+        return cls(**named | {name: tuple(stored.get(name) or ()) for name in _TUPLES})
 
     def public(self) -> dict[str, Any]:
         """The owner's own switches by name."""
@@ -114,14 +122,41 @@ def changed(options: Options, changes: Mapping[str, Any]) -> Options:
 
 def affects_dns(before: Options, after: Options) -> bool:
     """True when the two need different records: a name that is switched off on both sides makes no difference."""
-    return _published(before) != _published(after)
+    return published(before) != published(after)
 
 
-def _published(o: Options) -> tuple[object, ...]:
-    return (
-        o.custom_subdomain if o.return_path or o.tracking else "", o.return_path,
-        o.track_prefix if o.tracking else "", o.tracking, o.replies,
-    )
+def published(o: Options) -> dict[str, tuple[str, ...]]:
+    """The options that ask for a record, each with what names it."""
+    wanted = {
+        "return_path": (o.custom_subdomain,), "tracking": (o.track_prefix, o.custom_subdomain), "replies": (),
+    }
+    return {name: record for name, record in wanted.items() if getattr(o, name)}
+
+
+class HasFeatures(Protocol):
+    """A row, or a domain, as far as its features go."""
+
+    @property
+    def return_path_ok(self) -> bool:
+        """Whether a return path of its own is in use."""
+        ...
+
+    @property
+    def tracking_ok(self) -> bool:
+        """Whether links carry its own name."""
+        ...
+
+
+def features_of(row: HasFeatures, options: Options) -> Features:
+    """What `options`, those of `row`, have come to."""
+    path = (options.former_subdomain or options.custom_subdomain) if row.return_path_ok else ""
+    return Features(options.awaits, path, row.tracking_ok)
+
+
+def marked(options: Options, features: Features) -> Options:
+    """`options` with the marks of `features`."""
+    former = features.path if features.path != options.custom_subdomain else ""
+    return replace(options, awaits=features.awaits, former_subdomain=former)
 
 
 def _checked(name: str, value: Any) -> Any:
@@ -218,9 +253,19 @@ class Domain:
         return by_state.get("pending") if "live" in by_state else None
 
     @property
+    def waits(self) -> bool:
+        """Whether a record that its owner asked for has still to be looked for or seen, though mail may go on."""
+        return self.options.regenerated or bool(self.options.awaits)
+
+    @property
+    def features(self) -> Features:
+        """What its options have come to."""
+        return features_of(self, self.options)
+
+    @property
     def proved(self) -> bool:
-        """Whether the last look saw every record that the state depends on."""
-        needed = [f["ok"] for f in self.findings if f["required"]]
+        """Whether the last look saw every record that its owner has to publish."""
+        needed = [f["ok"] for f in self.findings if f.get("needed", f["required"])]
         return bool(needed) and all(ok is True for ok in needed)
 
     @property

@@ -11,13 +11,14 @@ from typing import Any, TypeVar
 import structlog
 
 from enroll import stats as figures
+from enroll.domains.altering import altering
 from enroll.domains.batch import check_batch
 from enroll.domains.checking import TOKEN_BYTES, Checking
 from enroll.domains.forwarding import round_trip
 from enroll.domains.hosting import Hosting
 from enroll.domains.loading import load, load_one
 from enroll.domains.looking import as_published, hosts_of, records_of
-from enroll.domains.model import Domain, Form, Options, affects_dns, changed
+from enroll.domains.model import Domain, Form, Options, changed
 from enroll.domains.overview import Overviews
 from enroll.domains.rotation import Rotation
 from enroll.domains.states import LOCKED, By
@@ -68,18 +69,24 @@ class Domains:
     ) -> Domain:
         """Enroll `name` (any spelling) for a member; returns it with its keys made, as `pending`.
 
-        Options that aren't given have their values from `basis`. Enrolling again keeps id, keys, token and other
-        options and goes back to `pending`; `suspended` and `blocked` stay. A deleted one comes back under its id with
-        new keys and token. Raises EnrollError: 422 with the reason for a name or an option that can't be used, 403
+        Of a new one, options that aren't given have their values from `basis`. Enrolling one that is there is an
+        `update` with the options given: nothing that is proved is lost. A deleted one comes back under its id with new
+        keys and token. Raises EnrollError: 422 with the reason for a name or an option that can't be used, 403
         LIMIT_REACHED.
         """
+        return (await self.enter(member_id, name, options, basis=basis))[0]
+
+    async def enter(
+        self, member_id: int, name: str, options: Mapping[str, Any] | None = None, *, basis: Options | None = None
+    ) -> tuple[Domain, bool]:
+        """`enroll`, and whether the domain is a new one."""
         try:
             name = names.enrollable(name)
         except names.BadName as e:
             raise invalid("name", f"This name can't be enrolled: {e.reason}.") from None
         wanted = self._possible(options or {}, changed(basis or Options(), options or {}))
-        domain_id = await self.commit(lambda tx: self._enter(tx, member_id, name, wanted, options or {}))
-        return await self.finish(domain_id)
+        domain_id, new = await self.commit(lambda tx: self._enter(tx, member_id, name, wanted, options or {}))
+        return await self.finish(domain_id), new
 
     async def begin(self, tx: Tx, member_id: int, name: str, options: Mapping[str, Any]) -> int | None:
         """Within the caller's transaction (see `commit`), enroll a name that can be enrolled, unless the member has it.
@@ -89,11 +96,13 @@ class Domains:
         row = await rows.of_member(tx, member_id, name)
         if row is not None and row.state != "deleted":
             return None
-        return await self._enter(tx, member_id, name, self._possible(options, changed(Options(), options)), options)
+        wanted = self._possible(options, changed(Options(), options))
+        return (await self._enter(tx, member_id, name, wanted, options))[0]
 
     async def _enter(
         self, tx: Tx, member_id: int, name: str, wanted: Options, given: Mapping[str, Any]
-    ) -> int:
+    ) -> tuple[int, bool]:
+        """The domain's id, and whether it is a new one."""
         await rows.hold_enrolling(tx, member_id)
         owner = await rows.owner(tx, member_id)
         if owner is None or owner.status == "deleted":
@@ -107,6 +116,10 @@ class Domains:
                 raise EnrollError(403, "LIMIT_REACHED", f"At most {limit} domains can be enrolled.")
         now = self._clock.now()
         created = Event(events.DOMAIN_CREATED, member_id, now, data={"domain": name})
+        if row is not None and row.state != "deleted":
+            if row.state != "initializing":
+                await self._change(tx, row, given)
+            return row.id, False
         if wanted.default_sender:
             await self._no_other_default(tx, member_id)
         if row is None:
@@ -116,21 +129,16 @@ class Domains:
             )
             await versions.bump(tx, versions.DIRECTORY, domains=[domain_id])
             await event_log.append(tx, [replace(created, domain_id=domain_id)])
-            return domain_id
-        if row.state == "deleted":
-            # A new life under the old id: nothing of the first one but the operator's tier outlives it.
-            await rows.change(
-                tx, row.id, state="initializing", reason="", ownership_token=random_id(TOKEN_BYTES),
-                options=wanted.stored(), created_at=now, first_verified_at=None, checked_at=None, asked_at=None,
-                failing=0, findings=None, return_path_ok=False, deleted_at=None, next_check_at=now + _FINISH_SECONDS,
-            )
-            await versions.bump(tx, versions.DIRECTORY, domains=[row.id])
-            await event_log.append(tx, [replace(created, domain_id=row.id)])
-            return row.id
-        if row.state != "initializing":
-            again = self._possible(given, changed(Options.read(row.options), given))
-            await self._again(tx, row, await self._with_stems(tx, row, again), "enrolled again")
-        return row.id
+            return domain_id, True
+        # A new life under the old id: nothing of the first one but the operator's tier outlives it.
+        await rows.change(
+            tx, row.id, state="initializing", reason="", ownership_token=random_id(TOKEN_BYTES),
+            options=wanted.stored(), created_at=now, first_verified_at=None, checked_at=None, asked_at=None,
+            failing=0, findings=None, return_path_ok=False, deleted_at=None, next_check_at=now + _FINISH_SECONDS,
+        )
+        await versions.bump(tx, versions.DIRECTORY, domains=[row.id])
+        await event_log.append(tx, [replace(created, domain_id=row.id)])
+        return row.id, True
 
     async def finish(self, domain_id: int) -> Domain:
         """Make the first keys of an `initializing` domain and move it to `pending`; any other is only read."""
@@ -218,8 +226,8 @@ class Domains:
     # -- the owner's changes -------------------------------------------------------------------------------------
 
     async def update(self, member_id: int, key: int | str, changes: Mapping[str, Any]) -> Domain:
-        """Change options. If other records follow from it, the domain goes back to `pending` (never out of
-        `suspended` or `blocked`); keys and token stay. Raises EnrollError 422, 404."""
+        """Change options. Where other records follow from it, what is proved goes on and what is new waits for its
+        record; state, keys and token stay. Raises EnrollError 422, 404."""
         return (await self.revise(member_id, key, changes))[0]
 
     async def revise(
@@ -232,18 +240,7 @@ class Domains:
 
         async def write(tx: Tx) -> tuple[Domain, bool]:
             row = await self._owned(tx, member_id, key)
-            before = Options.read(row.options)
-            after = await self._with_stems(tx, row, self._possible(changes, changed(before, changes)))
-            if after.replies and not before.replies and after.forward_to:
-                round_trip(row.name, after.forward_to, self._directory, "replies")
-            if after.default_sender and not before.default_sender:
-                await self._no_other_default(tx, member_id)
-            anew = affects_dns(before, after)
-            if anew:
-                await self._again(tx, row, after, "records changed")
-            elif after != before:
-                await rows.change(tx, row.id, options=after.stored())
-                await versions.bump(tx, versions.DIRECTORY, domains=[row.id])
+            anew = await self._change(tx, row, changes)
             if enabled is not None:
                 await self._flipped(tx, await self._owned(tx, member_id, row.id), enabled)
             return await load_one(tx, await rows.get(tx, row.id)), anew
@@ -270,26 +267,20 @@ class Domains:
         """A hosted domain needs two stems: the live pair's, and the one that the next pair will have."""
         return self.rotation.with_stems(options, (await rows.pairs(tx, [row.id])).get(row.id, []))
 
-    async def _again(self, tx: Tx, row: Row, options: Options, why: str) -> None:
-        """Start over with new options: old findings are void, a state that isn't the operator's becomes pending."""
-        now = self._clock.now()
-        values: dict[str, Any] = {
-            "options": options.stored(), "findings": None, "checked_at": None, "failing": 0, "return_path_ok": False,
-            "tracking_ok": False,
-        }
-        happened = []
-        if row.state not in (*LOCKED, "initializing"):
-            values |= {
-                "state": "pending", "reason": "",
-                "options": replace(options, pending_since=now).stored(),
-                "next_check_at": now + self._config.enrollment.recheck_pending_seconds,
-            }
-            if row.state in rows.HELD:
-                data = {"domain": row.name, "reason": why}
-                happened.append(Event(events.DOMAIN_LOST, row.member_id, now, row.id, data=data))
-        await rows.change(tx, row.id, **values)
-        await versions.bump(tx, versions.DIRECTORY, domains=[row.id])
-        await event_log.append(tx, happened)
+    async def _change(self, tx: Tx, row: Row, changes: Mapping[str, Any]) -> bool:
+        """Apply options to a row whose keys are made; returns whether other records followed."""
+        before = Options.read(row.options)
+        after = await self._with_stems(tx, row, self._possible(changes, changed(before, changes)))
+        if after.replies and not before.replies and after.forward_to:
+            round_trip(row.name, after.forward_to, self._directory, "replies")
+        if after.default_sender and not before.default_sender:
+            await self._no_other_default(tx, row.member_id)
+        soon = self._config.enrollment.recheck_pending_seconds
+        values, anew = altering(row, before, after, now=self._clock.now(), soon_seconds=soon)
+        if values:
+            await rows.change(tx, row.id, **values)
+            await versions.bump(tx, versions.DIRECTORY, domains=[row.id])
+        return anew
 
     async def pause(self, member_id: int, key: int | str) -> Domain:
         """Stop mail from a verified domain (`disabled`); records and history stay. Raises EnrollError 409, 404."""

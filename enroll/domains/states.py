@@ -4,11 +4,14 @@
 
 Promises that a look at DNS moves only `pending` and `verified`, that "could not be asked" moves nothing, and that
 the clock alone takes a proved name away only after several failed looks in a row.
+
+The first proof needs every record that was asked for. From then on ownership and DKIM alone carry the state; return
+path, tracking host and MX each carry their own feature, which begins when its record is seen and rests when it is gone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +20,7 @@ from relay.base.clock import DAY, HOUR
 
 State = Literal["initializing", "pending", "verified", "disabled", "suspended", "blocked", "deleted"]
 By = Literal["owner", "clock"]
-Notice = Literal["verified", "failing", "lost", "taken"]
+Notice = Literal["verified", "failing", "lost", "taken", "resting"]
 
 LOCKED: frozenset[str] = frozenset({"suspended", "blocked"})
 """States that only the operator lifts."""
@@ -33,6 +36,40 @@ class Move:
     reason: str = ""
     event: str | None = None
     notice: Notice | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a domain's options come to, whatever its state.
+
+    awaits: options whose feature waits for its record. path: the subdomain of the return path in use, "" for the
+    relay's own. tracking: whether links carry the domain's own name.
+    """
+
+    awaits: tuple[str, ...] = ()
+    path: str = ""
+    tracking: bool = False
+
+
+def next_features(
+    was: Features, seen: Mapping[str, bool | None], *, path: str, former: bool | None = None
+) -> Features:
+    """The features after a look.
+
+    `seen`: each option that asks for a record → whether that was found (None: could not be asked). `path`: the
+    subdomain that the return path should have; `former`: whether the record of another one, still in use, was found.
+    A feature rests at the first look that finds its record gone, whoever looks: going on would lose bounces or lead
+    readers nowhere, and mail goes on without it.
+    """
+    awaits = tuple(name for name, ok in seen.items() if ok is False or (ok is None and name in was.awaits))
+    if "return_path" not in seen:
+        used = ""
+    elif seen["return_path"]:
+        used = path
+    else:
+        gone = seen["return_path"] is False if was.path == path else former is False
+        used = "" if gone else was.path
+    return Features(awaits, used, was.tracking and "tracking" in seen and "tracking" not in awaits)
 
 
 def proved(required: Iterable[bool | None]) -> bool | None:

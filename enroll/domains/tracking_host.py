@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import structlog
 
@@ -91,12 +89,7 @@ class TrackingHosts:
 
 def wanted(row: Row) -> str:
     """The tracking host of a row that may be used if it answers, else ""."""
-    if row.state != "verified" or not Options.read(row.options).tracking:
+    options = Options.read(row.options)
+    if row.state != "verified" or not options.tracking or "tracking" in options.awaits:
         return ""
-    return seen(row.findings or ())
-
-
-def seen(findings: Sequence[Mapping[str, Any]]) -> str:
-    """The tracking host whose record a look found, or has found before and could not ask for now; "" for none."""
-    found = [f for f in findings if f["purpose"] == "tracking"]
-    return str(found[0]["name"]) if found and found[0]["known"] else ""
+    return options.tracking_host(row.name)

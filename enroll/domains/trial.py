@@ -74,7 +74,7 @@ async def send_test(
     member = directory.member(domain.member_id)
     if entry is None or member is None:
         raise conflict("The domain may not send just now.")
-    sender = names.address(f"{local_part or config.enrollment.test_sender}@{domain.name}")
+    sender = names.own_address(f"{local_part or config.enrollment.test_sender}@{domain.name}")
     shown = names.to_unicode(domain.name)
     tracked = domain.options.link_tracking or domain.options.open_tracking
     host = entry.tracking_host or urlsplit(config.server.public_url).hostname

@@ -23,7 +23,8 @@ from relay.replies import Refused
 FRAGMENT_HEADER = "X-Fragment"
 PURPOSES: Mapping[str, str] = {
     "ownership": "Ownership", "dkim_rsa": "DKIM (RSA)", "dkim_ed25519": "DKIM (Ed25519)", "spf": "SPF",
-    "dmarc": "DMARC", "return_path": "Return path", "tracking": "Tracking", "mx": "Replies (MX)",
+    "dmarc": "DMARC", "return_path": "Return path", "former_return_path": "Return path in use", "tracking": "Tracking",
+    "mx": "Replies (MX)",
 }
 _SWITCHES = ("return_path", "replies", "tracking", "link_tracking", "open_tracking", "unsubscribe_link")
 
@@ -182,11 +183,13 @@ class DomainPages:
     def _findings(self, domain: Domain) -> dict[str, Any]:
         found = lines(self._services.domains.records(domain), domain.findings)
         required = [line for line in found if line.record.required]
-        others = [line for line in found if not line.record.required]
+        options = [line for line in found if line.record.needed and not line.record.required]
+        others = [line for line in found if not line.record.needed]
         return {
             "domain": domain,
             "groups": [
                 ("Required", "Mail can be sent once all of these are seen.", required),
+                ("Option", "Each option works once its record is seen; mail goes on meanwhile.", options),
                 ("Recommended", "Sending works without them, but receivers look at them.", others),
             ],
             "cache_seconds": int(self._services.config.enrollment.verify_cache_seconds),

@@ -61,12 +61,12 @@ class Enroll:
         visitor = await self._guard.known(request)
         form = await self._guard.form(request, visitor)
         try:
-            domain = await self._services.domains.enroll(
+            domain, new = await self._services.domains.enter(
                 visitor.member.id, form.text("name", 1000), _options(form)
             )
         except EnrollError as e:
             return self._page(visitor, form.given(f for f in _DOMAIN_FIELDS if form.ticked(f)), e)
-        return to(f"/account/domains/{domain.id}")
+        return to(f"/account/domains/{domain.id}{'' if new else '?done=known'}")
 
     def _page(
         self, visitor: Visitor, given: dict[str, str], error: EnrollError | None = None, *, done: str | None = None

@@ -15,7 +15,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import quote, urlsplit
 
 from aiohttp import BodyPartReader, hdrs, web
 
@@ -23,10 +23,9 @@ from enroll.accounts import Member
 from enroll.errors import EnrollError
 from enroll.pages.services import PageServices
 from enroll.sessions import Session, clear_cookie, cookie_name, cookie_token, proven
-from relay.base.web import read_body
+from relay.base.web import form, read_body
 
 MAX_FORM_BYTES = 65_536
-MAX_FIELDS = 200
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
 _FORM_SECONDS = 7200
 _MAX_PARTS = 10
@@ -138,7 +137,7 @@ class Guard:
         try:
             async with asyncio.timeout(self._services.config.http.read_timeout_seconds):
                 form, raw = await self._parts(request, visitor, limit)
-        except (ValueError, TimeoutError, ConnectionError, web.RequestPayloadError):
+        except (ValueError, AssertionError, TimeoutError, ConnectionError, web.RequestPayloadError):
             raise EnrollError(400, "INVALID_REQUEST", "The form can't be read, or did not arrive in time") from None
         return form, raw
 
@@ -221,11 +220,9 @@ async def _read(request: web.Request) -> Form:
         raise EnrollError(415, "INVALID_REQUEST", "A form is sent as application/x-www-form-urlencoded")
     raw = await read_body(request, MAX_FORM_BYTES)
     try:
-        pairs = parse_qsl(
-            raw.decode("ascii"), keep_blank_values=True, encoding="utf-8", errors="strict", max_num_fields=MAX_FIELDS
-        )
-    except ValueError:
+        found = form.fields(raw, kind, strict=True)
+    except form.BadForm:
         raise EnrollError(400, "INVALID_REQUEST", "The form can't be read") from None
-    if any("\0" in name or "\0" in value for name, value in pairs):
+    if any("\0" in f.name or "\0" in f.value for f in found):
         raise EnrollError(400, "INVALID_REQUEST", "The form can't be read")
-    return Form(tuple(pairs))
+    return Form(tuple((f.name, f.value) for f in found))

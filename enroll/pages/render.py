@@ -42,6 +42,7 @@ DONE: Mapping[str, str] = {
     "resumed": "The domain may send again.",
     "rotating": "A new DKIM pair is made. Publish its two records; mail is signed with it once they are seen.",
     "options": "The options are saved.",
+    "known": "You have this domain already: nothing that is proved was lost.",
     "deleted": "The domain is deleted and its keys are destroyed.",
     "checked": "DNS was asked. What was found stands with each record.",
     "checked-all": "Your pending domains were checked.",

@@ -73,7 +73,7 @@ def read_address(text: str, field: str = "emailAddress") -> names.Address:
     if not MIN_ADDRESS <= len(text) <= MAX_ADDRESS:
         raise invalid(field, f"an address has {MIN_ADDRESS} to {MAX_ADDRESS} characters")
     try:
-        return names.address(text)
+        return names.own_address(text)
     except names.BadName as e:
         raise invalid(field, e.reason) from None
 

@@ -154,7 +154,7 @@ class SendingDomains:
         """The CNAMEs that the domain's state depends on, five at most; none while `initializing`."""
         if domain.state == "initializing":
             return []
-        wanted = [r for r in self._domains.records(domain, "cname") if r.required and r.type == "CNAME"]
+        wanted = [r for r in self._domains.records(domain, "cname") if r.needed and r.type == "CNAME"]
         found = [Alias(r.name, r.value.rstrip("."), domain.flags.get(r.name)) for r in wanted]
         if len(found) > MAX_RECORDS:
             # A parent's consent makes one more: what is still missing comes first, so that the list is worked through.

@@ -55,8 +55,10 @@ async def add(
     async with shell.rooms() as rooms:
         member = await rooms.enroll.accounts.get(handle)
         options = {name: True for name, wanted in (("return_path", return_path), ("hosted", hosted)) if wanted}
-        domain = await rooms.domains.enroll(member.id, name, options)
+        domain, new = await rooms.domains.enter(member.id, name, options)
         wanted = rooms.domains.records(domain)
+    if not new and not shell.as_json:
+        shell.say(f"{domain.unicode_name} was enrolled already: nothing that is proved was lost.")
     shell.answer(
         domain_facts(domain) | {"records": [record_facts(r) for r in wanted]},
         lambda: _records_table(shell, domain, wanted),
@@ -210,7 +212,10 @@ async def delete(shell: Shell, name: Name, member: Whose = None, yes: Yes = Fals
 
 
 def _people(shell: Shell, domain: Domain, handle: str) -> None:
-    shown = {"domain": domain.unicode_name, "member": handle, "state": domain.state, "reason": domain.reason}
+    shown = {
+        "domain": domain.unicode_name, "member": handle, "state": domain.state, "reason": domain.reason,
+        "awaits": ", ".join(domain.options.awaits),
+    }
     shell.pairs({k: v for k, v in shown.items() if v} | {"tier": domain.tier or "by age"})
     if domain.flag:
         shell.say(f"Careful: {domain.flag}")
@@ -227,7 +232,7 @@ def domain_facts(d: Domain) -> dict[str, Any]:
 
     return {
         "id": d.id, "uuid": d.uuid, "name": d.name, "state": d.state, "reason": d.reason, "tier": d.tier,
-        "options": d.options.public(), "created_at": iso(d.created_at),
+        "options": d.options.public(), "awaits": list(d.options.awaits), "created_at": iso(d.created_at),
         "first_verified_at": iso(d.first_verified_at) if d.first_verified_at else None,
         "checked_at": iso(d.checked_at) if d.checked_at else None,
         "keys": [{"stem": k.stem, "state": k.state} for k in d.keys], "findings": d.findings,

@@ -33,8 +33,8 @@ _KINDS = {
 
 
 def compose(facts: ReportFacts, *, hostname: str, sender: str, to: str, now: float, whole_max: int) -> bytes:
-    """The whole report, CRLF lines. `sender` and `to` are bare addresses; `now` is Unix seconds; a message of more
-    than `whole_max` octets is never enclosed whole."""
+    """The whole report, CRLF lines. `sender` and `to` are bare addresses, as a header has them; `now` is Unix seconds;
+    a message of more than `whole_max` octets is never enclosed whole."""
     first = facts.recipients[0]
     boundary = f"=_{facts.queue_id}_{first.id}_{int(now)}"
     others = len(facts.recipients) - 1

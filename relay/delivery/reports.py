@@ -56,7 +56,7 @@ class Reports:
             log.info("report.nowhere", queue_id=facts.queue_id, kind=kind)
             return await self._storage.write(lambda tx: mail.report_done(tx, ids, kind))
         raw = report.compose(
-            facts, hostname=self._config.server.hostname, sender=self._config.notice_from, to=to.text,
+            facts, hostname=self._config.server.hostname, sender=self._config.notice_from, to=to.header,
             now=self._clock.now(), whole_max=d.report_whole_max_bytes,
         )
         built = await self._intake.prepare(

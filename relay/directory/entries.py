@@ -49,6 +49,10 @@ class DomainEntry:
     options: dict[str, Any]
     tracking_host: str = ""
 
+    def begun(self, option: str) -> bool:
+        """Whether an option is on, and its record was seen."""
+        return bool(self.options.get(option)) and option not in (self.options.get("awaits") or ())
+
 
 @dataclass(frozen=True, slots=True)
 class MemberEntry:
@@ -96,7 +100,7 @@ def domain_of(r: Any, pairs: Sequence[KeyEntry]) -> DomainEntry:
     options = r.options or {}
     path = ""
     if r.return_path_ok and options.get("return_path"):
-        path = f"{options.get('custom_subdomain') or 'sl'}.{r.name}"
+        path = f"{options.get('former_subdomain') or options.get('custom_subdomain') or 'sl'}.{r.name}"
     entry = DomainEntry(r.id, r.member_id, r.name, r.tier, r.first_verified_at, tuple(pairs), path, options)
     if r.tracking_ok and options.get("tracking"):
         entry = replace(entry, tracking_host=tracking_host(entry))

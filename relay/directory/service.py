@@ -226,11 +226,16 @@ class Directory:
         return name in self._view.names
 
     def forwarding(self, name: str) -> DomainEntry | None:
-        """The verified domain `name` (A-label), of whichever member, whose incoming mail the relay takes."""
+        """The verified domain `name` (A-label), of whichever member, whose incoming mail the relay takes: its MX was
+        seen."""
         return self._view.forwards.get(name)
 
     def forwarding_rests(self, name: str) -> bool:
-        """True for a domain (A-label) that had its mail forwarded and is not verified, or paused, just now."""
+        """True for a domain (A-label) whose mail is to be forwarded, but not now: it is not verified, or paused, or its
+        MX has not been seen."""
+        # Not seen: it leads here already for who asks the right server, and the look that sees it comes soon.
+        if name in self._view.waiting_forwards:
+            return True
         # Whoever has proved the name by now decides about its mail.
         return name in self._view.resting_forwards and name not in self._view.names
 

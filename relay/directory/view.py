@@ -72,6 +72,8 @@ class View:
         self.return_paths: Places[DomainEntry] = Places()
         self.tracking_hosts: Places[DomainEntry] = Places()
         self.resting_forwards: Places[bool] = Places()
+        self.waiting_forwards: Places[DomainEntry] = Places()
+        """Domains whose mail is to be forwarded as soon as their MX has been seen."""
         self.stopped_domains: set[int] = set()
         self.enrolled: dict[str, bool] = {}
         self.suspended: dict[int, Key] = {}
@@ -143,6 +145,7 @@ class View:
                 del self.by_member[old.member_id]
         self.names.move(id_, _name(old), _name(new), new)
         self.forwards.move(id_, _forwarded(old), _forwarded(new), new)
+        self.waiting_forwards.move(id_, _to_forward(old), _to_forward(new), new)
         self.return_paths.move(id_, old.return_path if old else "", new.return_path if new else "", new)
         self.tracking_hosts.move(id_, _tracked(old), _tracked(new), new)
 
@@ -172,11 +175,15 @@ def _name(d: DomainEntry | None) -> str:
 
 
 def _forwarded(d: DomainEntry | None) -> str:
-    return d.name if d and d.options.get("replies") else ""
+    return d.name if d and d.begun("replies") else ""
+
+
+def _to_forward(d: DomainEntry | None) -> str:
+    return d.name if d and d.options.get("replies") and not d.begun("replies") else ""
 
 
 def _tracked(d: DomainEntry | None) -> str:
-    return tracking_host(d) if d and d.options.get("tracking") else ""
+    return tracking_host(d) if d and d.begun("tracking") else ""
 
 
 def _waiting(r: Any) -> str:

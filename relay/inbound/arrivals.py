@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from relay import replies
+from relay import message, replies
 from relay.base import names
 from relay.base.clock import Clock
 from relay.base.config import Config
@@ -23,6 +23,7 @@ from relay.inbound.forwards import Forwards, Incoming
 from relay.inbound.operator import letter
 from relay.inbound.vouching import Source, Vouching
 from relay.intake import Accepted, Intake, Recipient, Submission
+from relay.message import BadMessage
 from relay.replies import Verdict, printable
 from relay.unsubscribe import Leaving, Unsubscribe
 
@@ -84,6 +85,11 @@ class Arrivals:
 
     async def _take(self, arrival: Arrival) -> Accepted | Verdict:
         raw = arrival.raw
+        try:
+            # RFC 5321 §2.3.8, whoever it is for: what one server takes for a line's end must be one to all of them.
+            message.check_octets(raw)
+        except BadMessage as e:
+            return Verdict(replies.INVALID_MESSAGE, saw=str(e))
         entity = read(raw)
         fields = entity.fields
         # RFC 5321 §4.4: who makes the final delivery says where the message came from; what stood there is no more.
@@ -96,6 +102,8 @@ class Arrivals:
             await self._leave(arrival, entity)
         if arrival.forward is not None:
             return await self._forwards.pass_on(arrival.forward)
+        if not (arrival.returned or arrival.roles):
+            return Accepted(random_id(10), 0, ())
         been_here = any((m := _BY.search(r)) is not None and m[1].lower() in self._hosts for r in received)
         automatic = fields.get("auto-submitted", ["no"])[0].lower() != "no"
         if been_here and automatic:
@@ -119,12 +127,11 @@ class Arrivals:
 
     async def _leave(self, arrival: Arrival, entity: Entity) -> None:
         """Unsubscribe who leaves by this message: that it comes is the whole request (RFC 2369 §3.2)."""
-        # What nobody wrote asks for nothing: reports, and programs that answer for a person (RFC 3834 §2). What a
-        # mail provider sends for its user may call itself auto-generated.
-        asked = entity.get("auto-submitted").lower().startswith("auto-generated")
+        # The address stands nowhere but in List-Unsubscribe, so what comes there was meant for it, whatever it calls
+        # itself: mail programs that ask for their user mark it auto-replied or auto-generated. Only a report was not.
         report = await asyncio.to_thread(parse, entity)
-        if report.kind != "other" and not (asked and report.kind == "auto_reply"):
-            log.info("inbound.not_leaving", kind=report.kind)
+        if report.is_report:
+            log.info("inbound.not_leaving", kind=report.kind, shape=report.shape)
             return
         for who in arrival.leaving:
             await self._unsubscribe.leave(who, "mailto")

@@ -35,10 +35,10 @@ _INLINE_BYTES = 16_384
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A message from outside for a domain with forwarding: `sender` "" for none, `client` an IP address."""
+    """A message from outside for a domain with forwarding: `sender` None for none, `client` an IP address."""
 
     wanted: Address
-    sender: str
+    sender: Address | None
     raw: bytes
     client: str
     helo: str
@@ -120,10 +120,9 @@ class Forwards:
         forward = Forward(domain, incoming.wanted.text, Parsed(kept, parsed.body), results)
         # RFC 3834 §3, RFC 5321 §4.5.5: a null sender stays one. NEVER: mail from outside makes no report, whatever
         # becomes of it.
-        sender = names.address(incoming.sender, smtputf8=incoming.smtputf8) if incoming.sender else None
         taken = await self._intake.accept(
             Submission(
-                None, None, "forward", sender, [Recipient(mailbox, notify="NEVER")], incoming.raw,
+                None, None, "forward", incoming.sender, [Recipient(mailbox, notify="NEVER")], incoming.raw,
                 smtputf8=incoming.smtputf8, helo=incoming.helo, client_address=incoming.client, tls=incoming.tls,
                 forward=forward,
             )
@@ -145,17 +144,18 @@ class Forwards:
     async def _results(self, incoming: Incoming, parsed: Parsed) -> bytes:
         """The Authentication-Results field: what SPF, DKIM and DMARC say, within the time there is for it."""
         seconds = self._config.inbound.authentication_seconds
+        sender = incoming.sender.text if incoming.sender is not None else ""
         by_host, signed = await asyncio.gather(
-            spf(incoming.client, incoming.helo, incoming.sender, self._resolver, seconds=seconds),
+            spf(incoming.client, incoming.helo, sender, self._resolver, seconds=seconds),
             self._signatures(incoming.raw, seconds),
         )
         try:
-            shown = message.single_from(parsed).address.domain
+            shown = message.single_from(parsed, foreign=True).address.domain
         except BadName:
             shown = ""
         judged = await dmarc(shown, by_host, signed, self._resolver)
         return results_field(
-            self._config.server.hostname, spf=by_host, sender=incoming.sender, signatures=signed, dmarc=judged
+            self._config.server.hostname, spf=by_host, sender=sender, signatures=signed, dmarc=judged
         )
 
     async def _signatures(self, raw: bytes, seconds: float) -> list[Signature]:

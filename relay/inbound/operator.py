@@ -24,7 +24,7 @@ def letter(
     )
     # RFC 3834 §5: a program wrote this; nothing answers to it automatically.
     head = (
-        f"From: Posthouse <{sender}>\r\nTo: <{to.text}>\r\nSubject: {wanted[:80]}: {printable(subject)[:200]}\r\n"
+        f"From: Posthouse <{sender}>\r\nTo: <{to.header}>\r\nSubject: {wanted[:80]}: {printable(subject)[:200]}\r\n"
         f"Date: {rfc5322(now)}\r\nAuto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n"
         f'Content-Type: multipart/mixed; boundary="{boundary}"\r\n\r\n'
     )

@@ -67,9 +67,10 @@ class InboundSession(Session[Rooms, Mail]):
         return self.house.arrivals.full
 
     def take_sender(self, given: MailArgument) -> bool:
-        """Whoever sends may say so; reports have a null sender, but not all do. False: no address."""
+        """Whoever sends may say so, in whatever form real mail has; reports have a null sender, but not all do.
+        False: nothing that could be one."""
         try:
-            sender = names.address(given.path, smtputf8=given.smtputf8) if given.path else _NULL
+            sender = names.reverse_path(given.path, smtputf8=given.smtputf8) or _NULL
         except names.BadName as e:
             self.turn_down(Verdict(replies.INVALID_SENDER, saw=e.reason))
             return False
@@ -146,13 +147,14 @@ class InboundSession(Session[Rooms, Mail]):
     async def hand_in(self, raw: bytes) -> str | Verdict:
         """Have it read and applied, or passed on."""
         t = self.transaction
-        sender = t.sender.text if t.sender is not None and t.sender != _NULL else ""
+        sender = t.sender if t.sender != _NULL else None
+        said = sender.text if sender is not None else ""
         forward = None
         if t.forward is not None:
             forward = Incoming(t.forward, sender, raw, self.address, self.helo, self.tls_version, t.smtputf8)
         taken = await self.house.arrivals.accept(
             Arrival(
-                sender, tuple({w.id: w for w in t.returned.values()}.values()), tuple(t.roles.values()), raw,
+                said, tuple({w.id: w for w in t.returned.values()}.values()), tuple(t.roles.values()), raw,
                 self.address, forward, leaving=tuple(t.leavers.values()), helo=self.helo,
             )
         )

@@ -34,7 +34,7 @@ def forwarded(
     head = b"".join((forward.results, f"{MARK}: {forward.domain.name}\r\n".encode("ascii"), prepared.received))
     content = prepared.content()
     try:
-        shown = message.single_from(forward.parsed).address.text[:320]
+        shown = message.single_from(forward.parsed, foreign=True).address.text[:320]
     except BadName:
         shown = ""
     return Built(

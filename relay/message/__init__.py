@@ -9,7 +9,7 @@ is ever read, and that a fault names its line but never the message's content. W
 signature and its storage are left to policy, signing and intake.
 """
 
-from relay.message.parse import BadMessage, Bounds, Field, Parsed, parse
+from relay.message.parse import BadMessage, Bounds, Field, Parsed, check_octets, parse
 from relay.message.prepare import (
     Prepared,
     Trace,
@@ -32,6 +32,7 @@ __all__ = [
     "Prepared",
     "Trace",
     "category",
+    "check_octets",
     "check_once",
     "check_own_loop",
     "header_safe",

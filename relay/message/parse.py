@@ -7,7 +7,7 @@ from typing import NamedTuple
 from relay.message.fault import BadMessage
 from relay.message.mime import check_parts
 
-__all__ = ["BadMessage", "Bounds", "Field", "Parsed", "parse"]
+__all__ = ["BadMessage", "Bounds", "Field", "Parsed", "check_octets", "parse"]
 
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n|\x00")
 _FIELD_BREAK = re.compile(rb"\r\n(?![ \t])")
@@ -76,7 +76,7 @@ def parse(raw: bytes, bounds: Bounds = DEFAULT_BOUNDS) -> Parsed:
         raise BadMessage("too_large", None, f"the message is larger than {bounds.size} octets")
     if not raw:
         raise BadMessage("malformed", None, "the message is empty")
-    _check_octets(raw)
+    check_octets(raw)
     if not raw.endswith(b"\r\n"):
         raw += b"\r\n"
     _check_lines(raw, bounds.line)
@@ -101,7 +101,8 @@ def parse(raw: bytes, bounds: Bounds = DEFAULT_BOUNDS) -> Parsed:
     return parsed
 
 
-def _check_octets(raw: bytes) -> None:
+def check_octets(raw: bytes) -> None:
+    """Raise BadMessage `malformed`, with its line, for a CR or LF that stands alone and for NUL."""
     # RFC 5321 §2.3.8: CR and LF stand only together; what one server takes for a line end and the next
     # does not is how a second message is smuggled in. RFC 5321 §4.5.2: NUL is never sent.
     ends = raw.count(b"\n")

@@ -134,14 +134,15 @@ def category(parsed: Parsed) -> str | None:
     return None
 
 
-def single_from(parsed: Parsed) -> Mailbox:
-    """The one mailbox of the one From field; BadName when there isn't exactly one that all read alike."""
+def single_from(parsed: Parsed, *, foreign: bool = False) -> Mailbox:
+    """The one mailbox of the one From field; BadName when there isn't exactly one that all read alike. `foreign`: of
+    a stranger's message."""
     # RFC 5322 §3.6: exactly one From. With a second one, readers disagree which of them counts.
     found = parsed.all("from")
     if len(found) != 1:
         count = f"{len(found)} From fields" if found else "no From field"
         raise BadName(f"the message has {count}: there must be exactly one")
-    return single_mailbox(found[0].value)
+    return single_mailbox(found[0].value, foreign=foreign)
 
 
 def check_own_loop(parsed: Parsed, hostname: str, *, limit: int = 4) -> None:

@@ -99,7 +99,7 @@ def structured(name: str, value: str, parameters: Iterable[tuple[str, str]]) -> 
 
 def _mailbox(one: Named) -> list[str]:
     if not one.display:
-        return [one.address.text]
+        return [one.address.header]
     display = one.display
     if not display.isascii() or "=?" in display or len(display) > 60:
         shown = _encoded(display, _WORD)
@@ -109,7 +109,7 @@ def _mailbox(one: Named) -> list[str]:
         # RFC 5322 §3.2.4: a quoted string, whole on one line.
         escaped = display.replace("\\", "\\\\").replace('"', '\\"')
         shown = [f'"{escaped}"']
-    return [*shown, f"<{one.address.text}>"]
+    return [*shown, f"<{one.address.header}>"]
 
 
 def _parameter(key: str, text: str) -> list[str]:

@@ -9,10 +9,11 @@ from typing import get_args
 
 from aiohttp import web
 
-from relay.base.names import Address, BadName, address
+from relay.base.names import Address, BadName, address, own_address
 from relay.base.web import reject
 from relay.intake import Recipient, Submission
 from relay.replies import INVALID_RECIPIENT, INVALID_SENDER, TOO_MANY_RECIPIENTS, Refused, Verdict
+from relay.sendapi import mailboxes
 from relay.sendapi.answers import Answer, Rejected
 from relay.sendapi.door import Caller, query
 from relay.sendapi.headers import safe
@@ -71,7 +72,7 @@ def _envelope(request: web.Request, given: dict[str, str]) -> tuple[Address, lis
     senders = [given["from"]] if "from" in given else []
     recipients = request.query.getall("to", [])
     for field, found, header in (("from", senders, FROM), ("to", recipients, TO)):
-        named = [item.strip() for value in request.headers.getall(header, []) for item in value.split(",")]
+        named = mailboxes.split(request.headers.getall(header, []))
         if named and found:
             reject(f"{field}: stands in the query and in {header}", field=field)
         found += [item for item in named if item]
@@ -83,7 +84,7 @@ def _envelope(request: web.Request, given: dict[str, str]) -> tuple[Address, lis
     if len(recipients) > limit:
         raise Refused(TOO_MANY_RECIPIENTS, wanted=str(limit))
     try:
-        return address(senders[0].strip()), recipients
+        return own_address(senders[0].strip()), recipients
     except BadName as e:
         raise Refused(INVALID_SENDER, saw=e.reason) from None
 

@@ -192,7 +192,7 @@ class SubmissionSession(Session[Rooms, Mail]):
                 self.count_bad()
             return False
         try:
-            sender = names.address(given.path, smtputf8=given.smtputf8)
+            sender = names.own_address(given.path, smtputf8=given.smtputf8)
         except names.BadName as e:
             self.turn_down(Verdict(replies.INVALID_SENDER, saw=e.reason))
             return False

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import html
 from collections.abc import Awaitable, Callable
-from urllib.parse import parse_qs
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
+from relay.base.config import Config
 from relay.base.storage import StorageError
+from relay.base.web import form, read_body
+from relay.replies import Refused
 
-_MAX_BODY = 8192
+_MAX_BODY = 65_536
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta name="robots" content="noindex"><title>Unsubscribe</title>
 <body><main><h1>{title}</h1><p>{text}</p>{form}</main></body></html>"""
@@ -35,8 +37,8 @@ Apply = Callable[[str, str], Awaitable[bool]]
 class Endpoint:
     """GET and POST of one path."""
 
-    def __init__(self, category: Category, apply: Apply) -> None:
-        self._category, self._apply = category, apply
+    def __init__(self, category: Category, apply: Apply, config: Config) -> None:
+        self._category, self._apply, self._http = category, apply, config.http
 
     def routes(self) -> list[web.RouteDef]:
         """GET and POST /u/{token}."""
@@ -55,11 +57,10 @@ class Endpoint:
         """Do it: by a mail provider's one click, or by a button of the page."""
         token = request.match_info["token"]
         category = self._category(token)
-        # RFC 8058 §3.2: the POST body says List-Unsubscribe=One-Click; no cookie, no redirect.
-        form = await request.content.read(_MAX_BODY)
-        flat = b"".join(form.lower().split())
-        said = b"list-unsubscribe=one-click" in flat or b'name="list-unsubscribe"one-click' in flat
-        only = _only(form) if request.content_type == "application/x-www-form-urlencoded" else ""
+        try:
+            said, only = await self._asked(request)
+        except Refused as e:
+            return _answer(e.verdict.reply.http, "Nothing done", "What was sent can't be read.", _forms(category or ""))
         if category is not None and (not said or only not in ("", category)):
             return _answer(400, "Nothing done", "Press the button to unsubscribe.", _forms(category))
         try:
@@ -74,10 +75,21 @@ class Endpoint:
         return _answer(200, "Unsubscribed", "You will not get mail from this sender any more, unless you ask for it "
                        "(such as a link to sign in).")
 
+    async def _asked(self, request: web.Request) -> tuple[bool, str]:
+        """(whether the form asks for it, for which category only). Raises Refused where there is no whole body."""
+        raw = await read_body(request, _MAX_BODY)
+        try:
+            found = form.fields(raw, request.headers.get(hdrs.CONTENT_TYPE, ""))
+        except form.BadForm:
+            return False, ""
+        # RFC 8058 §3.2: the POST says List-Unsubscribe=One-Click, in either form. Whoever presses a button of ours
+        # says so, too; an empty POST, as a link checker might send, asks for nothing.
+        said = any(_word(f.name) == "list-unsubscribe" and _word(f.value) == "one-click" for f in found)
+        return said, next((f.value for f in found if f.name == "only"), "")
 
-def _only(form: bytes) -> str:
-    given = parse_qs(form.decode("ascii", "replace"), max_num_fields=None).get("only", [""])
-    return given[0]
+
+def _word(text: str) -> str:
+    return text.strip().lower()
 
 
 def _forms(category: str) -> str:

@@ -61,19 +61,22 @@ class _Ends(Exception):
 
 
 async def spf(ip: str, helo: str, sender: str, resolver: AsksRecords, *, seconds: float = 20.0) -> Spf:
-    """Judge the client address `ip`. `sender` is the envelope sender, "" for none: then the HELO name is judged.
+    """Judge the client address `ip`. `sender` is the envelope sender, "" for none: then the HELO name is judged. Of
+    one that is no plain address only the domain counts.
 
     `seconds` bounds the whole (RFC 7208 §4.6.4 wants 20 at least); when they are over, it is a temperror.
     """
-    local, _, domain = sender.rpartition("@")
-    scope: Literal["mailfrom", "helo"] = "mailfrom" if sender else "helo"
+    by = _sender(sender)
+    scope: Literal["mailfrom", "helo"] = "mailfrom" if by else "helo"
     # RFC 7208 §2.4: a null sender stands for postmaster@ the HELO name.
-    domain = domain.lower() if sender else _host(helo)
+    domain = by.domain if by else _host(helo)
+    # RFC 7208 §4.3: where there is no local part, postmaster stands for it. An odd one gets into no question to DNS.
+    local = by.local if by and by.plain else "postmaster"
     address = address_of(ip)
     # RFC 7208 §4.3: what is no domain name of several labels has no policy.
     if address is None or not _askable(domain):
         return Spf("none", domain, scope)
-    check = _Check(address, local or "postmaster", domain, helo, resolver)
+    check = _Check(address, local, domain, helo, resolver)
     try:
         async with asyncio.timeout(seconds):
             result = await check.host(domain)
@@ -216,13 +219,23 @@ class _Check:
         return quote(value, safe="-._~") if letter.isupper() else value
 
 
+def _sender(text: str) -> names.Address | None:
+    try:
+        return names.reverse_path(text)
+    except names.BadName:
+        return None
+
+
 def _host(helo: str) -> str:
     try:
-        return names.domain(helo)
+        return names.foreign_domain(helo.removesuffix("."))
     except names.BadName:
         return ""
 
 
 def _askable(name: str) -> bool:
     labels = name.rstrip(".").split(".")
+    # A number at the end, or brackets: an IP address, which has no policy.
+    if labels[-1].isdigit() or name.startswith("["):
+        return False
     return len(labels) > 1 and len(name) <= 253 and name.isascii() and all(0 < len(label) < 64 for label in labels)

@@ -40,21 +40,22 @@ async def refused(call) -> EnrollError:
 # -- the owner's changes ----------------------------------------------------------------------------------------------
 
 
-async def test_other_records_mean_proof_again_under_the_same_keys(relay: Enrolling) -> None:
+async def test_other_records_leave_what_is_proved_and_wait_for_their_own(relay: Enrolling) -> None:
     alice = await relay.member()
     domain = await relay.verified(alice, "example.test")
     changed = await relay.domains.update(alice.id, domain.id, {"return_path": True, "custom_subdomain": "Mail"})
-    assert (changed.state, changed.checked_at, changed.findings) == ("pending", None, [])
+    assert (changed.state, changed.options.awaits) == ("verified", ("return_path",))
+    assert (changed.checked_at, changed.findings) == (None, [])
     assert (changed.keys, changed.ownership_token) == (domain.keys, domain.ownership_token)
-    assert await relay.told(alice) == ["domain.created", "domain.verified", "domain.lost"]
     # The minute's cache is cleared: the next look asks.
     checked = await relay.domains.check(domain.id)
-    assert (checked.state, checked.return_path_ok) == ("pending", False)
+    assert (checked.state, checked.return_path_ok) == ("verified", False)
     relay.publish(checked, only=["return_path"])
     checked = await relay.look(checked)
-    assert (checked.state, checked.return_path_ok) == ("verified", True)
+    assert (checked.state, checked.return_path_ok, checked.options.awaits) == ("verified", True, ())
     assert relay.rooms.directory.domain_of_member(alice.id, "example.test").return_path == "mail.example.test"
     assert checked.first_verified_at == domain.first_verified_at
+    assert await relay.told(alice) == ["domain.created", "domain.verified"]
 
 
 async def test_a_change_that_needs_no_other_record_costs_nothing(relay: Enrolling) -> None:
@@ -103,9 +104,11 @@ async def test_a_change_and_a_pause_are_made_together_or_not_at_all(relay: Enrol
     domain = await relay.verified(alice, "example.test")
     changed, anew = await relay.domains.revise(alice.id, domain.id, {"link_tracking": True}, enabled=False)
     assert (changed.state, changed.options.link_tracking, anew) == ("disabled", True, False)
+    await relay.operator.suspend("example.test", "told so")
+    stopped = await relay.domains.get(alice.id, domain.id)
     e = await refused(relay.domains.revise(alice.id, domain.id, {"return_path": True}, enabled=True))
-    assert (e.status, e.detail) == (409, {"state": "pending"})
-    assert await relay.domains.get(alice.id, domain.id) == changed
+    assert (e.status, e.detail) == (409, {"state": "suspended"})
+    assert await relay.domains.get(alice.id, domain.id) == stopped
 
 
 async def test_subdomain_and_prefix_make_one_label(relay: Enrolling) -> None:
@@ -125,7 +128,7 @@ async def test_a_member_has_one_default_domain(relay: Enrolling) -> None:
     assert of == {"one.test": False, "two.test": True}
     assert (await relay.domains.enroll(alice.id, "one.test", {"default_sender": True})).options.default_sender
     assert not (await relay.domains.get(alice.id, two.id)).options.default_sender
-    assert (await relay.domains.get(alice.id, one.id)).state == "pending"
+    assert (await relay.domains.get(alice.id, one.id)).state == "verified"
 
 
 async def test_a_member_may_have_a_limit_of_its_own(relay: Enrolling) -> None:
@@ -489,7 +492,7 @@ async def test_a_list_asked_for_again_shows_what_has_changed_since(relay: Enroll
     await relay.domains.update(alice.id, domain.id, {"return_path": True})
     await relay.domains.rotate(alice.id, other.id)
     after = await shown()
-    assert (before["example.test"].state, after["example.test"].state) == ("verified", "pending")
+    assert (before["example.test"].waits, after["example.test"].waits) == (False, True)
     assert after["example.test"].options.return_path
     assert (len(before["other.test"].keys), len(after["other.test"].keys)) == (1, 2)
     assert await shown() == after

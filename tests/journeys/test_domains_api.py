@@ -216,7 +216,12 @@ async def test_options_pause_and_delete(api: Api) -> None:
     assert (await api.ask("PATCH", path, {"enabled": False}))[1]["state"] == "disabled"
     assert (await api.ask("PATCH", path, {"enabled": True}))[1]["state"] == "verified"
     _, body = await api.ask("PATCH", path, {"tracking": True, "trackPrefix": "t"})
-    assert (body["state"], body["options"]["trackPrefix"]) == ("pending", "t")
+    assert (body["state"], body["options"]["trackPrefix"]) == ("verified", "t")
+    assert body["awaits"] == ["tracking"]
+    status, again = await api.ask("POST", "/v1/domains", {"name": made["name"]})
+    assert (status, again["domain"]) == (200, body)
+    status, again = await api.ask("POST", "/v1/domains", {"name": made["name"], "replies": True})
+    assert (status, again["domain"]["state"], again["domain"]["awaits"]) == (200, "verified", ["tracking", "replies"])
     assert (await api.ask("DELETE", path))[0] == 204
     assert (await api.ask("GET", path))[0] == 404
     assert (await api.ask("DELETE", path))[0] == 404

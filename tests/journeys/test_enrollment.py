@@ -121,15 +121,45 @@ async def test_a_member_can_enroll_so_many_and_no_more(tmp_path) -> None:
         assert (await relay.domains.enroll(alice.id, "room.test")).state == "pending"
 
 
-async def test_enrolling_again_keeps_id_keys_and_token_and_asks_for_proof_again(relay: Enrolling) -> None:
+async def test_enrolling_what_is_enrolled_changes_nothing(relay: Enrolling) -> None:
     alice = await relay.member()
     first = await relay.verified(alice, "example.test")
-    again = await relay.domains.enroll(alice.id, "example.test")
-    assert again.state == "pending"
+    assert await relay.domains.enroll(alice.id, "Example.TEST.") == first
+    assert await relay.domains.enroll(alice.id, "example.test", {"return_path": False}) == first
+    assert (await relay.rooms.submit(alice, sender="news@example.test")).queue_id
+    # With other records than before it is a change of options, and the proof that stands is kept.
+    again = await relay.domains.enroll(alice.id, "example.test", {"return_path": True, "hosted": False})
+    assert (again.state, again.options.awaits) == ("verified", ("return_path",))
     assert (again.id, again.uuid, again.ownership_token, again.keys) == (
         first.id, first.uuid, first.ownership_token, first.keys
     )
-    assert (await relay.look(again)).state == "verified"
+    assert (await relay.rooms.submit(alice, sender="news@example.test")).queue_id
+    assert await relay.told(alice) == ["domain.created", "domain.verified"]
+
+
+async def test_enrolling_keeps_what_the_owner_or_the_operator_has_stopped(relay: Enrolling) -> None:
+    alice = await relay.member()
+    domain = await relay.verified(alice, "example.test")
+    paused = await relay.domains.pause(alice.id, domain.id)
+    assert await relay.domains.enroll(alice.id, "example.test") == paused
+    assert (await relay.domains.enroll(alice.id, "example.test", {"replies": True})).state == "disabled"
+    assert (await relay.domains.resume(alice.id, domain.id)).state == "verified"
+    await relay.operator.suspend("example.test", "told so")
+    again = await relay.domains.enroll(alice.id, "example.test", {"replies": False})
+    assert (again.state, again.reason) == ("suspended", "told so")
+
+
+async def test_enrolling_a_domain_that_the_clock_gave_up_has_it_looked_for_again(relay: Enrolling) -> None:
+    alice = await relay.member()
+    domain = await relay.domains.enroll(alice.id, "example.test")
+    relay.clock.move(30 * DAY)
+    await relay.recheck.tick()
+    assert (await relay.domains.get(alice.id, domain.id)).next_check_at is None
+    await relay.domains.enroll(alice.id, "example.test")
+    relay.publish(domain)
+    relay.clock.move(301)
+    await relay.recheck.tick()
+    assert (await relay.domains.get(alice.id, domain.id)).state == "verified"
 
 
 async def test_a_crash_between_the_two_transactions_is_mended_by_the_clock(either: Enrolling) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import email
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from email import message_from_bytes
@@ -311,6 +312,20 @@ async def test_role_mail_goes_to_the_operator_once_and_never_round(config: Confi
         assert (await give(server.ports[0], "abuse@localhost", first.raw))[1].startswith("554 5.4.6")
         looping = b"Received: from a by b\r\n" * 31 + raw
         assert (await give(server.ports[0], "abuse@localhost", looping))[1].startswith("554 5.4.6")
+
+
+async def test_bare_line_ends_and_nul_are_refused_whoever_the_message_is_for(sqlite_config: Config) -> None:
+    async with line(sqlite_config) as way, inbound(way.world) as server:
+        await way.world.member("posthouse", system=True)
+        _, _, [path] = await sent(way, "bob@sink.test")
+        [leave] = re.findall(rb"<mailto:([^?>]+)", way.sink.messages[0].raw)
+        for to in ("abuse@localhost", path, leave.decode()):
+            for odd in (b"a\rb", b"a\nb", b"a\0b", b"\n.\r\nb", b"\r\r\n"):
+                raw = dsn(path).replace(b"It did not arrive.", odd)
+                end = (await give(server.ports[0], to, raw))[1]
+                assert end.startswith("554 5.6.0 Malformed message: line 11: "), (to, odd, end)
+        assert await letters(way.world) == 0
+        assert await states(way.world) == {"bob@sink.test": "sent"}
 
 
 async def letters(world: World) -> int:

@@ -285,6 +285,39 @@ async def test_where_nobody_was_accepted_nothing_is_a_success(door: Door, way: s
     assert (status, [a["recipient"] for a in json.loads(text)["accepted"]]) == (200, ["gone@sink.test"])
 
 
+LONG = "reply+000c89caea14b0bf53caf17fd0c9c67fce378f51fd1af05492cf000000011292f3d892a169ce07601530@sink.test"
+ODD = [
+    LONG, "x" * 244 + "@sink.test", "john..doe@sink.test", "taro.@sink.test", '"lee, ann"@sink.test', "a@sand_box.test",
+]
+
+
+async def test_addresses_of_others_are_taken_as_their_hosts_have_them(door: Door) -> None:
+    shown = message(to=[LONG, f"Doe <{ODD[2]}>"], cc=[ODD[4], ODD[5]], bcc=[ODD[1], ODD[3]], replyTo=ODD[2])
+    _, single = await door.ask("POST", "/v1/send", shown)
+    _, batch = await door.ask("POST", "/v1/send/batch", {"messages": [shown]})
+    envelope = {"X-Envelope-From": "news@example.test", "X-Envelope-To": ", ".join(ODD)}
+    _, raw = await door.ask("POST", "/v1/send/raw", raw=letter(), headers=RFC822 | envelope)
+    query = "&".join(f"to={quote(to)}" for to in ODD)
+    _, named = await door.ask("POST", f"/v1/send/raw?from=news@example.test&{query}", raw=letter(), headers=RFC822)
+    _, asked = await door.ask("POST", "/v1/preflight", shown)
+    for got in (single, *batch["results"], raw, named):
+        assert got["rejected"] == []
+        assert {one["recipient"] for one in got["accepted"]} == set(ODD)
+    assert asked["ok"] is True
+    # A header has them so that every program reads the same: RFC 5322 §3.4.1 wants quotes around odd dots.
+    sent = email.message_from_bytes(await door.raw_of(single["accepted"][0]["messageId"]))
+    assert re.sub(r"\s+", " ", sent["To"]) == f'{LONG}, Doe <"john..doe"@sink.test>'
+    assert (sent["Cc"], sent["Reply-To"]) == ('"lee, ann"@sink.test, a@sand_box.test', '"john..doe"@sink.test')
+    for to in ODD:
+        _, found = await door.ask("GET", f"/v1/messages?recipient={quote(to)}")
+        assert {one["recipient"] for one in found["messages"]} == {to}
+    # As a member's own sender they are not taken.
+    status, got = await door.ask("POST", "/v1/send", message(**{"from": "ne..ws@example.test"}))
+    assert (status, got["code"]) == (403, "FROM_MISMATCH")
+    path = "/v1/send/raw?from=ne..ws@example.test&to=b@sink.test"
+    assert (await door.ask("POST", path, raw=letter(), headers=RFC822))[0] == 422
+
+
 async def test_a_login_link_passes_an_unsubscribe_but_no_complaint(door: Door) -> None:
     await suppress(door, "left@sink.test")
     await suppress(door, "angry@sink.test", "complaint")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 
@@ -179,3 +180,80 @@ async def test_a_relay_without_port_25_promises_no_mail(world: World) -> None:
     )
     alone = Unsubscribe(world.storage, world.vault, config, world.clock)
     assert b"mailto" not in alone.lines(1, 1, "bob@sink.test", queue_id="abcdefghij234567")[0][1]
+
+
+# How each body reaches the socket: its pieces, with a pause between them.
+URLENCODED = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 26\r\n"
+MULTIPART = b"Content-Type: multipart/form-data; boundary=xx\r\nTransfer-Encoding: chunked\r\n"
+PART = b'--xx\r\nContent-Disposition: form-data; name="List-Unsubscribe"\r\nContent-Length: 9\r\n\r\n'
+
+
+def chunk(octets: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(octets), octets)
+
+
+async def posted(http: TestClient, path: str, head: bytes, pieces: list[bytes], pause: float) -> bytes:
+    """The status line, when `pieces` follow the head one by one."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", http.port)
+    try:
+        writer.write(b"POST %b HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n%b\r\n" % (path.encode(), head))
+        if b"Expect:" in head:
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            # Only time tells a network that is slow from a body that is short.
+            await asyncio.sleep(pause)
+        return await reader.readline()
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("head", "pieces"),
+    [
+        (URLENCODED, [b"List-Unsub", b"scribe=One-Click"]),
+        (URLENCODED, [bytes([octet]) for octet in b"List-Unsubscribe=One-Click"]),
+        (URLENCODED + b"Expect: 100-continue\r\n", [b"List-Unsubscribe=", b"One-Click"]),
+        (URLENCODED.replace(b"26", b"30").replace(b"urlencoded", b"urlencoded; charset=UTF-8"),
+         [b"List%2DUnsub", b"scribe=one%2DCLICK"]),
+        (URLENCODED.partition(b"\r\n")[2], [b"List-Unsubscribe=", b"One-Click"]),
+        (b"Content-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n",
+         [chunk(b"List-Unsub"), chunk(b"scribe=One-Click"), b"0\r\n\r\n"]),
+        (MULTIPART, [chunk(PART), chunk(b"One-Click"), chunk(b"\r\n--xx--\r\n"), b"0\r\n\r\n"]),
+        (MULTIPART, [chunk(b"--xx\r\nContent-Disposition: form-data; name=list-unsubscribe\r\n\r"),
+                     chunk(b"\none-click\r\n--xx--\r\n"), b"0\r\n\r\n"]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("pause", [0.001, 0.03])
+async def test_one_click_is_read_whole_however_it_comes(
+    world: World, http: TestClient, head: bytes, pieces: list[bytes], pause: float
+) -> None:
+    alice = await world.member()
+    await world.domain(alice)
+    path = await path_in(world, await world.submit(alice, "bob@sink.test"))
+    assert (await posted(http, f"{path}?utm_source=x", head, pieces, pause)).startswith(b"HTTP/1.1 200 ")
+    assert await listed(world, alice) == [("bob@sink.test", "unsubscribe", "")]
+
+
+async def test_what_does_not_ask_for_it_changes_nothing(world: World, http: TestClient) -> None:
+    alice = await world.member()
+    await world.domain(alice)
+    path = await path_in(world, await world.submit(alice, "bob@sink.test"))
+    named = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: "
+    for body in (b"", b"x=List-Unsubscribe=One-Click", b"List-Unsubscribe=", b"List-Unsubscribe=Two", b"One-Click"):
+        head = named + b"%d\r\n" % len(body)
+        assert (await posted(http, path, head, [body], 0)).startswith(b"HTTP/1.1 400 "), body
+    for query in ("List-Unsubscribe=One-Click", "x"):
+        assert (await http.get(f"{path}?{query}")).status == 200
+        assert (await http.head(f"{path}?{query}")).status == 200
+    # More than a form can be, and one that never ends.
+    assert (await posted(http, path, named + b"65537\r\n", [], 0)).startswith(b"HTTP/1.1 413 ")
+    impatient = world.config.http.model_copy(update={"read_timeout_seconds": 0.05})
+    app = web.Application()
+    config = world.config.model_copy(update={"http": impatient})
+    app.add_routes(Unsubscribe(world.storage, world.vault, config, world.clock).routes())
+    async with TestClient(TestServer(app)) as other:
+        said = await posted(other, path, named + b"26\r\n", [b"List-Unsub"], 0)
+        assert said.startswith(b"HTTP/1.1 400 ")
+    assert await listed(world, alice) == []

@@ -240,12 +240,18 @@ async def test_a_domain_is_paused_resumed_changed_tried_and_deleted(place: Site)
     assert status == 422
     assert "1 to 32 letters" in text
     await visit.send(page, f"{page}/options", {"return_path": "on", "custom_subdomain": "bounce"})
-    assert await state() == "pending"
-    assert "bounce.example.test" in (await visit.get(page))[1]
+    assert await state() == "verified"
+    text = (await visit.get(page))[1]
+    assert "bounce.example.test" in text
+    assert "Mail goes on meanwhile" in text
+    # The form for a new one, of this one: it is shown as it is.
+    status, _, response = await visit.send("/enroll", "/enroll/domain", {"name": "EXAMPLE.test"})
+    assert (status, response.headers["Location"]) == (303, f"{page}?done=known")
+    assert "nothing that is proved was lost" in (await visit.get(f"{page}?done=known"))[1]
 
     status, text, _ = await visit.send(page, f"{page}/delete", {"confirm": "other.test"})
     assert status == 422
-    assert await state() == "pending"
+    assert await state() == "verified"
     status, _, _ = await visit.send(page, f"{page}/delete", {"confirm": "example.test"})
     assert status == 303
     assert (await visit.get(page))[0] == 404

@@ -193,6 +193,6 @@ async def test_the_switches_are_kept_and_the_tracking_host_is_asked_for(place: S
     assert (options.link_tracking, options.open_tracking, options.unsubscribe_link) == (True, False, True)
     await visit.send(here, f"{here}/options", {"link_tracking": "on", "tracking": "on", "track_prefix": "go"})
     found = await place.house.domains.get(alice.id, domain.id)
-    assert (found.state, found.options.tracking, found.options.track_prefix) == ("pending", True, "go")
+    assert (found.state, found.options.tracking, found.options.track_prefix) == ("verified", True, "go")
     _, text, _ = await visit.get(here)
     assert f"go-sl.{domain.name}" in text

@@ -11,7 +11,7 @@ from sqlalchemy import insert, select, text
 from relay.base.config import Config
 from relay.base.storage import SchemaTooNew, Storage, StorageError, Tx, migrate, revisions, stats, versions
 from relay.base.storage.migrate import REVISION
-from relay.base.storage.tables import daily_stats, duties, metadata
+from relay.base.storage.tables import daily_stats, duties, metadata, suppressions
 from tests.kit.storage import make_config
 
 
@@ -100,6 +100,28 @@ async def test_counters_outlive_a_migration(empty_config: Config) -> None:
     await storage.close()
     assert sorted(found) == sorted(counted)
     assert after.accepted == 6
+
+
+async def test_a_dot_behind_a_domain_leaves_the_lists(empty_config: Config) -> None:
+    kept = ["Bob@sink.test", "Ann@sink.test.", "jörg@bücher。example。", "no address."]
+
+    async def older(tx: Tx) -> None:
+        await tx.run_sync(revisions.upgrade, "0011")
+        rows = [
+            {"member_id": 1, "canonical": f"{n}", "original": text, "reason": "manual", "created_at": 0.0}
+            for n, text in enumerate(kept)
+        ]
+        await tx.execute(insert(suppressions), rows)
+
+    storage = await Storage.open(empty_config)
+    await storage.write(older)
+    await storage.close()
+    assert await migrate(empty_config) is True
+    storage = await Storage.open(empty_config)
+    async with storage.read() as tx:
+        found = (await tx.execute(select(suppressions.c.original).order_by(suppressions.c.canonical))).scalars().all()
+    await storage.close()
+    assert found == ["Bob@sink.test", "Ann@sink.test", "jörg@bücher。example", "no address."]
 
 
 async def test_waiting_writers_share_a_transaction(storage: Storage) -> None:

@@ -247,4 +247,5 @@ async def test_policy_recipient_counts_names_and_warms(world: World) -> None:
     assert await ask("a@b.test", named=4) == "rate_limited"
     assert await ask("a@b.test", named=100) == "too_many_recipients"
     await world.suppressions.add(alice.id, "bob+tag@sink.test", "unsubscribe")
-    assert await ask("BOB@sink.test.") == "suppressed"
+    assert await ask("BOB@sink.test") == "suppressed"
+    assert await ask("BOB@sink.test.") == "invalid_recipient"

@@ -17,7 +17,8 @@ Purpose = str
 
 
 class OptionsIn(Strict):
-    """The switches; one left out keeps its value. Those about records send the domain back to `pending`."""
+    """The switches; one left out keeps its value. Where one asks for another record, its feature begins when that is
+    seen (`awaits`); mail goes on meanwhile."""
 
     return_path: bool | None = Field(None, description="A return path under the domain itself.")
     custom_subdomain: str | None = Field(None, max_length=64, description="First label of the return path.")
@@ -102,6 +103,7 @@ class DomainView(View):
     state: State
     reason: str
     options: OptionsView
+    awaits: list[str] = Field(description="Options that are on, but rest until their record is seen.")
     tier: str | None
     provider: str
     return_path_ok: bool
@@ -227,7 +229,8 @@ def domain_view(domain: Domain) -> DomainView:
     return DomainView(
         id=domain.id, uuid=domain.uuid, name=domain.name, unicode_name=domain.unicode_name, flag=domain.flag,
         state=domain.state,  # type: ignore[arg-type]  # the model checks it
-        reason=domain.reason, options=OptionsView(**domain.options.public()), tier=domain.tier,
+        reason=domain.reason, options=OptionsView(**domain.options.public()), awaits=list(domain.options.awaits),
+        tier=domain.tier,
         provider=domain.provider, return_path_ok=domain.return_path_ok, tracking_ok=domain.tracking_ok,
         failing=domain.failing,
         keys=[

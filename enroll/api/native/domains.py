@@ -72,6 +72,7 @@ def openapi_paths() -> Paths:
         "/v1/domains": {
             "get": op("List the domains", gives=DomainList, query=numbers),
             "post": op("Enroll a domain", takes=NewDomain, gives=VerifiedView, status=201,
+                       also={200: "It was enrolled already: as it is, with the options that were named."},
                        headers={"Location": "Where the domain is."}),
         },
         "/v1/domains/verify": {"post": op("Check the pending domains, some a call", gives=BatchView)},
@@ -130,8 +131,8 @@ class _Domains:
             allowed = True  # the service says what is wrong with it
         if not allowed:
             raise EnrollError(403, "FORBIDDEN", "This API key is limited to other domains", "name")
-        domain = await self._domains.enroll(actor.member.id, asked.name, option_changes(asked))
-        response = self._with_records(domain).response(201)
+        domain, new = await self._domains.enter(actor.member.id, asked.name, option_changes(asked))
+        response = self._with_records(domain).response(201 if new else 200)
         response.headers[hdrs.LOCATION] = f"/v1/domains/{domain.id}"
         return response
 

@@ -6,19 +6,16 @@ alone, a JSON null counts as a parameter left out.
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl
 
-from aiohttp import BodyPartReader, hdrs, web
+from aiohttp import hdrs, web
 
 from enroll.api.octeth.faults import Fault, missing, not_found
-from relay.base.web import CONFIG, json_body, read_body
+from relay.base.web import form, json_body, read_body
 
 _MAX_BODY_BYTES = 65_536
-_MAX_FIELDS = 100
 _MAX_ID = 10**15
 _TRUE = ("true", "1", "yes", "on")
 _FALSE = ("false", "0", "no", "off")
@@ -97,28 +94,12 @@ async def _body(request: web.Request) -> Mapping[str, Any]:
         return value
     if request.method == hdrs.METH_PATCH:
         return {}
-    if kind == "application/x-www-form-urlencoded":
-        raw = await read_body(request, _MAX_BODY_BYTES)
-        try:
-            return dict(parse_qsl(
-                raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS
-            ))  # fmt: skip
-        except ValueError:
-            raise Fault(400, "The form can't be read") from None
-    return await _multipart(request) if kind == "multipart/form-data" else {}
-
-
-async def _multipart(request: web.Request) -> Mapping[str, Any]:
-    # Its size is known before a byte of it is read: a client that names none can send the fields as JSON.
-    if not 0 < (request.content_length or 0) <= _MAX_BODY_BYTES or hdrs.CONTENT_ENCODING in request.headers:
-        raise Fault(413, f"A form has at most {_MAX_BODY_BYTES} octets, and says how many", 413)
-    fields: dict[str, Any] = {}
+    if kind not in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        return {}
+    raw = await read_body(request, _MAX_BODY_BYTES)
     try:
-        async with asyncio.timeout(request.app[CONFIG].http.read_timeout_seconds):
-            # RFC 7578 §4.2: each part names its field; one with a file is none of ours.
-            async for part in await request.multipart():
-                if isinstance(part, BodyPartReader) and part.name and part.filename is None:
-                    fields[part.name] = await part.text()
-    except (ValueError, AssertionError, TimeoutError, web.RequestPayloadError, ConnectionError):
+        found = form.fields(raw, request.headers[hdrs.CONTENT_TYPE], strict=True)
+    except form.BadForm:
         raise Fault(400, "The form can't be read") from None
-    return fields
+    # RFC 7578 §4.2: each part names its field; one with a file is none of ours.
+    return {f.name: f.value for f in found if f.name and not f.file}

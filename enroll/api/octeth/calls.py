@@ -133,7 +133,7 @@ class Calls:
             )
         domain = await self._domains.check((await self._one(actor, p)).id)
         return VerifyAnswer(
-            DomainID=domain.id, IsVerified=domain.proved, Status=shapes.STATUS[domain.state],
+            DomainID=domain.id, IsVerified=domain.proved, Status=shapes.status(domain),
             DNSRecords=shapes.dns_records(domain, self._records(domain)),
         )
 

@@ -20,17 +20,23 @@ from enroll.domains import Domain
 from enroll.records import Record as Published
 from enroll.stats import Overview, Period
 
-STATUS: dict[str, Status] = {
+_STATUS: dict[str, Status] = {
     "initializing": "Approval Pending", "pending": "Approval Pending", "verified": "Enabled", "disabled": "Disabled",
     "suspended": "Suspended", "blocked": "Blocked",
 }
 
 
+def status(domain: Domain) -> Status:
+    """The state as this shape has it: while a record that was asked for has not been seen, approval is pending, though
+    mail may go on."""
+    return "Approval Pending" if domain.state == "verified" and domain.waits else _STATUS[domain.state]
+
+
 def dns_records(domain: Domain, records: Iterable[Published]) -> dict[str, Record]:
-    """Those of `records` that the domain's state depends on."""
+    """Those of `records` that the owner must publish."""
     return {
         r.name: (r.type, r.value, domain.flags[r.name]) if r.name in domain.flags else (r.type, r.value)
-        for r in records if r.required
+        for r in records if r.needed
     }
 
 
@@ -38,7 +44,7 @@ def dns_table(domain: Domain, records: Iterable[Published]) -> dict[str, RecordV
     """The same in rows."""
     return {
         r.name: RecordView(Type=r.type, Value=r.value, IsVerified=domain.flags.get(r.name))
-        for r in records if r.required
+        for r in records if r.needed
     }
 
 
@@ -46,7 +52,7 @@ def brief(domain: Domain, records: Iterable[Published]) -> DomainView:
     """A domain as create and update show it: of the options about hosts those that were ever chosen."""
     return DomainView(
         DomainID=str(domain.id), SenderDomain=domain.name, UserID=str(domain.member_id),
-        CreatedAt=_moment(domain.created_at), Status=STATUS[domain.state],
+        CreatedAt=_moment(domain.created_at), Status=status(domain),
         VerificationMeta=VerificationView(DNSRecords=dns_records(domain, records)), PolicyMeta=[],
         Options=OptionsView.model_validate(_options(domain, everything=False)),
     )
@@ -66,7 +72,7 @@ def fixed(domain: Domain, records: Iterable[Published]) -> dict[str, Any]:
     last = max(domain.asked_at or 0.0, domain.checked_at or 0.0)
     return {
         "DomainID": str(domain.id), "SenderDomain": domain.name, "UserID": str(domain.member_id),
-        "CreatedAt": _moment(domain.created_at), "Status": STATUS[domain.state],
+        "CreatedAt": _moment(domain.created_at), "Status": status(domain),
         "LastVerifiedAt": _moment(last) if last else None,
         "VerificationMeta": {"DNSRecords": dns_records(domain, records)}, "PolicyMeta": [],
         "Options": _options(domain, everything=True),
@@ -75,7 +81,7 @@ def fixed(domain: Domain, records: Iterable[Published]) -> dict[str, Any]:
 
 def verified(domain: Domain) -> VerifiedView:
     """One domain of those that were all looked at."""
-    return VerifiedView(DomainID=domain.id, IsVerified=domain.proved, Status=STATUS[domain.state])
+    return VerifiedView(DomainID=domain.id, IsVerified=domain.proved, Status=status(domain))
 
 
 def periods(found: Iterable[Period]) -> dict[str, PeriodView]:

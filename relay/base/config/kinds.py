@@ -8,6 +8,7 @@ what can't be used.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -60,9 +61,18 @@ def ip(text: str) -> str:
 
 
 def mailbox(text: str) -> str:
-    """One address of mail, or "" for none. Raises ValueError with what is wrong."""
+    """One address of somebody's mail, or "" for none. Raises ValueError with what is wrong."""
+    return _read_by(names.address, text)
+
+
+def sender(text: str) -> str:
+    """One address that the relay writes as its own, or "" for none. Raises ValueError with what is wrong."""
+    return _read_by(names.own_address, text)
+
+
+def _read_by(read: Callable[[str], names.Address], text: str) -> str:
     try:
-        return names.address(text).text if text else text
+        return read(text).text if text else text
     except names.BadName as e:
         raise ValueError(f"{text!r} is not an address of mail ({e.reason})") from None
 
@@ -84,6 +94,7 @@ HostPort = Annotated[str, AfterValidator(host_and_port)]
 Ip = Annotated[str, AfterValidator(ip)]
 LocalPart = Annotated[str, Field(pattern=r"^[A-Za-z0-9._+-]{1,64}$")]
 Mailbox = Annotated[str, AfterValidator(mailbox)]
+Sender = Annotated[str, AfterValidator(sender)]
 NameServer = Annotated[str, AfterValidator(name_server)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 # RFC 6376 §3.1: a selector is one or more labels.

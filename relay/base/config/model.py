@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from relay.base.config.delivery import Delivery
 from relay.base.config.dns import Dns
-from relay.base.config.kinds import HostName, LocalPart, Mailbox, Port, Selector, Waits
+from relay.base.config.kinds import HostName, LocalPart, Mailbox, Port, Selector, Sender, Waits
 from relay.base.config.octeth import Octeth
 from relay.base.config.reporters import Reporter
 from relay.base.config.section import Bytes, Count, Seconds, Section, key
@@ -25,7 +25,7 @@ class Server(Section):
 
     hostname: HostName = key("localhost", "The relay's own name: in its greeting, in EHLO to others, in Received.")
     public_url: str = key("http://127.0.0.1:8080", "Where members reach the pages and the API, without a slash at the end.")
-    notice_from: Mailbox = key("", "Sender of the relay's own mail; empty: postmaster@ the pool domain, else the hostname.")
+    notice_from: Sender = key("", "Sender of the relay's own mail; empty: postmaster@ the pool domain, else the hostname.")
     operator_email: Mailbox = key("", "Where alarms and mail for postmaster@ and abuse@ go; empty: alarms only to the log, and such mail is refused.")
     production: bool = key(False, "True refuses made-up certificates, plain http URLs and default names.")
     data_dir: Path = key(Path("posthouse-data"), "Folder of the database, the master key and made-up certificates.")

@@ -1,19 +1,21 @@
 """Names as people write them, turned into the one form the rest of the program compares.
 
-`domains` knows domain names (A-labels, public suffixes, look-alikes), `addresses` knows mail addresses
-and the key under which a suppression is found, `mailbox` reads a header From so strictly that no two
-readers can disagree, `words` decodes encoded words, `identity` knows DIDs and member handles.
+`domains` knows domain names (A-labels, public suffixes, look-alikes), `addresses` knows mail addresses,
+those of others and our own, and the key under which a suppression is found, `mailbox` reads a header
+From so strictly that no two readers can disagree, `words` decodes encoded words, `identity` knows DIDs
+and member handles.
 
 Everything here is pure: text in, one canonical form out, or `BadName` with a reason that a person can
 read. Whether a name exists, or whose it is, is left to the resolver and the directory.
 """
 
-from relay.base.names.addresses import Address, address, canonical
+from relay.base.names.addresses import Address, address, canonical, own_address, reverse_path
 from relay.base.names.domains import (
     BadName,
     confusable,
     domain,
     enrollable,
+    foreign_domain,
     parents,
     prepare,
     registrable,
@@ -34,11 +36,14 @@ __all__ = [
     "did",
     "domain",
     "enrollable",
+    "foreign_domain",
     "handle",
+    "own_address",
     "parents",
     "prepare",
     "readings",
     "registrable",
+    "reverse_path",
     "shown_words",
     "single_mailbox",
     "to_unicode",

@@ -1,16 +1,24 @@
-"""Mail addresses by the grammar of SMTP, and the key under which one is suppressed.
+"""Mail addresses: two readers of one grammar, and the key under which a recipient is suppressed.
 
-Promises that what passes is one mailbox at one domain, safe to write into a command or a header. Says
-nothing on whether anybody reads mail there.
+`address` reads what others own: recipients, mailboxes, whatever a stored row holds. It judges little, because the host
+that the address belongs to decides what it means; real mail has local parts of more than 64 octets (automatic forwards,
+SRS, VERP), dots in a row or at an end (mobile providers of the nineties) and underscores in domains, all stricter than
+which RFC 5321 §4.1.2 is. `own_address` reads what is ours to write: a member's sender, the relay's own. `reverse_path`
+reads the argument of a stranger's MAIL, which is only ever carried. `address` takes all that `own_address` does, so
+whatever was stored can be read again.
+
+Promises that what passes is one mailbox, safe to write into a command or, as `header`, into a header. Says nothing on
+whether anybody reads mail there.
 """
 
+import ipaddress
 import re
 import unicodedata
 from dataclasses import dataclass
 
-from relay.base.names.domains import BadName, domain
+from relay.base.names.domains import BadName, domain, foreign_domain
 
-# RFC 5321 §4.5.3.1.1, §4.5.3.1.3 (a path of 256 octets has its two angle brackets).
+# RFC 5321 §4.5.3.1.1: of a local part that we write. §4.5.3.1.3: a path of 256 octets has its two angle brackets.
 MAX_LOCAL = 64
 MAX_ADDRESS = 254
 
@@ -19,9 +27,15 @@ _DOT_ATOM = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 # RFC 6531 §3.3 widens atext by all of UTF-8; `_check_unicode` then takes out what isn't a visible letter.
 _WIDE_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+"
 _WIDE_DOT_ATOM = re.compile(rf"{_WIDE_ATOM}(?:\.{_WIDE_ATOM})*")
+# What mail really has: dots wherever they stand.
+_DOTTED = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+")
+_WIDE_DOTTED = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\x80-\U0010ffff-]+")
 # RFC 5321 §4.1.2: QcontentSMTP = qtextSMTP / quoted-pairSMTP.
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\[ -~])*)"')
+_WIDE_QUOTED = re.compile(r'"((?:[ !#-\[\]-~\x80-\U0010ffff]|\\[ -~])*)"')
 _PAIR = re.compile(r"\\(.)")
+# What may stand in a stranger's MAIL as the name of nobody: one word without brackets.
+_WORD = re.compile(r"[^\s<>\x00-\x20\x7f-\xa0]+")
 _ROUTED = re.compile(r".[%!].")
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
 _SPECIALS = frozenset(' "(),:;<>@[\\]')
@@ -40,37 +54,72 @@ class Address:
         return f"{self.local}@{self.domain}"
 
     @property
+    def header(self) -> str:
+        """`local@domain` as it stands in a header field: RFC 5322 §3.4.1 wants quotes where dots stand oddly."""
+        if self.local.startswith('"') or _WIDE_DOT_ATOM.fullmatch(self.local):
+            return self.text
+        return f"{_quoted(self.local)}@{self.domain}"
+
+    @property
+    def plain(self) -> bool:
+        """True when the address is one by the letter of RFC 5321 §4.1.2, unquoted and in ASCII."""
+        return (
+            len(self.local) <= MAX_LOCAL and bool(_DOT_ATOM.fullmatch(self.local)) and not self.domain.startswith("[")
+        )
+
+    @property
     def smtputf8(self) -> bool:
         """True when the local part isn't ASCII, so that only an SMTPUTF8 server can take it (RFC 6531)."""
         return not self.local.isascii()
 
 
 def address(text: str, *, smtputf8: bool = True) -> Address:
-    """Read one address by RFC 5321 §4.1.2 (RFC 6531 §3.3 when `smtputf8`).
+    """Read one address that others own; more lenient than RFC 5321 §4.1.2, as the module says.
 
-    Takes a dot-atom or a quoted local part of at most 64 octets and a domain name, 254 octets together.
-    A quoted local part that needs no quotes loses them. Raises BadName for everything else: address
-    literals, source routes, comments, angle brackets, controls, and the percent and bang forms that old
-    relays would have routed on.
+    Takes a local part of letters, digits, signs and dots in any order, or a quoted one, and a domain name that may
+    hold underscores, 254 octets together; other letters where `smtputf8` (RFC 6531 §3.3). A quoted local part that
+    needs no quotes loses them, all else stays as it is written. Raises BadName: address literals, source routes,
+    comments, brackets, blanks, controls, a dot behind the domain, and the percent and bang forms that old relays would
+    have routed on.
     """
-    if not smtputf8 and not text.isascii():
-        raise BadName("an address with other than ASCII characters needs SMTPUTF8")
-    if len(text) > 4 * MAX_ADDRESS:
-        raise BadName(f"the address is longer than {MAX_ADDRESS} octets")
-    local, at, host = text.rpartition("@")
-    if not at:
-        raise BadName("the address has no @")
-    if not local:
-        raise BadName("the address has nothing before the @")
-    if host.startswith("["):
-        raise BadName("address literals are not accepted: name a domain")
-    local = _local(local)
+    local, host = _halves(text, smtputf8)
+    local = _local(local, *_OTHERS)
+    _refuse_routes(local)
+    return _short(Address(local, foreign_domain(host)))
+
+
+def own_address(text: str, *, smtputf8: bool = True) -> Address:
+    """Read one address of ours or of a member's, by the letter of RFC 5321 §4.1.2 (RFC 6531 §3.3 when `smtputf8`).
+
+    As `address`, but with a dot-atom or a quoted local part of at most 64 octets and a domain that could be enrolled
+    by its form; one dot behind it makes no difference. Never for what others own.
+    """
+    local, host = _halves(text, smtputf8)
+    local = _local(local, *_OURS)
+    _refuse_routes(local)
     found = Address(local, domain(host))
     if len(local.encode()) > MAX_LOCAL:
         raise BadName(f"the part before the @ is longer than {MAX_LOCAL} octets")
-    if len(found.text.encode()) > MAX_ADDRESS:
-        raise BadName(f"the address is longer than {MAX_ADDRESS} octets")
-    return found
+    return _short(found)
+
+
+def reverse_path(text: str, *, smtputf8: bool = True) -> Address | None:
+    """Read a stranger's envelope sender, without its brackets: whoever writes to us may be called what they like.
+
+    As `address`, and takes address literals (RFC 5321 §4.1.3; `domain` keeps the brackets), a bare IPv4 address, and
+    the percent and bang forms, which nothing here routes on. None for the null sender: nothing, a bare word such as
+    `MAILER-DAEMON`, and an @ before no host, as in `#@[]`; nobody could be answered there.
+    """
+    _check_letters(text, smtputf8)
+    local, at, host = text.rpartition("@")
+    if host in ("", "[]") or not at:
+        if text and not (_WORD.fullmatch(text) or _WIDE_QUOTED.fullmatch(text)):
+            raise BadName("neither an address nor a word")
+        return None
+    if not local:
+        raise BadName("the address has nothing before the @")
+    local = _local(local, *_OTHERS)
+    return _short(Address(local, _literal(host) or foreign_domain(host, numbers=True)))
 
 
 def canonical(given: Address | str) -> str:
@@ -80,28 +129,56 @@ def canonical(given: Address | str) -> str:
     A key is for comparing, never for sending. Raises BadName when a string isn't an address.
     """
     found = given if isinstance(given, Address) else address(given)
-    local = found.local
-    if local.startswith('"'):
-        local = _PAIR.sub(r"\1", local[1:-1])
+    local = _content(found.local)
     # Some letters leave NFC when lowered, so the form is made last; and first, so that marks lower alike.
     local = unicodedata.normalize("NFC", unicodedata.normalize("NFC", local).lower())
     before, _, _ = local.partition("+")
     return f"{before or local}@{found.domain}"
 
 
-def _local(text: str) -> str:
-    if _DOT_ATOM.fullmatch(text):
-        if _ROUTED.search(text):
-            raise BadName("routed address: percent and bang forms are not relayed")
+def _halves(text: str, smtputf8: bool) -> tuple[str, str]:
+    """What stands before and behind the last @."""
+    _check_letters(text, smtputf8)
+    local, at, host = text.rpartition("@")
+    if not at:
+        raise BadName("the address has no @")
+    if not local:
+        raise BadName("the address has nothing before the @")
+    if host.startswith("["):
+        raise BadName("address literals are not accepted: name a domain")
+    return local, host
+
+
+def _check_letters(text: str, smtputf8: bool) -> None:
+    if not smtputf8 and not text.isascii():
+        raise BadName("an address with other than ASCII characters needs SMTPUTF8")
+    if len(text) > 4 * MAX_ADDRESS:
+        raise BadName(f"the address is longer than {MAX_ADDRESS} octets")
+
+
+def _short(found: Address) -> Address:
+    if len(found.text.encode()) > MAX_ADDRESS:
+        raise BadName(f"the address is longer than {MAX_ADDRESS} octets")
+    return found
+
+
+_OURS = _DOT_ATOM, _WIDE_DOT_ATOM, _QUOTED
+_OTHERS = _DOTTED, _WIDE_DOTTED, _WIDE_QUOTED
+
+
+def _local(text: str, plain: re.Pattern[str], wide: re.Pattern[str], string: re.Pattern[str]) -> str:
+    """The part before the @: `plain` or, with other letters, `wide`; or a quoted `string`."""
+    if plain.fullmatch(text):
         return text
     if text.startswith("@"):
         raise BadName("source routes are not accepted")
-    if quoted := _QUOTED.fullmatch(text):
-        return _quoted_local(quoted.group(1))
-    if not text.isascii() and _WIDE_DOT_ATOM.fullmatch(text):
+    if string.fullmatch(text):
+        content = _content(text)
+        _check_unicode(content)
+        # RFC 5321 §4.1.2: the quoted form is not to be used where the dot-string would do.
+        return content if _WIDE_DOT_ATOM.fullmatch(content) else _quoted(content)
+    if not text.isascii() and wide.fullmatch(text):
         _check_unicode(text)
-        if _ROUTED.search(text):
-            raise BadName("routed address: percent and bang forms are not relayed")
         return text
     if "(" in text or ")" in text:
         raise BadName("comments in an address are not accepted")
@@ -112,15 +189,35 @@ def _local(text: str) -> str:
     raise BadName("the part before the @ is not a valid local part")
 
 
-def _quoted_local(inside: str) -> str:
-    content = _PAIR.sub(r"\1", inside)
+def _refuse_routes(local: str) -> None:
+    content = _content(local)
     if "@" in content or _ROUTED.search(content):
         raise BadName("routed address: percent, bang and nested forms are not relayed")
-    # RFC 5321 §4.1.2: the quoted form is not to be used where the dot-string would do.
-    if _DOT_ATOM.fullmatch(content):
-        return content
+
+
+def _content(local: str) -> str:
+    """A local part without its quotes."""
+    return _PAIR.sub(r"\1", local[1:-1]) if local.startswith('"') else local
+
+
+def _quoted(content: str) -> str:
     escaped = content.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
+
+
+def _literal(host: str) -> str | None:
+    """RFC 5321 §4.1.3: an address in brackets, as it is written; None for a host that isn't in brackets."""
+    if not host.startswith("["):
+        return None
+    inside = host[1:-1] if host.endswith("]") else ""
+    tagged = inside[:5].lower() == "ipv6:"
+    try:
+        found = ipaddress.ip_address(inside[5:] if tagged else inside)
+    except ValueError:
+        raise BadName("the address literal holds no IP address") from None
+    if tagged != (found.version == 6):
+        raise BadName("an IPv6 address literal is written [IPv6:...]")
+    return host
 
 
 def _check_unicode(text: str) -> None:

@@ -20,6 +20,8 @@ _MAX_INPUT = 1024
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _PLAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+# RFC 2181 §11: DNS itself has no opinion; what others have in their names is letters, digits, "-" and "_".
+_FOREIGN_LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 # RFC 6761, RFC 6762, RFC 7686, RFC 9476 and ICANN's `internal`: names that never lead to a public zone.
 _SPECIAL = frozenset({"alt", "arpa", "internal", "invalid", "local", "localhost", "onion"})
 
@@ -51,6 +53,48 @@ def domain(text: str) -> str:
     if name.rpartition(".")[2].isdigit():
         raise BadName("an IP address or a number is not a domain")
     return name
+
+
+@lru_cache(maxsize=4096)
+def foreign_domain(text: str, *, numbers: bool = False) -> str:
+    """Give the lower-case A-label form of a domain that others own, as `domain` does, but with less to judge.
+
+    Underscores and outer hyphens pass, and so do A-labels that IDNA 2008 doesn't know: the DNS has such names, and mail
+    comes from them and goes there. No dot stands behind it. `numbers`: so may a name that is an IPv4 address. Raises
+    BadName for anything else.
+    """
+    if not text:
+        raise BadName("the domain is empty")
+    if len(text) > _MAX_INPUT:
+        raise BadName(f"the domain is longer than {MAX_DOMAIN} octets")
+    if text.isascii():
+        name = text.lower()
+    else:
+        try:
+            # RFC 5891 §4, UTS 46: letters beyond ASCII have one form, in which alone they are looked up.
+            mapped = idna.uts46_remap(text, std3_rules=False, transitional=False)
+        except idna.IDNAError:
+            raise _forbidden() from None
+        name = ".".join(label if label.isascii() else _encode(label) for label in mapped.split("."))
+    if not _PLAIN.fullmatch(name):
+        _check_labels(name)
+    if len(name) > MAX_DOMAIN:
+        raise BadName(f"the domain is longer than {MAX_DOMAIN} octets")
+    if name.rpartition(".")[2].isdigit() and not (numbers and _is_ip(name)):
+        raise BadName("an IP address or a number is not a domain")
+    return name
+
+
+def _check_labels(name: str) -> None:
+    if name.endswith("."):
+        raise BadName("the domain ends in a dot: leave it out")
+    for label in name.split("."):
+        if not label:
+            raise BadName("the domain has an empty label: two dots in a row, or one at the start")
+        if len(label) > MAX_LABEL:
+            raise BadName(f"a label of the domain is longer than {MAX_LABEL} octets")
+        if not _FOREIGN_LABEL.fullmatch(label):
+            raise BadName("the domain may hold letters, digits, hyphens and underscores only")
 
 
 def to_unicode(name: str) -> str:
@@ -163,11 +207,15 @@ def _encode(text: str) -> str:
     try:
         encoded = idna.encode(text, uts46=True, std3_rules=True).decode("ascii")
     except idna.IDNAError:
-        raise BadName("the domain holds characters or labels that internationalized names forbid") from None
+        raise _forbidden() from None
     # Whatever the library lets through is held to the same rule as plain ASCII.
     if not _PLAIN.fullmatch(encoded.removesuffix(".")):
         raise BadName("the domain may hold letters, digits and inner hyphens only")
     return encoded
+
+
+def _forbidden() -> BadName:
+    return BadName("the domain holds characters or labels that internationalized names forbid")
 
 
 def _is_ip(text: str) -> bool:

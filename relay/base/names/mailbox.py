@@ -10,7 +10,7 @@ import unicodedata
 from dataclasses import dataclass
 from itertools import pairwise
 
-from relay.base.names.addresses import Address, address
+from relay.base.names.addresses import Address, address, own_address
 from relay.base.names.domains import BadName, to_unicode
 from relay.base.names.words import readings
 
@@ -39,15 +39,16 @@ class Mailbox:
     address: Address
 
 
-def single_mailbox(value: bytes, field: str = "From") -> Mailbox:
+def single_mailbox(value: bytes, field: str = "From", *, foreign: bool = False) -> Mailbox:
     """Read the value of a field that holds exactly one mailbox, else raise BadName, which names the `field`.
 
     Takes the octets after the colon, folded or not. Accepts `addr` and `display <addr>` (RFC 5322 §3.4 without groups,
     lists, routes, literals and quoted local parts), each with one comment behind it. A display name or comment that
-    holds an address, plain, quoted or encoded, is refused unless it is the mailbox's own.
+    holds an address, plain, quoted or encoded, is refused unless it is the mailbox's own. `foreign`: a stranger's field
+    of any address that `address` takes, quoted too; what two readers may read differently stays refused.
     """
     try:
-        return _mailbox(value)
+        return _mailbox(value, foreign)
     except _Fault as e:
         raise BadName(f"{field} {e}") from None
     except BadName as e:
@@ -58,14 +59,14 @@ class _Fault(Exception):
     """What is wrong, to stand behind the field's name."""
 
 
-def _mailbox(value: bytes) -> Mailbox:
+def _mailbox(value: bytes, foreign: bool) -> Mailbox:
     text, comment = _uncommented(_unfold(value))
     phrase = ""
     if text.endswith(">"):
         phrase, bracket, text = text[:-1].rpartition("<")
         if not bracket:
             raise _Fault("has an unpaired angle bracket")
-    found = _plain_address(text)
+    found = _plain_address(text, foreign)
     # RFC 5322 §3.4: old programs show the comment as the name where there is no other.
     aside = _display([comment], found, "comment") if comment else ""
     phrase = phrase.strip(" \t")
@@ -107,9 +108,9 @@ def _uncommented(text: str) -> tuple[str, str]:
     return text[:at].rstrip(" \t"), comment.strip(" \t")
 
 
-def _plain_address(text: str) -> Address:
+def _plain_address(text: str, foreign: bool) -> Address:
     """An address with nothing optional in it: every program finds the same one, and can write it back."""
-    if '"' in text:
+    if '"' in text and not foreign:
         raise _Fault("has a quoted local part, which programs read differently")
     if "," in text or ";" in text or ":" in text:
         raise _Fault("must hold exactly one mailbox: no list and no group")
@@ -119,7 +120,7 @@ def _plain_address(text: str) -> Address:
         raise _Fault("has an encoded word within the address")
     if text.count("@") != 1:
         raise _Fault("must hold exactly one address")
-    found = address(text)
+    found = address(text) if foreign else own_address(text)
     written = text.rpartition("@")[2].lower()
     # A trailing dot, a mapped letter or another full stop is the same domain only to those who map it too.
     if written not in (found.domain, to_unicode(found.domain)):

@@ -229,17 +229,21 @@ async def due(tx: Tx, now: float, limit: int) -> list[int]:
 async def unchecked(
     tx: Tx, member_id: int, before: float, limit: int, names: Collection[str] | None = None
 ) -> list[int]:
-    """Ids of a member's pending domains last checked before `before`: never checked ones first, then the oldest.
+    """Ids of a member's domains that wait for records and were last checked before `before`: never checked ones first,
+    then the oldest. They are pending, or verified with an option whose record has not been looked for or seen.
 
     With `names`, of those only.
     """
     among = domains.c.name.in_(names) if names is not None else true()
+    options = domains.c.options
+    waiting = (func.json_array_length(options["awaits"]) > 0) | options["regenerated"].as_boolean()
     return list(
         (
             await tx.execute(
                 select(domains.c.id)
                 .where(
-                    domains.c.member_id == member_id, domains.c.state == "pending",
+                    domains.c.member_id == member_id,
+                    (domains.c.state == "pending") | ((domains.c.state == "verified") & waiting),
                     domains.c.checked_at.is_(None) | (domains.c.checked_at <= before), among,
                 )
                 .order_by(case((domains.c.checked_at.is_(None), 0), else_=1), domains.c.checked_at, domains.c.id)
@@ -252,8 +256,8 @@ async def unchecked(
 async def change(tx: Tx, domain_id: int, **values: Any) -> None:
     """Set columns of one domain; `flags` follow `findings`, for a name the required one's."""
     if "findings" in values:
-        # Two records may have one name (MX and SPF): its flag is that of the one the state depends on.
-        found = sorted(values["findings"] or [], key=lambda f: bool(f.get("required")))
+        # Two records may have one name (MX and SPF): its flag is that of the one which is needed.
+        found = sorted(values["findings"] or [], key=lambda f: bool(f.get("needed", f.get("required"))))
         known = {f["name"]: f.get("known") for f in found}
         values["flags"] = {name: ok for name, ok in known.items() if ok is not None} or None
     await tx.execute(update(domains).where(domains.c.id == domain_id).values(**values))

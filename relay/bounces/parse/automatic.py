@@ -48,8 +48,8 @@ _SUBJECT = re.compile(
     r")",
     re.IGNORECASE,
 )
-_ANGLED = re.compile(r"<\s*\"?([^<>@\"\s]{0,64})\"?(?:@[^<>\s]{0,255})?\s*>")
-_BARE = re.compile(r"([^\s<>()\",;:@]{1,64})@")
+_ANGLED = re.compile(r"<\s*\"?([^<>@\"\s]{0,254})\"?(?:@[^<>\s]{0,255})?\s*>")
+_BARE = re.compile(r"(?<![^\s<>()\",;:@])([^\s<>()\",;:@]{1,254})@")
 # Whole local parts under which mail systems write.
 _LOCAL = re.compile(
     r"(?:mail(?:er)?[-_.]?(?:delivery|administrator|admin|system|server|router|gateway|relay|hub|error|failure)|mailer|"
@@ -108,7 +108,7 @@ _BOUNCE = re.compile(
     r")",
     re.IGNORECASE,
 )
-_ADDRESS = re.compile(r"[^\s<>()\",;:@]{1,64}@[^\s<>()\",;:@]{1,255}")
+_ADDRESS = re.compile(r"(?<![^\s<>()\",;:@])[^\s<>()\",;:@]{1,254}@[^\s<>()\",;:@]{1,255}")
 _FORWARDED = re.compile(
     r"\s*(?:\[[^\]]{0,30}\]\s*)?(?:re|aw|sv|antw|fwd?|wg|tr|rv|i|enc|vs|doorst|转发|回复|rif)\s*[:：]", re.IGNORECASE
 )

@@ -14,7 +14,7 @@ from relay.bounces.parse.entity import Entity, decoded, leaves, read_fields
 from relay.bounces.parse.entity import read as read_entity
 from relay.bounces.parse.values import Fate, Report
 
-_PATH = re.compile(r"[^\s<>;,\"]{1,64}@[^\s<>;,\"]{1,253}")
+_PATH = re.compile(r"(?<![^\s<>;,\"])[^\s<>;,\"]{1,254}@[^\s<>;,\"]{1,253}")
 _MAILTO = re.compile(r"<\s*mailto:([^\s<>?]{1,320})", re.IGNORECASE)
 _CLAIMS_MAX = 10
 _VALUE_MAX = 300  # characters of a field that may name us

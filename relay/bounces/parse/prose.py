@@ -101,7 +101,8 @@ _MENTIONS_MAX = 5
 _ENCLOSED = ("message/", "text/rfc822-headers")
 # Words that take the blame from the address, wherever they stand.
 _BLAMED = frozenset({"reputation", "rate", "greylisted", "authentication", "sender", "content"})
-_ADDRESS = re.compile(r"[^\s<>()\[\]:;,\"'=@/|*：；，、（）「」【】]{1,64}@[^\W_](?:[\w-]{0,62})(?:\.[\w-]{1,63}){1,8}")
+_LETTER = r"[^\s<>()\[\]:;,\"'=@/|*：；，、（）「」【】]"
+_ADDRESS = re.compile(rf"(?<!{_LETTER}){_LETTER}{{1,254}}@[^\W_](?:[\w-]{{0,62}})(?:\.[\w-]{{1,63}}){{1,8}}")
 # An address that a report is about: alone on its line, before a colon or bracket, or behind a word for recipient.
 _BEFORE = re.compile(
     r"(?:^[\s>*•·-]{0,20}<?|"

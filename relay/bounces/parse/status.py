@@ -207,4 +207,5 @@ def _address(value: str) -> str:
     return (found[0] if found is not None else told.strip("<> ;"))[:320]
 
 
-_MAILBOX = re.compile(r"(?:\"[^\"@]{1,64}\"|[^\s<>()\[\],;:\"@]{1,64})@[^\s<>()\[\],;:\"@]{1,255}")
+_LETTER = r"[^\s<>()\[\],;:\"@]"
+_MAILBOX = re.compile(rf"(?:\"[^\"@]{{1,254}}\"|(?<!{_LETTER}){_LETTER}{{1,254}})@{_LETTER}{{1,255}}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from relay.base import names
+
 Kind = Literal["bounce", "complaint", "auto_reply", "other"]
 Action = Literal["failed", "delayed", "delivered", "relayed", "expanded", ""]
 SUCCEEDED = ("delivered", "relayed", "expanded")
@@ -54,6 +56,16 @@ class Report:
     agent: str = field(default="")
     writer: str = ""
 
+    @property
+    def is_report(self) -> bool:
+        """True for what a mail system or a feedback loop reports, of whatever kind; False for what somebody wrote and
+        for an automatic answer. Who sends a message on by hand and complains is somebody."""
+        if self.kind == "auto_reply":
+            return self.shape == "receipt"
+        if self.kind == "bounce":
+            return not self.writer
+        return bool(self.shape) and self.shape != "enclosed"
+
     def fate_of(self, address: str) -> Fate | None:
         """The fate that concerns the recipient `address`: the one that names it, else the least grave of all.
 
@@ -65,5 +77,16 @@ class Report:
         if not self.fates or self.writer == wanted:
             return None
         named = [f for f in self.fates if wanted in (f.final.lower(), f.original.lower())]
+        if not named:
+            # Another spelling: with or without quotes, a U-label, without its tag.
+            key = _key(address)
+            named = [f for f in self.fates if key in (_key(f.final), _key(f.original))]
         rank = {"failed": 2, "delayed": 1, "": 1, "delivered": 0, "relayed": 0, "expanded": 0}
         return min(named or self.fates, key=lambda f: (rank[f.action], f.status[:1]))
+
+
+def _key(address: str) -> str:
+    try:
+        return names.canonical(address)
+    except names.BadName:
+        return address.lower()

@@ -21,8 +21,10 @@ from relay.delivery.client.wire import WireFailed
 from relay.delivery.security import Security
 from relay.outcome import Outcome, Peer, Reply, Scope, Stage, concluded, from_failure, from_reply
 
-# Nothing that ends a path, a parameter or a line (RFC 5321 §4.1.2); controls and separators of Unicode neither.
-_PATH = re.compile(r"[^\x00-\x20<>\x7f-\xa0\u2028\u2029\ud800-\udfff]*")
+# Nothing that ends a path, a parameter or a line (RFC 5321 §4.1.2), but within quotes blanks and brackets end none;
+# controls and separators of Unicode neither.
+_UNSEEN = r"\x7f-\xa0\u2028\u2029\ud800-\udfff"
+_PATH = re.compile(rf'(?:"(?:[^\x00-\x1f"\\{_UNSEEN}]|\\[ -~])*"|[^\x00-\x20<>"{_UNSEEN}])*')
 # RFC 3461 §4: xtext.
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
 _NOTIFY = re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*", re.IGNORECASE)
