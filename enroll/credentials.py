@@ -41,6 +41,7 @@ class Key:
     domains: tuple[str, ...] | None
     networks: tuple[str, ...] | None
     default_category: str
+    null_sender: bool
     created_at: float
     expires_at: float | None
     revoked_at: float | None
@@ -51,7 +52,7 @@ class Key:
         """The key of a row."""
         return cls(
             row.id, row.member_id, row.public_id, row.description, row.scopes, row.domains, row.networks,
-            row.default_category, row.created_at, row.expires_at, row.revoked_at, row.last_used_at,
+            row.default_category, row.null_sender, row.created_at, row.expires_at, row.revoked_at, row.last_used_at,
         )
 
     def state(self, now: float) -> str:
@@ -86,11 +87,13 @@ class Credentials:
         domains: Sequence[str] | None = None,
         networks: Sequence[str] | None = None,
         default_category: str = "bulk",
+        null_sender: bool = False,
         expires_at: float | None = None,
     ) -> tuple[str, Key]:
         """A new key: (its whole text, shown once; the key). `scopes` None: all of them.
 
-        `domains` are names the member has enrolled, `networks` CIDR; `expires_at` is Unix seconds.
+        `domains` are names the member has enrolled, `networks` CIDR; `null_sender`: it may send the bounces and
+        automatic answers of a mail server (MAIL FROM:<>); `expires_at` is Unix seconds.
         Raises EnrollError 422 with the field, 409 at `max_keys`, 404 for no such member; StorageError.
         """
         if expires_at is not None and expires_at <= self._clock.now():
@@ -103,6 +106,7 @@ class Credentials:
             domains=self._domains(domains),
             networks=self._networks(networks),
             default_category=default_category,
+            null_sender=null_sender,
             expires_at=expires_at,
         )
 
@@ -173,7 +177,7 @@ class Credentials:
             raise conflict(f"This key is {state}: issue a new one")
         row = _New(
             description=old.description, scopes=old.scopes, domains=old.domains, networks=old.networks,
-            default_category=old.default_category, expires_at=old.expires_at,
+            default_category=old.default_category, null_sender=old.null_sender, expires_at=old.expires_at,
         )
 
         async def do(tx: Tx) -> tuple[str, int] | None:
@@ -194,8 +198,8 @@ class Credentials:
         key_id = await credentials.add(
             tx, member_id=member_id, public_id=public_id, secret_hash=self._vault.api_key_hash(secret),
             hashed_by=self._vault.key_id, description=row.description, scopes=row.scopes, domains=row.domains,
-            networks=row.networks, default_category=row.default_category, now=self._clock.now(),
-            expires_at=row.expires_at,
+            networks=row.networks, default_category=row.default_category, null_sender=row.null_sender,
+            now=self._clock.now(), expires_at=row.expires_at,
         )
         await versions.bump(tx, versions.DIRECTORY, keys=[key_id])
         return text, key_id
@@ -238,6 +242,7 @@ class _New:
     domains: tuple[str, ...] | None
     networks: tuple[str, ...] | None
     default_category: str
+    null_sender: bool
     expires_at: float | None
 
 

@@ -28,18 +28,23 @@ class Policy:
         self._config, self._clock = config, clock
 
     def sender(self, login: Login, address: str) -> DomainEntry | Verdict:
-        """May this login send from this envelope sender? `address` without brackets; "" is the null sender."""
+        """May this login send from this envelope sender? `address` without brackets, not the null sender."""
         changed = self._directory.recheck(login)
         if changed is not None:
             return changed
-        if not address:
-            return self._mismatch(login, "(none: the null sender)")
         try:
             domain = names.own_address(address).domain
         except names.BadName as e:
             return Verdict(replies.INVALID_SENDER, saw=e.reason)
         entry = self._directory.sending_domain(login, domain)
         return entry if entry is not None else self._mismatch(login, domain)
+
+    def null_sender(self, login: Login) -> Verdict | None:
+        """May this login send without a sender (RFC 5321 §4.5.5)? Whose domain it is, the header From tells later."""
+        changed = self._directory.recheck(login)
+        if changed is None and not login.null_sender:
+            changed = Verdict(replies.NULL_SENDER, member_id=login.member_id)
+        return changed
 
     def _mismatch(self, login: Login, saw: str) -> Verdict:
         enrolled = [d.name for d in self._directory.domains_of(login)]
@@ -49,17 +54,20 @@ class Policy:
         return Verdict(replies.DOMAIN_MISMATCH, saw=saw, wanted=wanted, member_id=login.member_id)
 
     async def recipient(
-        self, login: Login, domain: DomainEntry, address: str, *, named: int
+        self, login: Login, domain: DomainEntry | None, address: str, *, named: int
     ) -> names.Address | Verdict:
-        """May this recipient be added to the `named` ones? Asked at RCPT, before anything is known of the message."""
-        to = self.many(named + 1) or await self.addressee(login, address)
-        if isinstance(to, Verdict):
+        """May this recipient be added to the `named` ones? Asked at RCPT, before anything is known of the message.
+
+        `domain` None: the null sender, whose domain and allowance are judged when the message is there.
+        """
+        to = self.many(named + 1, null=domain is None) or await self.addressee(login, address)
+        if isinstance(to, Verdict) or domain is None:
             return to
         return await self.allowance(domain, named + 1) or to
 
-    def many(self, recipients: int) -> Verdict | None:
-        """The refusal of more recipients than any message may have."""
-        most = self._config.submission.max_recipients
+    def many(self, recipients: int, *, null: bool = False) -> Verdict | None:
+        """The refusal of more recipients than any message may have; `null`: one without a sender, which has one."""
+        most = 1 if null else self._config.submission.max_recipients
         return Verdict(replies.TOO_MANY_RECIPIENTS, wanted=str(most)) if recipients > most else None
 
     async def addressee(self, login: Login, address: str, *, category: str | None = None) -> names.Address | Verdict:
@@ -129,6 +137,10 @@ class Policy:
                 wanted=enrolled, member_id=login.member_id,
             )
         return self._senders(login, parsed) or entry
+
+    def automatic(self, login: Login, parsed: message.Parsed) -> Verdict | None:
+        """The refusal of a message with the null sender that no program wrote (RFC 5321 §4.5.5, RFC 3834 §3.3)."""
+        return None if message.is_automatic(parsed) else Verdict(replies.NOT_AUTOMATIC, member_id=login.member_id)
 
     def _senders(self, login: Login, parsed: message.Parsed) -> Verdict | None:
         """Who else put the message on its way must be of this member too (RFC 5322 §3.6.2, §3.6.6)."""

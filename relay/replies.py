@@ -60,6 +60,20 @@ DOMAIN_MISMATCH = Reply(
     "The MAIL FROM domain is not an enrolled, verified, enabled domain of this member (and this key).",
     "Check that the From: address matches an enrolled domain; enroll it at {account_url}.", "MAIL", policy=True,
 )
+NULL_SENDER = Reply(
+    "null_sender", 550, "5.1.0", 403, "DOMAIN_MISMATCH",
+    "Null sender not allowed to this API key: issue one with null_sender at {account_url}/keys",
+    "MAIL FROM:<> is for the bounces and automatic answers of a mail server, and only for API keys with that option.",
+    "Give a sender in an enrolled domain; for a mail server issue an API key with null_sender at {account_url}/keys.",
+    "MAIL", policy=True,
+)
+NOT_AUTOMATIC = Reply(
+    "not_automatic", 550, "5.7.1", 403, "FROM_MISMATCH",
+    "Only bounces and automatic answers may have the null sender: neither multipart/report nor Auto-Submitted",
+    "The message came with the null sender and is neither a report nor marked as sent by a program.",
+    "Give a sender in an enrolled domain, or say Auto-Submitted: auto-replied (RFC 3834) if it is an automatic answer.",
+    "DATA", policy=True,
+)
 FROM_MISMATCH = Reply(
     "from_mismatch", 550, "5.7.1", 403, "FROM_MISMATCH", "Header From not allowed: {saw}",
     "The From header is not exactly one mailbox in an enrolled domain of this member.",

@@ -46,7 +46,8 @@ class Keys:
             text, key = await self._services.credentials.issue(
                 visitor.member.id, description=form.text("description"), scopes=form.every("scopes"),
                 domains=form.every("domains") or None, networks=form.words("networks") or None,
-                default_category=form.text("default_category") or "bulk", expires_at=self._expiry(form),
+                default_category=form.text("default_category") or "bulk",
+                null_sender=bool(form.text("null_sender")), expires_at=self._expiry(form),
             )
         except EnrollError as e:
             return await self._page(visitor, error=e, form=form)
@@ -84,7 +85,7 @@ class Keys:
             live=[k for k in found if k.state(now) == "live"], ended=[k for k in found if k.state(now) != "live"],
             scopes=SCOPES, categories=sorted(CATEGORIES, key=lambda c: (c not in BULK, c)),
             names=await self._names(visitor), given=form.given(_FIELDS), chosen=set(form.every("scopes")),
-            limited=set(form.every("domains")),
+            limited=set(form.every("domains")), null_sender=bool(form.text("null_sender")),
         )
 
     async def _names(self, visitor: Known, state: str | None = None) -> list[str]:

@@ -39,6 +39,8 @@ _OPEN_WANTED = {
     "member_suspended": "a member in good standing",
 }
 _OWN_WANTED = {
+    "null_sender": "an API key that may use the null sender",
+    "not_automatic": "a report (multipart/report) or an automatic answer (Auto-Submitted), where there is no sender",
     "suppressed": "a recipient that is not on your suppression list",
     "member_suspended": "a member in good standing",
     "from_mismatch": "one From header with one mailbox in an enrolled, verified domain of yours",
@@ -152,7 +154,7 @@ class Refusal:
         key = keys[0]
         login = Login(
             member.id, member.handle, member.did, key.id, key.public_id, frozenset(key.scopes),
-            frozenset(key.domains) if key.domains is not None else None, key.default_category,
+            frozenset(key.domains) if key.domains is not None else None, key.default_category, key.null_sender,
         )
         submission, note = _submission(login, row)
         if submission is None:

@@ -188,6 +188,9 @@ async def key_new(
     network: Annotated[list[str] | None, typer.Option(help="Only from this network (repeatable).")] = None,
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
     category: Annotated[str, typer.Option(help="Category of mail that names none.")] = "bulk",
+    null_sender: Annotated[
+        bool, typer.Option("--null-sender", help="It may say MAIL FROM:<>, for a mail server's bounces and answers.")
+    ] = False,
     days: Annotated[int | None, typer.Option(min=1, help="Ends after so many days.")] = None,
 ) -> int:
     """Issue an API key; it is shown this once."""
@@ -196,7 +199,7 @@ async def key_new(
         expires_at = rooms.clock.now() + days * 86400 if days else None
         text, key = await rooms.enroll.credentials.issue(
             member.id, description=description, scopes=scope or None, domains=domain or None,
-            networks=network or None, default_category=category, expires_at=expires_at,
+            networks=network or None, default_category=category, null_sender=null_sender, expires_at=expires_at,
         )
         now = rooms.clock.now()
     shell.answer(_key(key, now) | {"api_key": text}, f"{text}\nIt is not shown again.")
@@ -213,7 +216,8 @@ async def key_list(shell: Shell, handle: Handle) -> int:
         now = rooms.clock.now()
     rows = [
         (
-            f"ph_{k.public_id}_…", k.state(now), ",".join(k.scopes), ",".join(k.domains or ("all",)),
+            f"ph_{k.public_id}_…", k.state(now), ",".join((*k.scopes, *(("null sender",) if k.null_sender else ()))),
+            ",".join(k.domains or ("all",)),
             ",".join(k.networks or ("anywhere",)), iso(k.last_used_at) if k.last_used_at else "never", k.description,
         )
         for k in keys
@@ -260,7 +264,7 @@ def _key(k: Key, now: float) -> dict[str, Any]:
     return {
         "key": k.public_id, "state": k.state(now), "description": k.description, "scopes": list(k.scopes),
         "domains": list(k.domains) if k.domains else None, "networks": list(k.networks) if k.networks else None,
-        "default_category": k.default_category, "created_at": iso(k.created_at),
+        "default_category": k.default_category, "null_sender": k.null_sender, "created_at": iso(k.created_at),
         "expires_at": iso(k.expires_at) if k.expires_at else None,
         "last_used_at": iso(k.last_used_at) if k.last_used_at else None,
     }

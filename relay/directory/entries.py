@@ -22,6 +22,7 @@ class Login:
     scopes: frozenset[str]
     domains: frozenset[str] | None
     default_category: str
+    null_sender: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class Key:
     domains: frozenset[str] | None
     networks: tuple[Network, ...] | None
     default_category: str
+    null_sender: bool
     expires_at: float | None
 
     def expired(self, now: float) -> bool:
@@ -119,5 +121,5 @@ def key_of(r: Any) -> Key:
         r.id, r.member_id, r.public_id, r.secret_hash, frozenset(r.scopes or ()),
         frozenset(r.domains) if r.domains is not None else None,
         tuple(ipaddress.ip_network(n, strict=False) for n in r.networks) if r.networks is not None else None,
-        r.default_category, r.expires_at,
+        r.default_category, bool(r.null_sender), r.expires_at,
     )

@@ -145,7 +145,8 @@ class Directory:
             self._outdated[key.id] = (key.secret_hash, fresh)
         self._used_from.note(address, member.id)
         return Login(
-            member.id, member.handle, member.did, key.id, key.public_id, key.scopes, key.domains, key.default_category
+            member.id, member.handle, member.did, key.id, key.public_id, key.scopes, key.domains, key.default_category,
+            key.null_sender,
         )
 
     def _match(self, parsed: tuple[str, str] | None) -> tuple[Key, MemberEntry] | None:

@@ -15,7 +15,6 @@ from relay.unsubscribe import Leaving
 from relay.wire.parameters import MailArgument, RcptArgument
 from relay.wire.session import Session, Transaction
 
-_NULL = Address("", "")
 ROLES = frozenset({"postmaster", "abuse", "fbl"})
 
 
@@ -70,7 +69,7 @@ class InboundSession(Session[Rooms, Mail]):
         """Whoever sends may say so, in whatever form real mail has; reports have a null sender, but not all do.
         False: nothing that could be one."""
         try:
-            sender = names.reverse_path(given.path, smtputf8=given.smtputf8) or _NULL
+            sender = names.reverse_path(given.path, smtputf8=given.smtputf8) or names.NULL
         except names.BadName as e:
             self.turn_down(Verdict(replies.INVALID_SENDER, saw=e.reason))
             return False
@@ -147,7 +146,7 @@ class InboundSession(Session[Rooms, Mail]):
     async def hand_in(self, raw: bytes) -> str | Verdict:
         """Have it read and applied, or passed on."""
         t = self.transaction
-        sender = t.sender if t.sender != _NULL else None
+        sender = t.sender if t.sender != names.NULL else None
         said = sender.text if sender is not None else ""
         forward = None
         if t.forward is not None:

@@ -47,7 +47,7 @@ class Builder:
 
     def rewrites(self, submission: Submission) -> bool:
         """Whether something may be put into this message: more work than signing it."""
-        return self._rewriter.wanted(submission.domain) and submission.login is not None
+        return self._rewriter.wanted(submission.domain) and _is_mailing(submission)
 
     def build(self, submission: Submission, member: MemberEntry, now: float) -> Built | Verdict:
         """The final bytes. `now` in Unix seconds: also the signatures' t=."""
@@ -62,6 +62,8 @@ class Builder:
             if isinstance(found, Verdict):
                 return found
             signer = found
+            if submission.mail_from is None and (said := self._policy.automatic(submission.login, parsed)) is not None:
+                return said
         category = self._policy.category(submission.login, parsed, submission.category)
         return self._finish(submission, member, parsed, signer, category, now)
 
@@ -110,7 +112,7 @@ class Builder:
         built = Built(
             submission, member.id, queue_id, category, signer, _shown_from(parsed), prepared, b"", b"", {}, now, 0
         )
-        if signer is not None and submission.login is not None and self._rewriter.wanted(signer):
+        if signer is not None and _is_mailing(submission) and self._rewriter.wanted(signer):
             made = self._rewriter.template(signer, parsed, prepared, category, len(submission.recipients))
             built.tracking = made if isinstance(made, str) else " ".join(sorted(made.has))
             if not isinstance(made, str):
@@ -141,7 +143,7 @@ class Builder:
     ) -> dict[int, list[Field]]:
         """The fields for unsubscribing of each recipient by position, in the place of the client's own if those don't
         serve; {} where there are none."""
-        if category not in suppression.BULK or submission.login is None or signer is None:
+        if category not in suppression.BULK or not _is_mailing(submission) or signer is None:
             return {}
         if self._unsubscribe.has_own([(f.name, f.raw) for f in prepared.fields]):
             return {}
@@ -164,6 +166,11 @@ class Builder:
         except NoKey as e:
             log.error("signing.impossible", domain=signer.name, cause=str(e))
             return Verdict(replies.UNAVAILABLE, saw="signing is not possible just now")
+
+
+def _is_mailing(submission: Submission) -> bool:
+    """Whether there may be something to leave or to follow: not in the relay's own mail, nor in automatic answers."""
+    return submission.login is not None and submission.mail_from is not None
 
 
 def _sized(built: Built) -> Built:

@@ -42,7 +42,7 @@ class Forward:
 @dataclass(slots=True)
 class Submission:
     """A message at the gate. `login` None: the relay's own mail or, with `forward`, a stranger's on its way to a
-    member; both outside warming and standing."""
+    member; both outside warming and standing. `mail_from` None: the null sender; `domain` is None then too."""
 
     login: Login | None
     domain: DomainEntry | None

@@ -21,7 +21,7 @@ from relay.message.prepare import (
     received_line,
     single_from,
 )
-from relay.message.rules import SENDERS, check_once, senders, speaks_for
+from relay.message.rules import SENDERS, check_once, is_automatic, senders, speaks_for
 
 __all__ = [
     "SENDERS",
@@ -36,6 +36,7 @@ __all__ = [
     "check_once",
     "check_own_loop",
     "header_safe",
+    "is_automatic",
     "parse",
     "passed_on",
     "prepare",

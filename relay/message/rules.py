@@ -26,6 +26,8 @@ _DROPPED = frozenset({"bcc", "resent-bcc", "return-path"})
 _SERVER_OWNED = ("x-posthouse-", "x-atmos-")
 _RESULTS = "authentication-results"
 
+_REPORT = re.compile(rb"\s*multipart\s*/\s*report\s*(?:;|\Z)", re.IGNORECASE)
+_WORD = re.compile(rb"\s*(?:\([^()]*\)\s*)?([A-Za-z][A-Za-z0-9-]*)\s*(?:[;(]|\Z)")
 # RFC 5322 §3.6.4, with any visible ASCII where it has atoms: threads hang on what mail programs write there.
 _MESSAGE_ID = re.compile(rb"\s*<[!-;=?A-~]+@[!-;=?A-~]+>\s*(?:\([ -'*-~]*\)\s*)?")
 # RFC 5322 §3.3 and §4.3 as freely as mail programs read them, and the form of C's asctime.
@@ -78,6 +80,15 @@ def needs_another(field: Field) -> bool:
     if field.name == "date":
         return _DATE.search(field.value) is None
     return False
+
+
+def is_automatic(parsed: Parsed) -> bool:
+    """Whether a program wrote it: a report (RFC 6522 §3), or Auto-Submitted other than `no` (RFC 3834 §5)."""
+    kind, sent = parsed.one("content-type"), parsed.one("auto-submitted")
+    if kind is not None and _REPORT.match(kind.value):
+        return True
+    word = _WORD.match(sent.value) if sent is not None else None
+    return word is not None and word[1].lower() != b"no"
 
 
 def speaks_for(value: bytes, ours: Collection[str]) -> bool:

@@ -58,17 +58,17 @@ async def _draft(sender: Sender, caller: Caller, request: web.Request, raw: byte
         except BadName as e:
             rejected.append((text, Verdict(INVALID_RECIPIENT, saw=e.reason)))
     good = await sender.recipients(caller, domain, mail_from, list(wanted), category, rejected)
+    # RFC 6532 §3: raw UTF-8 in the header needs SMTPUTF8 on the way (RFC 6531 §3.4).
+    smtputf8 = not _head(raw).isascii() or (mail_from is not None and mail_from.smtputf8)
     submission = Submission(
         caller.login, domain, "http", mail_from, [Recipient(one) for one in good], raw, category=category, tags=tags,
-        # RFC 6532 §3: raw UTF-8 in the header needs SMTPUTF8 on the way (RFC 6531 §3.4).
-        smtputf8=mail_from.smtputf8 or not _head(raw).isascii(), client_address=caller.address, tls=caller.tls,
-        send_at=send_at,
+        smtputf8=smtputf8, client_address=caller.address, tls=caller.tls, send_at=send_at,
     )
     return Draft(submission, rejected)
 
 
-def _envelope(request: web.Request, given: dict[str, str]) -> tuple[Address, list[str]]:
-    """The envelope from the query or from headers: one place for each half, never both."""
+def _envelope(request: web.Request, given: dict[str, str]) -> tuple[Address | None, list[str]]:
+    """The envelope from the query or from headers: one place for each half, never both. `<>` is the null sender."""
     senders = [given["from"]] if "from" in given else []
     recipients = request.query.getall("to", [])
     for field, found, header in (("from", senders, FROM), ("to", recipients, TO)):
@@ -83,6 +83,8 @@ def _envelope(request: web.Request, given: dict[str, str]) -> tuple[Address, lis
     limit = 1000
     if len(recipients) > limit:
         raise Refused(TOO_MANY_RECIPIENTS, wanted=str(limit))
+    if senders[0].strip() == "<>":
+        return None, recipients
     try:
         return own_address(senders[0].strip()), recipients
     except BadName as e:

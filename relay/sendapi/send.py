@@ -122,7 +122,6 @@ class Sender:
         if verdict.reply is not SUPPRESSED:
             self.door.refuse(verdict, caller.address, caller.login, **_asked(submission))
         assert submission.login is not None
-        assert submission.domain is not None
         rejected = list(draft.rejected)
         for recipient in submission.recipients:
             found = await self.services.policy.addressee(
@@ -134,25 +133,28 @@ class Sender:
             )
         return nothing_accepted(rejected, self.services.config.server.public_url)
 
-    def domain(self, caller: Caller, address: Address) -> DomainEntry:
-        """The sending domain, asked of policy. Raises Refused (DOMAIN_MISMATCH, MEMBER_SUSPENDED, …)."""
-        found = self.services.policy.sender(caller.login, address.text)
+    def domain(self, caller: Caller, address: Address | None) -> DomainEntry | None:
+        """The sending domain, asked of policy; None for the null sender. Raises Refused (DOMAIN_MISMATCH,
+        MEMBER_SUSPENDED, …)."""
+        policy, login = self.services.policy, caller.login
+        found = policy.sender(login, address.text) if address is not None else policy.null_sender(login)
         if isinstance(found, Verdict):
-            self.door.refuse(found, caller.address, caller.login, mailFrom=address.text)
+            self.door.refuse(found, caller.address, login, mailFrom=address.text if address is not None else "")
         return found
 
     async def recipients(
-        self, caller: Caller, domain: DomainEntry, sender: Address, wanted: Sequence[Address], category: str | None,
-        rejected: list[Rejected],
+        self, caller: Caller, domain: DomainEntry | None, sender: Address | None, wanted: Sequence[Address],
+        category: str | None, rejected: list[Rejected],
     ) -> list[Address]:
-        """Those of `wanted` (distinct) that policy lets through; refused ones are added to `rejected`.
+        """Those of `wanted` (distinct) that policy lets through; refused ones are added to `rejected`. `domain` and
+        `sender` None: the null sender.
 
         Raises Refused for what refuses the whole: too many, or an allowance that not all of them fit in.
         """
-        limit = self.services.config.submission.max_recipients
-        if len(wanted) + len(rejected) > limit:
-            raise Refused(TOO_MANY_RECIPIENTS, wanted=str(limit))
-        asked = {"mailFrom": sender.text, "recipients": [a.text for a in wanted], "category": category}
+        if (many := self.services.policy.many(len(wanted) + len(rejected), null=domain is None)) is not None:
+            raise Refused(many)
+        named = [address.text for address in wanted]
+        asked = {"mailFrom": sender.text if sender else "", "recipients": named, "category": category}
         policy, good, out = self.services.policy, [], []
         for address in wanted:
             found = await policy.addressee(caller.login, address.text, category=category)
@@ -163,7 +165,7 @@ class Sender:
             else:
                 good.append(found)
         # The request is judged whole: the slot that is named is one at which all of it fits.
-        if good and (refused := await policy.allowance(domain, len(good))) is not None:
+        if good and domain and (refused := await policy.allowance(domain, len(good))) is not None:
             self.door.refuse(refused, caller.address, caller.login, **asked)
         rejected += [(text, self.door.recorded(why, caller.address, caller.login, **asked)) for text, why in out]
         return good

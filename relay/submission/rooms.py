@@ -27,8 +27,13 @@ class Decisions(Protocol):
     def sender(self, login: Login, address: str) -> DomainEntry | Verdict:
         """May this login (still) send from here?"""
 
-    async def recipient(self, login: Login, domain: DomainEntry, address: str, *, named: int) -> Address | Verdict:
-        """May this recipient be added?"""
+    def null_sender(self, login: Login) -> Verdict | None:
+        """May it (still) send without a sender?"""
+
+    async def recipient(
+        self, login: Login, domain: DomainEntry | None, address: str, *, named: int
+    ) -> Address | Verdict:
+        """May this recipient be added? `domain` None: there is no sender."""
 
 
 class Gate(Protocol):

@@ -183,7 +183,8 @@ class SubmissionSession(Session[Rooms, Mail]):
     def take_sender(self, given: MailArgument) -> bool:
         """Ask the policy whose domain it is; False: refused, and answered."""
         assert self.login is not None
-        domain = self.house.policy.sender(self.login, given.path)
+        policy = self.house.policy
+        domain = policy.sender(self.login, given.path) if given.path else policy.null_sender(self.login)
         if isinstance(domain, Verdict):
             self.turn_down(domain)
             if domain.reply is replies.AUTH_FAILED:
@@ -192,7 +193,7 @@ class SubmissionSession(Session[Rooms, Mail]):
                 self.count_bad()
             return False
         try:
-            sender = names.own_address(given.path, smtputf8=given.smtputf8)
+            sender = names.own_address(given.path, smtputf8=given.smtputf8) if given.path else names.NULL
         except names.BadName as e:
             self.turn_down(Verdict(replies.INVALID_SENDER, saw=e.reason))
             return False
@@ -204,7 +205,6 @@ class SubmissionSession(Session[Rooms, Mail]):
         """Ask the policy; None: refused, and answered."""
         t = self.transaction
         assert self.login is not None
-        assert t.domain is not None
         found = await self.house.policy.recipient(self.login, t.domain, given.path, named=len(t.recipients))
         if isinstance(found, Verdict):
             self.turn_down(found)
@@ -216,7 +216,7 @@ class SubmissionSession(Session[Rooms, Mail]):
         t = self.transaction
         taken = await self.house.intake.accept(
             Submission(
-                self.login, t.domain, "smtp", t.sender,
+                self.login, t.domain, "smtp", None if t.sender == names.NULL else t.sender,
                 [Recipient(to, given.notify, given.orcpt) for to, given in t.recipients.items()], raw, envid=t.envid,
                 ret=t.ret, smtputf8=t.smtputf8, helo=self.helo, client_address=self.address, tls=self.tls_version,
             )

@@ -5,7 +5,8 @@ A script reads like a transcript. Lines:
     # a remark
     GIVEN key=value …            the set-up: tls=none|secure|login|implicit (how far the talk has got; default
                                  login), allowance=N (recipients an hour), suppressed=ADDRESS, suspended=yes,
-                                 suspend_network=yes (the key is limited to loopback), section.key=VALUE (config),
+                                 suspend_network=yes (the key is limited to loopback), null_sender=yes (it may use it),
+                                 section.key=VALUE (config),
                                  door=25 (the port for mail from outside), forward=MAILBOX (what example.test's mail
                                  is forwarded to; "none" for the switch without a mailbox)
     C: EHLO client.test          a command, CRLF added
@@ -147,6 +148,8 @@ async def _conditions(world: World, alice: MemberAt, wanted: dict[str, str]) -> 
         await world.suppressions.refresh()
     if "suspended" in wanted:
         await world.change("members", alice.id, status="suspended", reason="complaint rate 1.2 %")
+    if "null_sender" in wanted:
+        await world.change("api_keys", alice.key_id, null_sender=True)
     if "suspend_network" in wanted:
         await world.change("api_keys", alice.key_id, networks=["127.0.0.0/8"])
     await world.directory.refresh()

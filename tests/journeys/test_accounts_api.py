@@ -271,14 +271,17 @@ async def test_a_key_is_shown_once_and_works_at_once(site: Site) -> None:
 
 async def test_regenerating_ends_the_old_key_at_once_and_keeps_its_limits(site: Site) -> None:
     me = await site.bearer()
-    limits = {"description": "d", "scopes": ["send"], "networks": ["192.0.2.0/24"], "defaultCategory": "transactional"}
+    limits = {"description": "d", "scopes": ["send"], "networks": ["192.0.2.0/24"], "defaultCategory": "transactional",
+              "nullSender": True}
     _, old, _ = await site.ask("POST", "/v1/keys", limits, **me)
     status, new, _ = await site.ask("POST", f"/v1/keys/{old['id']}/regenerate", **me)
     assert status == 201
     assert isinstance(site.login(old["key"]), Verdict)
     login = site.login(new["key"])
     assert isinstance(login, Login)
-    assert login.default_category == "transactional"
+    assert (login.default_category, login.null_sender) == ("transactional", True)
+    _, other, _ = await site.ask("POST", "/v1/keys", {}, **me)
+    assert other["nullSender"] is False
     assert {k: new[k] for k in limits} == limits
     status, body, _ = await site.ask("POST", f"/v1/keys/{old['id']}/regenerate", **me)
     assert (status, body["code"]) == (409, "CONFLICT")

@@ -259,6 +259,24 @@ async def test_a_complaint_is_known_by_what_only_the_recipients_copy_bears(confi
         assert await listed(way.world, alice) == {"bob@sink.test": "complaint", "carol@sink.test": "complaint"}
 
 
+async def test_a_complaint_about_mail_without_a_return_path_finds_its_recipient(config: Config) -> None:
+    async with line(config) as way, inbound(way.world) as server:
+        await way.world.member("posthouse", system=True)
+        alice = await way.world.member()
+        await way.world.domain(alice)
+        await way.world.change("api_keys", alice.key_id, null_sender=True)
+        await way.world.directory.refresh()
+        way.start()
+        away = b"From: ann@example.test\r\nAuto-Submitted: auto-replied\r\n\r\nx\r\n"
+        got = await way.world.submit(alice, "bob@sink.test", sender="", raw=away)
+        [taken] = await way.sink.wait_for(1)
+        assert taken.mail_from == ""
+        mark = email.message_from_bytes(taken.raw)["X-Posthouse-Message"]
+        assert (await give(server.ports[0], "fbl@localhost", about(f"X-Posthouse-Message: {mark}")))[1][:3] == "250"
+        assert await listed(way.world, alice) == {"bob@sink.test": "complaint"}
+        assert len(await told(way.world, got.message_id, "complained")) == 1
+
+
 async def test_a_wish_to_be_left_alone_is_no_complaint(sqlite_config: Config) -> None:
     async with line(sqlite_config) as way, inbound(way.world) as server:
         alice, got, [bob] = await sent(way, "bob@sink.test")

@@ -154,6 +154,28 @@ async def test_without_dsn_success_is_relayed_and_nobody_hears_what_was_not_aske
         assert original.get_content_type() == "text/rfc822-headers"
 
 
+AWAY = b"From: ann@example.test\r\nSubject: Away\r\nAuto-Submitted: auto-replied\r\n\r\nBack on Monday.\r\n"
+
+
+async def test_mail_with_the_null_sender_leaves_with_it_and_makes_no_report(config: Config) -> None:
+    async with line(config) as way:
+        alice, reports = await begin(way)
+        await way.world.change("api_keys", alice.key_id, null_sender=True)
+        await way.world.directory.refresh()
+        way.sink.on("RCPT", lambda command: "550 5.1.1 who?" if b"gone" in command else "250 2.1.5 ok")
+        got = await way.world.submit(alice, "bob@sink.test", sender="", raw=AWAY)
+        assert await way.settle(1) == ["sent"]
+        [taken] = await way.sink.wait_for(1)
+        assert (taken.mail_from, taken.rcpt_tos) == ("", ["bob@sink.test"])
+        sent = email.message_from_bytes(taken.raw, policy=email.policy.default)
+        assert str(sent["X-Posthouse-Message"]).startswith(f"{got.queue_id}.")
+        assert sent["List-Unsubscribe"] is None
+        assert len(sent.get_all("DKIM-Signature", [])) == 2
+        await way.world.submit(alice, "gone@sink.test", sender="", raw=AWAY)
+        assert await way.settle(1) == ["bounced"]
+        assert await reports.post_due() == 0
+
+
 async def test_many_failures_of_one_message_are_one_report(config: Config) -> None:
     def by_name(command: bytes) -> str:
         slow = "450 4.2.1 busy" if b"slow" in command else "250 2.1.5 ok"

@@ -744,7 +744,8 @@ async def test_a_raw_message_keeps_its_bytes(door: Door) -> None:
         ("?from=a@example.test&to=b@sink.test", letter(body=b"x" * 4000), 422, "INVALID_MESSAGE"),
         ("?from=a@example.test&to=b@sink.test", letter(body=b"x\r\n" * 120_000), 413, "TOO_LARGE"),
         ("?from=a@other.test&to=b@sink.test", letter(), 403, "DOMAIN_MISMATCH"),
-        ("?from=<>&to=b@sink.test", letter(), 422, "INVALID_REQUEST"),
+        ("?from=<>&to=b@sink.test", letter(), 403, "DOMAIN_MISMATCH"),
+        ("?from=&to=b@sink.test", letter(), 422, "INVALID_REQUEST"),
         ("?to=b@sink.test", letter(), 400, "INVALID_REQUEST"),
         ("?from=a@example.test", letter(), 400, "INVALID_REQUEST"),
         ("?from=a@example.test&to=b@sink.test&bogus=1", letter(), 400, "INVALID_REQUEST"),
@@ -757,6 +758,23 @@ async def test_a_raw_message_is_judged_like_one_by_smtp(
 ) -> None:
     got, told = await door.ask("POST", f"/v1/send/raw{path}", raw=raw, headers=RFC822)
     assert (got, told["code"]) == (status, code)
+
+
+async def test_a_finished_message_may_have_the_null_sender(door: Door) -> None:
+    await door.world.change("api_keys", door.alice.key_id, null_sender=True)
+    await door.world.directory.refresh()
+    away = b"Auto-Submitted: auto-replied\r\n" + letter("news@example.test")
+    path = "/v1/send/raw?from=<>&to=bob@sink.test"
+    for raw, more, status, code in (
+        (letter("news@example.test"), "", 403, "FROM_MISMATCH"),
+        (away.replace(b"news@example.test", b"news@other.test"), "", 403, "FROM_MISMATCH"),
+        (away, "&to=carol@sink.test", 422, "TOO_MANY_RECIPIENTS"),
+        (away, "", 200, None),
+    ):
+        got, told = await door.ask("POST", path + more, raw=raw, headers=RFC822)
+        assert (got, told.get("code")) == (status, code)
+    _, shown = await door.ask("GET", f"/v1/messages/{told['id']}")
+    assert shown["mailFrom"] == ""
 
 
 async def test_both_ways_of_sending_have_one_list_of_headers(door: Door) -> None:

@@ -186,14 +186,14 @@ class World:
     async def submit(
         self, member: MemberAt, *to: str, sender: str = "news@example.test", raw: bytes | None = None, **more: Any
     ) -> Any:
-        """One message through policy and intake, as a door would."""
+        """One message through policy and intake, as a door would. `sender` "": the null sender."""
         login = self.login(member)
-        domain = self.policy.sender(login, sender)
+        domain = self.policy.sender(login, sender) if sender else self.policy.null_sender(login)
         if isinstance(domain, Verdict):
             return domain
         return await self.intake.accept(
             Submission(
-                login, domain, more.pop("door", "smtp"), address(sender),
+                login, domain, more.pop("door", "smtp"), address(sender) if sender else None,
                 [Recipient(t if isinstance(t, Address) else address(t)) for t in to or ("bob@sink.test",)],
                 raw if raw is not None else letter(sender), **more,
             )

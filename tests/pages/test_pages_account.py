@@ -84,7 +84,7 @@ async def test_a_key_is_shown_once_and_works_until_it_is_revoked(place: Site) ->
     visit = await place.signed_in()
     asked = {
         "description": NASTY, "scopes": ["send"], "domains": ["example.test"], "networks": "192.0.2.0/24 2001:db8::/32",
-        "default_category": "transactional", "expires": "2999-12-31",
+        "default_category": "transactional", "null_sender": "yes", "expires": "2999-12-31",
     }
     status, text, response = await visit.send("/account/keys", "/account/keys", asked)
     assert status == 200
@@ -96,10 +96,11 @@ async def test_a_key_is_shown_once_and_works_until_it_is_revoked(place: Site) ->
     assert html.escape(NASTY, quote=False)[:30] in text
     login = place.house.rooms.directory.login("alice", key, "192.0.2.7")
     assert isinstance(login, Login)
-    assert (login.scopes, login.domains, login.default_category) == (
-        frozenset({"send"}), frozenset({"example.test"}), "transactional",
+    assert (login.scopes, login.domains, login.default_category, login.null_sender) == (
+        frozenset({"send"}), frozenset({"example.test"}), "transactional", True,
     )
     _, text, _ = await visit.get("/account/keys")
+    assert "Null sender" in text
     assert key not in text
     assert "_".join(key.split("_")[:2]) in text
     status, text, _ = await visit.send("/account/keys", f"/account/keys/{login.key_id}/regenerate")

@@ -102,7 +102,9 @@ def test_a_life_of_a_member(run: Run) -> None:
     assert told(run("member", "list", "--status", "suspended", "--json"))[0]["reason"] == "too many bounces"
     run("member", "release", "alice")
     key = told(run("key", "new", "alice", "--scope", "send", "--network", "192.0.2.0/24", "--json"))
-    assert key["scopes"] == ["send"]
+    assert (key["scopes"], key["null_sender"]) == (["send"], False)
+    assert told(run("key", "new", "alice", "--null-sender", "--json"))["null_sender"] is True
+    assert "null sender" in run("key", "list", "alice").stdout
     run("key", "new", "alice", "--network", "nonsense", code=REFUSED)
     assert key["key"] in run("key", "list", "alice").stdout
     assert told(run("key", "revoke", f"ph_{key['key']}_…", "--json"))["state"] == "revoked"

@@ -65,8 +65,11 @@ class Rooms:
         self._maybe_fail("sender")
         return DOMAIN
 
+    def null_sender(self, login: Login) -> Verdict | None:
+        return Verdict(replies.NULL_SENDER)
+
     async def recipient(
-        self, login: Login, domain: DomainEntry, to: str, *, named: int
+        self, login: Login, domain: DomainEntry | None, to: str, *, named: int
     ) -> Address | Verdict:
         self._maybe_fail("recipient")
         return address(to)

@@ -25,6 +25,9 @@ class NewKey(Strict):
     domains: list[str] | None = Field(None, min_length=1, description="Only these enrolled domains.")
     networks: list[str] | None = Field(None, min_length=1, description="Only from these networks (CIDR).")
     default_category: str = Field("bulk", description="The category of mail that names none.")
+    null_sender: bool = Field(
+        False, description="It may say MAIL FROM:<>, for the bounces and automatic answers of a mail server."
+    )
     expires_at: str | None = Field(None, description="RFC 3339; default: never.")
 
 
@@ -38,6 +41,7 @@ class KeyView(View):
     domains: list[str] | None
     networks: list[str] | None
     default_category: str
+    null_sender: bool
     state: Literal["live", "expired", "revoked"]
     created_at: str
     expires_at: str | None
@@ -106,7 +110,7 @@ class _Keys:
         asked = await body(NewKey, request)
         text, key = await self._credentials.issue(
             member_id, description=asked.description, scopes=asked.scopes, domains=asked.domains,
-            networks=asked.networks, default_category=asked.default_category,
+            networks=asked.networks, default_category=asked.default_category, null_sender=asked.null_sender,
             expires_at=moment("expiresAt", asked.expires_at),
         )
         return IssuedView(key=text, **self._shown(key)).response(201)
@@ -134,6 +138,7 @@ class _Keys:
             "domains": key.domains,
             "networks": key.networks,
             "default_category": key.default_category,
+            "null_sender": key.null_sender,
             "state": key.state(self._services.clock.now()),
             "created_at": shown_at(key.created_at),
             "expires_at": shown_at(key.expires_at),

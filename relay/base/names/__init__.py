@@ -9,7 +9,7 @@ Everything here is pure: text in, one canonical form out, or `BadName` with a re
 read. Whether a name exists, or whose it is, is left to the resolver and the directory.
 """
 
-from relay.base.names.addresses import Address, address, canonical, own_address, reverse_path
+from relay.base.names.addresses import NULL, Address, address, canonical, own_address, reverse_path
 from relay.base.names.domains import (
     BadName,
     confusable,
@@ -26,6 +26,7 @@ from relay.base.names.mailbox import Mailbox, single_mailbox
 from relay.base.names.words import decode_words, readings, shown_words
 
 __all__ = [
+    "NULL",
     "Address",
     "BadName",
     "Mailbox",

@@ -50,8 +50,8 @@ class Address:
 
     @property
     def text(self) -> str:
-        """`local@domain`, as it goes into MAIL FROM and RCPT TO."""
-        return f"{self.local}@{self.domain}"
+        """`local@domain`, as it goes into MAIL FROM and RCPT TO; "" for the null sender."""
+        return f"{self.local}@{self.domain}" if self.domain else ""
 
     @property
     def header(self) -> str:
@@ -71,6 +71,10 @@ class Address:
     def smtputf8(self) -> bool:
         """True when the local part isn't ASCII, so that only an SMTPUTF8 server can take it (RFC 6531)."""
         return not self.local.isascii()
+
+
+NULL = Address("", "")
+"""The null sender, `<>` in MAIL FROM (RFC 5321 §4.5.5)."""
 
 
 def address(text: str, *, smtputf8: bool = True) -> Address:

@@ -28,6 +28,7 @@ class KeyRow:
     domains: tuple[str, ...] | None
     networks: tuple[str, ...] | None
     default_category: str
+    null_sender: bool
     created_at: float
     expires_at: float | None
     revoked_at: float | None
@@ -38,7 +39,7 @@ def _rows() -> Select[Any]:
     k = api_keys.c
     return select(
         k.id, k.member_id, k.public_id, k.description, k.scopes, k.domains, k.networks, k.default_category,
-        k.created_at, k.expires_at, k.revoked_at, key_use.c.used_at,
+        k.null_sender, k.created_at, k.expires_at, k.revoked_at, key_use.c.used_at,
     ).outerjoin_from(api_keys, key_use, key_use.c.key_id == k.id)
 
 
@@ -63,6 +64,7 @@ async def add(
     default_category: str,
     now: float,
     expires_at: float | None,
+    null_sender: bool = False,
 ) -> int:
     """A new key's id. `hashed_by`: the id of the master key of the hash."""
     made = await tx.execute(
@@ -71,7 +73,7 @@ async def add(
             member_id=member_id, public_id=public_id, secret_hash=secret_hash, hashed_by=hashed_by,
             description=description, scopes=list(scopes), domains=null() if domains is None else list(domains),
             networks=null() if networks is None else list(networks), default_category=default_category,
-            created_at=now, expires_at=expires_at,
+            null_sender=null_sender, created_at=now, expires_at=expires_at,
         )
         .returning(api_keys.c.id)
     )

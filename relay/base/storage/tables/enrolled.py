@@ -68,6 +68,7 @@ api_keys = Table(
     Column("networks", JSON),  # CIDR; null: anywhere
     Column("description", String(255), nullable=False, server_default=""),
     Column("default_category", String(32), nullable=False, server_default="bulk"),
+    Column("null_sender", Boolean, nullable=False, server_default=text("false")),  # may say MAIL FROM:<>
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double),
     Column("revoked_at", Double),
