@@ -12,9 +12,10 @@ from enroll.pages.render import Renderer, to
 from enroll.pages.services import PageServices
 from relay.base.names import BadName
 from relay.base.storage import reports
+from relay.base.storage.reports import RecipientRow
 from relay.base.web import UploadMemory
 from relay.base.web.download import download
-from relay.diagnosis import classify
+from relay.diagnosis import Classified, classify
 from relay.suppression import DETAIL_MAX, FORMATS, REASONS, Imported, Lists, New
 
 _SEARCH_MAX = 320
@@ -112,10 +113,11 @@ class SuppressionPages:
             rows = await reports.recipients_of(
                 tx, visitor.member.id, state="bounced", limit=size + 1, before=before
             )
+            stages = await reports.stages(tx, [r.id for r in rows[:size]])
         listed = await self._lists.listed(visitor.member.id, [r.address for r in rows[:size]])
         return self._renderer.page(
             "bounces.html", visitor, paged=before is not None,
-            rows=[(r, classify("", _said(r.code, r.says)), r.address in listed) for r in rows[:size]],
+            rows=[(r, _why(r, stages.get(r.id, "")), r.address in listed) for r in rows[:size]],
             older=rows[size - 1].id if len(rows) > size else None,
         )
 
@@ -139,6 +141,11 @@ class SuppressionPages:
             paged=before is not None, filtered=bool(search or reason), search=search, reason=reason, reasons=REASONS,
             by_hand=_BY_HAND, given=(form or Form(())).given(("address", "detail", "why")), imported=imported,
         )
+
+
+def _why(r: RecipientRow, stage: str) -> Classified:
+    """As the queue judged it: by the words and the command that they answered."""
+    return classify("", _said(r.code, r.says), stage=stage if r.code else "", recipient=r.address)
 
 
 def _said(code: int | None, says: str) -> str:

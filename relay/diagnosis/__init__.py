@@ -143,7 +143,8 @@ def classify(
     class_ = _at(stage, _class(number, text, heard, guessed=guessed))
     address = class_ in _ADDRESS or number in _ADDRESS_IF.get(class_, ())
     if address or class_ in _ADDRESS_IF:
-        plain = doubts.plain(words.normal(text.lower()))
+        # A frame that was taken out ("recipient refused:") is no choice of the recipient's.
+        plain = doubts.plain(words.normal((heard.text if heard.framed else text).lower()))
         class_, certain = _doubted(class_, number, plain, heard, recipient)
         address = address and permanent and certain and stage in _OF_THE_RECIPIENT
         address = address and not (doubts.passes(plain) or doubts.of_the_sender(plain))
@@ -185,8 +186,8 @@ def _doubted(
         return ("policy", False) if class_ in _ADDRESS else (class_, False)
     if number not in _PLAIN_ADDRESS and doubts.either_off(plain):
         return class_, False
-    if class_ == "domain_unknown" and doubts.unasked(plain):
-        return "routing", False
+    if doubts.unasked(plain):
+        return ("routing" if class_ == "domain_unknown" else class_), False
     if class_ in _ADDRESS and number not in _PLAIN_ADDRESS - {"1.2"}:
         whose = named.whose(heard.text, recipient, mailbox=class_ == "mailbox_unknown")
         if whose == "other":
@@ -212,7 +213,7 @@ def _class(status: str, text: str, heard: frames.Heard, *, guessed: bool) -> Cla
     if status in _PLAIN_ADDRESS and by_status is not None:
         # Exchange writes 5.1.10, null MX by RFC 7505, for a mailbox it doesn't have.
         told = _NOT_THE_ADDRESS | {"mailbox_unknown"} if status == "1.10" else _NOT_THE_ADDRESS
-        told = told | _NOT_GUESSED if guessed else told
+        told = told | _NOT_GUESSED if guessed or heard.framed else told
         if guessed and heard.framed and said is None:
             return "unknown"
         return said if said in told and said is not None else by_status

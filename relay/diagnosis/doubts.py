@@ -14,7 +14,8 @@ import re
 from dataclasses import dataclass
 
 _GONE = (
-    r"(?:not exist|n't exist|not found|unknown|no such|existiert nicht|nicht existiert|nicht gefunden|unbekannt|"
+    r"(?:not exist|n't exist|no longer exist|not found|unknown|no such|existiert nicht|nicht existiert|"
+    r"nicht gefunden|unbekannt|"
     r"gibt es nicht|n'existe|introuvable|inconnu|inexistant|no existe|inexistente|no se encontr|desconocid|non esiste|"
     r"sconosciut|non trovat|nao existe|desconhecid|nao encontrad|nao foi encontrad|bestaat niet|onbekend|niet gevonden|"
     r"niet bestaa|nie istnieje|nie istniec|nieznan|finns inte|inte finn|okand|finnes ikke|ikke finnes|findes ikke|"
@@ -61,7 +62,8 @@ _WHAT = (
 _CHOSE = re.compile("|".join((
     rf" {_WHO}(?:'s|s'|s)? (?:(?:own|personal|mail|email|e mail|spam|privacy|delivery|security|custom) )?{_WHAT}\b",
     rf" {_WHAT} (?:of|by|from|set by|made by|chosen by|for) (?:(?:the|this|that|your|its|intended) ){{0,2}}{_WHO}\b",
-    rf" {_WHO}(?: \*)?(?: \S{{1,12}}){{0,2}}? (?:chose|chosen|opted|asked|decided|declined|declines|refuses|refused|"
+    rf" {_WHO}(?: \*)?(?: \S{{1,12}}){{0,2}}? (?:chose|chosen|opted|asked|decided|declined|declines|rejects|refuses|"
+    rf"refused|"
     rf"blocked|"
     r"blocks|blocking|prefers?|wants?|wishes|requested|restricts?|restricted|screens?) ",
     rf" {_WHO}(?: \*)? (?:does not|doesn't|do not|don't|will not|won't|is not|isn't|only|is only|cannot|can't|can only|"
@@ -78,6 +80,8 @@ _CHOSE = re.compile("|".join((
     r" (?:external|outside|internet|foreign|unapproved) (?:mail|emails?|e mail|senders?|messages|sources|domains|"
     r"addresses)\b",
     r" not (?:in|on|among) (?:\S{1,12} ){0,3}(?:contacts|address ?book|safe ?list|white ?list|allow ?list) ",
+    r" (?:your|his|her|their|the|my|its) contacts ",
+    r" not (?:\S{1,12} )?(?:allowed|permitted|authori[sz]ed|entitled) to (?:send|post|write|mail|email)\b",
     r" internal (?:mail|emails?|use|senders?|recipients?|address|mailbox) ?(?:only)?\b",
     # Others say it in their own words.
     r"einstellung\w* (?:des|der|vom) (?:empfanger|benutzer|nutzer|postfach)",
@@ -152,7 +156,7 @@ def _set(words: str) -> frozenset[str]:
 
 # How words begin beside which the patterns above can't but fail: most texts hold none of them.
 _CHOICES = _set(
-    "by due beca per sett pref filt rule poli conf choi wish requ inst opti rest crit cont prof blac deny allo "
+    "by due beca per reje sett pref filt rule poli conf choi wish requ inst opti rest crit cont prof blac deny allo "
     "whit safe bloc chos opte aske deci decl refu want scre acce rece take perm auth enab enti able clea lice "
     "exte outs inte fore unap eins empf benu nutz vom durc para regl souh dest util par ajus defi impo rego scel "
     "usua uten por pelo dal dall voor onga ontv door usta regu odbi uzyt adre prze mott modt vast prij alic cimz "

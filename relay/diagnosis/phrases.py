@@ -45,7 +45,8 @@ TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("domain_unknown", (
         "null mx", "nullmx", "mx record…no smtp", "mx…no smtp service", "mx…no mail service",
         " mx …does not accept mail",
-        " mx …doesn't accept mail", " mx …accepts no mail", "find any mx", "have any mx", "mx record…no mail",
+        " mx …doesn't accept mail", " mx …accepts no mail", "find any mx", "find an mx", "find a mx",
+        "does not receive email", "doesn't receive email", "have any mx", "mx record…no mail",
         "rfc 7505", "rfc7505", "domain…takes no mail", "domain…accepts no mail", "domain…receives no mail",
         "domain…accepts no email", "domain…no smtp service", "domain…no email service", "domain…no mail service",
         "domain…not used for mail", "domain…not used for email", "domain…not configured for mail",

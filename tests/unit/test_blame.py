@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,18 @@ BOB = "bob@far.example"
 def test_a_sentence_gives_up_who_is_gone_and_nobody_else(kind: str, verdict: str, text: str, recipient: str) -> None:
     found = classify("", text, permanent=True, recipient=recipient)
     assert found.address_fault is (verdict == "drop"), (kind, found)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["user ", "not exist or ", "or not exist ", "mail from ", "recipient rejected ", "a.example ", "550 x ", "said: 550 a ",
+     "the recipient's ", "domain a.example is ", "<a@b.example> ", "rejected at the ", "in reply to the ", "不存在或", "host dns ",
+     " (", "address: ", "mx ", "recipient accepts mail only from ", "settings of the "],
+)  # fmt: skip
+def test_a_hostile_text_costs_no_more_than_its_octets(piece: str) -> None:
+    text = piece * (100_000 // len(piece))
+    began = time.process_time()
+    classify("5.1.1", f"550 user unknown {text}", permanent=True, recipient=BOB)
+    classify("", f"{text} 550 5.1.1 user unknown", permanent=True)
+    # The first 4,000 characters are looked at; what grows with their square takes seconds.
+    assert time.process_time() - began < 0.5

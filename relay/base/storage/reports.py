@@ -6,7 +6,7 @@ Every question but the operator's own (`waiting`, `answers`) names a member; wha
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,6 +142,13 @@ async def recipients_of(
         query = query.where(r.id < before)
     rows = await tx.execute(query.order_by(r.id.desc()).limit(limit))
     return [RecipientRow(*row) for row in rows]
+
+
+async def stages(tx: Tx, recipient_ids: Sequence[int]) -> dict[int, str]:
+    """At which command each recipient's last try ended; without those that had none."""
+    a = attempts.c
+    query = select(a.recipient_id, a.stage).where(a.recipient_id.in_(recipient_ids)).order_by(a.id)
+    return {row.recipient_id: row.stage for row in await tx.execute(query)}
 
 
 async def message(
