@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import islice
 
 _GONE = (
     r"(?:not exist|n't exist|no longer exist|not found|unknown|no such|existiert nicht|nicht existiert|"
@@ -41,9 +42,6 @@ _MAY_NOT = (
     r" chei[oa]| vol\b|"
     r"pelna|переполн|一杯|已满|已滿|가득|another reason|other reason|accept mail from you|receive mail from you)"
 )
-_EITHER = re.compile(
-    rf"{_GONE}.{{0,60}}?{_OR}.{{0,90}}?{_MAY_NOT}|{_MAY_NOT}.{{0,60}}?{_OR}.{{0,90}}?{_GONE}"
-)
 # Of these, each is a fault of the address, but not each is for good; a plain status says which.
 _OFF = (
     r"(?:disabled|inactive|deactivated|suspended|blocked|unavailable|locked|deaktiviert|gesperrt|inaktiv|desactiv|"
@@ -51,7 +49,8 @@ _OFF = (
     r"suspendu|suspendid|bloquead|desativad|sospes|disabilitat|disattivat|bloccat|geblokkeerd|uitgeschakeld|zablokowan|"
     r"заблок|отключ|неактив|停止|無効|停用|禁用|冻结|비활성|정지)"
 )
-_EITHER_OFF = re.compile(rf"{_GONE}.{{0,60}}?{_OR}.{{0,60}}?{_OFF}|{_OFF}.{{0,60}}?{_OR}.{{0,60}}?{_GONE}")
+_IS_GONE, _IS_OR, _IS_FORBIDDEN, _IS_OFF = map(re.compile, (_GONE, _OR, _MAY_NOT, _OFF))
+_ORS_MAX, _BEFORE, _BEHIND = 20, 90, 110
 
 _WHO = r"(?:recipient|user|addressee|mailbox|owner|customer|account|subscriber|member|person|employee|receiver)"
 _WHAT = (
@@ -188,16 +187,28 @@ def plain(text: str) -> Plain:
 
 def either(said: Plain) -> bool:
     """Whether it is left open if there is no such address, or if this sender may not write to it."""
-    return _with_or(said) and _EITHER.search(said.text) is not None
+    return _riddle(said, _IS_FORBIDDEN)
 
 
 def either_off(said: Plain) -> bool:
     """Whether it is left open if there is no such address, or if it takes no mail at present."""
-    return _with_or(said) and _EITHER_OFF.search(said.text) is not None
+    return _riddle(said, _IS_OFF)
 
 
-def _with_or(said: Plain) -> bool:
-    return not (said.ascii and said.heads.isdisjoint(_CHOICES_OR))
+def _riddle(said: Plain, other: re.Pattern[str]) -> bool:
+    """Whether an "or" stands between there being no such address and something else."""
+    if said.ascii and said.heads.isdisjoint(_CHOICES_OR):
+        return False
+    for found in islice(_IS_OR.finditer(said.text), _ORS_MAX):
+        # The blank behind the word begins the next one.
+        before = said.text[max(0, found.start() - _BEFORE) : found.start() + 1]
+        behind = said.text[found.end() - 1 : found.end() + _BEHIND]
+        if _IS_GONE.search(before):
+            if other.search(behind):
+                return True
+        elif other.search(before) and _IS_GONE.search(behind):
+            return True
+    return False
 
 
 def chosen(said: Plain) -> bool:

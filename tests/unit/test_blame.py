@@ -28,8 +28,9 @@ def test_a_sentence_gives_up_who_is_gone_and_nobody_else(kind: str, verdict: str
 
 @pytest.mark.parametrize(
     "piece",
-    ["user ", "not exist or ", "or not exist ", "mail from ", "recipient rejected ", "a.example ", "550 x ", "said: 550 a ",
-     "the recipient's ", "domain a.example is ", "<a@b.example> ", "rejected at the ", "in reply to the ", "不存在或", "host dns ",
+    ["user ", "not exist or ", "or not exist ", "mail from ", "recipient rejected ", "a.example ", "550 x ",
+     "said: 550 a ", "the recipient's ", "domain a.example is ", "<a@b.example> ", "rejected at the ", "reply to the ",
+     "不存在或", "host dns ",
      " (", "address: ", "mx ", "recipient accepts mail only from ", "settings of the "],
 )  # fmt: skip
 def test_a_hostile_text_costs_no_more_than_its_octets(piece: str) -> None:
