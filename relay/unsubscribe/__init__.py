@@ -141,7 +141,7 @@ class Unsubscribe:
 
     def routes(self) -> list[web.RouteDef]:
         """GET and POST /u/{token}."""
-        return Endpoint(self._category, self.apply, self._config).routes()
+        return Endpoint(self._category, self.apply).routes()
 
     def _category(self, token: str) -> str | None:
         found = self.read(token)

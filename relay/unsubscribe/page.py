@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import hdrs, web
 
-from relay.base.config import Config
 from relay.base.storage import StorageError
 from relay.base.web import form, read_body
 from relay.replies import Refused
@@ -37,8 +36,8 @@ Apply = Callable[[str, str], Awaitable[bool]]
 class Endpoint:
     """GET and POST of one path."""
 
-    def __init__(self, category: Category, apply: Apply, config: Config) -> None:
-        self._category, self._apply, self._http = category, apply, config.http
+    def __init__(self, category: Category, apply: Apply) -> None:
+        self._category, self._apply = category, apply
 
     def routes(self) -> list[web.RouteDef]:
         """GET and POST /u/{token}."""

@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from relay.base.storage import events, mail, suppressions
+from relay.base.web import application
 from relay.intake import Accepted
 from relay.replies import Verdict
 from relay.unsubscribe import Unsubscribe, address
@@ -250,9 +251,8 @@ async def test_what_does_not_ask_for_it_changes_nothing(world: World, http: Test
     # More than a form can be, and one that never ends.
     assert (await posted(http, path, named + b"65537\r\n", [], 0)).startswith(b"HTTP/1.1 413 ")
     impatient = world.config.http.model_copy(update={"read_timeout_seconds": 0.05})
-    app = web.Application()
     config = world.config.model_copy(update={"http": impatient})
-    app.add_routes(Unsubscribe(world.storage, world.vault, config, world.clock).routes())
+    app = application(config, world.clock, world.storage, routes=world.unsubscribe.routes())
     async with TestClient(TestServer(app)) as other:
         said = await posted(other, path, named + b"26\r\n", [b"List-Unsub"], 0)
         assert said.startswith(b"HTTP/1.1 400 ")
