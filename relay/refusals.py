@@ -86,5 +86,5 @@ def _event(row: RefusalRow) -> Event:
 def _facts(verdict: Verdict) -> dict[str, Any]:
     return {
         "rule": verdict.reply.name, "saw": verdict.saw, "wanted": verdict.wanted,
-        "passes_at": verdict.passes_at, "extra": verdict.extra,
+        "passes_at": verdict.passes_at, "extra": verdict.extra, "cure": verdict.cure,
     }

@@ -74,6 +74,18 @@ NOT_AUTOMATIC = Reply(
     "Give a sender in an enrolled domain, or say Auto-Submitted: auto-replied (RFC 3834) if it is an automatic answer.",
     "DATA", policy=True,
 )
+DOMAIN_RESTS = Reply(
+    "domain_rests", 550, "5.1.0", 403, "DOMAIN_MISMATCH", "From address not allowed: {saw}",
+    "The MAIL FROM domain is this member's, but may not send just now: it is not verified, is paused by its owner or "
+    "stopped by the operator, or this API key is not for it.",
+    "Sign in at {account_url}: the page of the domain says what it waits for.", "MAIL, DATA", policy=True,
+)
+HEADER_RESTS = Reply(
+    "header_rests", 550, "5.7.1", 403, "FROM_MISMATCH", "Header not allowed: {saw}",
+    "The domain in the From header, or in another one that names a sender, is this member's, but may not send just "
+    "now: it is not verified, is paused by its owner or stopped by the operator, or this API key is not for it.",
+    "Sign in at {account_url}: the page of the domain says what it waits for.", "DATA", policy=True,
+)
 FROM_MISMATCH = Reply(
     "from_mismatch", 550, "5.7.1", 403, "FROM_MISMATCH", "Header From not allowed: {saw}",
     "The From header is not exactly one mailbox in an enrolled domain of this member.",

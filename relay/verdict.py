@@ -37,7 +37,8 @@ class Reply:
 class Verdict:
     """One decision of policy: the rule, what it saw and wanted, how to mend it, when it will pass.
 
-    `saw`/`wanted` are words for the member (never a stranger's data). `passes_at` is Unix seconds.
+    `saw`/`wanted` are words for the member (never a stranger's data), and so is `cure`, where there is a better one
+    than the reply's `fix`. `passes_at` is Unix seconds.
     `reference` is the unguessable id of the page `/r/<reference>`, set once it is recorded. `guess`: the credentials
     are nobody's, so a door counts them as a failure; right ones used wrongly are not.
     """
@@ -49,6 +50,7 @@ class Verdict:
     extra: dict[str, Any] = field(default_factory=dict)
     reference: str = ""
     member_id: int | None = None
+    cure: str = ""
     guess: bool = False
 
     def text(self, account_url: str = "/account") -> str:
@@ -62,7 +64,7 @@ class Verdict:
 
     def fix(self, account_url: str = "/account") -> str:
         """What the member can do about it."""
-        return self.reply.fix.format(account_url=account_url)
+        return (self.cure or self.reply.fix).format(account_url=account_url)
 
     def referred(self, reference: str) -> Verdict:
         """The same verdict with its page's id."""

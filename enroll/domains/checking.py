@@ -168,7 +168,9 @@ class Checking:
         if looked.proof is not None:
             options = replace(options, missing=looked.missing, regenerated=False)
         if move.state != "pending":
-            options = replace(options, missing=())
+            options = replace(options, missing=(), lost_at=0.0)
+        elif domain.state != "pending":
+            options = replace(options, lost_at=now)
         fresh = set(features.awaits) - set(domain.options.awaits)
         if (move.state == "pending" and domain.state != "pending") or (move.state == "verified" and fresh):
             options = replace(options, pending_since=now)
@@ -284,7 +286,7 @@ class Checking:
     async def _take(self, tx: Tx, loser: Row, now: float) -> None:
         """Back to pending, under a new token: what is still in DNS for the old owner proves nothing any more, so
         the clock can't swing the name back and forth."""
-        options = replace(Options.read(loser.options), pending_since=now)
+        options = replace(Options.read(loser.options), pending_since=now, lost_at=now, missing=())
         await rows.change(
             tx, loser.id, state="pending", reason=TAKEN, failing=0, findings=None, checked_at=None,
             return_path_ok=False, tracking_ok=False, ownership_token=random_id(TOKEN_BYTES), options=options.stored(),

@@ -15,7 +15,7 @@ from relay.base.storage.domains import KeyRow, Row
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _MARKS = (
     "approved", "pending_since", "failed_at", "forward_wanted", "forward_failing", "forward_says", "forward_told",
-    "former_subdomain", "regenerated", "stems", "chosen", "awaits", "missing",
+    "former_subdomain", "regenerated", "lost_at", "stems", "chosen", "awaits", "missing",
 )
 _TUPLES = ("stems", "chosen", "awaits", "missing")
 
@@ -30,15 +30,15 @@ class Options:
     `hosted`: the owner publishes aliases into the relay's own zone, once; keys then change there.
     `link_tracking`, `open_tracking` and `unsubscribe_link` say what the relay puts into messages of the domain.
     `default_sender`: of a member's domains, the one that messages without a From are sent from.
-    The last thirteen are not the owner's to set: `approved` is the operator's word, `pending_since` and `failed_at`
+    The last fourteen are not the owner's to set: `approved` is the operator's word, `pending_since` and `failed_at`
     (Unix seconds) say since when records are waited for and when a look last counted as failed, `forward_wanted`
     is a mailbox that has not said yes yet, `forward_failing` since when the one in use takes nothing (0: it does),
     `forward_says` its last word, `forward_told` when the owner last had a letter about it, `former_subdomain` that of
     the return path which serves until the one at `custom_subdomain` is seen ("": that one serves itself), `regenerated`
-    whether other records were asked for since the last look, `stems` are the two between which the keys of a hosted
-    domain take turns, `chosen` the names of those host options that the owner has named, whatever their values,
-    `awaits` the options whose feature waits for its record, `missing` the names of the records that keep a pending
-    domain from being verified, as far as a look has shown.
+    whether other records were asked for since the last look, `lost_at` when the domain stopped being verified, `stems`
+    are the two between which the keys of a hosted domain take turns, `chosen` the names of those host options that the
+    owner has named, whatever their values, `awaits` the options whose feature waits for its record, `missing` the names
+    of the records that keep a pending domain from being verified, as far as a look has shown.
     """
 
     return_path: bool = False
@@ -62,6 +62,7 @@ class Options:
     forward_told: float = 0.0
     former_subdomain: str = ""
     regenerated: bool = False
+    lost_at: float = 0.0
     stems: tuple[str, ...] = ()
     chosen: tuple[str, ...] = ()
     awaits: tuple[str, ...] = ()

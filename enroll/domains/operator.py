@@ -80,7 +80,7 @@ class Operator:
 
     def _to_pending(self, options: Options) -> dict[str, Any]:
         now = self._clock.now()
-        options = replace(options, pending_since=now)
+        options = replace(options, pending_since=now, lost_at=options.lost_at or now, missing=())
         # checked_at None: what was found before the change answers no question any more.
         return {
             "state": "pending", "reason": "", "checked_at": None, "next_check_at": now, "options": options.stored(),

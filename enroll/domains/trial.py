@@ -67,9 +67,9 @@ async def send_test(
         recipient = names.address(to.strip())
     except names.BadName as e:
         raise invalid("to", e.reason) from None
-    if domain.state != "verified":
-        raise conflict(f"The domain is {domain.state}: only a verified one may send.")
     await directory.refresh()
+    if (rests := directory.resting_domain(domain.member_id, domain.name)) is not None:
+        raise conflict(f"{rests.says}. {rests.cure.format(account_url=f'{config.server.public_url}/account')}")
     entry = directory.domain_of_member(domain.member_id, domain.name)
     member = directory.member(domain.member_id)
     if entry is None or member is None:

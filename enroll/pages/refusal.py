@@ -35,6 +35,8 @@ _OPEN_WANTED = {
     "domain_mismatch": "an enrolled, verified and enabled domain of the sending member",
     "from_mismatch": "one From header with one mailbox in an enrolled domain of the sending member",
     "sender_mismatch": "Sender and Resent headers with one mailbox in an enrolled domain of the sending member",
+    "domain_rests": "an enrolled, verified and enabled domain of the sending member",
+    "header_rests": "an enrolled, verified and enabled domain of the sending member",
     "suppressed": "a recipient that is not on the sender's suppression list",
     "member_suspended": "a member in good standing",
 }
@@ -45,6 +47,8 @@ _OWN_WANTED = {
     "member_suspended": "a member in good standing",
     "from_mismatch": "one From header with one mailbox in an enrolled, verified domain of yours",
     "sender_mismatch": "Sender and Resent headers with one mailbox in an enrolled, verified domain of yours",
+    "domain_rests": "a verified domain of yours that is not paused, and an API key for it",
+    "header_rests": "a verified domain of yours that is not paused, and an API key for it",
 }
 
 
@@ -92,9 +96,10 @@ def told(row: RefusalRow, public_url: str, member_id: int | None) -> Told | None
     else:
         saw = saw if row.rule in _OPEN_SAW else ""
         wanted = _OPEN_WANTED.get(row.rule, wanted if row.rule in ("rate_limited", "tier_too_small") else "")
+    fix = str((own and facts.get("cure")) or reply.fix)
     return Told(
         id=row.id, at=row.at, door="SMTP" if row.door == "smtp" else "HTTP", reply=reply, saw=saw, wanted=wanted,
-        fix=reply.fix.format(account_url=f"{public_url}/account"), passes_at=facts.get("passes_at"),
+        fix=fix.format(account_url=f"{public_url}/account"), passes_at=facts.get("passes_at"),
         tier=str(extra.get("tier") or ""), own=own, asked=_asked(row) if own else [],
     )
 
@@ -210,7 +215,7 @@ def _submission(login: Login, row: RefusalRow) -> tuple[Submission | None, str]:
     except names.BadName:
         return None, "The request is not known well enough to ask again: send the message once more."
     note = ""
-    if row.rule in ("from_mismatch", "sender_mismatch"):
+    if row.rule in ("from_mismatch", "sender_mismatch", "header_rests"):
         note = "The message itself is not kept, so its headers can't be asked again here: POST /v1/preflight can."
     raw = (
         f"From: <{mail_from.text}>\r\nTo: undisclosed-recipients:;\r\nSubject: asked again\r\n\r\n"

@@ -23,6 +23,7 @@ from relay.base.config import Config
 from relay.base.storage import Storage, Tx
 from relay.base.storage import domains as domain_rows
 from relay.base.storage import senders as rows
+from relay.directory import resting_of
 
 log = structlog.get_logger("senders")
 MAX_RECORDS = 5
@@ -209,10 +210,10 @@ class SendingDomains:
             return asked.text
         default = next((d for d in verified if d.options.get("default_sender")), verified[0] if verified else None)
         if default is None:
-            raise EnrollError(
-                428, "SENDING_DOMAIN_NOT_READY", "No domain of yours is authenticated yet: mail from this address is "
-                "refused until one is", "fromAddress",
-            )
+            rests = next((resting_of(d) for d in found if d.name == asked.domain and may_use(d.name)), None)
+            why = rests.says if rests else "No domain of yours is authenticated yet"
+            text = f"{why}: mail from this address is refused until that changes"
+            raise EnrollError(428, "SENDING_DOMAIN_NOT_READY", text, "fromAddress")
         return f"{asked.local}@{default.name}"
 
 

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from relay.base.clock import iso
+
+_MISSING_SHOWN = 5
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -53,6 +56,54 @@ class DomainEntry:
     def begun(self, option: str) -> bool:
         """Whether an option is on, and its record was seen."""
         return bool(self.options.get(option)) and option not in (self.options.get("awaits") or ())
+
+
+@dataclass(frozen=True, slots=True)
+class RestingDomain:
+    """A domain of a member's that may send nothing just now. `proved`: it was, once. `since` (Unix seconds): when it
+    last stopped being verified; `missing`: the records that it waits for, as far as is known. `default`: the one that
+    messages without a From are sent from; `replies`: its mail is to be forwarded."""
+
+    id: int
+    member_id: int
+    name: str
+    state: str
+    reason: str
+    proved: bool
+    since: float
+    missing: tuple[str, ...]
+    default: bool
+    replies: bool
+
+    @property
+    def says(self) -> str:
+        """Why it may not send, in a sentence for its owner."""
+        return f"{self.name} is yours, {self._why()}"
+
+    def _why(self) -> str:
+        if self.state == "disabled":
+            return "paused by you"
+        if self.state in ("suspended", "blocked"):
+            return f"{self.state} by the operator" + (f": {self.reason}" if self.reason else "")
+        if self.state == "initializing":
+            return "but its keys are still being made"
+        why = f"not verified since {iso(self.since)}" if self.proved else "not verified yet"
+        if not self.missing:
+            return why + (f"; {self.reason}" if self.reason else "")
+        more = len(self.missing) - _MISSING_SHOWN
+        return f"{why}; missing: {', '.join(self.missing[:_MISSING_SHOWN])}" + (f" and {more} more" if more > 0 else "")
+
+    @property
+    def cure(self) -> str:
+        """What its owner can do about it; a format string for the address of the account."""
+        match self.state:
+            case "disabled":
+                return "Resume it at {account_url}."
+            case "suspended" | "blocked":
+                return "Only the operator lifts that: write to them once the cause is gone."
+            case "initializing":
+                return "Try again in a minute."
+        return "Publish the records shown at {account_url}, then verify the domain there."
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +158,16 @@ def domain_of(r: Any, pairs: Sequence[KeyEntry]) -> DomainEntry:
     if r.tracking_ok and options.get("tracking"):
         entry = replace(entry, tracking_host=tracking_host(entry))
     return entry
+
+
+def resting_of(r: Any) -> RestingDomain:
+    """The resting domain of a row of `directory.snapshot`, or of `domains`."""
+    o = r.options or {}
+    return RestingDomain(
+        r.id, r.member_id, r.name, r.state, r.reason, r.first_verified_at is not None,
+        float(o.get("lost_at") or o.get("pending_since") or r.first_verified_at or 0.0), tuple(o.get("missing") or ()),
+        bool(o.get("default_sender")), bool(o.get("replies")),
+    )
 
 
 def tracking_host(d: DomainEntry) -> str:

@@ -24,7 +24,7 @@ from relay.base.runtime import stopped
 from relay.base.secrets import Vault
 from relay.base.storage import Storage, StorageError, Tx, credentials, key_use, versions
 from relay.base.storage import directory as rows
-from relay.directory.entries import DomainEntry, Key, Login, MemberEntry
+from relay.directory.entries import DomainEntry, Key, Login, MemberEntry, RestingDomain
 from relay.directory.failures import Failures
 from relay.directory.used import UsedFrom
 from relay.directory.view import View
@@ -204,6 +204,15 @@ class Directory:
         if login.domains is not None and name not in login.domains:
             return None
         return self._view.domains.get((login.member_id, name))
+
+    def resting_domain(self, member_id: int, name: str) -> RestingDomain | None:
+        """The domain `name` (A-label) of a member, where it may send nothing just now; whatever key."""
+        return self._view.resting.get(member_id, {}).get(name)
+
+    def resting_domains(self, login: Login) -> list[RestingDomain]:
+        """Every domain of this key's that may send nothing just now."""
+        of_member = list(self._view.resting.get(login.member_id, {}).values())
+        return [d for d in of_member if login.domains is None or d.name in login.domains]
 
     def current(self, entry: DomainEntry) -> bool:
         """Whether this verified domain is still one."""

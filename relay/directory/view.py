@@ -16,9 +16,11 @@ from relay.directory.entries import (
     Key,
     KeyEntry,
     MemberEntry,
+    RestingDomain,
     domain_of,
     key_of,
     member_of,
+    resting_of,
     tracking_host,
 )  # fmt: skip
 
@@ -81,7 +83,9 @@ class View:
         self.healthy: dict[int, Key] = {}
         """Keys with networks of all others."""
         self._domain_ids: dict[int, DomainEntry] = {}
-        self._resting: dict[int, Any] = {}
+        self.resting: dict[int, dict[str, RestingDomain]] = {}
+        """Member → name → a domain that may send nothing just now."""
+        self._resting: dict[int, RestingDomain] = {}
         self._keys_of: dict[int, set[int]] = {}
 
     def take(self, snap: Snapshot, only: Changed | None = None) -> None:
@@ -97,11 +101,15 @@ class View:
         for r in snap.dkim:
             pairs.setdefault(r.domain_id, []).append(KeyEntry(r.id, r.stem, r.rsa_private, r.ed_private))
         domains = {r.id: domain_of(r, pairs.get(r.id, ())) for r in snap.domains}
+        resting = {r.id: resting_of(r) for r in snap.resting}
+        # In this order whoever stops sending, or begins to, is found in one of the two at any moment.
+        for id_, rests in resting.items():
+            self._rest(id_, rests)
         for id_ in _both(domains, changed.domains):
             self._domain(id_, domains.get(id_))
-        resting = {r.id: r for r in snap.resting}
-        for id_ in _both(resting, changed.domains):
-            self._rest(id_, resting.get(id_))
+        for id_ in changed.domains:
+            if id_ not in resting:
+                self._rest(id_, None)
         self.enrolled.update(snap.enrolled)
 
     def _member(self, id_: int, new: MemberEntry | None) -> None:
@@ -149,11 +157,17 @@ class View:
         self.return_paths.move(id_, old.return_path if old else "", new.return_path if new else "", new)
         self.tracking_hosts.move(id_, _tracked(old), _tracked(new), new)
 
-    def _rest(self, id_: int, new: Any) -> None:
+    def _rest(self, id_: int, new: RestingDomain | None) -> None:
         old = self._resting.get(id_)
         _put(self._resting, id_, new)
+        if new is not None:
+            self.resting.setdefault(new.member_id, {})[new.name] = new
+        elif old is not None:
+            del self.resting[old.member_id][old.name]
+            if not self.resting[old.member_id]:
+                del self.resting[old.member_id]
         self.resting_forwards.move(id_, _waiting(old), _waiting(new), True)
-        if new is not None and new.state in ("suspended", "blocked"):
+        if new is not None and new.proved and new.state in ("suspended", "blocked"):
             self.stopped_domains.add(id_)
         else:
             self.stopped_domains.discard(id_)
@@ -186,6 +200,6 @@ def _tracked(d: DomainEntry | None) -> str:
     return tracking_host(d) if d and d.begun("tracking") else ""
 
 
-def _waiting(r: Any) -> str:
+def _waiting(d: RestingDomain | None) -> str:
     """The name of a domain that rests and had its mail forwarded."""
-    return r.name if r is not None and (r.options or {}).get("replies") else ""
+    return d.name if d is not None and d.proved and d.replies else ""

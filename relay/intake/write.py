@@ -19,6 +19,7 @@ from relay.base.storage import directory as rows
 from relay.base.storage.mail import NewMessage, NewRecipient
 from relay.directory import Directory
 from relay.intake.submission import Accepted, Built
+from relay.policy import resting
 from relay.replies import Verdict
 from relay.suppression import Suppressions
 
@@ -70,7 +71,7 @@ class Writer:
                 if changed is not None:
                     refused[i] = changed
                 elif b.submission.login and b.signer and not self._directory.current(b.signer):
-                    refused[i] = _lost(b)
+                    refused[i] = self._lost(b)
             return
         pairs = {(b.member_id, b.signer.id) for b in batch if b.submission.login and b.signer}
         if not pairs:
@@ -87,7 +88,17 @@ class Writer:
             elif login.key_id and login.key_id not in live:
                 refused[i] = Verdict(replies.AUTH_FAILED)
             elif (b.member_id, signer.id) not in good:
-                refused[i] = _lost(b)
+                refused[i] = self._lost(b)
+
+    def _lost(self, built: Built) -> Verdict:
+        """The refusal of a domain that stopped sending since the message was begun: in its own words, where the
+        snapshot has them by now."""
+        name = built.signer.name if built.signer else ""
+        found = self._directory.resting_domain(built.member_id, name)
+        if found is not None:
+            return resting(found)
+        saw = f"{name} stopped being verified, or was paused or deleted, a moment ago"
+        return Verdict(replies.DOMAIN_RESTS, saw=saw, extra={"domain": name}, member_id=built.member_id)
 
     async def _suppressed(
         self, tx: Tx, batch: Sequence[Built], refused: dict[int, Verdict], version: int
@@ -226,11 +237,6 @@ class Writer:
         if domain_id is not None:
             fields = counted.setdefault((domain_id, utc_day(now), built.member_id), {})
             fields["accepted"] = fields.get("accepted", 0) + len(accepted.recipients)
-
-
-def _lost(built: Built) -> Verdict:
-    name = built.signer.name if built.signer else ""
-    return Verdict(replies.DOMAIN_MISMATCH, saw=name, wanted="(no longer verified)", member_id=built.member_id)
 
 
 _NOTHING = Verdict(replies.UNAVAILABLE)

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from relay.base.web import answer
 from relay.intake import Gate
-from relay.replies import FROM_MISMATCH, NO_RECIPIENTS, Refused, Verdict
+from relay.replies import DOMAIN_RESTS, FROM_MISMATCH, NO_RECIPIENTS, Refused, Verdict
 from relay.sendapi.door import Caller, Door, SendServices
 from relay.sendapi.send import Sender, parsed, uploaded
 from relay.sendapi.shapes import GateSaid, Preflight
@@ -40,9 +40,9 @@ async def _ask(sender: Sender, caller: Caller, value: object) -> list[GateSaid]:
     try:
         draft = await sender.draft(caller, value)
     except Refused as e:
-        if e.verdict.reply is not FROM_MISMATCH:
+        if e.verdict.reply not in (FROM_MISMATCH, DOMAIN_RESTS):
             raise
-        gates.append(Gate("from", e.verdict))
+        gates.append(Gate("from" if e.verdict.reply is FROM_MISMATCH else "sender", e.verdict))
         return [_of(gate, public_url) for gate in gates]
     gates += [Gate("recipient", verdict, {"recipient": text}) for text, verdict in draft.rejected]
     gates += await services.intake.preflight(draft.submission)

@@ -23,6 +23,7 @@ from relay.base.web import reject
 from relay.base.web.body import INLINE_BYTES, json_value, read_body
 from relay.directory import DomainEntry
 from relay.intake import Accepted, Recipient, Submission
+from relay.policy import resting
 from relay.replies import (
     FROM_MISMATCH,
     INVALID_RECIPIENT,
@@ -192,7 +193,13 @@ class Sender:
         if given is None:
             # The domain that its owner made the default, else the only one that this key can send from.
             usable = self.services.directory.domains_of(caller.login)
-            usable = [d for d in usable if d.options.get("default_sender")] or usable
+            rests = self.services.directory.resting_domains(caller.login)
+            chosen = [d for d in usable if d.options.get("default_sender")]
+            # Not from another one instead, where the one that would serve may not send just now.
+            asleep = [] if chosen else [d for d in rests if d.default] or (rests if not usable else [])
+            if len(asleep) == 1:
+                self.door.refuse(resting(asleep[0]), caller.address, caller.login)
+            usable = chosen or usable
             if len(usable) != 1:
                 refuse_fields([("from", "required: there is no single default domain")])
             return Mailbox("", Address("noreply", usable[0].name))

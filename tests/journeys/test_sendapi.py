@@ -238,6 +238,37 @@ async def test_without_a_sender_the_only_domain_serves(door: Door) -> None:
     assert (status, told["from"]) == (200, "noreply@third.test")
 
 
+async def test_a_default_domain_that_may_not_send_is_not_replaced_by_another(door: Door) -> None:
+    without = message(**{"from": ...})
+    second = await door.world.domain(door.alice, "second.test")
+    await door.world.change("domains", second, options={"default_sender": True}, state="disabled")
+    await door.world.directory.refresh()
+    for path in ("/v1/send", "/v1/preflight"):
+        status, got = await door.ask("POST", path, without)
+        told = got if path == "/v1/send" else got["gates"][-1]
+        assert (told["code"], told["detail"]["rule"]) == ("DOMAIN_MISMATCH", "domain_rests")
+        assert told["error"] == "From address not allowed: second.test is yours, paused by you"
+    assert (status, got["ok"]) == (200, False)
+    # With a From, the others go out as ever.
+    assert (await door.ask("POST", "/v1/send", message()))[0] == 200
+    # Where the only domain rests, that is said, and not that there is none.
+    [first] = [d.id for d in door.world.directory.domains_of_member(door.alice.id)]
+    await door.world.change("domains", second, options={}, state="deleted")
+    await door.world.change("domains", first, state="suspended", reason="told so")
+    await door.world.directory.refresh()
+    status, got = await door.ask("POST", "/v1/send", without)
+    assert (status, got["error"]) == (
+        403, "From address not allowed: example.test is yours, suspended by the operator: told so"
+    )
+    # A raw message, and a batch for each of its own, likewise.
+    status, got = await door.ask(
+        "POST", "/v1/send/raw?from=a@example.test&to=b@sink.test", raw=letter(), headers=RFC822
+    )
+    assert (status, got["detail"]["rule"], got["detail"]["state"]) == (403, "domain_rests", "suspended")
+    _, got = await door.ask("POST", "/v1/send/batch", {"messages": [message()]})
+    assert [r["detail"]["rule"] for r in got["results"]] == ["domain_rests"]
+
+
 async def test_recipients_are_refused_one_by_one(door: Door) -> None:
     await suppress(door, "gone@sink.test")
     to = ["bob@sink.test", "gone@sink.test", "nonsense", "a b@sink.test", "x@[127.0.0.1]", "Gone <GONE+tag@Sink.Test>"]

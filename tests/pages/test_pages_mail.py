@@ -250,6 +250,24 @@ async def test_a_stranger_learns_nothing_of_list_or_standing(place: Site) -> Non
     assert "selling watches" in (await alices.get(stopped))[1]
 
 
+async def test_a_domain_that_may_not_send_is_told_of_to_its_owner_alone(place: Site) -> None:
+    alice = await ready(place)
+    [domain] = await place.house.domains.list(alice.id)
+    await place.house.domains.pause(alice.id, domain.id)
+    verdict = await place.house.rooms.submit(alice, sender="news@example.test")
+    page = f"/r/{await refused(place, verdict, alice)}"
+    _, strangers, _ = await place.visit().get(page)
+    assert "paused by you" not in strangers
+    visit = await place.signed_in()
+    _, text, _ = await visit.get(page)
+    assert "example.test is yours, paused by you" in text
+    assert "Resume it at" in text
+    assert "enroll it" not in (text + strangers).lower()
+    await place.house.domains.resume(alice.id, domain.id)
+    _, text, _ = await visit.send(page, f"{page}/ask")
+    assert "Asked again now: it would pass" in text
+
+
 async def test_a_refusal_is_kept_for_seven_days(place: Site) -> None:
     alice = await ready(place)
     page = f"/r/{await refused(place, Verdict(replies.FROM_MISMATCH, saw='two From headers'), alice)}"

@@ -14,7 +14,7 @@ from relay.base.storage.prepared import Prepared
 from relay.base.storage.tables import api_keys, dkim_keys, domains, members, standings
 from relay.base.storage.versions import Changed
 
-_RESTING = ("pending", "disabled", "suspended", "blocked")
+_RESTING = ("initializing", "pending", "disabled", "suspended", "blocked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Snapshot:
     domains: Sequence[Any] = ()
     dkim: Sequence[Any] = ()
     resting: Sequence[Any] = ()
-    """(id, name, state, options) of domains that were proved once and may send nothing just now."""
+    """(id, member_id, name, state, reason, options, first_verified_at) of domains that may send nothing just now."""
     enrolled: dict[str, bool] = field(default_factory=dict)
     """Every name that is or was anybody's domain, deleted ones too, and whether it was ever proved."""
 
@@ -98,8 +98,8 @@ async def _resting(tx: Tx, only: Changed | None) -> Sequence[Any]:
     d = domains.c
     if only is not None and not only.domains:
         return ()
-    query = select(d.id, d.name, d.state, d.options).where(
-        d.state.in_(_RESTING), d.first_verified_at.is_not(None), _among(d.id, only.domains if only else None)
+    query = select(d.id, d.member_id, d.name, d.state, d.reason, d.options, d.first_verified_at).where(
+        d.state.in_(_RESTING), _among(d.id, only.domains if only else None)
     )
     return (await tx.execute(query.order_by(d.id))).all()
 
