@@ -10,21 +10,26 @@ from typing import Any
 
 from enroll.domains.model import Options, affects_dns, features_of, marked, published
 from enroll.domains.states import Features
+from relay.base.clock import DAY
+from relay.base.config import Config
 from relay.base.storage.domains import Row
+
+_LEFT_MOST = 20
 
 
 def altering(
-    row: Row, before: Options, after: Options, *, now: float, soon_seconds: float
+    row: Row, before: Options, after: Options, *, now: float, config: Config
 ) -> tuple[dict[str, Any], bool]:
-    """The columns of `row` that change with its options, and whether other records follow. `soon_seconds`: when they
-    are looked for."""
-    soon = now + soon_seconds
+    """The columns of `row` that change with its options, and whether other records follow."""
+    soon = now + config.enrollment.recheck_pending_seconds
     if not affects_dns(before, after):
         if row.state == "pending" and row.next_check_at is None:
             # The clock had given it up, and somebody is at work there again.
             return {"options": replace(after, pending_since=now).stored(), "next_check_at": soon}, False
         return ({} if after == before else {"options": after.stored()}), False
-    options, features = altered(before, replace(after, regenerated=True), features_of(row, before))
+    was = features_of(row, before)
+    options, features = altered(before, replace(after, regenerated=True), was)
+    options = leaving(options, before, was, features, now=now, config=config)
     if row.state in ("pending", "verified"):
         options = replace(options, pending_since=now, missing=())
     # Old findings answer no question any more.
@@ -53,3 +58,36 @@ def altered(before: Options, after: Options, was: Features) -> tuple[Options, Fe
         was.tracking and old.get("tracking") == new.get("tracking"),
     )
     return marked(after, features), features
+
+
+def leaving(
+    options: Options, before: Options, was: Features, features: Features, *, now: float, config: Config
+) -> Options:
+    """`options` with the hosts of `before` that are in use no more in `left`, each as "purpose label until" (Unix
+    seconds).
+
+    Mail under way, scheduled mail too, bears its return path, and readers follow links for as long as those lead on:
+    the relay's own zone answers for such a host until then. Of a domain that is not hosted, its owner does.
+    """
+    e = config.enrollment
+    lasts = {
+        "return_path": config.delivery.max_age_seconds + (config.http.max_schedule_days + e.retiring_days) * DAY,
+        "tracking": config.tracking.links_days * DAY,
+    }
+    gone = {}
+    if was.path and was.path != features.path:
+        gone["return_path"] = was.path
+    if before.tracking and "tracking" not in was.awaits and published(options).get("tracking") != (
+        before.track_prefix, before.custom_subdomain
+    ):
+        gone["tracking"] = f"{before.track_prefix}-{before.custom_subdomain}"
+    kept = [one for one in options.left if float(one.split(" ")[2]) > now]
+    kept += [f"{purpose} {label} {now + lasts[purpose]:.0f}" for purpose, label in gone.items()]
+    # The newest of each host, and no more of them than somebody has reason for.
+    newest = {tuple(one.split(" ")[:2]): one for one in kept}
+    return replace(options, left=tuple(newest.values())[-_LEFT_MOST:])
+
+
+def left(options: Options) -> list[tuple[str, str]]:
+    """(purpose, label) of each host that is in use no more."""
+    return [(purpose, label) for purpose, label, _ in (one.split(" ") for one in options.left)]

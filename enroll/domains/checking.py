@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from enroll.domains.altering import leaving
 from enroll.domains.hosting import Hosting
 from enroll.domains.loading import load_one
 from enroll.domains.looking import Look, hosts_of, look
@@ -164,7 +165,9 @@ class Checking:
     def _marked(
         self, options: Options, domain: Domain, move: Move, features: Features, looked: Look, now: float
     ) -> Options:
-        options = marked(options, features)
+        options = leaving(
+            marked(options, features), domain.options, domain.features, features, now=now, config=self._config
+        )
         if looked.proof is not None:
             options = replace(options, missing=looked.missing, regenerated=False)
         if move.state != "pending":

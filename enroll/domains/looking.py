@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from enroll.checks import Finding, compare
+from enroll.domains.altering import left
 from enroll.domains.model import Domain, Form, KeyState, spare_stem
 from enroll.domains.states import proved
 from enroll.observe import observe
@@ -67,7 +68,14 @@ def records_of(domain: Domain, hosts: RelayHosts, *, recommended: bool = True) -
 
 def hosted_of(domain: Domain, hosts: RelayHosts) -> list[tuple[str, str, str]]:
     """(name, type, value) of what the relay's own zone holds for `domain`, whichever form its owner chose."""
-    return hosted(required(_view(domain, domain.keys), hosts))
+    held = hosted(required(_view(domain, domain.keys), hosts))
+    standing = {name for name, _, _ in held}
+    targets = {"return_path": hosts.bounce_host, "tracking": hosts.tracking_host}
+    for purpose, label in left(domain.options):
+        name = f"{label}.{domain.uuid}.{hosts.hosted_zone}"
+        if name not in standing:
+            held.append((name, "CNAME", f"{targets[purpose]}."))
+    return held
 
 
 def as_published(domain: Domain, records: Sequence[Record], spf_host: str, form: Form | None = None) -> list[Record]:

@@ -15,9 +15,9 @@ from relay.base.storage.domains import KeyRow, Row
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _MARKS = (
     "approved", "pending_since", "failed_at", "forward_wanted", "forward_failing", "forward_says", "forward_told",
-    "former_subdomain", "regenerated", "lost_at", "stems", "chosen", "awaits", "missing",
+    "former_subdomain", "regenerated", "lost_at", "stems", "chosen", "awaits", "missing", "left",
 )
-_TUPLES = ("stems", "chosen", "awaits", "missing")
+_TUPLES = ("stems", "chosen", "awaits", "missing", "left")
 
 Form = Literal["txt", "cname"]
 """How records are entered: as they are, or as aliases into the relay's own zone where that can be."""
@@ -30,7 +30,7 @@ class Options:
     `hosted`: the owner publishes aliases into the relay's own zone, once; keys then change there.
     `link_tracking`, `open_tracking` and `unsubscribe_link` say what the relay puts into messages of the domain.
     `default_sender`: of a member's domains, the one that messages without a From are sent from.
-    The last fourteen are not the owner's to set: `approved` is the operator's word, `pending_since` and `failed_at`
+    The last fifteen are not the owner's to set: `approved` is the operator's word, `pending_since` and `failed_at`
     (Unix seconds) say since when records are waited for and when a look last counted as failed, `forward_wanted`
     is a mailbox that has not said yes yet, `forward_failing` since when the one in use takes nothing (0: it does),
     `forward_says` its last word, `forward_told` when the owner last had a letter about it, `former_subdomain` that of
@@ -38,7 +38,8 @@ class Options:
     whether other records were asked for since the last look, `lost_at` when the domain stopped being verified, `stems`
     are the two between which the keys of a hosted domain take turns, `chosen` the names of those host options that the
     owner has named, whatever their values, `awaits` the options whose feature waits for its record, `missing` the names
-    of the records that keep a pending domain from being verified, as far as a look has shown.
+    of the records that keep a pending domain from being verified, as far as a look has shown, `left` the hosts in use
+    no more that mail under way still bears (see `altering.leaving`).
     """
 
     return_path: bool = False
@@ -67,14 +68,15 @@ class Options:
     chosen: tuple[str, ...] = ()
     awaits: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Options:
         """The options of a row; what an older or newer program wrote besides is left alone."""
         known = cls.__dataclass_fields__
         if list(stored) == list(known):  # as this program wrote it: quickest in order
-            *others, stems, chosen, awaits, missing = stored.values()
-            values = (*others, tuple(stems), tuple(chosen), tuple(awaits), tuple(missing))
+            values = list(stored.values())
+            values[-len(_TUPLES) :] = map(tuple, values[-len(_TUPLES) :])
             return cls(*values)
         named = {name: value for name, value in stored.items() if name in known}
         return cls(**named | {name: tuple(stored.get(name) or ()) for name in _TUPLES})

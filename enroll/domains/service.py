@@ -275,8 +275,7 @@ class Domains:
             round_trip(row.name, after.forward_to, self._directory, "replies")
         if after.default_sender and not before.default_sender:
             await self._no_other_default(tx, row.member_id)
-        soon = self._config.enrollment.recheck_pending_seconds
-        values, anew = altering(row, before, after, now=self._clock.now(), soon_seconds=soon)
+        values, anew = altering(row, before, after, now=self._clock.now(), config=self._config)
         if values:
             await rows.change(tx, row.id, **values)
             await versions.bump(tx, versions.DIRECTORY, domains=[row.id])

@@ -259,3 +259,31 @@ async def test_the_spf_line_that_stands_there_is_shown_merged(house: Hosting) ->
     domain = await house.look(domain)
     (spf,) = (r for r in relay.domains.records(domain) if r.purpose == "spf")
     assert spf.value == f"v=spf1 mx include:other.test include:{house.config.spf_host} -all"
+
+
+async def test_hosts_that_mail_under_way_bears_are_answered_for_until_it_has_left(house: Hosting) -> None:
+    relay = house.relay
+    alice = await relay.member()
+    domain = await relay.domains.enroll(alice.id, "example.test", {"hosted": True, "return_path": True})
+    relay.publish(domain)
+    domain = await house.look(domain)
+    assert domain.state == "verified"
+
+    async def stands(label: str) -> bool:
+        await house.hosted.refresh()
+        return (await house.ask(f"{label}.{domain.uuid}.{ZONE}", "CNAME")).rcode() == dns.rcode.NOERROR
+
+    # Another one: both, for the former one serves until the new one is seen, and its mail comes back after that.
+    domain = await relay.domains.update(alice.id, domain.id, {"custom_subdomain": "mail"})
+    assert (await stands("sl"), await stands("mail")) == (True, True)
+    relay.publish(domain, only=["return_path"])
+    domain = await house.look(domain)
+    assert relay.rooms.directory.domain_of_member(alice.id, "example.test").return_path == "mail.example.test"
+    assert (await stands("sl"), await stands("mail")) == (True, True)
+    # Switched off: mail that bears it has not arrived yet.
+    domain = await relay.domains.update(alice.id, domain.id, {"return_path": False})
+    assert relay.rooms.directory.domain_of_member(alice.id, "example.test").return_path == ""
+    assert (await stands("sl"), await stands("mail")) == (True, True)
+    relay.clock.move(5 * DAY + 30 * DAY + 7 * DAY + 1)
+    await relay.recheck.tick()
+    assert (await stands("sl"), await stands("mail")) == (False, False)
