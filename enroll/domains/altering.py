@@ -44,6 +44,11 @@ def altering(
     return values, True
 
 
+def fresh(options: Options) -> Options:
+    """`options` as those of a new domain, of which no record was ever seen."""
+    return replace(options, awaits=tuple(published(options)))
+
+
 def altered(before: Options, after: Options, was: Features) -> tuple[Options, Features]:
     """`after` and its features, where `before` had those in `was`: what is proved goes on, what is new waits.
 

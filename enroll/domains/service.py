@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import structlog
 
 from enroll import stats as figures
-from enroll.domains.altering import altering
+from enroll.domains.altering import altering, fresh
 from enroll.domains.batch import check_batch
 from enroll.domains.checking import TOKEN_BYTES, Checking
 from enroll.domains.forwarding import round_trip
@@ -120,6 +120,7 @@ class Domains:
             if row.state != "initializing":
                 await self._change(tx, row, given)
             return row.id, False
+        wanted = fresh(wanted)
         if wanted.default_sender:
             await self._no_other_default(tx, member_id)
         if row is None:
