@@ -29,6 +29,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from posthouse.packing import PIECE, Packer
 from posthouse.unlocking import refuse_other
 from relay.base.clock import Clock, iso
 from relay.base.config import Config
@@ -38,6 +39,8 @@ from relay.base.storage import Storage, Tx, archive
 FORMAT = 1
 MAX_LINE = 512 * 1024 * 1024
 _SEALED = "master.key.sealed"
+_OCTETS = b'{"b64":"%b"}'
+_ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 _AAD = b"posthouse master key"
 Progress = Callable[[str, int], None]
 """Told (table, rows so far) now and then."""
@@ -78,7 +81,7 @@ async def backup(
     try:
         fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(fd, "wb") as out:
-            with tarfile.open(fileobj=out, mode="w:gz", compresslevel=3) as tar:
+            with Packer(out) as packer, _stream(packer) as tar:
                 manifest = await _write_tables(storage, tar, path.parent, progress)
                 manifest |= {"format": FORMAT, "made_at": iso(clock.now()), "key_id": vault.key_id}
                 manifest["previous_key_ids"] = [one.key_id for one in vault.previous]
@@ -99,6 +102,11 @@ async def backup(
     return _summary(path, manifest, passphrase is not None)
 
 
+def _stream(packer: Packer) -> tarfile.TarFile:
+    target: Any = packer  # of a stream tarfile wants `write` alone
+    return tarfile.open(fileobj=target, mode="w|", bufsize=PIECE)
+
+
 async def _write_tables(
     storage: Storage, tar: tarfile.TarFile, folder: Path, progress: Progress | None
 ) -> dict[str, Any]:
@@ -106,7 +114,7 @@ async def _write_tables(
     async with storage.read() as tx:
         snapshot = await archive.begin(tx)
         for name, columns in snapshot.tables.items():
-            with tempfile.TemporaryFile(dir=folder) as spool:
+            with tempfile.TemporaryFile(dir=folder, buffering=PIECE) as spool:
                 digest, count = hashlib.sha256(), 0
                 async for row in archive.rows(tx, name):
                     line = _line(row)
@@ -118,6 +126,7 @@ async def _write_tables(
                 info = tarfile.TarInfo(f"tables/{name}.jsonl")
                 info.size, info.mode = spool.tell(), 0o600
                 spool.seek(0)
+                tar.copybufsize = PIECE  # type: ignore[attr-defined]
                 tar.addfile(info, spool)
             if progress is not None:
                 progress(name, count)
@@ -127,12 +136,13 @@ async def _write_tables(
 
 def _line(row: tuple[Any, ...]) -> bytes:
     """One row as JSON; octets as {"b64": …}, JSON columns as {"json": …}."""
-    values = [
-        {"b64": base64.b64encode(v).decode()} if isinstance(v, bytes)
-        else {"json": v} if isinstance(v, dict | list) else v
-        for v in row
-    ]
-    return json.dumps(values, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+    # Octets are most of it, and base64 needs no look for what JSON would escape.
+    return b"[" + b",".join([_OCTETS % base64.b64encode(v) if isinstance(v, bytes) else _json(v) for v in row]) + b"]\n"
+
+
+def _json(value: Any) -> bytes:
+    told = {"json": value} if isinstance(value, dict | list) else value
+    return _ENCODER.encode(told).encode()
 
 
 def _row(line: bytes) -> tuple[Any, ...]:
