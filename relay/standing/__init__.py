@@ -2,6 +2,7 @@
 
     arithmetic   counts in, a judgement out: shares, the lower bound, the stage, what is left (pure)
     feed         events in, counts and sightings of the relay's own faults out (pure)
+    failures     who failed, as keyed hashes (pure)
     watch        the duty: count, judge, change the stage, tell the member
     view         one member's standing, for pages and APIs
     words        the sentences
