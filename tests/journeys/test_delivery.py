@@ -175,10 +175,10 @@ async def test_a_fault_of_our_own_while_settling_holds_nobody_for_ever(
         settlement = way.world.queue._settlement
         broken = iter([True])
 
-        def at_first_broken(*given: Any) -> Any:
+        def at_first_broken(*given: Any, **named: Any) -> Any:
             if next(broken, False):
                 raise IndexError("list index out of range")
-            return settlement(*given)
+            return settlement(*given, **named)
 
         monkeypatch.setattr(way.world.queue, "_settlement", at_first_broken)
         way.sink.on("RCPT", answer)
