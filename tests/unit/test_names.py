@@ -191,6 +191,24 @@ def test_addresses_of_others_are_taken_as_real_mail_has_them(text: str) -> None:
     assert names.canonical(found.header) == names.canonical(found)
 
 
+@given(
+    st.text(st.sampled_from('aZ0.+-_%!"\\ @<>,:ü\u3002'), max_size=12),
+    st.text(st.sampled_from("aZ-_.ü0\u3002"), max_size=8),
+)
+def test_whatever_is_kept_can_be_read_again(local: str, host: str) -> None:
+    """What either reader gives is written the same for ever, and has one key for comparing, however it is dressed."""
+    for read in (names.own_address, names.address, names.reverse_path):
+        try:
+            found = read(f"{local}@{host}.test")
+        except BadName:
+            continue
+        assert found is not None
+        assert names.reverse_path(found.text) == found
+        if read is not names.reverse_path:
+            assert names.address(found.text) == found
+            assert names.canonical(found) == names.canonical(found.text) == names.canonical(found.header)
+
+
 def test_dots_in_a_row_are_one_mailbox_with_and_without_quotes() -> None:
     plain, quoted = names.address("John..Doe+x@Docomo.ne.jp"), names.address('"john..doe"@docomo.ne.jp')
     assert names.canonical(plain) == names.canonical(quoted) == "john..doe@docomo.ne.jp"
