@@ -27,7 +27,7 @@ _KEY = {
     "description": "A repeat within 24 hours gets the first answer again, and sends nothing again.",
 }
 _ENVELOPE = (
-    ("X-Envelope-From", "Envelope sender, if not in `from`."),
+    ("X-Envelope-From", "Envelope sender, if not in `from`; `<>` for the null sender, by a key with nullSender."),
     ("X-Envelope-To", "Envelope recipients, separated by commas, if not in `to`."),
 )
 _PAGE: dict[str, dict[str, Any]] = {
