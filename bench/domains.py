@@ -29,7 +29,7 @@ from sqlalchemy import insert, text, update
 
 import enroll.app as enrollment
 from enroll.domains import Options
-from posthouse.rooms import Rooms
+from posthouse.wiring import Rooms
 from relay.base import keys
 from relay.base.clock import Clock
 from relay.base.config import Config, load

@@ -28,7 +28,7 @@ from tests.kit.whole import whole
 
 async def one_round(number: int, examples: int) -> Report:
     """A fresh relay, and every operation of its documents asked `examples` times, the first of them last."""
-    from posthouse.serve.described import described
+    from posthouse.serve.openapi import described
 
     total = Report()
     with tempfile.TemporaryDirectory() as folder:

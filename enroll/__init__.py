@@ -2,10 +2,11 @@
 
 1. The doors. `api` is JSON under /v1, `pages` is HTML for people; both call the same services. `app` puts their routes
    together, `services` what they stand on.
-2. `sessions` knows who asks: an API key, or a sign-in. `accounts`, `passwords` and `credentials` are people, their
+2. `sessions` knows who asks: an API key, or a sign-in. `accounts`, `passwords` and `api_keys` are people, their
    passwords and their API keys.
 3. `domains` is a domain's life: enrolled, proved, verified, paused, lost, deleted, with its DKIM pairs.
-4. `records` says what the owner must publish and why. `observe` asks DNS, `checks` compares the two and names the
+4. `records` says what the owner must publish and why. `dns_check.query` asks DNS, `dns_check` compares the two
+and names the
    mistake, `domains.states` says what follows, `domains.checking` writes it in one transaction with the event and
    the mail about it. `providers` recognises who runs the DNS.
 5. `recheck` is the clock that looks again, so that a record that goes away is noticed.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from enroll.accounts import Accounts
-from enroll.credentials import Credentials
+from enroll.api_keys import Credentials
 from enroll.domains import Domains, Forwarding, Operator
 from enroll.notices import Notices
 from enroll.passwords import Passwords

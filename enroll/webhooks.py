@@ -17,7 +17,7 @@ from enroll.errors import conflict, invalid, not_found
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.events import TYPES
-from relay.base.outward import target_fault
+from relay.base.netguard import target_fault
 from relay.base.secrets import WEBHOOK_SECRET, Vault, random_id
 from relay.base.storage import Storage, Tx, accounts
 from relay.base.storage import webhooks as rows

@@ -26,7 +26,7 @@ from relay.base.clock import Clock, iso
 from relay.base.config import Config
 from relay.base.runtime import most_descriptors
 from relay.base.secrets import SecretsError, Vault
-from relay.base.storage.place import place
+from relay.base.storage.location import place
 
 # What examples and compose files tend to hold; in production each of them is an open door.
 DEFAULT_SECRETS = frozenset({

@@ -20,8 +20,8 @@ from posthouse.resealing import none_opens, oldest
 from relay.base.config import Config
 from relay.base.secrets import SecretsError, Vault
 from relay.base.storage import Storage, Tx, archive, credentials, master_key
+from relay.base.storage.location import place
 from relay.base.storage.migrate import Look
-from relay.base.storage.place import place
 
 log = structlog.get_logger("master_key")
 _LOST = "if it is lost for good: posthouse master-key adopt --help"

@@ -1,6 +1,6 @@
 """The relay: a submitted message walks down this list.
 
-1. The doors. `submission` is SMTP on 587 and 465, on the `wire` that it shares with `inbound`; `sendapi` is HTTP. They
+1. The doors. `submission` is SMTP on 587 and 465, on the `smtpd` that it shares with `inbound`; `sendapi` is HTTP. They
    read, they ask, they answer in the words of `replies`, and decide nothing.
 2. `directory` knows logins, members, verified domains and their keys, from a snapshot at most a second old.
 3. `policy` decides about sender, recipient and header From; both doors ask the same questions. It asks `suppression`
@@ -13,7 +13,7 @@
 6. `delivery` carries: worker, route, connections, one conversation. `outcome` alone says what a remote answer means.
 7. `bounces` makes return paths and writes reports to senders; `delivery.reports` posts them through `intake`. What
    other hosts send back later comes in by `inbound` (port 25), is read by `bounces.parse` and applied by
-   `bounces.record`; `diagnosis` is the one table of why mail fails.
+   `bounces.record`; `bounces.classify` is the one table of why mail fails.
 
 Beside the walk: `monitor` (health and metrics), `retention` (clean-up), `sandbox` (a mail exchanger for trying things
 out), `verify` (DKIM of what arrives there).

@@ -24,7 +24,7 @@ from relay.base.events import BOUNCED, CANCELLED, DEFERRED, SENT, SUPPRESSED, Ev
 from relay.base.storage import Storage, Tx, events, mail, stats, suppressions
 from relay.base.storage.mail import Due, Settlement
 from relay.base.storage.suppressions import Suppression
-from relay.diagnosis import Classified, classify, own_fault
+from relay.bounces.classify import Classified, classify, own_fault
 from relay.outcome import Outcome, concluded
 
 log = structlog.get_logger()

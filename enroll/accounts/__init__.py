@@ -1,7 +1,7 @@
 """Accounts: making one, signing in to it, and what the operator may do with it.
 
 `member` is what others see of an account, `identity` its DID, `sign_in` passwords and set-password links, `pace` and
-`device` who waits for whom there, `service` the life of an account. API keys are `enroll.credentials`, sign-ins that
+`device` who waits for whom there, `service` the life of an account. API keys are `enroll.api_keys`, sign-ins that
 last are `enroll.sessions`.
 """
 

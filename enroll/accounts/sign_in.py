@@ -27,7 +27,7 @@ from enroll.passwords import Passwords
 from relay.base import names
 from relay.base.clock import HOUR, Clock, not_before
 from relay.base.config import Config
-from relay.base.outward import network
+from relay.base.netguard import network
 from relay.base.secrets import Vault
 from relay.base.storage import Storage, Tx, accounts, sessions
 from relay.base.storage.accounts import DELETED, MemberRow

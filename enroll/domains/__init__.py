@@ -10,11 +10,11 @@ Promises that only proof in DNS makes a domain verified, that an unproved claim 
 and that a state, its event and the mail about it commit together.
 """
 
+from enroll.domains.admin import Operator
 from enroll.domains.forwarding import Forwarding
 from enroll.domains.hosted import HostedZone, export
 from enroll.domains.mailboxes import MailboxWatch
 from enroll.domains.model import Domain, Form, KeyState, Options
-from enroll.domains.operator import Operator
 from enroll.domains.service import Domains
 
 __all__ = [

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from enroll.domains.lifecycle import Features
 from enroll.domains.model import Options, affects_dns, features_of, marked, published
-from enroll.domains.states import Features
 from relay.base.clock import DAY
 from relay.base.config import Config
 from relay.base.storage.domains import Row

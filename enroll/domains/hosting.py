@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-from enroll.providers import UNKNOWN, provider
+from enroll.dns_check.provider import UNKNOWN, provider
 from relay.base import names
 from relay.base.clock import Clock
 from relay.base.resolver import Answer, Resolver

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from enroll.checks import Finding, compare
+from enroll.dns_check import Finding, compare
+from enroll.dns_check.query import observe
 from enroll.domains.altering import left
+from enroll.domains.lifecycle import proved
 from enroll.domains.model import Domain, Form, KeyState, spare_stem
-from enroll.domains.states import proved
-from enroll.observe import observe
 from enroll.records import (
     FEATURES,
     DomainView,

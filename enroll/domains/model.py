@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
-from enroll.domains.states import Features
+from enroll.domains.lifecycle import Features
 from enroll.errors import EnrollError, invalid
 from relay.base import names
 from relay.base.storage.domains import KeyRow, Row

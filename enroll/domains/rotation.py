@@ -19,8 +19,8 @@ from typing import Protocol
 
 import structlog
 
+from enroll.domains.dkim_keys import new_pair, two_stems
 from enroll.domains.model import HasStem, Options, spare_stem
-from enroll.domains.pairs import new_pair, two_stems
 from enroll.errors import conflict
 from relay.base.clock import DAY, Clock, iso
 from relay.base.config import Config

@@ -16,13 +16,13 @@ from enroll.domains.batch import check_batch
 from enroll.domains.checking import TOKEN_BYTES, Checking
 from enroll.domains.forwarding import round_trip
 from enroll.domains.hosting import Hosting
+from enroll.domains.lifecycle import LOCKED, By
+from enroll.domains.listing import Overviews
 from enroll.domains.loading import load, load_one
 from enroll.domains.looking import as_published, hosts_of, records_of
 from enroll.domains.model import Domain, Form, Options, changed
-from enroll.domains.overview import Overviews
 from enroll.domains.rotation import Rotation
-from enroll.domains.states import LOCKED, By
-from enroll.domains.trial import FirstTry, first_try, send_test
+from enroll.domains.test_message import FirstTry, first_try, send_test
 from enroll.errors import EnrollError, conflict, invalid, not_found, suspended
 from enroll.notices import Notices
 from enroll.records import Record, zone_file

@@ -14,7 +14,7 @@ import structlog
 
 from enroll.domains.model import Options
 from relay.base.config import Config
-from relay.base.outward import is_public
+from relay.base.netguard import is_public
 from relay.base.resolver import Answer, Resolver
 from relay.base.storage import Storage, Tx, versions
 from relay.base.storage import domains as rows

@@ -19,7 +19,7 @@ from relay.base.clock import DAY
 from relay.base.storage import allowances, refusals, reports
 from relay.base.storage import stats as counters
 from relay.base.storage.stats import Day
-from relay.standing import SLOWED, standing_of, words
+from relay.standing import SLOWED, standing_of, texts
 
 _LATEST = 6
 
@@ -75,8 +75,8 @@ class Account:
                 )
                 for d in domains
             ],
-            standing=standing, meaning=words.MEANING[standing.stage], advice=words.advice(standing.judgement),
-            said=words.said(standing.judgement, services.config), formula=words.formula(services.config),
+            standing=standing, meaning=texts.MEANING[standing.stage], advice=texts.advice(standing.judgement),
+            said=texts.said(standing.judgement, services.config), formula=texts.formula(services.config),
             more=domains[-1].id if len(found) > size else None, paged=bool(start),
             refused=[t for r in refused if (t := told(r, public_url, member.id)) is not None],
         )

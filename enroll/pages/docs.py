@@ -12,8 +12,8 @@ from typing import Any
 
 from aiohttp import web
 
+from enroll.pages.api_reference import Described
 from enroll.pages.guard import Guard
-from enroll.pages.reading import Described
 from enroll.pages.render import Renderer
 
 __all__ = ["Described", "Docs"]

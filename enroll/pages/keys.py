@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from enroll.credentials import SCOPES, Key
+from enroll.api_keys import SCOPES, Key
 from enroll.errors import EnrollError, invalid
 from enroll.pages.connect import settings
 from enroll.pages.guard import Form, Guard, Known

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from enroll.accounts import Accounts
-from enroll.credentials import Credentials
+from enroll.api_keys import Credentials
 from enroll.domains import Domains, Forwarding
 from enroll.senders import Addresses, Details
 from enroll.services import Services

@@ -15,7 +15,7 @@ from relay.base.storage import reports
 from relay.base.storage.reports import RecipientRow
 from relay.base.web import UploadMemory
 from relay.base.web.download import download
-from relay.diagnosis import Classified, classify
+from relay.bounces.classify import Classified, classify
 from relay.suppression import DETAIL_MAX, FORMATS, REASONS, Imported, Lists, New
 
 _SEARCH_MAX = 320

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from posthouse import loading
+from posthouse import gc_tuning
 from posthouse.cli import (
     domains,
     explain,
@@ -67,5 +67,5 @@ for group in (service, safekeeping, master_key, members, domains, zone, queue, e
 
 def main() -> None:
     """The entry point of the installed command."""
-    loading.begins()
+    gc_tuning.begins()
     app()

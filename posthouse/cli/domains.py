@@ -14,7 +14,7 @@ from posthouse.cli.shell import FAILED, OK, USAGE, Failure, Run, Shell, command
 if TYPE_CHECKING:
     from enroll.domains.model import Domain, Form
     from enroll.records import Record
-    from posthouse.rooms import Rooms
+    from posthouse.wiring import Rooms
 
 Name = Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain's name, any spelling.")]
 Whose = Annotated[

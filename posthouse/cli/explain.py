@@ -9,8 +9,8 @@ import typer
 from posthouse.cli.shell import NOT_FOUND, OK, Failure, Shell, command
 
 if TYPE_CHECKING:
-    from posthouse.rooms import Rooms
-    from relay.base.storage.operate import Admission
+    from posthouse.wiring import Rooms
+    from relay.base.storage.operator_queries import Admission
     from relay.base.storage.reports import AttemptRow, DetailRow, MessageRow
 
 DOORS = {"smtp": "over SMTP", "http": "over the HTTP API", "own": "written by the relay itself"}
@@ -68,15 +68,18 @@ async def explain(
 
 
 async def _admission(tx: Any, message: str) -> Admission | None:
-    from relay.base.storage import operate
+    from relay.base.storage import operator_queries
 
     if "@" in message:
         wanted = message.strip()
         bare = wanted.removeprefix("<").removesuffix(">")
-        return await operate.admission(tx, header_id=f"<{bare}>") or await operate.admission(tx, header_id=bare)
+        return (
+            await operator_queries.admission(tx, header_id=f"<{bare}>")
+            or await operator_queries.admission(tx, header_id=bare)
+        )
     if message.isascii() and message.isdigit() and len(message) < 16:
-        return await operate.admission(tx, recipient_id=int(message))
-    return await operate.admission(tx, queue_id=message.lower())
+        return await operator_queries.admission(tx, recipient_id=int(message))
+    return await operator_queries.admission(tx, queue_id=message.lower())
 
 
 async def _admitted(rooms: Rooms, found: Admission, row: MessageRow) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from posthouse.cli.shell import OK, USAGE, Failure, Shell
 
 if TYPE_CHECKING:
     from enroll.domains.model import Domain
-    from posthouse.rooms import Rooms
+    from posthouse.wiring import Rooms
 
 Name = Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain's name, any spelling.")]
 Whose = Annotated[

@@ -10,7 +10,7 @@ from posthouse.cli.shell import OK, REFUSED, Failure, Run, Shell, command
 
 if TYPE_CHECKING:
     from enroll.accounts import Member
-    from enroll.credentials import Key
+    from enroll.api_keys import Key
 
 Handle = Annotated[str, typer.Argument(help="The member's handle.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]

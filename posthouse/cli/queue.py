@@ -10,8 +10,8 @@ from posthouse.cli.members import Yes, sure
 from posthouse.cli.shell import NOT_FOUND, OK, USAGE, Failure, Run, Shell, command
 
 if TYPE_CHECKING:
-    from posthouse.rooms import Rooms
-    from relay.base.storage.operate import Queued
+    from posthouse.wiring import Rooms
+    from relay.base.storage.operator_queries import Queued
 
 Which = Annotated[list[str] | None, typer.Argument(metavar="[MESSAGE]...", help="Queue ids or recipient numbers.")]
 Member = Annotated[str | None, typer.Option("--member", help="Only this member's (handle).")]
@@ -129,7 +129,7 @@ async def _find(
     *, held: bool | None = None, only_open: bool = True, after: int = 0, limit: int = PAGE,
 ) -> list[Queued]:
     from relay.base import names
-    from relay.base.storage import operate
+    from relay.base.storage import operator_queries
 
     member_id = (await rooms.enroll.accounts.get(member)).id if member else None
     try:
@@ -139,7 +139,7 @@ async def _find(
     # A queue id has sixteen characters; a number is a recipient's.
     numbers = [int(w) for w in which if w.isascii() and w.isdigit() and len(w) < 16]
     async with rooms.storage.read() as tx:
-        return await operate.find(
+        return await operator_queries.find(
             tx, ids=numbers, queue_ids=[w.lower() for w in which if not w.isdigit() or len(w) >= 16],
             member_id=member_id, domain=sender, to=to, error=error, held=held, only_open=only_open, after=after,
             limit=limit,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from posthouse.rooms import Rooms
+    from posthouse.wiring import Rooms
     from relay.base.config import Config
 
 OK, FAILED, USAGE, CONFIG, NOT_FOUND, UNAVAILABLE, REFUSED = range(7)
@@ -116,7 +116,7 @@ class _Opened:
         self._rooms: Rooms | None = None
 
     async def __aenter__(self) -> Rooms:
-        from posthouse.rooms import Rooms
+        from posthouse.wiring import Rooms
         from relay.base.clock import Clock
         from relay.base.log import configure
 

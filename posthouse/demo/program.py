@@ -10,7 +10,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from posthouse import loading
+from posthouse import gc_tuning
 from posthouse.demo import hints
 from posthouse.demo.place import HOST, Ports, configuration
 from posthouse.demo.receiver import Receiver
@@ -59,7 +59,7 @@ async def _demo(check: bool, data: Path, port_base: int | None, stack: ExitStack
         lines = e.lines if isinstance(e, StartError) else [e.strerror or "no free port"]
         hint = "posthouse demo --port-base 0 takes free ports" if port_base != 0 else ""
         return _cannot_start(check, [*lines, *([hint] if hint else [])])
-    loading.is_over()
+    gc_tuning.is_over()
     walk = Walk(node, zones, ports, (lambda text: None) if check else _say, receiver)
     try:
         await _until(stop, walk, courses=check)

@@ -30,7 +30,7 @@ from posthouse.demo.receiver import Receiver
 from posthouse.demo.world import DOMAIN, OWNER
 from posthouse.serve import Node
 from relay.base.clock import Clock
-from relay.base.storage import operate
+from relay.base.storage import operator_queries
 from relay.base.tls import MADE_CERT
 from relay.bounces import header
 
@@ -265,7 +265,7 @@ class Walk:
         while True:
             settled = self._node.settled
             async with rooms.storage.read() as tx:
-                found = await operate.find(tx, queue_ids=[queue_id], only_open=False)
+                found = await operator_queries.find(tx, queue_ids=[queue_id], only_open=False)
             if found and found[0].state == "sent":
                 sent["state"] = "sent"
                 return

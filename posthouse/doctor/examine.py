@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from posthouse.doctor import certificates, host, hosted, master_key, network, state
 from posthouse.doctor.finding import WARN, Finding, Limits, Patient
-from posthouse.rooms import resolver_of
+from posthouse.wiring import resolver_of
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.resolver import Resolver
 from relay.base.storage import Storage, StorageError
-from relay.base.storage.place import place
+from relay.base.storage.location import place
 
 Examination = Callable[[Patient], Awaitable[list[Finding]]]
 EXAMINATIONS: Mapping[str, Examination] = {

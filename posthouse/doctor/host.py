@@ -12,8 +12,8 @@ import sys
 from posthouse.check_config import GROUP_MAY_READ, NOBODY_ELSE
 from posthouse.doctor.finding import FAIL, OK, WARN, Finding, Patient
 from relay.base.clock import iso
-from relay.base.storage import StorageError, operate
-from relay.base.storage.place import place
+from relay.base.storage import StorageError, operator_queries
+from relay.base.storage.location import place
 
 # Two fixes of the email package (encoded words that end a header line) are in these; Posthouse doesn't meet the fault.
 PYTHON_WANTED = {11: (3, 11, 10), 12: (3, 12, 5)}
@@ -81,7 +81,7 @@ async def clock(patient: Patient) -> list[Finding]:
     if patient.storage is not None:
         try:
             async with patient.storage.read() as tx:
-                newest = (await operate.health(tx, now)).newest_at
+                newest = (await operator_queries.health(tx, now)).newest_at
         except StorageError:
             newest = None
     if newest is not None and newest > now + patient.limits.future_seconds:

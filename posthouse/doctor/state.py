@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from posthouse.doctor.finding import FAIL, OK, WARN, Finding, Patient
 from relay.base.clock import iso
-from relay.base.storage import StorageDamaged, StorageError, archive, operate
+from relay.base.storage import StorageDamaged, StorageError, archive, operator_queries
 from relay.base.storage import incidents as rows
 from relay.base.storage.migrate import revision
 from relay.standing.feed import INCIDENTS
@@ -89,11 +89,11 @@ async def incidents(patient: Patient) -> list[Finding]:
     ] or [Finding("incidents", OK, "nobody blames this relay")]
 
 
-async def _health(patient: Patient) -> operate.Health | None:
+async def _health(patient: Patient) -> operator_queries.Health | None:
     if patient.storage is None:
         return None
     try:
         async with patient.storage.read() as tx:
-            return await operate.health(tx, patient.clock.now())
+            return await operator_queries.health(tx, patient.clock.now())
     except StorageError:
         return None

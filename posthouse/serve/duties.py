@@ -8,11 +8,11 @@ import asyncio
 import structlog
 
 from enroll.domains import MailboxWatch
-from posthouse.rooms import Rooms
 from posthouse.serve.letters import tell
+from posthouse.wiring import Rooms
 from relay.base.clock import HOUR
 from relay.base.storage import StorageError, archive
-from relay.delivery.reports import Reports
+from relay.delivery.dsn import Reports
 from relay.standing import Watch
 
 log = structlog.get_logger("duties")

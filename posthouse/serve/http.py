@@ -12,9 +12,9 @@ from prometheus_client import CollectorRegistry
 
 from enroll import app as enrollment
 from enroll.pages import PageServices, pages
-from posthouse.rooms import Rooms
-from posthouse.serve.described import described
+from posthouse.serve.openapi import described
 from posthouse.serve.sandbox import Mailbox, sandbox_routes
+from posthouse.wiring import Rooms
 from relay import sendapi
 from relay.base.web import application
 from relay.base.web.openapi import document_route

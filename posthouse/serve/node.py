@@ -23,12 +23,12 @@ from enroll.domains import HostedZone
 from enroll.recheck import Recheck
 from enroll.zone import DnsServer, RateLimit, Zones
 from posthouse.check_config import split
-from posthouse.rooms import Rooms
 from posthouse.serve.duties import look_for_damage, post_reports, watch_mailboxes, watch_standing
 from posthouse.serve.http import http_application
 from posthouse.serve.sandbox import Mailbox
 from posthouse.serve.tasks import Patience, Tasks
 from posthouse.serve.webhooks import post_webhooks
+from posthouse.wiring import Rooms
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.secrets import SecretsError
@@ -36,9 +36,9 @@ from relay.base.storage import StorageError
 from relay.base.tls import Certificate, TlsError
 from relay.base.web import Listener
 from relay.delivery.courier import Courier
+from relay.delivery.dsn import Reports
 from relay.delivery.pacing import Pacer
-from relay.delivery.reports import Reports
-from relay.delivery.unwanted import Unwanted
+from relay.delivery.suppression_check import Unwanted
 from relay.delivery.worker import Worker
 from relay.inbound import InboundServer
 from relay.retention import Retention

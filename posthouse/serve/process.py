@@ -20,7 +20,7 @@ from typing import Any, get_args
 import structlog
 from pydantic import TypeAdapter
 
-from posthouse import loading
+from posthouse import gc_tuning
 from posthouse.check_config import mistakes, warnings
 from posthouse.entry import ends_as_asked
 from posthouse.fitting import fitted, shrunk
@@ -109,7 +109,7 @@ async def _serve(config: Config) -> int:
     if node is None:
         log.info("process.stopped_at_start")
         return OK
-    loading.is_over()
+    gc_tuning.is_over()
     if node.submission is not None:
         loop.add_signal_handler(signal.SIGHUP, node.submission.certificate.refresh)
     _notify("READY=1")

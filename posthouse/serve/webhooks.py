@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from posthouse.rooms import Rooms
 from posthouse.serve.letters import tell
+from posthouse.wiring import Rooms
 from relay.webhooks import Dispatcher, Poster
 
 

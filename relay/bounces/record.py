@@ -6,7 +6,7 @@
   (`opt-out`) as `unsubscribe`, and counts against nobody.
 - A delay is an event; an automatic answer and mail that is no report are nothing.
 - What the sender asked to hear (RFC 3461 §4.1: failures unless it said otherwise, delays, success) is marked as owed:
-  `relay.delivery.reports` writes it anew, in our own words, to the domain's own mailbox. So nobody who holds a
+  `relay.delivery.dsn` writes it anew, in our own words, to the domain's own mailbox. So nobody who holds a
   return path can have anything sent elsewhere, nor twice.
 
 Promises that a report repeated, also at the same moment by another process, changes nothing the second time. Reading
@@ -30,8 +30,8 @@ from relay.base.storage import Storage, Tx, events, mail, stats, suppressions
 from relay.base.storage.mail import LateBounce, LateWord, Returned
 from relay.base.storage.suppressions import Suppression
 from relay.bounces import address, header
+from relay.bounces.classify import Classified, classify
 from relay.bounces.parse import SUCCEEDED, Fate, Report
-from relay.diagnosis import Classified, classify
 from relay.replies import printable
 from relay.unsubscribe import address as leave_addresses
 from relay.unsubscribe import addressee

@@ -2,7 +2,7 @@
 
 Pure: facts in, octets out, US-ASCII throughout unless the original is enclosed whole and is 8-bit itself. Everything
 that comes from outside (addresses, remote replies) is made safe for the line it stands in. When and where to a report
-goes is `relay.delivery.reports`.
+goes is `relay.delivery.dsn`.
 """
 
 from __future__ import annotations

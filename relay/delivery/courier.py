@@ -18,7 +18,7 @@ from relay.bounces import header
 from relay.delivery.client import Credentials, Limits
 from relay.delivery.pool import Pool, PoolSettings
 from relay.delivery.route import AsksDns, Route, RouteSettings, Smarthost, route
-from relay.delivery.security import Contexts, Wanted
+from relay.delivery.tls_policy import Contexts, Wanted
 from relay.outcome import Outcome
 from relay.queue import Ready
 

@@ -20,7 +20,7 @@ from typing import Any
 from relay.delivery.client.connection import Connection
 from relay.delivery.client.limits import DEFAULTS, Limits
 from relay.delivery.route import Host, Route, Smarthost
-from relay.delivery.security import Contexts, Security, Wanted
+from relay.delivery.tls_policy import Contexts, Security, Wanted
 from relay.outcome import Outcome, Peer, from_failure
 
 _Address = tuple[str, int]

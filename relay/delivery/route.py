@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from itertools import chain, groupby, zip_longest
 from typing import Protocol
 
-from relay.base.outward import is_public
+from relay.base.netguard import is_public
 from relay.base.resolver import Answer, Later, Nothing, Result
 from relay.delivery.client.limits import Credentials
-from relay.delivery.security import Wanted
+from relay.delivery.tls_policy import Wanted
 from relay.outcome import Outcome, concluded
 
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*", re.I)

@@ -20,7 +20,7 @@ from relay.base.runtime import is_dead
 from relay.base.storage import StorageError
 from relay.delivery.courier import Courier
 from relay.delivery.pacing import Pacer
-from relay.delivery.unwanted import Unwanted
+from relay.delivery.suppression_check import Unwanted
 from relay.outcome import Outcome, from_failure
 from relay.queue import Handoff, Queue, Ready
 

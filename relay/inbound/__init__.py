@@ -2,7 +2,7 @@
 
 The walk of a message, and the module of each step:
 
-1. `server` listens; counting, TLS, time limits, budgets and the reading of DATA are `relay.wire`'s. There is no login
+1. `server` listens; counting, TLS, time limits, budgets and the reading of DATA are `relay.smtpd`'s. There is no login
    here, and nobody's mail is relayed.
 2. `session` answers MAIL and RCPT. A recipient is a return path of ours that is still open, or postmaster@, abuse@ or
    fbl@ of a domain of ours; every other one is refused in the session, all with the same words.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Protocol
 
 from relay.bounces.record import Records
-from relay.inbound.arrivals import Arrivals
+from relay.inbound.dispatch import Arrivals
 from relay.inbound.forwards import Forwards
+from relay.smtpd.house import House
 from relay.unsubscribe import Unsubscribe
-from relay.wire.house import House
 
 
 class Rooms(House, Protocol):

@@ -11,16 +11,16 @@ from relay.base.storage import Storage
 from relay.base.tls import Certificate
 from relay.bounces.record import Records
 from relay.directory import Directory
-from relay.inbound.arrivals import Arrivals
+from relay.inbound.dispatch import Arrivals
 from relay.inbound.forwards import Forwards
 from relay.inbound.session import InboundSession
 from relay.inbound.vouching import Vouching
 from relay.intake import Intake
 from relay.refusals import Refusals
+from relay.smtpd.bounds import Bounds
+from relay.smtpd.listener import Listener
 from relay.unsubscribe import Unsubscribe
 from relay.verify import AsksRecords
-from relay.wire.bounds import Bounds
-from relay.wire.listener import Listener
 
 
 class InboundServer(Listener):

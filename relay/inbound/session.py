@@ -7,13 +7,13 @@ from relay.base import names
 from relay.base.names import Address
 from relay.base.storage import StorageError
 from relay.bounces.record import Whose
-from relay.inbound.arrivals import Arrival
+from relay.inbound.dispatch import Arrival
 from relay.inbound.forwards import Incoming
 from relay.inbound.rooms import Rooms
 from relay.replies import Verdict
+from relay.smtpd.parameters import MailArgument, RcptArgument
+from relay.smtpd.session import Session, Transaction
 from relay.unsubscribe import Leaving
-from relay.wire.parameters import MailArgument, RcptArgument
-from relay.wire.session import Session, Transaction
 
 ROLES = frozenset({"postmaster", "abuse", "fbl"})
 

@@ -6,7 +6,7 @@ transaction shared with others, `gate` puts them together, `preflight` asks ever
 `Intake.accept` returns `Accepted`, the message is on disk.
 """
 
-from relay.intake.gate import Intake
+from relay.intake.accept import Intake
 from relay.intake.preflight import Gate
 from relay.intake.submission import Accepted, Forward, Recipient, Submission
 

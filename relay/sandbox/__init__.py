@@ -5,9 +5,9 @@ messages, bounded · `answers` what comes back for one, a report, a complaint, a
 and nowhere else. The page that shows what was kept is others' business.
 """
 
-from relay.sandbox.answering import Answering
+from relay.sandbox.responder import Answering
+from relay.sandbox.scenarios import Wish, wish
 from relay.sandbox.server import Sandbox, SandboxSettings
-from relay.sandbox.shelf import Received, Shelf
-from relay.sandbox.wishes import Wish, wish
+from relay.sandbox.store import Received, Shelf
 
 __all__ = ["Answering", "Received", "Sandbox", "SandboxSettings", "Shelf", "Wish", "wish"]

@@ -18,8 +18,8 @@ import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session, TLSSetupException
 
 from relay.base.clock import Clock
-from relay.sandbox.shelf import Received
-from relay.sandbox.wishes import Memory, wish
+from relay.sandbox.scenarios import Memory, wish
+from relay.sandbox.store import Received
 
 log = structlog.get_logger()
 

@@ -16,7 +16,7 @@ A request walks down this list:
 Decides nothing that SMTP would decide differently: the verdicts are policy's and intake's.
 """
 
-from relay.sendapi.door import SendServices
+from relay.sendapi.authenticate import SendServices
 from relay.sendapi.openapi import TAGS, openapi_paths
 from relay.sendapi.routes import routes
 

@@ -12,7 +12,7 @@ from relay.base.config import Config
 from relay.base.names import Address
 from relay.base.web import dumps, raw_answer, refuse, shown
 from relay.replies import NO_RECIPIENTS, Refused, Verdict
-from relay.sendapi.shapes import NothingAccepted, RejectedOne, Sent
+from relay.sendapi.responses import NothingAccepted, RejectedOne, Sent
 
 Rejected = tuple[str, Verdict]
 """A recipient that was left out, as it was written, and why."""

@@ -19,7 +19,7 @@ from relay.intake import Accepted
 from relay.intake.submission import Built
 from relay.replies import Refused, Verdict
 from relay.sendapi.answers import Answer, nothing_accepted, refused
-from relay.sendapi.door import Caller
+from relay.sendapi.authenticate import Caller
 from relay.sendapi.idempotency import Slot, once
 from relay.sendapi.models import BatchRequest, read
 from relay.sendapi.send import Draft, Sender, parsed, uploaded

@@ -20,7 +20,7 @@ from relay.base.storage import StorageError, Tx, idempotency
 from relay.base.web import reject
 from relay.replies import IDEMPOTENCY_CONFLICT, IN_PROGRESS, Refused
 from relay.sendapi.answers import Answer, refused
-from relay.sendapi.door import Caller, SendServices
+from relay.sendapi.authenticate import Caller, SendServices
 
 log = structlog.get_logger()
 HEADER = "Idempotency-Key"

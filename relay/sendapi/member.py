@@ -11,9 +11,9 @@ from relay.base.storage import allowances, reports
 from relay.base.web import answer
 from relay.directory import DomainEntry, MemberEntry
 from relay.replies import NOT_FOUND, Refused
-from relay.sendapi.door import query
+from relay.sendapi.authenticate import query
+from relay.sendapi.responses import Deliverability, MemberStatus, Used, Window
 from relay.sendapi.send import Sender
-from relay.sendapi.shapes import Deliverability, MemberStatus, Used, Window
 from relay.standing import Shown, shown, standing_of
 
 DAYS = 14

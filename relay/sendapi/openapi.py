@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from relay.base.events import TYPES
 from relay.base.storage.reports import STATES
 from relay.base.web.describe import Paths, json_of, operation, refusals, schema_of
-from relay.sendapi import shapes
+from relay.sendapi import responses
 from relay.sendapi.models import BatchRequest, Category, SendRequest
 from relay.standing import Shown as StandingShown
 
@@ -68,10 +68,10 @@ def _requests() -> dict[str, Any]:
 
 
 def _sending() -> Paths:
-    one = _op("Send one message", SENDING, "send", shapes.Sent, errors=_SEND, headers=_SENT)
-    many = _op("Send many messages, a result each", SENDING, "send", shapes.BatchSent, errors=_SEND, headers=_SENT)
+    one = _op("Send one message", SENDING, "send", responses.Sent, errors=_SEND, headers=_SENT)
+    many = _op("Send many messages, a result each", SENDING, "send", responses.BatchSent, errors=_SEND, headers=_SENT)
     raw = _op(
-        "Send a finished message", SENDING, "send", shapes.Sent, errors=_SEND, headers=_SENT,
+        "Send a finished message", SENDING, "send", responses.Sent, errors=_SEND, headers=_SENT,
         query={
             "from": {"type": "string", "description": "Envelope sender, if not in X-Envelope-From."},
             "to": {
@@ -104,7 +104,7 @@ def _sending() -> Paths:
         "/v1/preflight": {
             "post": _taking(
                 _op(
-                    "Ask every gate, send nothing", SENDING, "send", shapes.Preflight, errors=(*_LATER, 413, 422),
+                    "Ask every gate, send nothing", SENDING, "send", responses.Preflight, errors=(*_LATER, 413, 422),
                 ),
                 SendRequest,
             )
@@ -114,7 +114,7 @@ def _sending() -> Paths:
 
 def _refused_or_nothing_accepted() -> dict[str, Any]:
     """422: the message is refused as a whole, or each of its recipients by itself."""
-    nobody = schema_of(shapes.NothingAccepted, "serialization")
+    nobody = schema_of(responses.NothingAccepted, "serialization")
     return {
         "description": "Refused as a whole; or `NOTHING_ACCEPTED`: each recipient by itself, for the reason in "
         "`rejected`.",
@@ -143,35 +143,35 @@ def _messages() -> Paths:
     named = "`id` is a queue id, or the messageId of one recipient: then of this one alone."
     return {
         "/v1/messages": {
-            "get": _op("List recipients, newest first", MESSAGES, "read", shapes.Messages, query=filters | _PAGE)
+            "get": _op("List recipients, newest first", MESSAGES, "read", responses.Messages, query=filters | _PAGE)
         },
         "/v1/messages/{id}": {
             "get": _op(
-                "One message with every attempt", MESSAGES, "read", shapes.Message, path=_ID, errors=(*_LATER, 404),
+                "One message with every attempt", MESSAGES, "read", responses.Message, path=_ID, errors=(*_LATER, 404),
                 description=named,
             )
         },
         "/v1/messages/{id}/cancel": {
             "post": _op(
-                "Cancel what is still waiting", MESSAGES, "send", shapes.Changed, path=_ID, errors=change,
+                "Cancel what is still waiting", MESSAGES, "send", responses.Changed, path=_ID, errors=change,
                 description=named,
             )
         },
         "/v1/messages/{id}/retry": {
             "post": _op(
-                "Try again now", MESSAGES, "send", shapes.Changed, path=_ID, errors=change, description=named
+                "Try again now", MESSAGES, "send", responses.Changed, path=_ID, errors=change, description=named
             )
         },
-        "/v1/events": {"get": _op("Events in order, by cursor", MESSAGES, "read", shapes.Events, query=feed)},
+        "/v1/events": {"get": _op("Events in order, by cursor", MESSAGES, "read", responses.Events, query=feed)},
     }
 
 
 def _member() -> Paths:
     return {
         "/member/status": {
-            "get": _op("The member, and what is left of its allowances", MEMBER, "read", shapes.MemberStatus)
+            "get": _op("The member, and what is left of its allowances", MEMBER, "read", responses.MemberStatus)
         },
-        "/member/deliverability": {"get": _op("Sums of 14 days", MEMBER, "read", shapes.Deliverability)},
+        "/member/deliverability": {"get": _op("Sums of 14 days", MEMBER, "read", responses.Deliverability)},
         "/v1/standing": {
             "get": _op("The stage, and the numbers it follows from", MEMBER, "read", StandingShown)
         },

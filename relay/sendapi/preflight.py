@@ -10,9 +10,9 @@ from aiohttp import web
 from relay.base.web import answer
 from relay.intake import Gate
 from relay.replies import DOMAIN_RESTS, FROM_MISMATCH, NO_RECIPIENTS, Refused, Verdict
-from relay.sendapi.door import Caller, Door, SendServices
+from relay.sendapi.authenticate import Caller, Door, SendServices
+from relay.sendapi.responses import GateSaid, Preflight
 from relay.sendapi.send import Sender, parsed, uploaded
-from relay.sendapi.shapes import GateSaid, Preflight
 
 
 def preflight_route(services: SendServices) -> web.RouteDef:

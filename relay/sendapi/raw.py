@@ -15,7 +15,7 @@ from relay.intake import Recipient, Submission
 from relay.replies import INVALID_RECIPIENT, INVALID_SENDER, TOO_MANY_RECIPIENTS, Refused, Verdict
 from relay.sendapi import mailboxes
 from relay.sendapi.answers import Answer, Rejected
-from relay.sendapi.door import Caller, query
+from relay.sendapi.authenticate import Caller, query
 from relay.sendapi.headers import safe
 from relay.sendapi.idempotency import Slot, once
 from relay.sendapi.models import Category

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from relay.sendapi.authenticate import Door, SendServices
 from relay.sendapi.batch import batch_route
-from relay.sendapi.door import Door, SendServices
 from relay.sendapi.member import Member
 from relay.sendapi.preflight import preflight_route
 from relay.sendapi.raw import raw_route

@@ -34,8 +34,8 @@ from relay.replies import (
 )
 from relay.sendapi import mailboxes
 from relay.sendapi.answers import Answer, Rejected, nothing_accepted, sent
+from relay.sendapi.authenticate import Caller, Door, SendServices
 from relay.sendapi.compose import compose
-from relay.sendapi.door import Caller, Door, SendServices
 from relay.sendapi.headers import Named, safe
 from relay.sendapi.idempotency import Slot, once
 from relay.sendapi.models import SendRequest, read, refuse_fields

@@ -20,9 +20,9 @@ from relay.base.storage import events, reports
 from relay.base.storage.reports import AttemptRow, DetailRow, MessageRow, RecipientRow
 from relay.base.web import answer, reject
 from relay.replies import NOT_FOUND, NOT_POSSIBLE, Refused
-from relay.sendapi.door import Caller, Door, SendServices, naming, query
+from relay.sendapi.authenticate import Caller, Door, SendServices, naming, query
+from relay.sendapi.responses import Attempt, Changed, Events, Message, Messages, Row
 from relay.sendapi.send import Sender
-from relay.sendapi.shapes import Attempt, Changed, Events, Message, Messages, Row
 
 _QUEUE_ID = re.compile(r"[a-z0-9]{8,32}")
 _BIG = 2**62

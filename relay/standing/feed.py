@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from relay.base.events import BOUNCED, COMPLAINED
 from relay.base.storage.standing import Counted, Failed, Kind, slice_of
-from relay.diagnosis import classify
+from relay.bounces.classify import classify
 
 INCIDENTS = {
     "reputation": "Other hosts distrust this relay's address: a blocklist, or its DNS.",

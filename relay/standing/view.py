@@ -14,7 +14,7 @@ from relay.base.config import Config
 from relay.base.storage import Tx
 from relay.base.storage import standing as rows
 from relay.base.storage.standing import Tally
-from relay.standing import words
+from relay.standing import texts
 from relay.standing.arithmetic import GOOD, SUSPENDED, Counts, Judgement, Measure, judge
 
 
@@ -115,7 +115,7 @@ def shown(standing: Standing, config: Config, reason: str) -> Shown:
     c = standing.counts
     return {
         "stage": standing.stage,  # type: ignore[typeddict-item]  # one of STAGES
-        "meaning": words.MEANING[standing.stage], "reason": reason,
+        "meaning": texts.MEANING[standing.stage], "reason": reason,
         "since": iso(standing.since) if standing.since is not None else None,
         "windowHours": config.standing.window_hours,
         "countedFrom": iso(standing.counted_from) if standing.counted_from is not None else None,
@@ -124,7 +124,7 @@ def shown(standing: Standing, config: Config, reason: str) -> Shown:
         "judged": standing.judgement.enough,
         "bounces": _measure(standing.judgement.bounces, config, config.standing.suspend_refused),
         "complaints": _measure(standing.judgement.complaints, config, None),
-        "formula": words.formula(config), "advice": words.advice(standing.judgement),
+        "formula": texts.formula(config), "advice": texts.advice(standing.judgement),
     }
 
 

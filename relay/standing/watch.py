@@ -21,7 +21,7 @@ from relay.base.secrets import Vault
 from relay.base.storage import Storage, Tx, accounts, events, incidents, versions
 from relay.base.storage import standing as rows
 from relay.base.storage.standing import Row
-from relay.standing import feed, words
+from relay.standing import feed, texts
 from relay.standing.arithmetic import GOOD, NOTICE, SLOWED, STAGES, SUSPENDED, Counts, Judgement, judge
 from relay.standing.failures import hashed
 from relay.standing.view import counts_of, window_start
@@ -185,7 +185,7 @@ class Watch:
         join: Join | None = None
         if self._tells(step, row):
             now = self._clock.now()
-            subject, text = words.letter(step.to, member.handle, step.judgement, self._config, now)
+            subject, text = texts.letter(step.to, member.handle, step.judgement, self._config, now)
             try:
                 join = await self._tell(Letter(member_id, subject, text))
             except NoticeLater:
@@ -199,7 +199,7 @@ class Watch:
         if done is not None:
             log.info(
                 "standing.changed", member_id=member_id, was=done.was, now=done.to,
-                numbers=words.reason(done.judgement, self._config),
+                numbers=texts.reason(done.judgement, self._config),
             )
 
     def _tells(self, step: _Step, row: Row | None) -> bool:
@@ -231,7 +231,7 @@ class Watch:
         if step is None or step.to != to:
             return None
         now = self._clock.now()
-        why = words.reason(step.judgement, self._config)
+        why = texts.reason(step.judgement, self._config)
         happened = []
         if to == GOOD:
             if step.was == SUSPENDED:

@@ -1,6 +1,6 @@
 """Submission (RFC 6409): 587 with STARTTLS and 465 with TLS from the first octet. The SMTP door; it decides nothing.
 
-Connections, command lines, time, budgets, TLS and the reading of DATA are `relay.wire`'s. Here:
+Connections, command lines, time, budgets, TLS and the reading of DATA are `relay.smtpd`'s. Here:
 
 1. `server` is the wire's listener with the rooms behind it.
 2. `session` asks them. `auth` takes AUTH's responses apart, the directory says whose they are; the policy answers MAIL

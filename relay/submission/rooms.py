@@ -8,7 +8,7 @@ from relay.base.names import Address
 from relay.directory import DomainEntry, Login
 from relay.intake import Accepted, Submission
 from relay.replies import Verdict
-from relay.wire.house import House
+from relay.smtpd.house import House
 
 
 class Logins(Protocol):

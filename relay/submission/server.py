@@ -5,10 +5,10 @@ from __future__ import annotations
 from relay.base.config import Config
 from relay.base.tls import Certificate
 from relay.refusals import Refusals
+from relay.smtpd.bounds import Bounds
+from relay.smtpd.listener import Listener
 from relay.submission.rooms import Decisions, Gate, Logins
 from relay.submission.session import SubmissionSession
-from relay.wire.bounds import Bounds
-from relay.wire.listener import Listener
 
 
 class SubmissionServer(Listener):

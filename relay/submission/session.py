@@ -17,12 +17,12 @@ from relay.base.names import Address
 from relay.directory import DomainEntry, Login
 from relay.intake import Recipient, Submission
 from relay.replies import Verdict
+from relay.smtpd.conversation import Command
+from relay.smtpd.grammar import MAX_LINES
+from relay.smtpd.parameters import MailArgument, RcptArgument
+from relay.smtpd.session import Session, Transaction
 from relay.submission import auth
 from relay.submission.rooms import Rooms
-from relay.wire.conversation import Command
-from relay.wire.grammar import MAX_LINES
-from relay.wire.parameters import MailArgument, RcptArgument
-from relay.wire.session import Session, Transaction
 
 log = structlog.get_logger()
 

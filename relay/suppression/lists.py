@@ -23,8 +23,8 @@ from relay.base.storage import Storage, StorageError, suppressions
 from relay.base.storage.suppressions import Suppression
 from relay.suppression import export
 from relay.suppression.entries import entry
-from relay.suppression.origins import Facts, facts
-from relay.suppression.reading import Found, read
+from relay.suppression.import_file import Found, read
+from relay.suppression.import_formats import Facts, facts
 
 log = structlog.get_logger()
 EXPORT_ROWS = 1000

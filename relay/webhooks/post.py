@@ -30,7 +30,7 @@ from aiohttp import (
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from relay.base.config.model import Webhooks
-from relay.base.outward import is_public, may_post_to
+from relay.base.netguard import is_public, may_post_to
 from relay.base.resolver import Answer, Resolver
 
 _SHOWN = 200

@@ -10,7 +10,7 @@ import trustme
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from relay.delivery.client import Connection, Limits
-from relay.delivery.security import Contexts, Security, Wanted
+from relay.delivery.tls_policy import Contexts, Security, Wanted
 from relay.outcome import Outcome
 
 MESSAGE = b"From: a@a.test\r\nSubject: x\r\n\r\n.dot\r\n..\r\nj\xc3\xbcrgen\r\n"

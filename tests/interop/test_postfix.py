@@ -12,7 +12,7 @@ from relay.base.config import Config
 from relay.base.names import address
 from relay.base.storage import mail
 from relay.bounces import address as return_paths
-from relay.delivery.reports import Reports
+from relay.delivery.dsn import Reports
 from relay.intake import Recipient, Submission
 from relay.replies import Verdict
 from tests.interop.postfix import AWAY, FULL, LATER, USER, Postfix, postfix

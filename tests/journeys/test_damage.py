@@ -14,7 +14,7 @@ from posthouse.doctor import examine
 from posthouse.doctor.finding import FAIL
 from posthouse.serve import Node
 from relay.base.config import Config
-from relay.base.storage import Storage, StorageDamaged, operate
+from relay.base.storage import Storage, StorageDamaged, operator_queries
 from relay.base.storage.errors import classify
 from tests.kit.storage import make_config
 from tests.kit.world import World
@@ -78,7 +78,7 @@ async def test_who_stumbles_over_it_says_it(sqlite_config: Config) -> None:
             for _ in range(3):
                 with pytest.raises(StorageDamaged):
                     async with storage.read() as tx:
-                        await operate.health(tx, 0.0)
+                        await operator_queries.health(tx, 0.0)
         assert storage.damage
         assert len([line for line in lines if line["event"] == "storage.damaged"]) == 1
     finally:

@@ -15,7 +15,7 @@ from relay.base.storage import events, mail
 from relay.base.storage.tables import attempts
 from relay.bounces import address as return_paths
 from relay.bounces import header
-from relay.delivery.reports import Reports
+from relay.delivery.dsn import Reports
 from relay.intake import Accepted
 from tests.kit.line import line, states
 from tests.kit.sink import SILENCE, Sink

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from enroll.api.octeth.shapes import dns_table
+from enroll.api.octeth.responses import dns_table
 from enroll.domains import Options
 from enroll.domains.looking import hosts_of, look
 from relay.base.clock import DAY

@@ -21,7 +21,7 @@ from relay.base.names import address
 from relay.base.storage import suppressions
 from relay.base.storage.tables import messages
 from relay.bounces import address as return_paths
-from relay.delivery.reports import Reports
+from relay.delivery.dsn import Reports
 from relay.intake import Accepted
 from relay.replies import Verdict
 from relay.suppression import New

@@ -19,7 +19,7 @@ from relay.base.keys import generate_rsa
 from relay.base.storage import domains, events, reports, stats
 from relay.base.storage.tables import messages, recipients, suppressions
 from relay.bounces import address as return_paths
-from relay.delivery.reports import Reports
+from relay.delivery.dsn import Reports
 from relay.message import Field
 from relay.signing import SigningKey, body_hash, load_rsa, sign
 from relay.verify import signatures

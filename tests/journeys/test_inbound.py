@@ -25,7 +25,7 @@ from relay.bounces import address as return_paths
 from relay.bounces.parse import Fate, Report
 from relay.bounces.record import Records
 from relay.inbound import InboundServer
-from relay.inbound.arrivals import Arrival
+from relay.inbound.dispatch import Arrival
 from relay.intake import Submission
 from relay.replies import Verdict
 from tests.kit.line import Line, line, states

@@ -19,7 +19,7 @@ from posthouse.backup import BackupError, backup, restore
 from posthouse.doctor import examine
 from posthouse.doctor.finding import FAIL, OK, WARN
 from posthouse.resealing import Left, left, refuse_wrong_keys, reseal
-from posthouse.rooms import Rooms
+from posthouse.wiring import Rooms
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.secrets import SecretsError, Vault

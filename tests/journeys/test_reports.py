@@ -16,7 +16,7 @@ from relay.base.storage import mail
 from relay.base.storage import reports as lists
 from relay.bounces.parse import Fate, Report
 from relay.bounces.record import Records
-from relay.delivery.reports import Reports, destination
+from relay.delivery.dsn import Reports, destination
 from relay.intake import Recipient, Submission
 from relay.replies import Verdict
 from tests.kit.line import Line, line, states

@@ -21,7 +21,7 @@ from yarl import URL
 
 from relay.base.clock import DAY, iso
 from relay.base.storage import Tx, mail, versions
-from relay.base.storage.inline import InlineConnection
+from relay.base.storage.sqlite_driver import InlineConnection
 from relay.base.storage.tables import dkim_keys
 from relay.base.web import Listener, application
 from relay.base.web.openapi import document, document_route

@@ -14,8 +14,8 @@ from posthouse.backup import backup, restore
 from posthouse.cli import app
 from posthouse.doctor import examine
 from posthouse.doctor.finding import FAIL
-from posthouse.rooms import Rooms
 from posthouse.serve import Node, StartError
+from posthouse.wiring import Rooms
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.secrets import SecretsError, Vault

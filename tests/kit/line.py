@@ -15,7 +15,7 @@ from relay.base.config import Config
 from relay.base.storage.tables import recipients
 from relay.delivery.courier import Courier
 from relay.delivery.pacing import Pacer
-from relay.delivery.unwanted import Unwanted
+from relay.delivery.suppression_check import Unwanted
 from relay.delivery.worker import Worker
 from tests.kit.dns import make_zone
 from tests.kit.dns import world as dns_world

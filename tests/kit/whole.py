@@ -12,8 +12,8 @@ from aiohttp import web
 from argon2 import PasswordHasher
 from prometheus_client import CollectorRegistry
 
-from posthouse.rooms import Rooms
 from posthouse.serve.http import http_application
+from posthouse.wiring import Rooms
 from relay.base.config import Config
 from relay.base.web import Listener
 from tests.kit.enrolling import Enrolling, enrolling

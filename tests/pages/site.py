@@ -14,7 +14,7 @@ from sqlalchemy import update
 from enroll import app as enrollment
 from enroll.accounts import Member
 from enroll.pages import PageServices, pages
-from posthouse.serve.described import described
+from posthouse.serve.openapi import described
 from relay.base.config import Config
 from relay.base.storage.tables import members
 from relay.base.web import Listener, application

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from posthouse.serve.described import described
+from posthouse.serve.openapi import described
 from relay.base.clock import HOUR
 from tests.pages.conftest import IN_BROWSER, shown
 from tests.pages.site import Site

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event, update
 
 from relay.base.config import Config
-from relay.base.storage import Storage, Tx, mail, operate, reports
+from relay.base.storage import Storage, Tx, mail, operator_queries, reports
 from relay.base.storage.tables import recipients
 from relay.intake import Accepted
 from tests.kit.storage import made
@@ -54,7 +54,7 @@ async def test_no_count_of_the_queue_reads_its_rows(config: Config) -> None:
             assert "COVERING INDEX" in plan or "ix_recipients_lease_owner" in plan or "ix_recipients_due" in plan, plan
         with plans(storage) as seen:
             async with storage.read() as tx:
-                await operate.health(tx, 1.0)
+                await operator_queries.health(tx, 1.0)
         # The log's finished recipients are in none of these.
         assert not [p for p in seen if p.startswith("SCAN recipients") and " USING " not in p]
     finally:

@@ -12,7 +12,7 @@ from argon2 import PasswordHasher
 from sqlalchemy import insert, select
 
 from enroll.accounts import Accounts, Device, Member, default_did
-from enroll.credentials import Credentials
+from enroll.api_keys import Credentials
 from enroll.errors import EnrollError
 from enroll.passwords import Passwords
 from enroll.sessions import Sessions

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.diagnosis import classify
+from relay.bounces.classify import classify
 
 ROWS = [
     line.split("\t")

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from relay.bounces.classify import classify
 from relay.bounces.parse import SUCCEEDED, Report, parse
 from relay.bounces.record import judge
-from relay.diagnosis import classify
 
 FOLDER = Path(__file__).parents[1] / "data" / "reports"
 ROWS = [line.split("\t") for line in (FOLDER / "table.tsv").read_text().splitlines()[1:]]

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from relay.bounces.classify import REASONS, classify
 from relay.bounces.parse import Fate, Report, parse
 from relay.bounces.record import judge
-from relay.diagnosis import REASONS, classify
 
 CASES = sorted((Path(__file__).parents[1] / "data" / "bounces").iterdir())
 SAMPLES = [(c / "message.eml").read_bytes() for c in CASES]

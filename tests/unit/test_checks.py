@@ -10,8 +10,8 @@ import dataclasses
 
 import pytest
 
-from enroll.checks import Finding, Observation, compare, probes
-from enroll.observe import observe
+from enroll.dns_check import Finding, Observation, compare, probes
+from enroll.dns_check.query import observe
 from enroll.records import DomainView, Record, RelayHosts, required
 from enroll.zone import DnsServer, Zones
 from relay.base import keys

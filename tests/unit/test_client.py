@@ -12,7 +12,7 @@ import trustme
 
 from relay.delivery.client import Connection, Credentials, Limits
 from relay.delivery.client.content import has_bare_line_ends, stuffed
-from relay.delivery.security import Contexts, Security, Wanted
+from relay.delivery.tls_policy import Contexts, Security, Wanted
 from relay.outcome import Outcome
 from tests.kit.sink import DROP, SILENCE, Endless, Sink, Slow
 

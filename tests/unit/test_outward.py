@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.base.outward import target_fault
+from relay.base.netguard import target_fault
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from relay.wire import parameters
-from relay.wire.parameters import BadArgument, MailArgument, RcptArgument
+from relay.smtpd import parameters
+from relay.smtpd.parameters import BadArgument, MailArgument, RcptArgument
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import trustme
 from relay.delivery.client import Connection, Limits
 from relay.delivery.pool import Pool, PoolSettings
 from relay.delivery.route import Host, Route
-from relay.delivery.security import Contexts, Wanted
+from relay.delivery.tls_policy import Contexts, Wanted
 from relay.outcome import Outcome
 from tests.kit.sink import DROP, Sink
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enroll.pages.reading import Reading
+from enroll.pages.api_reference import Reading
 
 
 def test_reading_shows_what_it_doesnt_know_as_anything() -> None:

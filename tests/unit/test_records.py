@@ -8,7 +8,7 @@ import dns.rdatatype
 import dns.zonefile
 import pytest
 
-from enroll.providers import LABELS, provider
+from enroll.dns_check.provider import LABELS, provider
 from enroll.records import (
     DomainView,
     RelayHosts,

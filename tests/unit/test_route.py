@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from relay.base.outward import is_public
+from relay.base.netguard import is_public
 from relay.base.resolver import Answer, Later, Nothing, Result
 from relay.delivery.route import Host, Route, RouteSettings, Smarthost, route
 from relay.outcome import Outcome

@@ -11,7 +11,7 @@ import trustme
 
 from relay.base.clock import Clock
 from relay.delivery.client import Connection, Limits
-from relay.delivery.security import Contexts, Security, Wanted
+from relay.delivery.tls_policy import Contexts, Security, Wanted
 from relay.outcome import Outcome
 from relay.sandbox import Received, Sandbox, SandboxSettings, Shelf, Wish, wish
 

@@ -9,7 +9,7 @@ import pytest
 
 from relay.bounces.parse import parse
 from relay.sandbox import Received, wish
-from relay.sandbox.answers import MARK, Mail, Press, Silence, answer
+from relay.sandbox.responses import MARK, Mail, Press, Silence, answer
 
 PATH = "b-token@bounce.relay.test"
 MESSAGE = (

@@ -10,7 +10,7 @@ from relay.base.config import Config
 from relay.base.events import BOUNCED, COMPLAINED, DEFERRED
 from relay.base.secrets import Vault
 from relay.base.storage.standing import Failed, Tally
-from relay.standing import Counts, judge, words
+from relay.standing import Counts, judge, texts
 from relay.standing.arithmetic import Stage, wilson_lower
 from relay.standing.failures import hashed
 from relay.standing.feed import Seen, read
@@ -176,22 +176,22 @@ def test_blame_of_the_relay_is_excused_and_seen() -> None:
 
 def test_the_sentences_hold_the_members_own_numbers() -> None:
     judgement = judge(bounced(460, 40, domains=4, refused=38), CONFIG)
-    assert words.reason(judgement, CONFIG) == (
+    assert texts.reason(judgement, CONFIG) == (
         "40 bounces of 500 finished recipients in 24 hours (8 %; lower bound 5.9 %, allowed 5 %)"
     )
-    bounces, complaints = words.said(judgement, CONFIG)
+    bounces, complaints = texts.said(judgement, CONFIG)
     assert bounces.reckoning.startswith("(0.0800 + 0.0038 − 1.96·√(0.0001472 + 0.0000038)) / 1.0077 = 5.9 %")
     assert (bounces.gone, bounces.left) == (100, "The limit is reached.")
     assert complaints.left == "3 more complaints, and nothing else, would stop your sending."
-    subject, text = words.letter("suspended", "alice", judgement, CONFIG, 0.0)
+    subject, text = texts.letter("suspended", "alice", judgement, CONFIG, 0.0)
     assert subject == "Sending of alice is suspended"
     assert "/account#standing" in text
-    [narrow, _] = words.said(judge(bounced(460, 40, domains=1, refused=38), CONFIG), CONFIG)
+    [narrow, _] = texts.said(judge(bounced(460, 40, domains=1, refused=38), CONFIG), CONFIG)
     assert narrow.left == (
         "The limit is reached; a stop needs hard bounces at 3 recipient domains (now 1), or 50 recipients refused to "
         "this relay itself (now 38)."
     )
-    [_, narrow] = words.said(judge(complained(1000, 30, complained_at=2), CONFIG), CONFIG)
+    [_, narrow] = texts.said(judge(complained(1000, 30, complained_at=2), CONFIG), CONFIG)
     assert narrow.left == "The limit is reached; a stop needs complaints at 3 recipient domains (now 2)."
 
 
@@ -200,7 +200,7 @@ def test_the_formula_says_what_the_arithmetic_does() -> None:
     other.__dict__["standing"] = other.standing.model_copy(
         update={"suspend_domains": 7, "suspend_refused": 91, "min_volume": 66, "min_complaints": 4}
     )
-    said = words.formula(other)
+    said = texts.formula(other)
     for part in ("7 or more recipient domains", "refused 91 or more", "With n under 66", "fewer than 4 complaints"):
         assert part in said
     for counts, stage in ((bounced(0, 80, domains=6), "slowed"), (bounced(0, 80, domains=7), "suspended"),

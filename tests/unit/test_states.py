@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from enroll.domains.states import Move, Rhythm, next_look, next_state, proved
+from enroll.domains.lifecycle import Move, Rhythm, next_look, next_state, proved
 from relay.base import events
 
 STATES = ("initializing", "pending", "verified", "disabled", "suspended", "blocked", "deleted")

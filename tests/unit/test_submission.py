@@ -26,8 +26,8 @@ from relay.base.tls import Certificate, TlsError, make_self_signed
 from relay.directory import DomainEntry, Login
 from relay.intake import Accepted, Submission
 from relay.replies import Verdict
+from relay.smtpd.data import Content, Endless, Memory
 from relay.submission import SubmissionServer
-from relay.wire.data import Content, Endless, Memory
 from tests.kit.clock import HandClock
 from tests.kit.smtp import Talk, plain, trusting
 from tests.kit.storage import make_config

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from enroll.api.models import Strict, View, body, done, moment, path_id, shown_at
 from enroll.api.schema import SESSION, Paths, operation
-from enroll.credentials import Key
+from enroll.api_keys import Key
 from enroll.services import Services
 
 _ID = {"id": "integer"}

@@ -7,7 +7,7 @@ Promises shapes and codes, to the letter and the type, and no rule of its own: w
 it, is decided in the services that the native API calls too.
 """
 
-from enroll.api.octeth.describing import SECURITY_SCHEMES, openapi_paths
-from enroll.api.octeth.door import routes, translate
+from enroll.api.octeth.openapi import SECURITY_SCHEMES, openapi_paths
+from enroll.api.octeth.routes import routes, translate
 
 __all__ = ["SECURITY_SCHEMES", "openapi_paths", "routes", "translate"]

@@ -6,9 +6,9 @@ import builtins
 import secrets
 from typing import Any
 
-from enroll.api.octeth import shapes
-from enroll.api.octeth.asking import Parameters
-from enroll.api.octeth.faults import Fault, bad_label, missing, not_found
+from enroll.api.octeth import responses
+from enroll.api.octeth.errors import Fault, bad_label, missing, not_found
+from enroll.api.octeth.requests import Parameters
 from enroll.api.octeth.views import (
     Answer,
     CreateAnswer,
@@ -23,8 +23,8 @@ from enroll.api.octeth.views import (
     VerifyAnswer,
 )
 from enroll.domains import Domain, Domains, Options
-from enroll.domains.states import LOCKED
-from enroll.domains.trial import test_subject
+from enroll.domains.lifecycle import LOCKED
+from enroll.domains.test_message import test_subject
 from enroll.errors import EnrollError
 from enroll.records import Record
 from enroll.sessions import Actor
@@ -51,7 +51,7 @@ class Calls:
         """user.senderdomain.list"""
         found = await self._domains.overview(actor.member.id, limit=self._config.octeth.max_list)
         return ListAnswer.of(
-            [shapes.listed(self._shown(domain), figures) for domain, figures in found if actor.may_use(domain.name)]
+            [responses.listed(self._shown(domain), figures) for domain, figures in found if actor.may_use(domain.name)]
         )
 
     async def get(self, actor: Actor, p: Parameters) -> Answer:
@@ -59,8 +59,8 @@ class Calls:
         domain = await self._one(actor, p)
         wanted, days = p.days()
         figures = await self._domains.stats(actor.member.id, domain.id, days)
-        shown = {"SenderDomain": shapes.listed(self._shown(domain), figures)}
-        more = {"Days": figures.days, "Stats": shapes.periods(figures.periods)} if wanted else {}
+        shown = {"SenderDomain": responses.listed(self._shown(domain), figures)}
+        more = {"Days": figures.days, "Stats": responses.periods(figures.periods)} if wanted else {}
         return GetAnswer.model_validate(shown | more)
 
     async def create(self, actor: Actor, p: Parameters) -> Answer:
@@ -87,7 +87,7 @@ class Calls:
             raise _not_created(e) from e
         except (Refused, StorageError) as e:
             raise Fault(7, "Sender domain create process failed") from e
-        return CreateAnswer(DomainID=domain.id, SenderDomain=shapes.brief(domain, self._records(domain)))
+        return CreateAnswer(DomainID=domain.id, SenderDomain=responses.brief(domain, self._records(domain)))
 
     async def update(self, actor: Actor, p: Parameters) -> Answer:
         """user.senderdomain.update"""
@@ -108,7 +108,7 @@ class Calls:
             domain, anew = await self._domains.revise(actor.member.id, domain.id, options, enabled=enabled)
         except EnrollError as e:
             raise _not_updated(e, enabled) from e
-        shown = shapes.brief(domain, self._records(domain))
+        shown = responses.brief(domain, self._records(domain))
         return UpdateAnswer(DnsRegenerated=anew, SenderDomain=shown)
 
     async def delete(self, actor: Actor, p: Parameters) -> Answer:
@@ -126,21 +126,21 @@ class Calls:
         """user.senderdomain.verify"""
         if p.flag("verifyall"):
             checked, truncated = await self._domains.check_all(actor.member.id, actor.domains)
-            shown = [shapes.verified(d) for d in checked]
+            shown = [responses.verified(d) for d in checked]
             good = sum(one.IsVerified for one in shown)
             return VerifyAllAnswer(
                 VerifyAll=True, Verified=good, Failed=len(shown) - good, Truncated=truncated, Domains=shown
             )
         domain = await self._domains.check((await self._one(actor, p)).id)
         return VerifyAnswer(
-            DomainID=domain.id, IsVerified=domain.proved, Status=shapes.status(domain),
-            DNSRecords=shapes.dns_records(domain, self._records(domain)),
+            DomainID=domain.id, IsVerified=domain.proved, Status=responses.status(domain),
+            DNSRecords=responses.dns_records(domain, self._records(domain)),
         )
 
     async def dns(self, actor: Actor, p: Parameters) -> Answer:
         """user.senderdomain.dns"""
         domain = await self._one(actor, p)
-        table = shapes.dns_table(domain, self._records(domain))
+        table = responses.dns_table(domain, self._records(domain))
         return DnsAnswer(DomainID=domain.id, SenderDomain=domain.name, DNSRecords=table)
 
     async def sendtest(self, actor: Actor, p: Parameters) -> Answer:
@@ -187,7 +187,7 @@ class Calls:
             return last[1]
         if len(self._fixed) >= self._config.octeth.max_list:
             self._fixed.clear()
-        shown = shapes.fixed(domain, self._records(domain))
+        shown = responses.fixed(domain, self._records(domain))
         self._fixed[domain.id] = domain, shown
         return shown
 

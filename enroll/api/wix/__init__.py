@@ -6,7 +6,7 @@ answers; `calls` joins them; `describing` is their OpenAPI. No logic of its own.
 
 from __future__ import annotations
 
-from enroll.api.wix.describing import openapi_paths
-from enroll.api.wix.door import routes, translate
+from enroll.api.wix.openapi import openapi_paths
+from enroll.api.wix.routes import routes, translate
 
 __all__ = ["openapi_paths", "routes", "translate"]

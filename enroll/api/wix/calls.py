@@ -8,8 +8,8 @@ from typing import Protocol, TypeVar
 from aiohttp import web
 
 from enroll.api.models import View, body
-from enroll.api.wix import asking, views
-from enroll.api.wix.asking import Page
+from enroll.api.wix import requests, views
+from enroll.api.wix.requests import Page
 from enroll.domains import Domain
 from enroll.errors import EnrollError, not_found
 from enroll.senders import Sender, SenderEmail
@@ -38,9 +38,9 @@ class Calls:
         """Those that a filter names."""
         # Who has no sender details is told so whatever was asked: the next step is there, not in the query.
         await self._sending.need_details(actor.member.id)
-        query = await asking.query(request)
-        domains, ids = asking.filtered(query)
-        page = asking.page_of_query(query)
+        query = await requests.query(request)
+        domains, ids = requests.filtered(query)
+        page = requests.page_of_query(query)
         found = await self._sending.find(actor.member.id, names=domains, ids=ids)
         there = [d for d in found if d.id > page.after]
         shown = there[: page.limit]
@@ -72,7 +72,7 @@ class Calls:
 
     async def list_emails(self, actor: Actor, request: web.Request) -> View:
         """A page of them."""
-        page = asking.page_of_list(request)
+        page = requests.page_of_list(request)
         found = await self._emails.list(
             actor.member.id, after=page.after, limit=page.limit + 1, address=request.query.get("emailAddress")
         )
@@ -86,14 +86,14 @@ class Calls:
 
     async def create_email(self, actor: Actor, request: web.Request) -> View:
         """A new one."""
-        asked = (await body(asking.CreateEmail, request)).sender_email
+        asked = (await body(requests.CreateEmail, request)).sender_email
         _may(actor, asked.email_address)
         made = await self._emails.add(actor.member.id, asked.email_address, asked.extended_fields)
         return self._email(made)
 
     async def get_or_create_email(self, actor: Actor, request: web.Request) -> View:
         """The one that is there, or a new one."""
-        asked = await body(asking.GetOrCreateEmail, request)
+        asked = await body(requests.GetOrCreateEmail, request)
         _may(actor, asked.email_address)
         return self._email(await self._emails.add(actor.member.id, asked.email_address, even_known=True))
 
@@ -109,7 +109,7 @@ class Calls:
 
     async def verify_email(self, actor: Actor, request: web.Request) -> View:
         """The code brought back."""
-        asked = await body(asking.VerifyEmail, request)
+        asked = await body(requests.VerifyEmail, request)
         known = await self._known(actor, request)
         await self._emails.verify(actor.member.id, known.id, asked.verification_code)
         return views.Nothing()
@@ -128,7 +128,7 @@ class Calls:
 
     async def list_details(self, actor: Actor, request: web.Request) -> View:
         """A page of them."""
-        page = asking.page_of_list(request)
+        page = requests.page_of_list(request)
         found = await self._details.list(
             actor.member.id, after=page.after, limit=page.limit + 1, address=request.query.get("fromEmailAddress")
         )
@@ -142,7 +142,7 @@ class Calls:
 
     async def create_details(self, actor: Actor, request: web.Request) -> View:
         """New ones; the domain of their address enrolls itself."""
-        asked = (await body(asking.CreateDetails, request)).sender_details
+        asked = (await body(requests.CreateDetails, request)).sender_details
         _may(actor, asked.from_email_address)
         made = await self._details.add(
             actor.member.id, asked.from_name, asked.from_email_address, asked.extended_fields
@@ -151,7 +151,7 @@ class Calls:
 
     async def update_details(self, actor: Actor, request: web.Request) -> View:
         """What is given, changed."""
-        asked = (await body(asking.UpdateDetails, request)).sender_details
+        asked = (await body(requests.UpdateDetails, request)).sender_details
         if asked.from_email_address is not None:
             _may(actor, asked.from_email_address)
         made = await self._details.change(
@@ -178,7 +178,7 @@ class Calls:
 
     async def actual_from(self, actor: Actor, request: web.Request) -> View:
         """What From will really be."""
-        asked = await body(asking.ActualFrom, request)
+        asked = await body(requests.ActualFrom, request)
         found = await self._sending.actual_from(actor.member.id, asked.from_address, may_use=actor.may_use)
         return views.ActualFromView(actual_from_address=found)
 

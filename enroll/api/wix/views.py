@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from enroll.api.models import View
-from enroll.api.wix.asking import cursor_at
+from enroll.api.wix.requests import cursor_at
 from enroll.domains import Domain
 from enroll.senders import Sender, SenderEmail
 from enroll.senders.sending import Alias

@@ -21,9 +21,9 @@ from relay.base.names.domains import (
     registrable,
     to_unicode,
 )
+from relay.base.names.encoded_words import decode_words, readings, shown_words
 from relay.base.names.identity import did, handle
 from relay.base.names.mailbox import Mailbox, single_mailbox
-from relay.base.names.words import decode_words, readings, shown_words
 
 __all__ = [
     "NULL",

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from relay.base.names.addresses import Address, address, own_address
 from relay.base.names.domains import BadName, to_unicode
-from relay.base.names.words import readings
+from relay.base.names.encoded_words import readings
 
 _MAX_VALUE = 2000
 

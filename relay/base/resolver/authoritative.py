@@ -17,7 +17,7 @@ import dns.name
 import dns.rcode
 import dns.rdatatype
 
-from relay.base.outward import is_public
+from relay.base.netguard import is_public
 from relay.base.resolver.exchange import Failed
 from relay.base.resolver.reading import Found, dns_name, host_text, read
 from relay.base.resolver.results import Answer, Later, Nothing, Result, ServerAnswer

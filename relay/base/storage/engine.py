@@ -26,10 +26,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.sql.schema import Table
 
 from relay.base.config import Config
-from relay.base.storage import inline
+from relay.base.storage import sqlite_driver
 from relay.base.storage.errors import StorageDamaged, StorageError, classify, collided, in_doubt
-from relay.base.storage.kept import Kept
-from relay.base.storage.turns import Turns
+from relay.base.storage.filelock import Turns
+from relay.base.storage.pinned import Kept
 
 log = structlog.get_logger("storage")
 T = TypeVar("T")
@@ -81,8 +81,8 @@ class Storage:
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             full = url.set(drivername="sqlite+aiosqlite", database=str(path))
 
-            async def creator() -> inline.InlineConnection:
-                return await inline.connect(str(path), _INLINE_WAIT)
+            async def creator() -> sqlite_driver.InlineConnection:
+                return await sqlite_driver.connect(str(path), _INLINE_WAIT)
 
             writer = create_async_engine(full, pool_size=1, max_overflow=0, async_creator=creator)
             args = {"timeout": db.busy_timeout_seconds, "isolation_level": None}

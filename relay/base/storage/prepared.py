@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from relay.base.storage.inline import InlineConnection
+from relay.base.storage.sqlite_driver import InlineConnection
 
 Row = Mapping[str, Any]
 _Field = tuple[str, Any, Callable[[Any], Any] | None]

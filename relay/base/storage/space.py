@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from relay.base.storage.engine import Tx
-from relay.base.storage.inline import InlineConnection
+from relay.base.storage.sqlite_driver import InlineConnection
 
 _SPARE_SHARE = 0.25
 """Of the file, that may stay free: what was used once will be needed again, and moving pages costs."""

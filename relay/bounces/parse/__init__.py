@@ -15,10 +15,10 @@ What a report means for a recipient is decided by `relay.bounces.record`; which 
 
 from __future__ import annotations
 
+from relay.bounces.classify import classify
 from relay.bounces.parse import automatic, enclosed, feedback, notification, prose, status
 from relay.bounces.parse.entity import Entity, read
 from relay.bounces.parse.values import SUCCEEDED, Fate, Report
-from relay.diagnosis import classify
 
 __all__ = ["SUCCEEDED", "Fate", "Report", "parse"]
 

@@ -1,7 +1,8 @@
 """Delivery status notifications (RFC 3464), and what is left of them where the sender's program writes them badly.
 
 The machine's part is found by its type, or by its field names where it stands under a wrong type or in the text of
-a mail system's message. Leaves reasons to `relay.diagnosis`; asks it only whether a diagnostic says anything at all.
+a mail system's message. Leaves reasons to `relay.bounces.classify`; asks it only
+whether a diagnostic says anything at all.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from relay.bounces.classify import classify, staged
 from relay.bounces.parse.automatic import is_forwarded, is_system, looks_returned
 from relay.bounces.parse.entity import SUBJECT, Entity, decode_words, decoded, leaves, read_fields, without_markup
 from relay.bounces.parse.lateness import gave_up
 from relay.bounces.parse.values import SUCCEEDED, Action, Fate, Report
-from relay.diagnosis import classify, staged
 
 _STATUS = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d.])")
 _TYPES = ("message/delivery-status", "message/global-delivery-status")

@@ -17,8 +17,8 @@ class Fate:
     """What a report says of one recipient (RFC 3464 §2.3). Addresses are the report's own claim, nothing more.
 
     `status` is "" where none could be read; `diagnostic` is one printable line; `host` is who reports; `stage` is the
-    command that was refused, as the text around the reply has it (`relay.diagnosis.frames`), "" where it doesn't say.
-    `will_retry`: it names a time until which it is tried on.
+    command that was refused, as the text around the reply has it (`relay.bounces.classify.frames`), ""
+    where it doesn't say. `will_retry`: it names a time until which it is tried on.
     """
 
     action: Action

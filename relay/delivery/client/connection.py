@@ -17,8 +17,8 @@ from dataclasses import replace
 from relay.delivery.client.content import has_bare_line_ends, stuffed
 from relay.delivery.client.limits import DEFAULTS, Credentials, Limits
 from relay.delivery.client.opening import Opened, Target, open_wire
-from relay.delivery.client.wire import WireFailed
-from relay.delivery.security import Security
+from relay.delivery.client.transport import WireFailed
+from relay.delivery.tls_policy import Security
 from relay.outcome import Outcome, Peer, Reply, Scope, Stage, concluded, from_failure, from_reply
 
 # Nothing that ends a path, a parameter or a line (RFC 5321 §4.1.2), but within quotes blanks and brackets end none;

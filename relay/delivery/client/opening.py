@@ -15,8 +15,8 @@ import ssl
 from dataclasses import dataclass, replace
 
 from relay.delivery.client.limits import Credentials, Limits
-from relay.delivery.client.wire import Wire, WireFailed
-from relay.delivery.security import Mode, Security, Wanted
+from relay.delivery.client.transport import Wire, WireFailed
+from relay.delivery.tls_policy import Mode, Security, Wanted
 from relay.outcome import Outcome, Peer, Reply, Stage, from_failure, from_reply
 
 _HELO = re.compile(r"[A-Za-z0-9.\-_:\[\]]{1,255}")

@@ -7,8 +7,8 @@ record may have been put instead. All pure. Promises that trouble with DNS is ne
 of silence; what a finding does to a domain's state is decided elsewhere.
 """
 
-from enroll.checks.elsewhere import probes
-from enroll.checks.findings import Finding, Observation, Seen, compare, needs_probes
-from enroll.providers import provider
+from enroll.dns_check.finding import Finding, Observation, Seen, compare, needs_probes
+from enroll.dns_check.misplaced import probes
+from enroll.dns_check.provider import provider
 
 __all__ = ["Finding", "Observation", "Seen", "compare", "needs_probes", "probes", "provider"]

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from relay.base.config import Config
 from relay.replies import Reply, Verdict
-from relay.wire.bounds import Bounds
-from relay.wire.data import Memory
+from relay.smtpd.bounds import Bounds
+from relay.smtpd.data import Memory
 
 
 class Guest(Protocol):

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from enroll.api.models import body
-from enroll.api.wix.faults import Invalid
+from enroll.api.wix.errors import Invalid
 from relay.base import names
 
 MAX_LIST, MAX_QUERY, MAX_CURSOR, MAX_IN = 100, 50, 1000, 50

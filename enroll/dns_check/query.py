@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
-from enroll.checks import Observation, Seen, needs_probes, probes
+from enroll.dns_check import Observation, Seen, needs_probes, probes
 from enroll.records import Record
 from relay.base.resolver import Answer, Result, ServerAnswer
 

@@ -20,9 +20,9 @@ from relay.base.accepting import Acceptor
 from relay.base.config import Config
 from relay.base.tls import Certificate
 from relay.replies import Reply
-from relay.wire.bounds import Bounds
-from relay.wire.data import Memory
-from relay.wire.house import Guest, Recorder
+from relay.smtpd.bounds import Bounds
+from relay.smtpd.data import Memory
+from relay.smtpd.house import Guest, Recorder
 
 log = structlog.get_logger()
 

@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler
 
 from enroll.api.models import View
 from enroll.api.wix.calls import Calls
-from enroll.api.wix.faults import Invalid, no_such_call, refusal
+from enroll.api.wix.errors import Invalid, no_such_call, refusal
 from enroll.errors import EnrollError
 from enroll.services import SenderServices, Services
 from enroll.sessions import PREFIX, Actor

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from enroll.checks.judging import MISSING, Mistake, judge, line, shown
+from enroll.dns_check.match import MISSING, Mistake, judge, line, shown
 from enroll.records import Record
 from relay.base import names
 

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from relay.base.storage.inline import InlineConnection
+from relay.base.storage.sqlite_driver import InlineConnection
 
 
 class Kept:

@@ -15,7 +15,7 @@ import re
 import unicodedata
 from collections import Counter
 
-from relay.diagnosis import grammar, languages, phrases
+from relay.bounces.classify import grammar, languages, phrases
 
 _GAP = 60
 _TRIES = 4

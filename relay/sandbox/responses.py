@@ -19,8 +19,8 @@ from relay.base.clock import rfc5322
 from relay.base.secrets import random_id
 from relay.bounces.parse.entity import read_fields
 from relay.replies import printable
-from relay.sandbox.shelf import Received
-from relay.sandbox.wishes import Wish, basic_code
+from relay.sandbox.scenarios import Wish, basic_code
+from relay.sandbox.store import Received
 
 MARK = "X-Sandbox-Answer"
 ONE_CLICK = "List-Unsubscribe=One-Click"

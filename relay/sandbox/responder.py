@@ -24,12 +24,12 @@ from relay.base.resolver import Resolver
 from relay.base.throttle import Throttle
 from relay.delivery.client import Connection, Limits
 from relay.delivery.route import RouteSettings, route
-from relay.delivery.security import Contexts, Security, Wanted
+from relay.delivery.tls_policy import Contexts, Security, Wanted
 from relay.outcome import Outcome
 from relay.replies import printable
-from relay.sandbox.answers import ONE_CLICK, Mail, Press, Silence, answer
-from relay.sandbox.shelf import Received
-from relay.sandbox.wishes import ANSWERED, Wish, wish
+from relay.sandbox.responses import ONE_CLICK, Mail, Press, Silence, answer
+from relay.sandbox.scenarios import ANSWERED, Wish, wish
+from relay.sandbox.store import Received
 from relay.verify import signatures
 from relay.webhooks.post import Poster
 

@@ -15,12 +15,12 @@ from relay import replies
 from relay.base import names
 from relay.base.names import Address
 from relay.replies import Verdict
-from relay.wire import parameters
-from relay.wire.connection import H
-from relay.wire.conversation import Command, Conversation
-from relay.wire.data import Content, Endless
-from relay.wire.pace import Pace
-from relay.wire.parameters import BadArgument, MailArgument, RcptArgument
+from relay.smtpd import parameters
+from relay.smtpd.connection import H
+from relay.smtpd.conversation import Command, Conversation
+from relay.smtpd.data import Content, Endless
+from relay.smtpd.pace import Pace
+from relay.smtpd.parameters import BadArgument, MailArgument, RcptArgument
 
 # So many times the permitted recipients may be named in one transaction before the connection is cut: a list sent
 # by a client that reads its 452s is served (RFC 5321 §4.5.3.1.10), one that doesn't read them is not.

@@ -11,8 +11,8 @@ import random
 from dataclasses import dataclass
 
 from enroll.domains import Domains
+from enroll.domains.admin import Operator
 from enroll.domains.forwarding import Forwarding
-from enroll.domains.operator import Operator
 from enroll.services import Services
 from posthouse.resealing import refuse_wrong_keys
 from posthouse.unlocking import look, unlock

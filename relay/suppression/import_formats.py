@@ -23,8 +23,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from relay.diagnosis import classify
-from relay.suppression.reading import Record, address_of
+from relay.bounces.classify import classify
+from relay.suppression.import_file import Record, address_of
 from relay.suppression.rules import REASONS
 
 _EARLIEST = 631_152_000.0  # 1990: "no date" is written as the year 1 or as 1970

@@ -2,7 +2,7 @@
 
 Promises: a command line ends in CRLF and is bounded; replies to pipelined commands leave together; a time limit is
 said (421) before the connection closes; what an exception says stays in the log. What the commands mean is
-`relay.wire.session`'s and the doors'.
+`relay.smtpd.session`'s and the doors'.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import structlog
 from relay import replies
 from relay.base.secrets import random_id
 from relay.replies import Reply, Verdict
-from relay.wire.connection import LOST, Connection, H
-from relay.wire.data import Content
-from relay.wire.grammar import HTTP, MAX_LINE, MAX_LINES
-from relay.wire.pace import Pace
+from relay.smtpd.connection import LOST, Connection, H
+from relay.smtpd.data import Content
+from relay.smtpd.grammar import HTTP, MAX_LINE, MAX_LINES
+from relay.smtpd.pace import Pace
 
 log = structlog.get_logger()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from enroll.api.octeth.faults import Fault, missing, not_found
+from enroll.api.octeth.errors import Fault, missing, not_found
 from relay.base.web import form, json_body, read_body
 
 _MAX_BODY_BYTES = 65_536

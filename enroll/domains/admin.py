@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from enroll.domains.lifecycle import LOCKED
 from enroll.domains.loading import load, load_one
 from enroll.domains.model import Domain, Options
 from enroll.domains.service import Domains
-from enroll.domains.states import LOCKED
 from enroll.errors import conflict, invalid, not_found
 from relay.base import events, names
 from relay.base.clock import Clock

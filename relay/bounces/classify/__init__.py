@@ -15,8 +15,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from relay.diagnosis import doubts, frames, host, named, words
-from relay.diagnosis.frames import staged
+from relay.bounces.classify import doubts, frames, host, matcher, named
+from relay.bounces.classify.frames import staged
 
 __all__ = ["REASONS", "Class", "Classified", "classify", "own_fault", "staged"]
 
@@ -144,7 +144,7 @@ def classify(
     address = class_ in _ADDRESS or number in _ADDRESS_IF.get(class_, ())
     if address or class_ in _ADDRESS_IF:
         # A frame that was taken out ("recipient refused:") is no choice of the recipient's.
-        plain = doubts.plain(words.normal((heard.text if heard.framed else text).lower()))
+        plain = doubts.plain(matcher.normal((heard.text if heard.framed else text).lower()))
         class_, certain = _doubted(class_, number, plain, heard, recipient)
         address = address and permanent and certain and stage in _OF_THE_RECIPIENT
         address = address and not (doubts.passes(plain) or doubts.of_the_sender(plain))
@@ -228,9 +228,9 @@ def _class(status: str, text: str, heard: frames.Heard, *, guessed: bool) -> Cla
 def _said(status: str, text: str, heard: frames.Heard) -> Class | None:
     """What the words say: the innermost reply's; those around it only take blame from the recipient."""
     weak = not status.startswith("7.")
-    said: Class | None = words.said(heard.text, weak=weak) or None  # type: ignore[assignment]
+    said: Class | None = matcher.said(heard.text, weak=weak) or None  # type: ignore[assignment]
     if (heard.passed_on or heard.framed) and (said in _PASSED_OVER or said in _OF_A_RECIPIENT):
-        around: Class | None = words.said(text, weak=False) or None  # type: ignore[assignment]
+        around: Class | None = matcher.said(text, weak=False) or None  # type: ignore[assignment]
         if around in _BLAME or (said in _PASSED_OVER and around == "expired"):
             return around
         if said is None and around not in _OF_A_RECIPIENT:

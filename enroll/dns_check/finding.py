@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from enroll.checks.elsewhere import Seen, explain
-from enroll.checks.judging import MISSING, Mistake, foreign_alias, judge, line, printable, shown
+from enroll.dns_check.match import MISSING, Mistake, foreign_alias, judge, line, printable, shown
+from enroll.dns_check.misplaced import Seen, explain
 from enroll.records import Purpose, Record
 from relay.base.resolver import Answer, Nothing, Result, ServerAnswer
 

@@ -12,7 +12,7 @@ from relay import message, replies
 from relay.base import names
 from relay.base.clock import Clock
 from relay.base.config import Config
-from relay.base.outward import network
+from relay.base.netguard import network
 from relay.base.secrets import random_id
 from relay.base.storage import StorageError, StorageFull
 from relay.base.throttle import Throttle
@@ -20,7 +20,7 @@ from relay.bounces.parse import Report, parse
 from relay.bounces.parse.entity import Entity, read
 from relay.bounces.record import Records, Result, Whose, judges
 from relay.inbound.forwards import Forwards, Incoming
-from relay.inbound.operator import letter
+from relay.inbound.role_mail import letter
 from relay.inbound.vouching import Source, Vouching
 from relay.intake import Accepted, Intake, Recipient, Submission
 from relay.message import BadMessage

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from relay.wire.reader import Reader
+from relay.smtpd.reader import Reader
 
 END = b"\r\n.\r\n"
 

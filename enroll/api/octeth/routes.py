@@ -13,9 +13,9 @@ import structlog
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from enroll.api.octeth.asking import Parameters, read
 from enroll.api.octeth.calls import Calls
-from enroll.api.octeth.faults import Fault, fault_of
+from enroll.api.octeth.errors import Fault, fault_of
+from enroll.api.octeth.requests import Parameters, read
 from enroll.api.octeth.views import Answer
 from enroll.errors import EnrollError
 from enroll.services import DomainServices, Services

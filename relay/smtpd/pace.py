@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relay.wire.bounds import Bounds
+from relay.smtpd.bounds import Bounds
 
 
 class Pace:

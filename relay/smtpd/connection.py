@@ -2,7 +2,7 @@
 
 Promises: what is said together leaves in one write; a client that hangs up cancels nothing, its task only sees the end
 of the stream; last words are written before the close, and the close doesn't wait for ever; what arrived in the clear
-is forgotten at the handshake. What the octets mean is `relay.wire.conversation`.
+is forgotten at the handshake. What the octets mean is `relay.smtpd.conversation`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import structlog
 
 from relay import replies
 from relay.replies import Reply
-from relay.wire.house import House
-from relay.wire.reader import READ_LIMIT, Reader
+from relay.smtpd.house import House
+from relay.smtpd.reader import READ_LIMIT, Reader
 
 log = structlog.get_logger()
 
