@@ -1,6 +1,7 @@
 """Any octets at the two gates: nothing but a named refusal comes out, and what passes keeps its promises."""
 
 import gc
+import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from relay import message
 from relay.base import keys, names
 from relay.base.names import BadName
 from relay.message import BadMessage, Bounds, Trace, parse
-from relay.signing import SigningKey, body_hash, canonical_body, load_ed25519, load_rsa, sign
+from relay.signing import SigningKey, body_hash, load_ed25519, load_rsa, sign
 from tests.kit.dkim_check import dkimpy_verifies, plainly_verifies
 
 EXAMPLES = int(os.environ.get("POSTHOUSE_FUZZ_EXAMPLES", "60"))
@@ -107,7 +108,7 @@ def test_what_is_prepared_parses_again_and_holds_no_secret(raw: bytes) -> None:
 @given(blanks)
 @example(b" \r\n" * 3 + b" a\t\t\r\n \r\n")
 def test_the_relaxed_body_equals_dkimpys(body: bytes) -> None:
-    assert canonical_body(body) == Relaxed.canonicalize_body(body)
+    assert body_hash(body) == hashlib.sha256(Relaxed.canonicalize_body(body)).digest()
 
 
 @bounded
