@@ -51,8 +51,10 @@ class Key:
     def of(cls, row: KeyRow) -> Key:
         """The key of a row."""
         return cls(
-            row.id, row.member_id, row.public_id, row.description, row.scopes, row.domains, row.networks,
-            row.default_category, row.null_sender, row.created_at, row.expires_at, row.revoked_at, row.last_used_at,
+            id=row.id, member_id=row.member_id, public_id=row.public_id, description=row.description,
+            scopes=row.scopes, domains=row.domains, networks=row.networks, default_category=row.default_category,
+            null_sender=row.null_sender, created_at=row.created_at, expires_at=row.expires_at,
+            revoked_at=row.revoked_at, last_used_at=row.last_used_at,
         )
 
     def state(self, now: float) -> str:

@@ -83,8 +83,9 @@ class Services:
         devices = Devices(config, clock, vault)
         gate = Gate(config, clock, directory, accounts, sessions, devices)
         return cls(
-            config, clock, storage, vault, directory, passwords, accounts, credentials, webhooks, sessions, devices,
-            gate,
+            config=config, clock=clock, storage=storage, vault=vault, directory=directory, passwords=passwords,
+            accounts=accounts, credentials=credentials, webhooks=webhooks, sessions=sessions, devices=devices,
+            gate=gate,
         )
 
     def with_domains(self, resolver: Resolver, intake: Intake) -> Services:

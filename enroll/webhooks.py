@@ -171,8 +171,8 @@ class Webhooks:
     def _of(self, row: EndpointRow) -> Endpoint:
         two = row.old_until if row.old_secret is not None and (row.old_until or 0) > self._clock.now() else None
         return Endpoint(
-            row.public_id, row.url, row.types, row.description, row.state, row.reason, row.failing_since, two,
-            row.created_at,
+            id=row.public_id, url=row.url, types=row.types, description=row.description, state=row.state,
+            reason=row.reason, failing_since=row.failing_since, two_secrets_until=two, created_at=row.created_at,
         )
 
 

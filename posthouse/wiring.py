@@ -96,9 +96,10 @@ class Rooms:
             enroll = enroll.with_domains(resolver, intake)
             stack.push_async_callback(enroll.settled)
             return cls(
-                config, clock, owner, storage, vault, directory, suppressions, policy, unsubscribe, tracking, handoff,
-                intake, Queue(storage, config, clock, owner, random.Random(), handoff), refusals, resolver, enroll,
-                stack.pop_all(),
+                config=config, clock=clock, owner=owner, storage=storage, vault=vault, directory=directory,
+                suppressions=suppressions, policy=policy, unsubscribe=unsubscribe, tracking=tracking, handoff=handoff,
+                intake=intake, queue=Queue(storage, config, clock, owner, random.Random(), handoff),
+                refusals=refusals, resolver=resolver, enroll=enroll, _stack=stack.pop_all(),
             )
         raise AssertionError("unreachable")
 

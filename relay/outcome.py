@@ -143,8 +143,9 @@ def from_reply(
         # RFC 3463 §3.8: x.7.5, a failure of cryptography. The next exchanger may have a TLS that works.
         kind, scope, enhanced = "later", "host", "4.7.5"
     return Outcome(
-        kind, reply.code, enhanced, reply.verbatim(limit), peer.host, peer.ip, peer.tls, peer.tls_verified,
-        stage, scope, duration_seconds, peer.dsn, our_tls=our_tls,
+        kind=kind, code=reply.code, enhanced=enhanced, text=reply.verbatim(limit), host=peer.host, ip=peer.ip,
+        tls=peer.tls, tls_verified=peer.tls_verified, stage=stage, scope=scope, duration_seconds=duration_seconds,
+        dsn=peer.dsn, our_tls=our_tls,
     )
 
 
@@ -192,8 +193,9 @@ def from_failure(
     enhanced, sentence = _FAILURES[failure]
     text = f"{sentence} (said: {said.verbatim()})" if said is not None else sentence
     return Outcome(
-        "later", said.code if said is not None else None, enhanced, text, peer.host, peer.ip, peer.tls,
-        peer.tls_verified, stage, "host", duration_seconds, unanswered=unanswered,
+        kind="later", code=said.code if said is not None else None, enhanced=enhanced, text=text, host=peer.host,
+        ip=peer.ip, tls=peer.tls, tls_verified=peer.tls_verified, stage=stage, scope="host",
+        duration_seconds=duration_seconds, unanswered=unanswered,
     )
 
 
@@ -205,5 +207,6 @@ def concluded(
 
     `code` is the SMTP code the conclusion stands for, as reports want one (RFC 7505 §4: 556)."""
     return Outcome(
-        kind, code, enhanced, text, peer.host, peer.ip, peer.tls, peer.tls_verified, stage, scope, duration_seconds
+        kind=kind, code=code, enhanced=enhanced, text=text, host=peer.host, ip=peer.ip, tls=peer.tls,
+        tls_verified=peer.tls_verified, stage=stage, scope=scope, duration_seconds=duration_seconds,
     )

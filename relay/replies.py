@@ -12,25 +12,27 @@ from relay.verdict import Refused, Reply, Verdict, line, printable, smtp_lines
 __all__ = ["TABLE", "Refused", "Reply", "Verdict", "document", "line", "printable", "smtp_lines"]
 
 AUTH_FAILED = Reply(
-    "auth_failed", 535, "5.7.8", 401, "AUTH_FAILED", "Authentication failed: wrong handle or API key",
-    "The handle (or DID) and the API key do not belong together, or the key was revoked or has expired.",
-    "Sign in at {account_url}, regenerate the key, and use it as the password (HTTP: Authorization: Bearer <API key>).",
-    "AUTH",
+    name="auth_failed", smtp=535, enhanced="5.7.8", http=401, code="AUTH_FAILED",
+    text="Authentication failed: wrong handle or API key",
+    meaning="The handle (or DID) and the API key do not belong together, or the key was revoked or has expired.",
+    fix="Sign in at {account_url}, regenerate the key, and use it as the password (HTTP: Authorization: Bearer <API key>).",
+    stages="AUTH",
 )
 AUTH_REQUIRED = Reply(
-    "auth_required", 530, "5.7.0", 400, "AUTH_REQUIRED", "Authentication required",
-    "No credentials came with the request.",
-    "SMTP: log in with AUTH PLAIN or LOGIN after STARTTLS. HTTP: send Authorization: Bearer <API key>.", "MAIL",
+    name="auth_required", smtp=530, enhanced="5.7.0", http=400, code="AUTH_REQUIRED", text="Authentication required",
+    meaning="No credentials came with the request.",
+    fix="SMTP: log in with AUTH PLAIN or LOGIN after STARTTLS. HTTP: send Authorization: Bearer <API key>.",
+    stages="MAIL",
 )
 TLS_REQUIRED = Reply(
-    "tls_required", 538, "5.7.11", 0, "", "Encryption required for authentication: STARTTLS first",
-    "Credentials are only taken over TLS.",
-    "Switch STARTTLS on in your client, or use port 465.", "AUTH",
+    name="tls_required", smtp=538, enhanced="5.7.11", http=0, code="",
+    text="Encryption required for authentication: STARTTLS first", meaning="Credentials are only taken over TLS.",
+    fix="Switch STARTTLS on in your client, or use port 465.", stages="AUTH",
 )
 STARTTLS_FIRST = Reply(
-    "starttls_first", 530, "5.7.0", 0, "", "Must issue a STARTTLS command first",
-    "Port 587 serves nothing before TLS.",
-    "Switch STARTTLS on in your client, or use port 465.", "MAIL",
+    name="starttls_first", smtp=530, enhanced="5.7.0", http=0, code="", text="Must issue a STARTTLS command first",
+    meaning="Port 587 serves nothing before TLS.", fix="Switch STARTTLS on in your client, or use port 465.",
+    stages="MAIL",
 )
 INVALID_DID = Reply(
     "invalid_did", 0, "", 400, "INVALID_DID",
@@ -39,162 +41,172 @@ INVALID_DID = Reply(
     "Leave the DID out, or send the one shown at {account_url}.",
 )
 TOO_MANY_FAILURES = Reply(
-    "too_many_failures", 454, "4.7.0", 429, "TOO_MANY_FAILURES", "Too many failed logins from here, try again {when}",
-    "This key is wrong, and so were too many others from this address. A right key is never kept waiting.",
-    "Correct the credentials and try again at once; with wrong ones, wait for the time named.", "AUTH",
+    name="too_many_failures", smtp=454, enhanced="4.7.0", http=429, code="TOO_MANY_FAILURES",
+    text="Too many failed logins from here, try again {when}",
+    meaning="This key is wrong, and so were too many others from this address. A right key is never kept waiting.",
+    fix="Correct the credentials and try again at once; with wrong ones, wait for the time named.", stages="AUTH",
 )
 AUTH_UNAVAILABLE = Reply(
-    "auth_unavailable", 454, "4.7.0", 503, "TEMPORARILY_UNAVAILABLE", "Temporary authentication failure",
-    "The relay could not look the credentials up just now.",
-    "Nothing to mend on your side: retry with exponential backoff.", "AUTH",
+    name="auth_unavailable", smtp=454, enhanced="4.7.0", http=503, code="TEMPORARILY_UNAVAILABLE",
+    text="Temporary authentication failure", meaning="The relay could not look the credentials up just now.",
+    fix="Nothing to mend on your side: retry with exponential backoff.", stages="AUTH",
 )
 MEMBER_SUSPENDED = Reply(
-    "member_suspended", 521, "5.7.1", 403, "MEMBER_SUSPENDED", "Member suspended: {saw}",
-    "The membership is suspended, by the operator or by its bounce or complaint rate.",
-    "Sign in at {account_url}: it shows the reason and the way out.",
-    "connect, AUTH, MAIL, DATA", policy=True,
+    name="member_suspended", smtp=521, enhanced="5.7.1", http=403, code="MEMBER_SUSPENDED",
+    text="Member suspended: {saw}",
+    meaning="The membership is suspended, by the operator or by its bounce or complaint rate.",
+    fix="Sign in at {account_url}: it shows the reason and the way out.", stages="connect, AUTH, MAIL, DATA",
+    policy=True,
 )
 DOMAIN_MISMATCH = Reply(
-    "domain_mismatch", 550, "5.1.0", 403, "DOMAIN_MISMATCH",
-    "From address not allowed: domain {saw} is not one of {wanted}",
-    "The MAIL FROM domain is not an enrolled, verified, enabled domain of this member (and this key).",
-    "Check that the From: address matches an enrolled domain; enroll it at {account_url}.", "MAIL", policy=True,
+    name="domain_mismatch", smtp=550, enhanced="5.1.0", http=403, code="DOMAIN_MISMATCH",
+    text="From address not allowed: domain {saw} is not one of {wanted}",
+    meaning="The MAIL FROM domain is not an enrolled, verified, enabled domain of this member (and this key).",
+    fix="Check that the From: address matches an enrolled domain; enroll it at {account_url}.", stages="MAIL",
+    policy=True,
 )
 NULL_SENDER = Reply(
-    "null_sender", 550, "5.1.0", 403, "DOMAIN_MISMATCH",
-    "Null sender not allowed to this API key: issue one with null_sender at {account_url}/keys",
-    "MAIL FROM:<> is for the bounces and automatic answers of a mail server, and only for API keys with that option.",
-    "Give a sender in an enrolled domain; for a mail server issue an API key with null_sender at {account_url}/keys.",
-    "MAIL", policy=True,
+    name="null_sender", smtp=550, enhanced="5.1.0", http=403, code="DOMAIN_MISMATCH",
+    text="Null sender not allowed to this API key: issue one with null_sender at {account_url}/keys",
+    meaning="MAIL FROM:<> is for the bounces and automatic answers of a mail server, and only for API keys with that option.",
+    fix="Give a sender in an enrolled domain; for a mail server issue an API key with null_sender at {account_url}/keys.",
+    stages="MAIL", policy=True,
 )
 NOT_AUTOMATIC = Reply(
-    "not_automatic", 550, "5.7.1", 403, "FROM_MISMATCH",
-    "Only bounces and automatic answers may have the null sender: neither multipart/report nor Auto-Submitted",
-    "The message came with the null sender and is neither a report nor marked as sent by a program.",
-    "Give a sender in an enrolled domain, or say Auto-Submitted: auto-replied (RFC 3834) if it is an automatic answer.",
-    "DATA", policy=True,
+    name="not_automatic", smtp=550, enhanced="5.7.1", http=403, code="FROM_MISMATCH",
+    text="Only bounces and automatic answers may have the null sender: neither multipart/report nor Auto-Submitted",
+    meaning="The message came with the null sender and is neither a report nor marked as sent by a program.",
+    fix="Give a sender in an enrolled domain, or say Auto-Submitted: auto-replied (RFC 3834) if it is an automatic answer.",
+    stages="DATA", policy=True,
 )
 DOMAIN_RESTS = Reply(
-    "domain_rests", 550, "5.1.0", 403, "DOMAIN_MISMATCH", "From address not allowed: {saw}",
-    "The MAIL FROM domain is this member's, but may not send just now: it is not verified, is paused by its owner or "
+    name="domain_rests", smtp=550, enhanced="5.1.0", http=403, code="DOMAIN_MISMATCH",
+    text="From address not allowed: {saw}",
+    meaning="The MAIL FROM domain is this member's, but may not send just now: it is not verified, is paused by its owner or "
     "stopped by the operator, or this API key is not for it.",
-    "Sign in at {account_url}: the page of the domain says what it waits for.", "MAIL, DATA", policy=True,
+    fix="Sign in at {account_url}: the page of the domain says what it waits for.", stages="MAIL, DATA", policy=True,
 )
 HEADER_RESTS = Reply(
-    "header_rests", 550, "5.7.1", 403, "FROM_MISMATCH", "Header not allowed: {saw}",
-    "The domain in the From header, or in another one that names a sender, is this member's, but may not send just "
+    name="header_rests", smtp=550, enhanced="5.7.1", http=403, code="FROM_MISMATCH", text="Header not allowed: {saw}",
+    meaning="The domain in the From header, or in another one that names a sender, is this member's, but may not send just "
     "now: it is not verified, is paused by its owner or stopped by the operator, or this API key is not for it.",
-    "Sign in at {account_url}: the page of the domain says what it waits for.", "DATA", policy=True,
+    fix="Sign in at {account_url}: the page of the domain says what it waits for.", stages="DATA", policy=True,
 )
 FROM_MISMATCH = Reply(
-    "from_mismatch", 550, "5.7.1", 403, "FROM_MISMATCH", "Header From not allowed: {saw}",
-    "The From header is not exactly one mailbox in an enrolled domain of this member.",
-    "Send one From header with one mailbox in an enrolled, verified domain.", "DATA", policy=True,
+    name="from_mismatch", smtp=550, enhanced="5.7.1", http=403, code="FROM_MISMATCH",
+    text="Header From not allowed: {saw}",
+    meaning="The From header is not exactly one mailbox in an enrolled domain of this member.",
+    fix="Send one From header with one mailbox in an enrolled, verified domain.", stages="DATA", policy=True,
 )
 SENDER_MISMATCH = Reply(
-    "sender_mismatch", 550, "5.7.1", 403, "FROM_MISMATCH", "Header not allowed: {saw}",
-    "A Sender, Resent-From or Resent-Sender header is not one mailbox in an enrolled domain of this member.",
-    "Take the header out, or name a mailbox in an enrolled, verified domain.", "DATA", policy=True,
+    name="sender_mismatch", smtp=550, enhanced="5.7.1", http=403, code="FROM_MISMATCH",
+    text="Header not allowed: {saw}",
+    meaning="A Sender, Resent-From or Resent-Sender header is not one mailbox in an enrolled domain of this member.",
+    fix="Take the header out, or name a mailbox in an enrolled, verified domain.", stages="DATA", policy=True,
 )
 INVALID_RECIPIENT = Reply(
-    "invalid_recipient", 501, "5.1.3", 422, "INVALID_RECIPIENT", "Bad recipient address syntax: {saw}",
-    "The recipient address is malformed.",
-    "Correct the address.", "RCPT",
+    name="invalid_recipient", smtp=501, enhanced="5.1.3", http=422, code="INVALID_RECIPIENT",
+    text="Bad recipient address syntax: {saw}", meaning="The recipient address is malformed.",
+    fix="Correct the address.", stages="RCPT",
 )
 NO_SUCH_ADDRESS = Reply(
-    "no_such_address", 550, "5.1.1", 0, "", "No such address here",
-    "Port 25 takes reports on return paths, mail for its postmaster and for domains that forward it: this is neither.",
-    "Nothing to mend: the relay takes no other mail.", "RCPT (port 25)",
+    name="no_such_address", smtp=550, enhanced="5.1.1", http=0, code="", text="No such address here",
+    meaning="Port 25 takes reports on return paths, mail for its postmaster and for domains that forward it: this is neither.",
+    fix="Nothing to mend: the relay takes no other mail.", stages="RCPT (port 25)",
 )
 ADDRESS_NOT_AVAILABLE = Reply(
-    "address_not_available", 550, "5.1.1", 0, "", "address not available",
-    "The domain sends through this relay, but has no mail forwarded: it is switched off, or names no mailbox.",
-    "Write to another address of the sender.", "RCPT (port 25)",
+    name="address_not_available", smtp=550, enhanced="5.1.1", http=0, code="", text="address not available",
+    meaning="The domain sends through this relay, but has no mail forwarded: it is switched off, or names no mailbox.",
+    fix="Write to another address of the sender.", stages="RCPT (port 25)",
 )
 INVALID_SENDER = Reply(
-    "invalid_sender", 501, "5.1.7", 422, "INVALID_REQUEST", "Bad sender address syntax: {saw}",
-    "The sender address is malformed.",
-    "Correct the address.", "MAIL",
+    name="invalid_sender", smtp=501, enhanced="5.1.7", http=422, code="INVALID_REQUEST",
+    text="Bad sender address syntax: {saw}", meaning="The sender address is malformed.", fix="Correct the address.",
+    stages="MAIL",
 )
 SUPPRESSED = Reply(
-    "suppressed", 550, "5.7.1", 422, "SUPPRESSED", "Recipient suppressed: {saw}",
-    "The recipient is on the member's suppression list (unsubscribed, complained, or does not exist).",
-    "Remove the recipient from your list.", "RCPT", policy=True,
+    name="suppressed", smtp=550, enhanced="5.7.1", http=422, code="SUPPRESSED", text="Recipient suppressed: {saw}",
+    meaning="The recipient is on the member's suppression list (unsubscribed, complained, or does not exist).",
+    fix="Remove the recipient from your list.", stages="RCPT", policy=True,
 )
 ONE_FORWARD = Reply(
-    "one_forward", 452, "4.5.3", 0, "", "One domain at a time: send this recipient a copy of its own",
-    "Mail that is forwarded for one domain, and what has another way to go, can't share a message.",
-    "Nothing to mend: a mail server sends the rest in a further message by itself.", "RCPT (port 25)",
+    name="one_forward", smtp=452, enhanced="4.5.3", http=0, code="",
+    text="One domain at a time: send this recipient a copy of its own",
+    meaning="Mail that is forwarded for one domain, and what has another way to go, can't share a message.",
+    fix="Nothing to mend: a mail server sends the rest in a further message by itself.", stages="RCPT (port 25)",
 )
 FORWARDS_LIMITED = Reply(
-    "forwards_limited", 451, "4.7.1", 0, "", "Too much mail to forward just now, try again {when}",
-    "As much mail as may be was forwarded for this domain, or from this address, within the last hour.",
-    "Nothing to mend: a mail server tries again by itself.", "RCPT, DATA (port 25)",
+    name="forwards_limited", smtp=451, enhanced="4.7.1", http=0, code="",
+    text="Too much mail to forward just now, try again {when}",
+    meaning="As much mail as may be was forwarded for this domain, or from this address, within the last hour.",
+    fix="Nothing to mend: a mail server tries again by itself.", stages="RCPT, DATA (port 25)",
 )
 NO_OPERATOR = Reply(
-    "no_operator", 550, "5.2.1", 0, "",
-    "Nobody reads mail for this address yet: the relay's operator has named no mailbox",
-    "Mail for postmaster@, abuse@ or fbl@ of the relay, whose operator_email is empty or leads back to the relay. "
+    name="no_operator", smtp=550, enhanced="5.2.1", http=0, code="",
+    text="Nobody reads mail for this address yet: the relay's operator has named no mailbox",
+    meaning="Mail for postmaster@, abuse@ or fbl@ of the relay, whose operator_email is empty or leads back to the relay. "
     "Complaints about its mail (RFC 5965) are counted all the same.",
-    "The operator sets operator_email under [server].", "DATA (port 25)",
+    fix="The operator sets operator_email under [server].", stages="DATA (port 25)",
 )
 ROLE_MAIL_LIMITED = Reply(
-    "role_mail_limited", 451, "4.7.1", 0, "", "Too much mail for the operator just now, try again {when}",
-    "As much mail as may be was passed on to the relay's operator within the last hour, in all or from this network.",
-    "Nothing to mend: a mail server tries again by itself.", "DATA (port 25)",
+    name="role_mail_limited", smtp=451, enhanced="4.7.1", http=0, code="",
+    text="Too much mail for the operator just now, try again {when}",
+    meaning="As much mail as may be was passed on to the relay's operator within the last hour, in all or from this network.",
+    fix="Nothing to mend: a mail server tries again by itself.", stages="DATA (port 25)",
 )
 TOO_MANY_RECIPIENTS = Reply(
-    "too_many_recipients", 452, "4.5.3", 422, "TOO_MANY_RECIPIENTS", "Too many recipients: at most {wanted} a message",
-    "The message names more recipients than one message may have.",
-    "Send the rest in further messages.", "RCPT",
+    name="too_many_recipients", smtp=452, enhanced="4.5.3", http=422, code="TOO_MANY_RECIPIENTS",
+    text="Too many recipients: at most {wanted} a message",
+    meaning="The message names more recipients than one message may have.", fix="Send the rest in further messages.",
+    stages="RCPT",
 )
 TIER_TOO_SMALL = Reply(
-    "tier_too_small", 452, "4.5.3", 422, "TOO_MANY_RECIPIENTS",
-    'Too many recipients: warming tier "{tier}" takes at most {wanted} a message',
-    "The message names more recipients than the warming tier of its domain lets out in an hour, or in a day: as one "
+    name="tier_too_small", smtp=452, enhanced="4.5.3", http=422, code="TOO_MANY_RECIPIENTS",
+    text='Too many recipients: warming tier "{tier}" takes at most {wanted} a message',
+    meaning="The message names more recipients than the warming tier of its domain lets out in an hour, or in a day: as one "
     "message it never fits.",
-    "Send the rest in further messages: an SMTP client does so by itself. Tiers rise with the domain's age.",
-    "RCPT, DATA", policy=True,
+    fix="Send the rest in further messages: an SMTP client does so by itself. Tiers rise with the domain's age.",
+    stages="RCPT, DATA", policy=True,
 )
 RATE_LIMITED = Reply(
-    "rate_limited", 451, "4.7.1", 429, "RATE_LIMITED", 'Warming tier "{tier}": {saw}, {wanted}',
-    "The warming tier of the sending domain is used up for this hour or this day.",
-    "Back off and retry at the time named; the message is not lost at your side. Tiers rise with the domain's age.",
-    "RCPT, DATA", policy=True,
+    name="rate_limited", smtp=451, enhanced="4.7.1", http=429, code="RATE_LIMITED",
+    text='Warming tier "{tier}": {saw}, {wanted}',
+    meaning="The warming tier of the sending domain is used up for this hour or this day.",
+    fix="Back off and retry at the time named; the message is not lost at your side. Tiers rise with the domain's age.",
+    stages="RCPT, DATA", policy=True,
 )
 QUEUE_FULL = Reply(
-    "queue_full", 451, "4.4.2", 503, "QUEUE_FULL", "Queue full, try again later",
-    "The relay holds as many messages as it may.",
-    "Server-side. Retry with exponential backoff.", "DATA",
+    name="queue_full", smtp=451, enhanced="4.4.2", http=503, code="QUEUE_FULL", text="Queue full, try again later",
+    meaning="The relay holds as many messages as it may.", fix="Server-side. Retry with exponential backoff.",
+    stages="DATA",
 )
 UNAVAILABLE = Reply(
-    "unavailable", 451, "4.3.0", 503, "TEMPORARILY_UNAVAILABLE", "Temporary failure, try again later",
-    "Storage or signing is not possible just now; on port 25 also: the domain that forwards this mail is paused, "
+    name="unavailable", smtp=451, enhanced="4.3.0", http=503, code="TEMPORARILY_UNAVAILABLE",
+    text="Temporary failure, try again later",
+    meaning="Storage or signing is not possible just now; on port 25 also: the domain that forwards this mail is paused, "
     "suspended or being proved again.",
-    "Server-side. Retry with exponential backoff.", "MAIL, RCPT, DATA",
+    fix="Server-side. Retry with exponential backoff.", stages="MAIL, RCPT, DATA",
 )
 DISK_FULL = Reply(
-    "disk_full", 452, "4.3.1", 507, "INSUFFICIENT_STORAGE", "Insufficient system storage",
-    "The relay's disk is full.",
-    "Server-side. Retry later; the operator has been alarmed.", "MAIL, DATA",
+    name="disk_full", smtp=452, enhanced="4.3.1", http=507, code="INSUFFICIENT_STORAGE",
+    text="Insufficient system storage", meaning="The relay's disk is full.",
+    fix="Server-side. Retry later; the operator has been alarmed.", stages="MAIL, DATA",
 )
 TOO_LARGE = Reply(
-    "too_large", 552, "5.3.4", 413, "TOO_LARGE",
-    "Message too large: at most {wanted} bytes",
-    "The message is larger than the relay takes.",
-    "Send a smaller message, or a link instead of the attachment.", "MAIL SIZE=, DATA",
+    name="too_large", smtp=552, enhanced="5.3.4", http=413, code="TOO_LARGE",
+    text="Message too large: at most {wanted} bytes", meaning="The message is larger than the relay takes.",
+    fix="Send a smaller message, or a link instead of the attachment.", stages="MAIL SIZE=, DATA",
 )
 INVALID_MESSAGE = Reply(
-    "invalid_message", 554, "5.6.0", 422, "INVALID_MESSAGE",
-    "Malformed message: {saw}",
-    "The message breaks the format (bare CR or LF, NUL, header too large, a line over 998 octets, not parseable).",
-    "Mend what is named: lines end in CRLF; longer or binary content is encoded.", "DATA",
+    name="invalid_message", smtp=554, enhanced="5.6.0", http=422, code="INVALID_MESSAGE",
+    text="Malformed message: {saw}",
+    meaning="The message breaks the format (bare CR or LF, NUL, header too large, a line over 998 octets, not parseable).",
+    fix="Mend what is named: lines end in CRLF; longer or binary content is encoded.", stages="DATA",
 )
 LOOP = Reply(
-    "loop", 554, "5.4.6", 422, "LOOP",
-    "Mail loop: {saw}",
-    "The message has passed through too many hosts, or through this relay before.",
-    "Find the forward that sends it round.", "DATA",
+    name="loop", smtp=554, enhanced="5.4.6", http=422, code="LOOP", text="Mail loop: {saw}",
+    meaning="The message has passed through too many hosts, or through this relay before.",
+    fix="Find the forward that sends it round.", stages="DATA",
 )
 INVALID_REQUEST = Reply(
     "invalid_request", 0, "", 400, "INVALID_REQUEST",
@@ -221,10 +233,9 @@ IN_PROGRESS = Reply(
     "Wait for it, then repeat the request to read its answer.",
 )
 SCOPE_MISSING = Reply(
-    "scope_missing", 535, "5.7.8", 403, "FORBIDDEN",
-    "This API key lacks the scope {wanted}",
-    "The key is good, but not for this.",
-    "Issue a key with that scope at {account_url}.", "AUTH",
+    name="scope_missing", smtp=535, enhanced="5.7.8", http=403, code="FORBIDDEN",
+    text="This API key lacks the scope {wanted}", meaning="The key is good, but not for this.",
+    fix="Issue a key with that scope at {account_url}.", stages="AUTH",
 )
 NOT_FOUND = Reply(
     "not_found", 0, "", 404, "NOT_FOUND",
@@ -239,63 +250,126 @@ NOT_POSSIBLE = Reply(
     "Look at its state first.",
 )
 TOO_MANY_REQUESTS = Reply(
-    "too_many_requests", 421, "4.7.0", 429, "TOO_MANY_REQUESTS",
-    "Too many requests, try again {when}",
-    "Too many requests or connections from here.",
-    "Slow down.", "connect", closes=True,
+    name="too_many_requests", smtp=421, enhanced="4.7.0", http=429, code="TOO_MANY_REQUESTS",
+    text="Too many requests, try again {when}", meaning="Too many requests or connections from here.",
+    fix="Slow down.", stages="connect", closes=True,
 )
 INTERNAL = Reply(
-    "internal", 451, "4.3.0", 500, "INTERNAL_ERROR",
-    "Local error in processing (reference {reference})",
-    "Something unforeseen happened in the relay; it is in the operator's log under the reference.",
-    "Retry with exponential backoff; give the operator the reference.", "any",
+    name="internal", smtp=451, enhanced="4.3.0", http=500, code="INTERNAL_ERROR",
+    text="Local error in processing (reference {reference})",
+    meaning="Something unforeseen happened in the relay; it is in the operator's log under the reference.",
+    fix="Retry with exponential backoff; give the operator the reference.", stages="any",
 )
 
 NO_RECIPIENTS = Reply(
-    "no_recipients", 554, "5.5.1", 422, "NOTHING_ACCEPTED", "No valid recipients",
-    "Every recipient was refused by itself, so nothing was sent. SMTP has said why at each RCPT; over HTTP `rejected` "
+    name="no_recipients", smtp=554, enhanced="5.5.1", http=422, code="NOTHING_ACCEPTED", text="No valid recipients",
+    meaning="Every recipient was refused by itself, so nothing was sent. SMTP has said why at each RCPT; over HTTP `rejected` "
     "does.",
-    "Correct the addresses, or take them off your list.", "DATA",
+    fix="Correct the addresses, or take them off your list.", stages="DATA",
 )
 
 # The dialogue itself: replies that decide nothing.
-OK_SENDER = Reply("ok_sender", 250, "2.1.0", 0, "", "Sender OK", "", "", "MAIL")
-OK_RECIPIENT = Reply("ok_recipient", 250, "2.1.5", 0, "", "Recipient OK", "", "", "RCPT")
-OK_QUEUED = Reply("ok_queued", 250, "2.0.0", 200, "", "Queued as {saw}", "", "", "DATA")
-OK = Reply("ok", 250, "2.0.0", 200, "", "OK", "", "", "RSET, NOOP")
-OK_AUTH = Reply("ok_auth", 235, "2.7.0", 0, "", "Authentication successful", "", "", "AUTH")
-OK_TLS = Reply("ok_tls", 220, "2.0.0", 0, "", "Ready to start TLS", "", "", "STARTTLS")
-OK_BYE = Reply("ok_bye", 221, "2.0.0", 0, "", "Bye", "", "", "QUIT")
-OK_HELP = Reply("ok_help", 214, "2.0.0", 0, "", "{saw}", "", "", "HELP")
-OK_VRFY = Reply("ok_vrfy", 252, "2.5.1", 0, "", "Cannot VRFY, send some mail and see", "", "", "VRFY")
-GO_AHEAD = Reply("go_ahead", 354, "", 0, "", "End data with <CR><LF>.<CR><LF>", "", "", "DATA")
-BAD_COMMAND = Reply("bad_command", 500, "5.5.1", 0, "", "Command unrecognized", "", "", "any")
-BAD_LINE = Reply("bad_line", 500, "5.5.2", 0, "", "Line too long or not readable", "", "", "any")
-BAD_ARGUMENTS = Reply("bad_arguments", 501, "5.5.4", 0, "", "Syntax error: {saw}", "", "", "any")
-BAD_PARAMETER = Reply("bad_parameter", 555, "5.5.4", 0, "", "Parameter not recognized: {saw}", "", "", "MAIL, RCPT")
-BAD_SEQUENCE = Reply("bad_sequence", 503, "5.5.1", 0, "", "Bad sequence of commands: {saw}", "", "", "any")
-BAD_MECHANISM = Reply("bad_mechanism", 504, "5.5.4", 0, "", "Mechanism not offered: use PLAIN or LOGIN", "", "", "AUTH")
-AUTH_CANCELLED = Reply("auth_cancelled", 501, "5.7.0", 0, "", "Authentication cancelled", "", "", "AUTH")
-AUTH_BAD_ENCODING = Reply("auth_bad_encoding", 501, "5.5.2", 0, "", "Cannot decode the response", "", "", "AUTH")
-NOT_IMPLEMENTED = Reply("not_implemented", 502, "5.5.1", 0, "", "Command not implemented", "", "", "any")
-RECIPIENTS_LATER = Reply(
-    "recipients_later", 451, "4.5.0", 0, "", "No recipient was taken just now: try again later", "", "", "DATA"
+OK_SENDER = Reply(
+    name="ok_sender", smtp=250, enhanced="2.1.0", http=0, code="", text="Sender OK", meaning="", fix="",
+    stages="MAIL",
 )
-TOO_MANY_ERRORS = Reply("too_many_errors", 421, "4.7.0", 0, "", "Too many errors, closing", "", "", "any", closes=True)
+OK_RECIPIENT = Reply(
+    name="ok_recipient", smtp=250, enhanced="2.1.5", http=0, code="", text="Recipient OK", meaning="", fix="",
+    stages="RCPT",
+)
+OK_QUEUED = Reply(
+    name="ok_queued", smtp=250, enhanced="2.0.0", http=200, code="", text="Queued as {saw}", meaning="", fix="",
+    stages="DATA",
+)
+OK = Reply(
+    name="ok", smtp=250, enhanced="2.0.0", http=200, code="", text="OK", meaning="", fix="", stages="RSET, NOOP",
+)
+OK_AUTH = Reply(
+    name="ok_auth", smtp=235, enhanced="2.7.0", http=0, code="", text="Authentication successful", meaning="", fix="",
+    stages="AUTH",
+)
+OK_TLS = Reply(
+    name="ok_tls", smtp=220, enhanced="2.0.0", http=0, code="", text="Ready to start TLS", meaning="", fix="",
+    stages="STARTTLS",
+)
+OK_BYE = Reply(
+    name="ok_bye", smtp=221, enhanced="2.0.0", http=0, code="", text="Bye", meaning="", fix="", stages="QUIT",
+)
+OK_HELP = Reply(
+    name="ok_help", smtp=214, enhanced="2.0.0", http=0, code="", text="{saw}", meaning="", fix="", stages="HELP",
+)
+OK_VRFY = Reply(
+    name="ok_vrfy", smtp=252, enhanced="2.5.1", http=0, code="", text="Cannot VRFY, send some mail and see",
+    meaning="", fix="", stages="VRFY",
+)
+GO_AHEAD = Reply(
+    name="go_ahead", smtp=354, enhanced="", http=0, code="", text="End data with <CR><LF>.<CR><LF>", meaning="",
+    fix="", stages="DATA",
+)
+BAD_COMMAND = Reply(
+    name="bad_command", smtp=500, enhanced="5.5.1", http=0, code="", text="Command unrecognized", meaning="", fix="",
+    stages="any",
+)
+BAD_LINE = Reply(
+    name="bad_line", smtp=500, enhanced="5.5.2", http=0, code="", text="Line too long or not readable", meaning="",
+    fix="", stages="any",
+)
+BAD_ARGUMENTS = Reply(
+    name="bad_arguments", smtp=501, enhanced="5.5.4", http=0, code="", text="Syntax error: {saw}", meaning="", fix="",
+    stages="any",
+)
+BAD_PARAMETER = Reply(
+    name="bad_parameter", smtp=555, enhanced="5.5.4", http=0, code="", text="Parameter not recognized: {saw}",
+    meaning="", fix="", stages="MAIL, RCPT",
+)
+BAD_SEQUENCE = Reply(
+    name="bad_sequence", smtp=503, enhanced="5.5.1", http=0, code="", text="Bad sequence of commands: {saw}",
+    meaning="", fix="", stages="any",
+)
+BAD_MECHANISM = Reply(
+    name="bad_mechanism", smtp=504, enhanced="5.5.4", http=0, code="",
+    text="Mechanism not offered: use PLAIN or LOGIN", meaning="", fix="", stages="AUTH",
+)
+AUTH_CANCELLED = Reply(
+    name="auth_cancelled", smtp=501, enhanced="5.7.0", http=0, code="", text="Authentication cancelled", meaning="",
+    fix="", stages="AUTH",
+)
+AUTH_BAD_ENCODING = Reply(
+    name="auth_bad_encoding", smtp=501, enhanced="5.5.2", http=0, code="", text="Cannot decode the response",
+    meaning="", fix="", stages="AUTH",
+)
+NOT_IMPLEMENTED = Reply(
+    name="not_implemented", smtp=502, enhanced="5.5.1", http=0, code="", text="Command not implemented", meaning="",
+    fix="", stages="any",
+)
+RECIPIENTS_LATER = Reply(
+    name="recipients_later", smtp=451, enhanced="4.5.0", http=0, code="",
+    text="No recipient was taken just now: try again later", meaning="", fix="", stages="DATA",
+)
+TOO_MANY_ERRORS = Reply(
+    name="too_many_errors", smtp=421, enhanced="4.7.0", http=0, code="", text="Too many errors, closing", meaning="",
+    fix="", stages="any", closes=True,
+)
 TOO_MANY_LOGINS = Reply(
-    "too_many_logins", 421, "4.7.0", 0, "", "Too many failed logins (wrong handle or API key), closing", "", "", "AUTH",
-    closes=True,
+    name="too_many_logins", smtp=421, enhanced="4.7.0", http=0, code="",
+    text="Too many failed logins (wrong handle or API key), closing", meaning="", fix="", stages="AUTH", closes=True,
 )
 TOO_MANY_MESSAGES = Reply(
-    "too_many_messages", 421, "4.7.0", 0, "", "Enough messages on this connection, reconnect for more", "", "", "MAIL",
-    closes=True,
+    name="too_many_messages", smtp=421, enhanced="4.7.0", http=0, code="",
+    text="Enough messages on this connection, reconnect for more", meaning="", fix="", stages="MAIL", closes=True,
 )
-TIMEOUT = Reply("timeout", 421, "4.4.2", 0, "", "Timeout, closing connection", "", "", "any", closes=True)
+TIMEOUT = Reply(
+    name="timeout", smtp=421, enhanced="4.4.2", http=0, code="", text="Timeout, closing connection", meaning="",
+    fix="", stages="any", closes=True,
+)
 SHUTTING_DOWN = Reply(
-    "shutting_down", 421, "4.3.2", 503, "TEMPORARILY_UNAVAILABLE", "Service shutting down, try again in a moment",
-    "", "", "any", closes=True,
+    name="shutting_down", smtp=421, enhanced="4.3.2", http=503, code="TEMPORARILY_UNAVAILABLE",
+    text="Service shutting down, try again in a moment", meaning="", fix="", stages="any", closes=True,
 )
-SMUGGLING = Reply("smuggling", 521, "5.5.2", 0, "", "Bare CR or LF in a command: closing", "", "", "any", closes=True)
+SMUGGLING = Reply(
+    name="smuggling", smtp=521, enhanced="5.5.2", http=0, code="", text="Bare CR or LF in a command: closing",
+    meaning="", fix="", stages="any", closes=True,
+)
 
 TABLE: tuple[Reply, ...] = tuple(v for v in list(globals().values()) if isinstance(v, Reply))
 """Every reply, in the order of this file."""

@@ -27,8 +27,9 @@ class Member:
     def of(cls, row: MemberRow) -> Member:
         """The member of a row."""
         return cls(
-            row.id, row.handle, row.did, row.email, row.status, row.reason, row.status_at, row.created_at,
-            row.password_hash is not None, row.system,
+            id=row.id, handle=row.handle, did=row.did, email=row.email, status=row.status, reason=row.reason,
+            status_at=row.status_at, created_at=row.created_at, has_password=row.password_hash is not None,
+            system=row.system,
         )
 
 

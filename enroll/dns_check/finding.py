@@ -89,7 +89,10 @@ def _finding(record: Record, seen: Observation, records: Sequence[Record]) -> Fi
     wrong = [mistake for mistake in mistakes if mistake is not None]
     if not wrong:
         says, retry = _seen_by_others(record, seen, facts)
-        return Finding(record.purpose, record.name, True, found, None, says, "", servers, retry)
+        return Finding(
+            purpose=record.purpose, name=record.name, ok=True, found=found, mistake=None, says=says, fix="",
+            servers=servers, retry_after_seconds=retry,
+        )
     if len(wrong) < len(facts):
         mistake, retry = _spreading(facts, mistakes), _SPREADING_SECONDS
         return _false(record, found, mistake, servers, retry)
@@ -103,7 +106,10 @@ def _false(
     record: Record, found: list[str], mistake: Mistake, servers: list[ServerAnswer], retry: int | None
 ) -> Finding:
     says = f"{_FAILED[record.purpose]}: {mistake.says}"
-    return Finding(record.purpose, record.name, False, found, mistake.code, says, mistake.fix, servers, retry)
+    return Finding(
+        purpose=record.purpose, name=record.name, ok=False, found=found, mistake=mistake.code, says=says,
+        fix=mistake.fix, servers=servers, retry_after_seconds=retry,
+    )
 
 
 def _unknown(record: Record, seen: Observation, servers: list[ServerAnswer]) -> Finding:
@@ -115,7 +121,10 @@ def _unknown(record: Record, seen: Observation, servers: list[ServerAnswer]) -> 
         says += " Resolvers still know: " + shown(found) + "."
     loop = "alias_loop" if any(one.reason == "alias loop" for one in seen.servers) else None
     fix = f"The alias at this name leads back to itself. Enter: {line(record)}" if loop else ""
-    return Finding(record.purpose, record.name, None, found, loop, says, fix, servers, _ASK_AGAIN_SECONDS)
+    return Finding(
+        purpose=record.purpose, name=record.name, ok=None, found=found, mistake=loop, says=says, fix=fix,
+        servers=servers, retry_after_seconds=_ASK_AGAIN_SECONDS,
+    )
 
 
 def _mistake(record: Record, one: ServerAnswer, records: Sequence[Record]) -> Mistake | None:

@@ -118,10 +118,12 @@ def _kept(finding: Finding, record: Record, before: dict[tuple[str, str], dict[s
 def _view(domain: Domain, pairs: Sequence[KeyState], name: str | None = None) -> DomainView:
     o = domain.options
     return DomainView(
-        name or domain.name, domain.ownership_token, tuple((k.stem, k.rsa_txt, k.ed_txt, k.state) for k in pairs),
-        o.return_path, o.custom_subdomain, o.tracking, o.track_prefix, o.replies, domain.uuid, o.hosted,
-        spare_stem(o.stems, pairs) if name is None and o.hosted else "", domain.first_verified_at is not None,
-        o.former_subdomain if o.return_path and domain.return_path_ok else "",
+        name=name or domain.name, ownership_token=domain.ownership_token,
+        keys=tuple((k.stem, k.rsa_txt, k.ed_txt, k.state) for k in pairs), return_path=o.return_path,
+        custom_subdomain=o.custom_subdomain, tracking=o.tracking, track_prefix=o.track_prefix, replies=o.replies,
+        uuid=domain.uuid, hosted=o.hosted, spare=spare_stem(o.stems, pairs) if name is None and o.hosted else "",
+        proved=domain.first_verified_at is not None,
+        former=o.former_subdomain if o.return_path and domain.return_path_ok else "",
     )
 
 

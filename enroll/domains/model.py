@@ -286,9 +286,11 @@ def domain_of(row: Row, keys: Sequence[KeyRow], consent: tuple[str, ...] = ()) -
     """The value for a row and its pairs."""
     # By position, for names cost more than all else where there are thousands.
     return Domain(
-        row.id, row.uuid, row.member_id, row.name, row.state, row.reason, Options.read(row.options), row.tier,
-        row.created_at, row.first_verified_at, row.checked_at, row.asked_at, row.next_check_at, row.failing,
-        row.findings or [], row.flags or {},
-        [KeyState(k.stem, k.state, k.rsa_txt, k.ed_txt, k.created_at, k.state_at) for k in keys],
-        row.return_path_ok, row.tracking_ok, row.provider, consent, row.ownership_token,
+        id=row.id, uuid=row.uuid, member_id=row.member_id, name=row.name, state=row.state, reason=row.reason,
+        options=Options.read(row.options), tier=row.tier, created_at=row.created_at,
+        first_verified_at=row.first_verified_at, checked_at=row.checked_at, asked_at=row.asked_at,
+        next_check_at=row.next_check_at, failing=row.failing, findings=row.findings or [], flags=row.flags or {},
+        keys=[KeyState(k.stem, k.state, k.rsa_txt, k.ed_txt, k.created_at, k.state_at) for k in keys],
+        return_path_ok=row.return_path_ok, tracking_ok=row.tracking_ok, provider=row.provider, consent=consent,
+        ownership_token=row.ownership_token,
     )

@@ -134,8 +134,9 @@ def _chart(
 ) -> Chart:
     active = [p for p in days if p.sent or p.delivered or p.bounced or p.complaints or p.opens or p.clicks]
     return Chart(
-        title, summary, len(days) * STEP - _GAP, top, days[0].period, days[-1].period, legend, tuple(bars), lines,
-        columns, tuple((p.period, *map(str, row(p))) for p in reversed(active)),
+        title=title, summary=summary, width=len(days) * STEP - _GAP, top=top, first=days[0].period,
+        last=days[-1].period, legend=legend, bars=tuple(bars), lines=lines, columns=columns,
+        rows=tuple((p.period, *map(str, row(p))) for p in reversed(active)),
     )
 
 

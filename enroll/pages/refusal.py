@@ -158,8 +158,9 @@ class Refusal:
         await services.directory.refresh()
         key = keys[0]
         login = Login(
-            member.id, member.handle, member.did, key.id, key.public_id, frozenset(key.scopes),
-            frozenset(key.domains) if key.domains is not None else None, key.default_category, key.null_sender,
+            member_id=member.id, handle=member.handle, did=member.did, key_id=key.id, public_id=key.public_id,
+            scopes=frozenset(key.scopes), domains=frozenset(key.domains) if key.domains is not None else None,
+            default_category=key.default_category, null_sender=key.null_sender,
         )
         submission, note = _submission(login, row)
         if submission is None:

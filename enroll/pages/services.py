@@ -46,8 +46,10 @@ class PageServices:
         assert services.for_domains is not None
         assert services.for_senders is not None
         return cls(
-            services.config, services.clock, services.storage, services.directory, services.accounts,
-            services.credentials, services.webhooks, services.sessions, services.devices, services.gate,
-            services.for_domains.domains, services.for_domains.forwarding, services.for_senders.addresses,
-            services.for_senders.details, intake, queue,
+            config=services.config, clock=services.clock, storage=services.storage, directory=services.directory,
+            accounts=services.accounts, credentials=services.credentials, webhooks=services.webhooks,
+            sessions=services.sessions, devices=services.devices, gate=services.gate,
+            domains=services.for_domains.domains, forwarding=services.for_domains.forwarding,
+            addresses=services.for_senders.addresses, details=services.for_senders.details, intake=intake,
+            queue=queue,
         )

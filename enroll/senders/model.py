@@ -48,8 +48,8 @@ class Sender:
 def sender_of(row: DetailsRow) -> Sender:
     """The value for a row."""
     return Sender(
-        row.uuid, row.id, row.from_name, row.address, row.domain, row.is_default, row.data, row.created_at,
-        row.updated_at,
+        id=row.uuid, number=row.id, name=row.from_name, address=row.address, domain=row.domain,
+        default=row.is_default, data=row.data, created_at=row.created_at, updated_at=row.updated_at,
     )
 
 

@@ -164,9 +164,10 @@ def resting_of(r: Any) -> RestingDomain:
     """The resting domain of a row of `directory.snapshot`, or of `domains`."""
     o = r.options or {}
     return RestingDomain(
-        r.id, r.member_id, r.name, r.state, r.reason, r.first_verified_at is not None,
-        float(o.get("lost_at") or o.get("pending_since") or r.first_verified_at or 0.0), tuple(o.get("missing") or ()),
-        bool(o.get("default_sender")), bool(o.get("replies")),
+        id=r.id, member_id=r.member_id, name=r.name, state=r.state, reason=r.reason,
+        proved=r.first_verified_at is not None,
+        since=float(o.get("lost_at") or o.get("pending_since") or r.first_verified_at or 0.0),
+        missing=tuple(o.get("missing") or ()), default=bool(o.get("default_sender")), replies=bool(o.get("replies")),
     )
 
 
@@ -179,8 +180,8 @@ def tracking_host(d: DomainEntry) -> str:
 def key_of(r: Any) -> Key:
     """The key of a row of `directory.snapshot`."""
     return Key(
-        r.id, r.member_id, r.public_id, r.secret_hash, frozenset(r.scopes or ()),
-        frozenset(r.domains) if r.domains is not None else None,
-        tuple(ipaddress.ip_network(n, strict=False) for n in r.networks) if r.networks is not None else None,
-        r.default_category, bool(r.null_sender), r.expires_at,
+        id=r.id, member_id=r.member_id, public_id=r.public_id, secret_hash=r.secret_hash,
+        scopes=frozenset(r.scopes or ()), domains=frozenset(r.domains) if r.domains is not None else None,
+        networks=tuple(ipaddress.ip_network(n, strict=False) for n in r.networks) if r.networks is not None else None,
+        default_category=r.default_category, null_sender=bool(r.null_sender), expires_at=r.expires_at,
     )

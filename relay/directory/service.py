@@ -145,8 +145,9 @@ class Directory:
             self._outdated[key.id] = (key.secret_hash, fresh)
         self._used_from.note(address, member.id)
         return Login(
-            member.id, member.handle, member.did, key.id, key.public_id, key.scopes, key.domains, key.default_category,
-            key.null_sender,
+            member_id=member.id, handle=member.handle, did=member.did, key_id=key.id, public_id=key.public_id,
+            scopes=key.scopes, domains=key.domains, default_category=key.default_category,
+            null_sender=key.null_sender,
         )
 
     def _match(self, parsed: tuple[str, str] | None) -> tuple[Key, MemberEntry] | None:

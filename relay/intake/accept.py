@@ -175,10 +175,12 @@ def _ready(built: Built, accepted: Accepted, config: Config) -> list[Ready]:
     for address, recipient_id in accepted.recipients:
         i, r = by_address[address]
         due = Due(
-            recipient_id, accepted.message_id, built.member_id, built.signer.id if built.signer else None,
-            address.text, address.domain, 0, due_at + config.delivery.max_age_seconds, r.notify, r.orcpt,
-            built.queue_id, s.mail_from.text if s.mail_from else "", path, s.envid, s.ret, s.smtputf8, built.size,
-            built.now, False, s.door, built.category, s.login.key_id if s.login else None,
+            id=recipient_id, message_id=accepted.message_id, member_id=built.member_id,
+            domain_id=built.signer.id if built.signer else None, address=address.text, destination=address.domain,
+            attempts=0, expires_at=due_at + config.delivery.max_age_seconds, notify=r.notify, orcpt=r.orcpt,
+            queue_id=built.queue_id, mail_from=s.mail_from.text if s.mail_from else "", return_path=path,
+            envid=s.envid, ret=s.ret, smtputf8=s.smtputf8, size=built.size, received_at=built.now, delay_told=False,
+            door=s.door, category=built.category, key_id=s.login.key_id if s.login else None,
         )
         ready.append(Ready(due, built.heads.get(i, built.shared), built.content, built.leased_at, checked=True))
     return ready

@@ -110,7 +110,8 @@ class Builder:
 
         lines = self._unsubscribe_lines(submission, member, prepared, signer, category, queue_id)
         built = Built(
-            submission, member.id, queue_id, category, signer, _shown_from(parsed), prepared, b"", b"", {}, now, 0
+            submission=submission, member_id=member.id, queue_id=queue_id, category=category, signer=signer,
+            header_from=_shown_from(parsed), message=prepared, content=b"", shared=b"", heads={}, now=now, size=0,
         )
         if signer is not None and _is_mailing(submission) and self._rewriter.wanted(signer):
             made = self._rewriter.template(signer, parsed, prepared, category, len(submission.recipients))

@@ -38,8 +38,9 @@ def forwarded(
     except BadName:
         shown = ""
     return Built(
-        submission, member.id, queue_id, CATEGORY, None, shown, prepared, content, head, {}, now,
-        len(content) + len(head),
+        submission=submission, member_id=member.id, queue_id=queue_id, category=CATEGORY, signer=None,
+        header_from=shown, message=prepared, content=content, shared=head, heads={}, now=now,
+        size=len(content) + len(head),
     )
 
 

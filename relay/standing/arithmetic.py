@@ -135,7 +135,8 @@ def _measure(
 
     left = _fewest(over, most=None if grows else n - k)
     return Measure(
-        k, n, k / n if n else 0.0, wilson_lower(k, n), threshold, domains, refused, missing == 0, left
+        k=k, n=n, share=k / n if n else 0.0, lower=wilson_lower(k, n), threshold=threshold, domains=domains,
+        refused=refused, wide=missing == 0, left=left,
     )
 
 

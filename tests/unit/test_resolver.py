@@ -220,7 +220,7 @@ async def test_each_authoritative_server_is_asked_itself() -> None:
     first = make_zone("mail.test", [*hosts, ("t.mail.test", "TXT", "yes")], ns=names)
     second = make_zone("mail.test", hosts, ns=names)
     async with world([first]) as w, DnsServer(Zones(second), "127.0.0.2", w.server.port):
-        found = await w.resolver.authoritative_txt("t.mail.test")
+        found = await w.resolver.authoritative("t.mail.test", "TXT")
     assert found == [
         ServerAnswer("ns1.mail.test", "127.0.0.1", "present", ("yes",)),
         ServerAnswer("ns2.mail.test", "127.0.0.2", "absent", negative_until_seconds=60),
@@ -233,7 +233,7 @@ async def test_the_authoritative_look_does_not_wait_for_a_cached_no() -> None:
         assert isinstance(await w.resolver.txt("new.mail.test"), Nothing)
         w.zones.add("new.mail.test", "TXT", "here")
         assert isinstance(await w.resolver.txt("new.mail.test"), Nothing)
-        assert [one.state for one in await w.resolver.authoritative_txt("new.mail.test")] == ["present"]
+        assert [one.state for one in await w.resolver.authoritative("new.mail.test", "TXT")] == ["present"]
 
 
 async def test_a_zone_delegated_below_is_followed_whether_resolvers_know_of_it_or_not() -> None:
@@ -245,7 +245,7 @@ async def test_a_zone_delegated_below_is_followed_whether_resolvers_know_of_it_o
     keys = make_zone("keys.test", [("ns.keys.test", "A", "127.0.0.2")], ns=["ns.keys.test"])
     child = make_zone("_domainkey.mail.test", [("s._domainkey.mail.test", "TXT", "key")], ns=["ns.keys.test"])
     async with world([parent, keys]) as w, DnsServer(Zones(child), "127.0.0.2", w.server.port):
-        found = await w.resolver.authoritative_txt("s._domainkey.mail.test")
+        found = await w.resolver.authoritative("s._domainkey.mail.test", "TXT")
     assert found == [ServerAnswer("ns.keys.test", "127.0.0.2", "present", ("key",))]
 
 
@@ -256,7 +256,7 @@ async def test_an_alias_into_another_zone_is_asked_of_that_zones_servers() -> No
     async with world([member, stale]) as w:
         true = Zones(make_zone("hosted.test", hosted, ns=["ns.hosted.test"]))
         async with DnsServer(true, "127.0.0.2", w.server.port):
-            found = await w.resolver.authoritative_txt("k.member.test")
+            found = await w.resolver.authoritative("k.member.test", "TXT")
             alias = await w.resolver.authoritative("k.member.test", "CNAME")
     # The member's server would have said that there is nothing: it holds an old copy of the other zone.
     assert found == [ServerAnswer("ns.member.test", "127.0.0.1", "present", ("key",), ("k1.hosted.test",))]
@@ -269,7 +269,7 @@ async def test_aliases_that_go_round_between_zones_end_as_later() -> None:
         "b.test": [("x.b.test", "CNAME", "x.a.test.")],
     }
     async with world(zones) as w:
-        found = await w.resolver.authoritative_txt("x.a.test")
+        found = await w.resolver.authoritative("x.a.test", "TXT")
     assert [one.state for one in found] == ["later"]
     assert len(w.faults.asked) < 30
 
@@ -278,7 +278,7 @@ async def test_aliases_that_go_round_between_zones_end_as_later() -> None:
 async def test_an_authoritative_server_in_trouble_says_nothing_about_the_record(fault: str, state: str) -> None:
     async with world({"mail.test": MAIL}, **IMPATIENT) as w:
         w.faults.set("mail.test", fault, "TXT")  # type: ignore[arg-type]
-        found = await w.resolver.authoritative_txt("mail.test")
+        found = await w.resolver.authoritative("mail.test", "TXT")
     assert [one.state for one in found] == [state]
     assert found[0].reason
 
@@ -286,7 +286,7 @@ async def test_an_authoritative_server_in_trouble_says_nothing_about_the_record(
 async def test_resolvers_in_trouble_leave_the_proof_unasked() -> None:
     async with world({"mail.test": MAIL}) as w:
         w.faults.set("*", "servfail")
-        assert await w.resolver.authoritative_txt("t.mail.test") == [
+        assert await w.resolver.authoritative("t.mail.test", "TXT") == [
             ServerAnswer("", "", "later", reason="SERVFAIL")
         ]
 
@@ -297,7 +297,7 @@ async def test_a_server_that_answers_without_authority_proves_nothing() -> None:
         Zones(make_zone("other.test")), "127.0.0.2", w.server.port, open_world=True
     ):
         w.zones.replace("ns.mail.test", "A", "127.0.0.2")
-        found = await w.resolver.authoritative_txt("mail.test")
+        found = await w.resolver.authoritative("mail.test", "TXT")
     assert [(one.state, one.reason) for one in found] == [("later", "not authoritative")]
 
 
@@ -305,7 +305,7 @@ async def test_private_name_servers_are_left_alone_unless_allowed() -> None:
     async with world({"mail.test": MAIL}) as w:
         w.zones.replace("ns.mail.test", "AAAA", "64:ff9b::7f00:1")  # the same, as a NAT64 would have it
         careful = make_resolver(w.server, private_servers=False)
-        found = await careful.authoritative_txt("mail.test")
+        found = await careful.authoritative("mail.test", "TXT")
     assert [(one.state, one.reason) for one in found] == [("unreachable", "private address")]
     assert ("mail.test", "TXT") not in w.faults.asked
 

@@ -155,10 +155,6 @@ class Resolver:
         """Records by the name of their type: "TXT", "CNAME", "MX", "A", "AAAA", "NS"."""
         return await self._resolve(name, dns.rdatatype.from_text(rdtype), fresh)
 
-    async def authoritative_txt(self, name: str) -> list[ServerAnswer]:
-        """What each of the zone's own servers says about the TXT records at `name`, aliases followed."""
-        return await self.authoritative(name, "TXT")
-
     async def authoritative(self, name: str, rdtype: str) -> list[ServerAnswer]:
         """What each of the zone's own servers says about `name` and `rdtype`.
 

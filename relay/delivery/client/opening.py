@@ -91,8 +91,9 @@ async def open_wire(target: Target, security: Security, limits: Limits) -> Opene
 
 def _timed(outcome: Outcome, seconds: float) -> Outcome:
     return Outcome(
-        outcome.kind, outcome.code, outcome.enhanced, outcome.text, outcome.host, outcome.ip, outcome.tls,
-        outcome.tls_verified, outcome.stage, outcome.scope, seconds,
+        kind=outcome.kind, code=outcome.code, enhanced=outcome.enhanced, text=outcome.text, host=outcome.host,
+        ip=outcome.ip, tls=outcome.tls, tls_verified=outcome.tls_verified, stage=outcome.stage, scope=outcome.scope,
+        duration_seconds=seconds,
     )
 
 

@@ -55,11 +55,15 @@ async def report_facts(tx: Tx, message_id: int, kind: str, limit: int, most: int
     for id_, address, orcpt, code, says, expires_at in rows:
         host, at, enhanced, stage = tries.get(id_, ("", received_at, "", ""))
         people.append(
-            ReportedRecipient(id_, address, orcpt, code, enhanced, says, host, at, expires_at, stage == STAGE)
+            ReportedRecipient(
+                id=id_, address=address, orcpt=orcpt, code=code, enhanced=enhanced, says=says, host=host, at=at,
+                expires_at=expires_at, late=stage == STAGE,
+            )
         )
     return ReportFacts(
-        kind, tuple(people), domain_id, queue_id, mail_from, header_from, header_id, envid, ret, subject, received_at,
-        content or b"",
+        kind=kind, recipients=tuple(people), domain_id=domain_id, queue_id=queue_id, mail_from=mail_from,
+        header_from=header_from, header_id=header_id, envid=envid, ret=ret, subject=subject, received_at=received_at,
+        content=content or b"",
     )
 
 

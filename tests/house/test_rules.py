@@ -1,0 +1,80 @@
+"""Rules that keep each fact in one place: no code that nobody calls, no table that only grows, no library unused."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+MIGRATIONS = ROOT / "relay" / "base" / "storage" / "migrations"
+CODE = [
+    p
+    for room in ("relay", "enroll", "posthouse")
+    for p in sorted((ROOT / room).rglob("*.py"))
+    if MIGRATIONS not in p.parents
+]
+# What a framework calls by its name: asyncio's protocols, logging, aiosmtpd's hooks.
+CALLED_BY_NAME = re.compile(
+    r"(data|datagram|eof|error)_received|(pause|resume)_writing|connection_(made|lost)|emit|handle_\w+|smtp_\w+"
+)
+# Named to an engine or a server by a string, never imported by us.
+NAMED_TO_AN_ENGINE = {"aiosqlite", "asyncpg"}
+
+
+def trees() -> Iterator[tuple[Path, ast.Module]]:
+    for path in CODE:
+        yield path, ast.parse(path.read_text("utf-8"))
+
+
+def test_no_function_is_called_by_tests_only() -> None:
+    words: Counter[str] = Counter()
+    for path in [*CODE, *(ROOT / "enroll").rglob("*.html"), *(ROOT / "posthouse").rglob("*.html")]:
+        words.update(re.findall(r"\w+", path.read_text("utf-8")))
+    places: defaultdict[str, list[str]] = defaultdict(list)
+    for path, tree in trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                decorated = [d for d in node.decorator_list if ast.unparse(d) not in ("staticmethod", "property")]
+                if not decorated and not node.name.startswith("__") and not CALLED_BY_NAME.fullmatch(node.name):
+                    places[node.name].append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}")
+    uncalled = [place for name, found in places.items() if words[name] <= len(found) for place in found]
+    # Invites can't be listed yet.
+    uncalled = [place for place in uncalled if not place.endswith(("list_invites", "revoke_invite"))]
+    assert uncalled == [], "nothing in the program names it"
+
+
+def test_nothing_is_made_of_a_row_of_values_without_names() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node.func)}"
+        for path, tree in trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and len(node.args) > 8
+        # SQLAlchemy's lists of columns are lists.
+        and ast.unparse(node.func).rpartition(".")[2] not in ("select", "returning", "Table")
+    ]
+    assert found == [], "more than 8 arguments by position"
+
+
+def test_every_dependency_is_used() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    names = {re.split(r"[\[<>=!~ ;]", line, maxsplit=1)[0].lower() for line in declared}
+    imported = {
+        (node.module or "").partition(".")[0] if isinstance(node, ast.ImportFrom) else alias.name.partition(".")[0]
+        for _, tree in trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    } | {"alembic", "sqlalchemy"}
+    distributions = packages_distributions()
+    used = {d.lower().replace("_", "-") for module in imported for d in distributions.get(module, [])}
+    assert names - used - NAMED_TO_AN_ENGINE == set()
+    code = "\n".join(p.read_text("utf-8") for p in CODE)
+    assert [name for name in NAMED_TO_AN_ENGINE if name not in code] == []
+    assert sys.stdlib_module_names  # what isn't a distribution of its own
