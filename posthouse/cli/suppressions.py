@@ -160,8 +160,8 @@ def _told(found: Imported) -> str:
         lines.append("Read as: " + ", ".join(f"{name} ({n})" for name, n in found.origins.most_common()))
     if found.reasons["import"] and found.guessed:
         lines.append(
-            f"{found.guessed} came without a reason. If these people asked not to be mailed (SendGrid's unsubscribes), "
-            "remove them and take the file in again with --reason unsubscribe."
+            f"{found.guessed} came without a reason that is known. If these people asked not to be mailed "
+            "(SendGrid's unsubscribes), remove them and take the file in again with --reason unsubscribe."
         )
     if found.stopped:
         lines.append(f"The database could not be asked after line {found.line}. Take the file in again later.")

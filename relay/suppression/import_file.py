@@ -2,7 +2,7 @@
 
 Takes CSV (comma, semicolon or tab; with or without a head), JSON (an array, an object that holds one, one object a
 line) and a plain list of addresses. Promises never an exception: what can't be read is a fault with its line, and
-ends the reading only where nothing after it can be trusted. What the fields mean is `origins`.
+ends the reading only where nothing after it can be trusted. What the fields mean is `import_formats`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ Found = tuple[int, Record | str]
 """The line, and the record or what is wrong there."""
 
 _ADDRESS = ("address", "email", "emailaddress", "recipient", "mail", "emailaddr")
+_NAMED = re.compile(r"[^<>]*<([^<>\s]+@[^<>\s]+)>\s*")
+_SEPARATOR = re.compile(r'\s*"?sep=([^\r\n"])"?[ \t]*(?:\r\n?|\n)', re.IGNORECASE)
 _BLANK = re.compile(r"[ \t\r\n,]*")
 _SPACE = re.compile(r"[ \t\r\n]*")
 _PLAIN_LISTS = ("recipientemails", "emails", "addresses")
@@ -41,23 +43,30 @@ def name(field: str) -> str:
 
 
 def address_of(record: Record) -> str:
-    """The address in a record; "" for none."""
+    """The address in a record, without a name around it (`Jane <jane@a.example>`); "" for none."""
     for field in _ADDRESS:
         value = record.get(field)
         if isinstance(value, str) and value:
-            return value
+            named = _NAMED.fullmatch(value)
+            return named[1] if named is not None else value
     return ""
 
 
 def _csv(text: str) -> Iterator[Found]:
-    head = text.lstrip("\r\n").partition("\n")[0]
-    delimiter = max(",;\t", key=head.count)
+    skipped = 0
+    # Spreadsheet programs write and read the delimiter in a line of its own, above the head.
+    said = _SEPARATOR.match(text)
+    if said is not None:
+        delimiter, text, skipped = said[1], text[said.end():], said[0].count("\n") or 1
+    else:
+        head = text.lstrip("\r\n").partition("\n")[0]
+        delimiter = max(",;\t", key=head.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=False)
     columns: list[str] | None = None
     ours = False
     line = 1
     while True:
-        line = reader.line_num + 1
+        line = skipped + reader.line_num + 1
         try:
             cells = next(reader)
         except StopIteration:
@@ -70,7 +79,8 @@ def _csv(text: str) -> Iterator[Found]:
         if columns is None:
             # A head has no address in it; Amazon's import files and plain lists have no head.
             if any("@" in c for c in cells):
-                columns = ["address", "reason"]
+                before = next(i for i, c in enumerate(cells) if "@" in c)
+                columns = [*(f"before{i}" for i in range(before)), "address", "reason"]
             else:
                 columns = [name(c) for c in cells[:_MAX_FIELDS]]
                 if not set(columns).intersection(_ADDRESS):

@@ -1,22 +1,26 @@
 """A record of a suppression export, ours or another relay's → an entry's facts, or why it is none. Pure.
 
-A record is known by its fields:
+A service's export is recognised by what only it has, never by one column that any list may have:
 
     ours                address, reason, since, detail, categories
-    Amazon SES          EmailAddress, Reason (BOUNCE, COMPLAINT), LastUpdateTime; or address,BOUNCE without a head
-    Mailgun bounces     address, code, error, created_at          unsubscribes   address, tags, created_at
-    Mailgun complaints  address, created_at (as in mail: `Tue, 07 Jan 2025 19:25:45 UTC`)
+    Amazon SES          EmailAddress with LastUpdateTime or with Reason BOUNCE, COMPLAINT; address,BOUNCE without a head
+    Mailgun bounces     address, code (`550`), error          unsubscribes   address, tags, created_at
+    Mailgun complaints  address, created_at (both dated as in mail: `Tue, 07 Jan 2025 19:25:45 UTC`)
     Postmark            EmailAddress, SuppressionReason, Origin, CreatedAt
-    SendGrid bounces, blocks   email, status, reason, created      invalid emails   email, reason, created
-    SendGrid spam reports      email, ip, created                  unsubscribes     email, created (and the group)
+    SendGrid bounces, blocks   email, status (`5.1.1`), reason, created    invalid emails   email, reason, created
+    SendGrid spam reports      email, ip, created                          unsubscribes     email, created, the group
+                               (all dated in Unix seconds, and with no other columns)
     any other list      an address, perhaps a reason, a date and a note
 
-What the file doesn't say, the caller may: with which reason addresses come that have none. A temporary failure is
-no reason to stop mailing somebody and is refused, as is a failure that was the fault of the host that sent.
+In any list a column named reason, status, type or source is believed where its word is known: `unsubscribed`,
+`complained`. A word that says the person is mailed (`enabled`, `active`, `subscribed`) makes no entry. What the file
+doesn't say, the caller may: with which reason addresses come that have none; these are counted as guessed. A temporary
+failure is no reason to stop mailing somebody and is refused, as is a failure that was the fault of the host that sent.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +35,7 @@ _EARLIEST = 631_152_000.0  # 1990: "no date" is written as the year 1 or as 1970
 _MILLISECONDS = 1e11
 _DATES = ("since", "createdat", "created", "lastupdatetime", "suppressedat", "addedat", "date", "timestamp", "time")
 _NOTES = ("detail", "error", "description", "note", "comment", "details")
+_REASON_COLUMNS = ("reason", "status", "type", "subscriptionstatus", "event", "source")
 
 _WORDS: Mapping[str, str] = {
     **{name.replace("_", ""): name for name in REASONS},
@@ -40,13 +45,24 @@ _WORDS: Mapping[str, str] = {
     "spamreports": "complaint", "abuse": "complaint", "spamnotification": "complaint",
     "bounce": "hard_bounce", "bounced": "hard_bounce", "bounces": "hard_bounce", "invalid": "hard_bounce",
     "invalidemail": "hard_bounce", "invalidemails": "hard_bounce", "bademailaddress": "hard_bounce",
-    "permanent": "hard_bounce", "permanentfail": "hard_bounce",
+    "permanent": "hard_bounce", "permanentfail": "hard_bounce", "undeliverable": "hard_bounce",
+    "permanentbounce": "hard_bounce", "bouncerule": "hard_bounce", "cleaned": "hard_bounce",
+    "optedout": "unsubscribe", "unsubscribelink": "unsubscribe", "unsubscribes": "unsubscribe",
+    "complaints": "complaint", "junk": "complaint", "markedasspam": "complaint", "reportedspam": "complaint",
     "manualsuppression": "manual", "manually": "manual", "admin": "manual", "customer": "manual",
+    "manuallyadded": "manual", "blocklisted": "manual", "blacklisted": "manual", "blocklist": "manual",
+    "donotmail": "manual", "donotcontact": "manual", "suppressed": "manual",
 }
 _NO_REASON = frozenset({
     "softbounce", "soft", "transient", "temporary", "temporaryfail", "block", "blocked", "blocks", "deferred", "dns",
     "autoresponder", "challenge",
 })
+_MAILED = frozenset({
+    "enabled", "active", "subscribed", "subscriber", "confirmed", "unconfirmed", "pending", "optin", "optedin",
+    "delivered", "sent", "opened", "clicked", "processed", "accepted", "valid", "deliverable", "verified", "ok",
+    "nonsubscribed", "neversubscribed",
+})
+"""What lists say of people who are mailed, or who never asked to be."""
 _TEMPORARY = "a temporary failure or a block is no reason to stop mailing somebody"
 
 
@@ -68,51 +84,86 @@ def facts(record: Record, otherwise: str = "import") -> Facts | str:
     address = address_of(record)
     if not address:
         return "there is no address"
+    at = next((_moment(record[k]) for k in _DATES if k in record), None)
+    for recognise in (_of_sendgrid, _of_mailgun, _of_postmark):
+        found = recognise(record, address, at)
+        if found is not None:
+            return found
+    return _plain(record, address, at, otherwise)
+
+
+_Found = Facts | str | None
+_SENDGRID_GROUP = frozenset({"email", "groupid", "groupname", "created", "createdat"})
+_STATUS = re.compile(r"[45]\.\d{1,3}\.\d{1,3}")
+_REPLY_CODE = re.compile(r"[4-6]\d\d")
+# SendGrid's own words for addresses that it won't even try.
+_INVALID = re.compile(r"(?i)mail domain|valid address|(?:bad|invalid) (?:address|e-?mail|domain)")
+
+
+def _of_sendgrid(record: Record, address: str, at: float | None) -> _Found:
     keys = record.keys()
-    at = next((_moment(record[k]) for k in _DATES if k in keys), None)
-    if "status" in keys and "email" in keys:
-        return _bounced("sendgrid", address, _text(record, "status"), _text(record, "reason"), at)
-    if "code" in keys or ("error" in keys and "reason" not in keys):
-        return _bounced("mailgun", address, "", f"{_text(record, 'code')} {_text(record, 'error')}".strip(), at)
-    if "suppressionreason" in keys:
-        return _postmark(record, address, at)
-    if "tags" in keys:
+    if "email" not in keys:
+        return None
+    status = _text(record, "status").strip()
+    if _STATUS.fullmatch(status) or (not status and keys == {"email", "status", "reason", "created"}):
+        return _bounced("sendgrid", address, status, _text(record, "reason"), at)
+    if not any(_is_number(record.get(k)) for k in ("created", "createdat")):
+        return None
+    if {"groupid", "groupname"} & keys and keys <= _SENDGRID_GROUP:
+        group = _text(record, "groupname") or _text(record, "groupid")
+        return Facts("sendgrid", address, "unsubscribe", f"group: {group}", at)
+    if keys == {"email", "ip", "created"}:
+        return Facts("sendgrid", address, "complaint", "spam report", at)
+    if keys == {"email", "reason", "created"} and _INVALID.search(_text(record, "reason")):
+        return Facts("sendgrid", address, "hard_bounce", _text(record, "reason"), at)
+    return None
+
+
+def _of_mailgun(record: Record, address: str, at: float | None) -> _Found:
+    keys = record.keys()
+    if "address" not in keys:
+        return None
+    code = _text(record, "code").strip()
+    if {"code", "error"} <= keys and (_REPLY_CODE.fullmatch(code) or (not code and _text(record, "error"))):
+        return _bounced("mailgun", address, "", f"{code} {_text(record, 'error')}".strip(), at)
+    if _text(record, "createdat")[3:4] != ",":
+        return None
+    if keys == {"address", "tags", "createdat"}:
         tags = record["tags"]
         words = " ".join(map(str, tags[:20])) if isinstance(tags, list) else _text(record, "tags")
         return Facts("mailgun", address, "unsubscribe", "" if words.strip(" *") == "" else f"tags: {words}", at)
-    if "groupid" in keys or "groupname" in keys:
-        group = _text(record, "groupname") or _text(record, "groupid")
-        return Facts("sendgrid", address, "unsubscribe", f"group: {group}", at)
-    if "email" in keys and "ip" in keys:
-        return Facts("sendgrid", address, "complaint", "spam report", at)
-    if "email" in keys and "created" in keys and "reason" in keys and not _word(record["reason"]):
-        return Facts("sendgrid", address, "hard_bounce", _text(record, "reason"), at)
-    if keys == {"address", "createdat"} and _text(record, "createdat")[3:4] == ",":
-        return Facts("mailgun", address, "complaint", "", at)
-    return _plain(record, address, at, otherwise)
+    return Facts("mailgun", address, "complaint", "", at) if keys == {"address", "createdat"} else None
 
 
 def _plain(record: Record, address: str, at: float | None, otherwise: str) -> Facts | str:
     origin = "list"
     if {"address", "reason", "since"} <= record.keys():
         origin = "posthouse"
-    elif "emailaddress" in record and ("reason" in record or "lastupdatetime" in record):
+    elif "emailaddress" in record and ("lastupdatetime" in record or record.get("reason") in ("BOUNCE", "COMPLAINT")):
         origin = "amazon-ses"
-    given = next((_text(record, k) for k in ("reason", "type", "status") if k in record), "")
-    word = _word(given)
-    detail = next((_text(record, k) for k in _NOTES if k in record), "")
-    if word in _NO_REASON:
+    given = [(k, _text(record, k)) for k in _REASON_COLUMNS if k in record]
+    if status := next((text.strip() for _, text in given if _STATUS.fullmatch(text.strip())), ""):
+        return _bounced(origin, address, status, _text(record, "reason"), at)
+    words = [word for _, text in given if (word := _word(text))]
+    detail = next((text for k in _NOTES if (text := _text(record, k))), "")
+    reason = next((_WORDS[word] for word in words if word in _WORDS), None)
+    if reason is None and any(word in _NO_REASON for word in words):
         return _TEMPORARY
-    reason = _WORDS.get(word)
-    if reason is None and given and not detail:
-        detail = given  # a reason in words of its own is kept as the note
+    mailed = next((text for _, text in given if _plainly(text) in _MAILED), "")
+    own_words = next((text for k, text in given if text and k != "source" and text != mailed), "")
+    if reason is None and mailed and not own_words:
+        return f"“{mailed.strip()[:40]}” is no reason to stop mailing somebody"
+    if reason is None and not detail:
+        detail = own_words  # a reason in words of its own is kept as the note
     return Facts(
         origin, address, reason or otherwise, detail, at, _text(record, "categories"), said=reason is not None
     )
 
 
-def _postmark(record: Record, address: str, at: float | None) -> Facts:
-    word, who = _word(record["suppressionreason"]), _word(record.get("origin"))
+def _of_postmark(record: Record, address: str, at: float | None) -> _Found:
+    if "suppressionreason" not in record:
+        return None
+    word, who = _word(record["suppressionreason"]), _plainly(_text(record, "origin"))
     reason = _WORDS.get(word, "manual")
     if reason == "manual" and who == "recipient":
         reason = "unsubscribe"  # Postmark says so of people who used the unsubscribe link
@@ -128,8 +179,13 @@ def _bounced(origin: str, address: str, status: str, says: str, at: float | None
 
 def _word(value: Any) -> str:
     """A reason's word if this is one, in any spelling, else ""."""
-    word = "".join(c for c in value.lower() if c.isalnum()) if isinstance(value, str) else ""
-    return word if word in _WORDS or word in _NO_REASON or word == "recipient" else ""
+    word = _plainly(value) if isinstance(value, str) else ""
+    return word if word in _WORDS or word in _NO_REASON else ""
+
+
+def _plainly(text: str) -> str:
+    """Without case, blanks and signs: `Hard Bounce`, `hard_bounce` and `hard-bounce` are one word."""
+    return "".join(c for c in text.lower() if c.isalnum())
 
 
 def _text(record: Record, field: str) -> str:
@@ -137,6 +193,13 @@ def _text(record: Record, field: str) -> str:
     if isinstance(value, str):
         return value
     return str(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**15 else ""
+
+
+def _is_number(value: Any) -> bool:
+    """Whether this is a time in Unix seconds, as JSON or as text."""
+    if isinstance(value, str):
+        return value.isascii() and value.isdecimal() and len(value) > 8
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _moment(value: Any) -> float | None:

@@ -167,7 +167,7 @@ class Lists:
             )
 
     async def take_in(self, member_id: int, raw: bytes, otherwise: str = "import") -> Imported:
-        """Add what a file names (CSV, JSON or one address a line; see `origins` for whose). `otherwise` is the
+        """Add what a file names (CSV, JSON or one address a line; see `import_formats` for whose). `otherwise` is the
         reason of addresses that come without one.
 
         Rows are committed some at a time, so a failure loses none that were counted; the file can be sent again.

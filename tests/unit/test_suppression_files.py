@@ -130,7 +130,54 @@ FILES = {
     ),
     "semicolons": (
         "Email Address;Reason;Date\na@a.test;unsubscribed;2024-02-01 10:00:00\nb@a.test;soft bounce;\n",
-        [("a@a.test", "unsubscribe", "2024-02-01", "")], [(3, "temporary")], {"amazon-ses": 1},
+        [("a@a.test", "unsubscribe", "2024-02-01", "")], [(3, "temporary")], {"list": 1},
+    ),
+    "a status in words": (
+        "email,status\na@a.test,unsubscribed\nb@a.test,Complained\nc@a.test,cleaned\nd@a.test,5.1.1\ne@a.test,4.2.2\n"
+        "f@a.test,gone fishing\n",
+        [("a@a.test", "unsubscribe", "2030-05-01", ""), ("b@a.test", "complaint", "2030-05-01", ""),
+         ("c@a.test", "hard_bounce", "2030-05-01", ""), ("d@a.test", "hard_bounce", "2030-05-01", ""),
+         ("f@a.test", "import", "2030-05-01", "gone fishing")],
+        [(6, "temporary")], {"list": 4, "sendgrid": 1},
+    ),
+    "people who are mailed": (
+        "uuid,email,name,attributes,status,created_at\nx,a@a.test,Ann,{},enabled,2024-01-01\n"
+        "x,b@a.test,Bob,{},blocklisted,2024-01-01\nx,c@a.test,Cy,{},Subscribed,2024-01-01\n",
+        [("b@a.test", "manual", "2024-01-01", "")], [(2, "“enabled”"), (4, "“Subscribed”")], {"list": 1},
+    ),
+    # One column that some service's export has too makes none of these lists that export.
+    "a list with the address somebody signed up from": (
+        "email,ip,created\na@a.test,192.0.2.1,2024-01-01\n",
+        [("a@a.test", "import", "2024-01-01", "")], [], {"list": 1},
+    ),
+    "a list with tags": (
+        "address,name,tags,created_at\na@a.test,Ann,vip,2024-01-01\n",
+        [("a@a.test", "import", "2024-01-01", "")], [], {"list": 1},
+    ),
+    "a list with groups": (
+        "email,group_name,reason\na@a.test,Customers,bounced\n",
+        [("a@a.test", "hard_bounce", "2030-05-01", "")], [], {"list": 1},
+    ),
+    "a list with codes": (
+        "email,code,error\na@a.test,SUMMER,\nb@a.test,SUMMER,unsubscribed by phone\n",
+        [("a@a.test", "import", "2030-05-01", ""), ("b@a.test", "import", "2030-05-01", "unsubscribed by phone")],
+        [], {"list": 2},
+    ),
+    "a list with reasons of its own": (
+        "email,reason,created\na@a.test,asked us by phone,1449953655\n",
+        [("a@a.test", "import", "2015-12-12", "asked us by phone")], [], {"list": 1},
+    ),
+    "a list of names": (
+        "email address,reason\nAnn <a@a.test>,unsubscribed\n\"Bob, Jr. <b@a.test>\",complaint\n",
+        [("a@a.test", "unsubscribe", "2030-05-01", ""), ("b@a.test", "complaint", "2030-05-01", "")], [], {"list": 2},
+    ),
+    "names before addresses, without a head": (
+        "Ann,a@a.test,unsubscribed\nBob,b@a.test,\n",
+        [("a@a.test", "unsubscribe", "2030-05-01", ""), ("b@a.test", "import", "2030-05-01", "")], [], {"list": 2},
+    ),
+    "a spreadsheet's line of its own": (
+        "\ufeffsep=|\r\nemail|reason\r\na@a.test|bounce\r\nnobody|bounce\r\n",
+        [("a@a.test", "hard_bounce", "2030-05-01", "")], [(4, "")], {"list": 1},
     ),
 }
 
@@ -182,6 +229,9 @@ async def test_the_caller_says_why_where_the_file_does_not(lists: Lists) -> None
     found, done = await taken(lists, "email,created\na@a.test,1443651125\n", "unsubscribe")
     assert found == [("a@a.test", "unsubscribe", "2015-09-30", "")]
     assert done.guessed == 1
+    # What is known of a reason isn't guessed; words that nobody knows are, and stay as the note.
+    _, done = await taken(lists, "email,status\nb@a.test,complained\nc@a.test,enabled\nd@a.test,left us\n")
+    assert (done.guessed, done.added, done.refusals) == (1, 2, 1)
 
 
 async def test_a_full_list_takes_what_it_has_and_what_recipients_say_themselves(

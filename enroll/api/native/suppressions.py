@@ -86,7 +86,8 @@ class LineView(View):
 
 class ImportView(View):
     """What became of a file. `refused` counts all, `lines` names the first of them; `origins` are the recognised
-    forms, `reasons` what was noted; `guessed` entries got their reason from the request, because the file has none."""
+    forms, `reasons` what was noted; `guessed` entries got their reason from the request,
+    because the file names none that is known."""
 
     read: int
     added: int
