@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from enroll.api.models import Strict, View, shown_at
 from enroll.domains import Domain
 from enroll.records import Record, dig_command
 from enroll.stats import Stats
+from relay.base.web.models import Strict, View, shown_at
 
 State = Literal["initializing", "pending", "verified", "disabled", "suspended", "blocked"]
 Purpose = str

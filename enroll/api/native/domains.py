@@ -6,7 +6,6 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from enroll.api.models import MAX_NUMBER, View, body, done, read, refuse_fields, whole_number
 from enroll.api.native.domain_views import (
     BatchView,
     DnsHostView,
@@ -32,6 +31,7 @@ from enroll.services import DomainServices, Services
 from enroll.sessions import Actor
 from relay.base import names
 from relay.base.web import json_body
+from relay.base.web.models import MAX_NUMBER, View, body, done, read, refuse_fields, whole_number
 
 _ID = {"id": "string"}
 _DAYS = {"type": "string", "description": "A whole number of days. What can't be read means the default."}

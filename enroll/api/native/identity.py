@@ -6,11 +6,11 @@ from aiohttp import web
 from pydantic import Field
 
 from enroll.accounts import Member, default_did, document
-from enroll.api.models import Strict, View, body, shown_at
 from enroll.api.schema import OPEN, SESSION, Paths, operation
 from enroll.errors import not_found
 from enroll.services import Services
 from relay.base.web import answer
+from relay.base.web.models import Strict, View, body, shown_at
 
 
 class EnrollRequest(Strict):

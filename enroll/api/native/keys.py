@@ -7,10 +7,10 @@ from typing import Any, Literal
 from aiohttp import web
 from pydantic import Field
 
-from enroll.api.models import Strict, View, body, done, moment, path_id, shown_at
 from enroll.api.schema import SESSION, Paths, operation
 from enroll.api_keys import Key
 from enroll.services import Services
+from relay.base.web.models import Strict, View, body, done, moment, path_id, shown_at
 
 _ID = {"id": "integer"}
 

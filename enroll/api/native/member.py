@@ -5,11 +5,11 @@ from __future__ import annotations
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from enroll.api.models import body
 from enroll.api.schema import KEY_OR_SESSION, Paths, operation
 from enroll.errors import not_found
 from enroll.services import DomainServices, Services
 from relay.base.web import answer
+from relay.base.web.models import body
 
 
 class ForwardTo(BaseModel):

@@ -8,10 +8,10 @@ from aiohttp import hdrs, web
 from pydantic import Field
 
 from enroll.accounts import Member
-from enroll.api.models import Strict, View, body, done, path_id, shown_at
 from enroll.api.schema import OPEN, SESSION, Paths, operation
 from enroll.services import Services
 from enroll.sessions import Actor, Session, clear_cookie, cookie_token, set_cookie
+from relay.base.web.models import Strict, View, body, done, path_id, shown_at
 
 
 class SignInRequest(Strict):

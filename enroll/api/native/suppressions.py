@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
 
 from aiohttp import web
 from pydantic import Field
 
-from enroll.api.models import Strict, View, body, done, refuse_fields, shown_at, whole_number
-from enroll.api.schema import KEY_OR_SESSION, Paths, operation
-from enroll.errors import EnrollError, not_found
+from enroll.errors import EnrollError, invalid, not_found
 from enroll.services import Services
-from relay.base import names
+from enroll.sessions import Actor
 from relay.base.names import BadName
 from relay.base.web import UploadMemory, read_body
+from relay.base.web.calls import KEY_OR_SIGN_IN, Calls
 from relay.base.web.download import download
-from relay.suppression import BULK, DETAIL_MAX, FORMATS, REASONS, Imported, Lists, New, Suppression
+from relay.base.web.models import Page, Query, Strict, View, refuse_fields, shown_at
+from relay.suppression import BULK, DETAIL_MAX, FORMATS, Imported, Lists, New, Suppression
 
 Reason = Literal["unsubscribe", "complaint", "hard_bounce", "manual", "import"]
 _SEARCH_MAX = 320
@@ -99,127 +101,79 @@ class ImportView(View):
     guessed: int
 
 
-def routes(services: Services) -> list[web.RouteDef]:
-    """The routes of this page of the API."""
-    lists = _Suppressions(services)
-    one = "/v1/suppressions/{address}"
-    return [
-        web.get("/v1/suppressions", lists.list),
-        web.post("/v1/suppressions", lists.add),
-        web.post("/v1/suppressions/batch", lists.add_many),
-        web.post("/v1/suppressions/import", lists.take_in),
-        web.get("/v1/suppressions/export", lists.written),
-        web.get(one, lists.get),
-        web.delete(one, lists.remove),
-    ]
+class Reasoned(Query):
+    """What POST …/import may be told besides."""
+
+    reason: Reason | None = Field(None, description="Of entries whose file names none.")
 
 
-def openapi_paths() -> Paths:
-    """Their description."""
-    who, address = KEY_OR_SESSION, {"address": "string"}
-    why: dict[str, dict[str, Any]] = {"reason": {"type": "string", "enum": list(REASONS)}}
-    pages = why | {
-        "search": {"type": "string", "maxLength": _SEARCH_MAX},
-        "cursor": {"type": "integer", "minimum": 1, "maximum": 10**15 - 1},
-        "limit": {"type": "integer", "minimum": 1, "maximum": 10**15 - 1},
-    }
-    file = {"schema": {"type": "string"}}
-    taking = operation("Take in a file, ours or another relay's", security=who, gives=ImportView, query=why)
-    taking["requestBody"] = {
-        "required": True,
-        "content": {"text/csv": file, "application/json": {"schema": {}}, "text/plain": file},
-    }
-    giving = operation(
-        "The whole list as a file", security=who, query={"format": {"type": "string", "enum": list(FORMATS)}}
-    )
-    giving["responses"]["200"]["content"] = {kind: {"schema": {}} for kind in FORMATS.values()}
-    return {
-        "/v1/suppressions": {
-            "get": operation("List whom you no longer mail", security=who, gives=SuppressionList, query=pages),
-            "post": operation("Stop mailing an address", security=who, takes=NewSuppression, gives=SuppressionView,
-                              status=201, also={200: "The address stood there already."}),
-        },
-        "/v1/suppressions/batch": {
-            "post": operation("Stop mailing many", security=who, takes=NewSuppressions, gives=BatchView)
-        },
-        "/v1/suppressions/import": {"post": taking},
-        "/v1/suppressions/export": {"get": giving},
-        "/v1/suppressions/{address}": {
-            "get": operation(
-                "Look an address up", security=who, gives=SuppressionView, path=address, errors=(422,)
-            ),
-            "delete": operation("Mail an address again", security=who, status=204, path=address),
-        },
-    }
+class Filter(Page):
+    """What GET /v1/suppressions can be narrowed by."""
+
+    reason: Reason | None = None
+    search: str | None = Field(None, max_length=_SEARCH_MAX, description="A part of an address.")
 
 
-class _Suppressions:
+class File(Query):
+    """What GET …/export writes."""
+
+    format: Literal["csv", "json"] = "csv"
+
+
+_calls = Calls("Suppressions", KEY_OR_SIGN_IN, limited=False)
+_ONE = "/v1/suppressions/{address}"
+_TEXT = {"type": "string"}
+
+
+class Suppressions:
+    """The handlers. The list is the member's, whatever domain an address was mailed from: no key limited to some."""
+
     def __init__(self, services: Services) -> None:
-        self._services, self._config = services, services.config
+        self._config = services.config
         self._lists = Lists(services.storage, services.config, services.clock)
         # Of the largest files two are held at once, of smaller ones more.
         self._uploads = UploadMemory(2 * services.config.suppression.max_import_bytes)
 
-    async def list(self, request: web.Request) -> web.Response:
-        member_id = await self._member(request, "read")
-        limit = min(whole_number(request, "limit") or self._config.http.page_size, self._config.http.max_page_size)
-        search = request.query.get("search", "").strip()
-        if len(search) > _SEARCH_MAX or "\0" in search:
-            refuse_fields([("search", f"a part of an address is needed, at most {_SEARCH_MAX} characters")])
+    @_calls.get("/v1/suppressions", "List whom you no longer mail")
+    async def list(self, who: Actor, query: Filter) -> SuppressionList:
+        limit = query.size(self._config.http)
         found = await self._lists.page(
-            member_id, before=whole_number(request, "cursor") or 2**62, reason=_reason(request), search=search,
+            who.member.id, before=query.cursor or 2**62, reason=query.reason, search=(query.search or "").strip(),
             limit=limit + 1,
         )
         cursor = str(found[limit - 1].id) if len(found) > limit else None
-        return SuppressionList(suppressions=[_shown(s) for s in found[:limit]], cursor=cursor).response()
+        return SuppressionList(suppressions=[_shown(s) for s in found[:limit]], cursor=cursor)
 
-    async def get(self, request: web.Request) -> web.Response:
-        member_id = await self._member(request, "read")
-        try:
-            found = await self._lists.look_up(member_id, request.match_info["address"])
-        except BadName as e:
-            raise _bad("address", e) from None
-        if found is None:
-            raise not_found("This address is not on your list")
-        return _shown(found).response()
-
-    async def add(self, request: web.Request) -> web.Response:
-        member_id = await self._member(request, "manage")
-        asked = await body(NewSuppression, request)
-        try:
-            found, new = await self._lists.put(member_id, asked.new())
-        except BadName as e:
-            raise _bad("address", e) from None
+    @_calls.post(
+        "/v1/suppressions", "Stop mailing an address", status=201, also={200: "The address stood there already."},
+        gives=SuppressionView,
+    )
+    async def add(self, who: Actor, body: NewSuppression) -> web.Response:
+        with _naming("address"):
+            found, new = await self._lists.put(who.member.id, body.new())
         return _shown(found).response(201 if new else 200)
 
-    async def add_many(self, request: web.Request) -> web.Response:
-        member_id = await self._member(request, "manage")
-        asked = await body(NewSuppressions, request)
+    @_calls.post("/v1/suppressions/batch", "Stop mailing many")
+    async def add_many(self, who: Actor, body: NewSuppressions) -> BatchView:
         most = self._config.suppression.max_batch
-        if len(asked.suppressions) > most:
+        if len(body.suppressions) > most:
             refuse_fields([("suppressions", f"at most {most} at once; send a file to /v1/suppressions/import")])
-        done = await self._lists.put_many(member_id, [s.new() for s in asked.suppressions])
+        done = await self._lists.put_many(who.member.id, [s.new() for s in body.suppressions])
         return BatchView(
             added=sum(t.new for t in done), known=sum(t.entry is not None and not t.new for t in done),
             refused=[RefusedView(index=i, reason=t.fault) for i, t in enumerate(done) if t.entry is None],
-        ).response()
+        )
 
-    async def remove(self, request: web.Request) -> web.Response:
-        member_id = await self._member(request, "manage")
-        try:
-            removed = await self._lists.remove(member_id, request.match_info["address"])
-        except BadName as e:
-            raise _bad("address", e) from None
-        if not removed:
-            raise not_found("This address is not on your list")
-        return done()
-
-    async def take_in(self, request: web.Request) -> web.Response:
-        member_id = await self._member(request, "manage")
-        otherwise = _reason(request) or "import"
+    @_calls.post(
+        "/v1/suppressions/import", "Take in a file, ours or another relay's",
+        body_as={"text/csv": _TEXT, "application/json": {}, "text/plain": _TEXT},
+        description="A list of addresses, one a line; a table with a heading line, as CSV; or JSON. Files that another "
+        "service has exported are recognised.",
+    )
+    async def take_in(self, who: Actor, request: web.Request, query: Reasoned) -> ImportView:
         most = self._config.suppression.max_import_bytes
         with self._uploads.room(min(request.content_length or most, most)):
-            found = await self._lists.take_in(member_id, await read_body(request, most), otherwise)
+            found = await self._lists.take_in(who.member.id, await read_body(request, most), query.reason or "import")
         view = _imported(found)
         if found.stopped:
             raise EnrollError(
@@ -228,23 +182,29 @@ class _Suppressions:
                 "send the file again, and the rest is added",
                 extra=view.model_dump(mode="json", by_alias=True),
             )
-        return view.response()
+        return view
 
-    async def written(self, request: web.Request) -> web.StreamResponse:
-        member_id = await self._member(request, "read")
-        form = request.query.get("format", "csv")
-        if form not in FORMATS:
-            refuse_fields([("format", f"one of {', '.join(FORMATS)}")])
+    @_calls.get("/v1/suppressions/export", "The whole list as a file", gives_as={kind: {} for kind in FORMATS.values()})
+    async def written(self, who: Actor, request: web.Request, query: File) -> web.StreamResponse:
         return await download(
-            request, self._lists.written(member_id, form), kind=FORMATS[form], name=f"suppressions.{form}"
+            request, self._lists.written(who.member.id, query.format), kind=FORMATS[query.format],
+            name=f"suppressions.{query.format}",
         )
 
-    async def _member(self, request: web.Request, scope: str) -> int:
-        actor = await self._services.gate.actor(request, scope)
-        if actor.login is not None and actor.login.domains is not None:
-            # The list is the member's, whatever domain an address was mailed from.
-            raise EnrollError(403, "FORBIDDEN", "An API key limited to some domains can't use the suppression list")
-        return actor.member.id
+    @_calls.get(_ONE, "Look an address up", errors=(422,))
+    async def get(self, who: Actor, address: str) -> SuppressionView:
+        with _naming("address"):
+            found = await self._lists.look_up(who.member.id, address)
+        if found is None:
+            raise not_found("This address is not on your list")
+        return _shown(found)
+
+    @_calls.delete(_ONE, "Mail an address again")
+    async def remove(self, who: Actor, address: str) -> None:
+        with _naming("address"):
+            removed = await self._lists.remove(who.member.id, address)
+        if not removed:
+            raise not_found("This address is not on your list")
 
 
 def _imported(found: Imported) -> ImportView:
@@ -263,12 +223,10 @@ def _shown(s: Suppression) -> SuppressionView:
     )
 
 
-def _bad(field: str, error: names.BadName) -> EnrollError:
-    return EnrollError(422, "INVALID_VALUE", error.reason, field)
-
-
-def _reason(request: web.Request) -> str | None:
-    found = request.query.get("reason")
-    if found is not None and found not in REASONS:
-        refuse_fields([("reason", f"one of {', '.join(REASONS)}")])
-    return found
+@contextmanager
+def _naming(field: str) -> Iterator[None]:
+    """Say what is wrong with an address."""
+    try:
+        yield
+    except BadName as e:
+        raise invalid(field, e.reason) from None

@@ -7,12 +7,12 @@ from typing import Any, Literal
 from aiohttp import web
 from pydantic import Field
 
-from enroll.api.models import Strict, View, body, done, moment, refuse_fields, shown_at, whole_number
 from enroll.api.schema import KEY_OR_SESSION, Paths, operation
 from enroll.errors import EnrollError, not_found
 from enroll.services import Services
 from enroll.webhooks import STATES, Endpoint
 from relay.base.storage.webhooks import DeliveryRow
+from relay.base.web.models import Strict, View, body, done, moment, refuse_fields, shown_at, whole_number
 
 _ID = {"id": "string"}
 

@@ -7,7 +7,6 @@ from typing import Protocol, TypeVar
 
 from aiohttp import web
 
-from enroll.api.models import View, body
 from enroll.api.wix import requests, views
 from enroll.api.wix.requests import Page
 from enroll.domains import Domain
@@ -16,6 +15,7 @@ from enroll.senders import Sender, SenderEmail
 from enroll.services import SenderServices
 from enroll.sessions import Actor
 from relay.base import names
+from relay.base.web.models import View, body
 
 
 class _Numbered(Protocol):

@@ -14,9 +14,9 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from enroll.api.models import body
 from enroll.api.wix.errors import Invalid
 from relay.base import names
+from relay.base.web.models import body
 
 MAX_LIST, MAX_QUERY, MAX_CURSOR, MAX_IN = 100, 50, 1000, 50
 _MAX_DIGITS = 18

@@ -12,7 +12,6 @@ import structlog
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from enroll.api.models import View
 from enroll.api.wix.calls import Calls
 from enroll.api.wix.errors import Invalid, no_such_call, refusal
 from enroll.errors import EnrollError
@@ -20,6 +19,7 @@ from enroll.services import SenderServices, Services
 from enroll.sessions import PREFIX, Actor
 from relay.base.storage import StorageError
 from relay.base.web import CLOCK, CONFIG, answer, bearer
+from relay.base.web.models import View
 from relay.replies import Refused
 
 log = structlog.get_logger("http")

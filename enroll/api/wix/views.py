@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from enroll.api.models import View
 from enroll.api.wix.requests import cursor_at
 from enroll.domains import Domain
 from enroll.senders import Sender, SenderEmail
 from enroll.senders.sending import Alias
 from relay.base.clock import iso
+from relay.base.web.models import View
 
 _STATUS: dict[str, Literal["INITIALIZING", "NOT_AUTHENTICATED", "AUTHENTICATED"]] = {
     "initializing": "INITIALIZING", "pending": "NOT_AUTHENTICATED", "suspended": "NOT_AUTHENTICATED",

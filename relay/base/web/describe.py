@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Literal
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import AliasChoices, BaseModel, TypeAdapter
 
 from relay import replies
 
@@ -59,11 +59,42 @@ def _made(shape: type[Any], mode: Literal["validation", "serialization"]) -> dic
         if "$ref" in part:
             return put(definitions[part["$ref"].rpartition("/")[2]] | {k: v for k, v in part.items() if k != "$ref"})
         closed = {"additionalProperties": False} if mode == "serialization" and "properties" in part else {}
-        # Titles are the names again, in capitals.
-        return closed | {k: put(v) for k, v in part.items() if k != "title" or not isinstance(v, str)}
+        return closed | {k: put(v) for k, v in part.items() if not _idle(k, v)}
 
     found: dict[str, Any] = put(schema)
     return found
+
+
+def _idle(key: str, value: Any) -> bool:
+    """True for what only makes clients awkward: a title is the name again, in capitals; a default of null makes
+    generated programs send the null."""
+    return (key == "title" and isinstance(value, str)) or (key == "default" and value is None)
+
+
+def parameters_of(query: type[BaseModel] | None) -> list[dict[str, Any]]:
+    """A query's names as OpenAPI's parameters, none required; former names of one are told as deprecated."""
+    if query is None:
+        return []
+    shapes = schema_of(query)["properties"]
+    made = []
+    for name, field in query.model_fields.items():
+        alias = field.validation_alias
+        first, *older = [str(one) for one in alias.choices] if isinstance(alias, AliasChoices) else [str(alias or name)]
+        schema = dict(shapes[first])
+        options = [one for one in schema.get("anyOf", []) if one != {"type": "null"}]
+        if len(options) == 1:
+            schema = {k: v for k, v in schema.items() if k != "anyOf"} | options[0]
+        made.append(_query(first, schema))
+        made += [
+            _query(former, schema | {"description": f"The former name of `{first}`."}) | {"deprecated": True}
+            for former in older
+        ]
+    return made
+
+
+def as_content(kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """The `content` of a body by media type; the values are schemas."""
+    return {kind: {"schema": schema} for kind, schema in kinds.items()}
 
 
 def json_of(shape: Shape, mode: Literal["validation", "serialization"] = "validation") -> dict[str, Any]:
@@ -75,7 +106,7 @@ def operation(
     summary: str,
     *,
     security: Security,
-    takes: type[BaseModel] | None = None,
+    takes: Shape | None = None,
     gives: Shape | None = None,
     status: int = 200,
     path: Mapping[str, str] | None = None,
@@ -121,7 +152,7 @@ def completed(paths: Paths, tag: str) -> Paths:
     Reading needs the scope `read`, all else `manage`. Operations with a refusal of their own keep it.
     """
     return {
-        path: {method: _completed(path, method, found, tag) for method, found in methods.items()}
+        path: {method: with_refusals(_scoped(method, found), path, method, tag) for method, found in methods.items()}
         for path, methods in paths.items()
     }
 
@@ -134,7 +165,9 @@ def tagged(paths: Paths, tag: str) -> Paths:
     }
 
 
-def _completed(path: str, method: str, found: dict[str, Any], tag: str) -> dict[str, Any]:
+def with_refusals(found: dict[str, Any], path: str, method: str, tag: str) -> dict[str, Any]:
+    """An operation under a tag, with the refusals that its kind can meet; where it has a shape of its own for them
+    (`default`), that stays alone."""
     responses = dict(found["responses"])
     if "default" not in responses:
         statuses = {400, 429, 500, 503}
@@ -146,12 +179,16 @@ def _completed(path: str, method: str, found: dict[str, Any], tag: str) -> dict[
             statuses |= {413, 422}
         if method != "get":
             statuses |= {409, 422, 507}
-        responses |= refusals(statuses)
+        responses = refusals(statuses) | responses
+    return found | {"tags": [tag], "responses": responses}
+
+
+def _scoped(method: str, found: dict[str, Any]) -> dict[str, Any]:
     scope = "read" if method == "get" else "manage"
     security = [
         {name: [scope] if name == "apiKey" else needs for name, needs in way.items()} for way in found["security"]
     ]
-    return found | {"tags": [tag], "security": security, "responses": responses}
+    return found | {"security": security}
 
 
 def refusals(statuses: Iterable[int]) -> dict[str, Any]:
