@@ -165,12 +165,13 @@ class Handoff:
     def done(self, ready: Ready) -> None:
         """A held recipient is settled or given back."""
         destination = ready.due.destination
+        was_full = self.room < 1
         self._recent[destination] += 1
         self._release(ready.due.member_id, destination, ready.size)
         if self._held <= self._low or (destination in self._shut and self._half_empty(destination)):
             self.again = True
             self.wake.set()
-        elif self.more:
+        elif was_full and self.more:
             self.wake.set()
 
     def _half_empty(self, destination: str) -> bool:

@@ -135,14 +135,17 @@ class Retention:
             return
         most = self._config.retention.purge_rows
         since = self._clock.now() - 2 * _UNMARKED_EVERY
+        place: mail.Place | None = None
         while True:
+            began = time.perf_counter()
             async with self._storage.read() as tx:
-                ids = await mail.unmarked(tx, since, most)
+                ids, place = await mail.unmarked(tx, since, most, place)
             if ids:
                 log.warning("retention.unmarked", messages=len(ids))
                 await self._storage.aside(lambda tx, ids=ids: mail.mark(tx, ids))  # type: ignore[misc]
-            if len(ids) < most:
+            if place is None:
                 break
+            await asyncio.sleep(time.perf_counter() - began)
         self._unmarked_at = self._clock.monotonic()
 
 

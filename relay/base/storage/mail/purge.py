@@ -67,15 +67,17 @@ async def purge_log(tx: Tx, before: float, limit: int, after: Place | None = Non
     return Purged(len(ids), _place(rows, limit))
 
 
-async def unmarked(tx: Tx, since: float, limit: int) -> list[int]:
-    """Messages finished since `since` that have bytes and no mark of it: an older program has finished them, beside
-    this one."""
-    m = messages.c
+async def unmarked(tx: Tx, since: float, limit: int, after: Place | None = None) -> tuple[list[int], Place | None]:
+    """Of up to `limit` messages finished since `since`, those after `after`, the ones that have bytes and no mark of
+    it: an older program has finished them, beside this one. And where the next look begins, None at the end."""
+    recent = and_(text(FINISHED), messages.c.finished_at >= since)
+    rows = list(await tx.execute(_looked_at(recent, after, limit)))
+    ids = [r.id for r in rows]
     query = (
-        select(m.id).join(bodies, bodies.c.message_id == m.id)
-        .where(text(FINISHED), m.finished_at >= since, m.has_bytes.is_(False)).limit(limit)
+        select(bodies.c.message_id).join(messages, messages.c.id == bodies.c.message_id)
+        .where(bodies.c.message_id.in_(ids), messages.c.has_bytes.is_(False))
     )
-    return list((await tx.execute(query)).scalars())
+    return list((await tx.execute(query)).scalars()), _place(rows, limit)
 
 
 async def mark(tx: Tx, ids: list[int]) -> None:
