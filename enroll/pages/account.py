@@ -9,7 +9,7 @@ from enroll.errors import EnrollError
 from enroll.pages import charts
 from enroll.pages.charts import Chart
 from enroll.pages.connect import settings
-from enroll.pages.figures import allowance
+from enroll.pages.figures import HAPPENED, allowance
 from enroll.pages.guard import Guard, Known, Visitor, inside
 from enroll.pages.refusal import told
 from enroll.pages.render import Renderer, to
@@ -63,11 +63,13 @@ class Account:
             spent = await allowances.entries(tx, [d.id for d in domains], now - DAY) if domains else {}
             counted = await counters.days(tx, figures.needed_since(now, figures.DEFAULT_DAYS), member_id=member.id)
             latest = await reports.recipients_of(tx, member.id, limit=_LATEST)
+            happened = await reports.afterwards(tx, {r.message_id for r in latest})
             refused = await refusals.latest(tx, member.id, _LATEST)
             standing = await standing_of(tx, services.config, member.id, member.status, now)
         public_url = services.config.server.public_url
         return self._renderer.page(
             "account.html", visitor, done=request.query.get("done"), latest=latest,
+            happened=happened, words=HAPPENED,
             domains=[
                 (
                     d, allowance(d, spent.get(d.id, []), services.config, now, slowed=standing.stage == SLOWED),

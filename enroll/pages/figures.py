@@ -1,14 +1,17 @@
-"""What the pages say about sending: tiers, windows, what happens next. Pure over rows and the configuration."""
+"""What the pages say about sending: tiers, windows, why mail came back, what happens next. Pure over rows and the
+configuration."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from enroll.domains import Domain
 from relay import warming
 from relay.base.config import Config, Tier
-from relay.base.storage.reports import DetailRow
+from relay.base.events import AFTERWARDS, CLICKED, COMPLAINED, OPENED, UNSUBSCRIBED, Event
+from relay.base.storage.reports import AttemptRow, DetailRow
+from relay.bounces.classify import Class, Classified, classify
 
 STATES = {
     "queued": "waiting for its first try",
@@ -93,18 +96,78 @@ class Next:
     gives_up_at: float | None = None
 
 
-def what_next(person: DetailRow) -> Next:
-    """What happens to this recipient next, or why nothing does."""
+HAPPENED: Mapping[str, str] = dict(
+    zip(AFTERWARDS, ("complained", "unsubscribed", "opened it", "followed a link"), strict=True)
+)
+"""What recipients do with a message, in words."""
+
+_AGAIN = "The address may well be right: send it again later."
+_RECORDS = "Check your domain's records, then send it again."
+_RELAYS_OWN = "The fault is the relay's and counts against nobody. Send it again later."
+_ADVICE: Mapping[Class, str] = {
+    "mailbox_unknown": "Take the address out of your list.",
+    "domain_unknown": "Take the address out of your list.",
+    "moved": "Ask the recipient for the new address, and take this one out of your list.",
+    "mailbox_full": "The address is right: send it again in a few days.",
+    "mailbox_disabled": "Send it again later; if it comes back again, take the address out of your list.",
+    "too_large": "Make it smaller, for example by linking to attachments, and send it again.",
+    "content": "Change what the reply objects to, and send it again.",
+    "policy": "The reply names the rule. Ask the recipient to let your mail in.",
+    "authentication": _RECORDS, "sender": _RECORDS,
+    "reputation": _RELAYS_OWN, "rate": _RELAYS_OWN, "greylisted": _RELAYS_OWN, "tls": _RELAYS_OWN,
+    "loop": "Mail to this address goes in a circle on the other side: reach the recipient in another way.",
+    "routing": _AGAIN, "expired": _AGAIN, "system": _AGAIN, "protocol": _AGAIN, "unknown": _AGAIN,
+}
+
+
+def why(code: int | None, says: str, stage: str, address: str) -> Classified:
+    """Why mail to `address` came back, as the queue judged it: by the words and the command that they answered."""
+    said = says if code is None or says.startswith(str(code)) else f"{code} {says}"
+    return classify("", said, stage=stage if code else "", recipient=address)
+
+
+def what_next(person: DetailRow, tries: Sequence[AttemptRow] = (), happened: Sequence[Event] = ()) -> Next:
+    """What happens to this recipient next, or why nothing does; `tries` and `happened` are this recipient's."""
     if person.held:
         return Next("Held back by the operator. It goes on when it is released.")
     if person.state == "queued":
         return Next("The first try is due", person.next_at, person.expires_at)
     if person.state == "deferred":
         return Next("The next try is due", person.next_at, person.expires_at)
-    if person.state == "sent":
-        return Next("Nothing more to do: the other side has taken it. If it can't be found, look in the spam folder.")
-    if person.state == "bounced":
-        return Next("It is not tried again. A report went to the domain's mailbox. Mend the cause and send it anew.")
     if person.state == "suppressed":
-        return Next("It is not sent: the recipient is on your suppression list. Remove it from your own list too.")
-    return Next("It was cancelled and is not sent.")
+        return Next("It was not sent: the recipient was on your suppression list. Take it out of your own list too.")
+    if person.state == "cancelled":
+        return Next("It was cancelled and is not sent.")
+    # Whoever complained or left had the message, whatever came back later.
+    left = _left({e.type for e in happened})
+    if person.state == "sent":
+        return Next(left or _taken(happened))
+    stage = next((t.stage for t in reversed(tries) if t.kind != "delivered"), "")
+    advice = left or _ADVICE[why(person.code, person.says, stage, person.address).class_]
+    return Next(" ".join(part for part in ("It is not tried again.", _reported(person), advice) if part))
+
+
+def _left(kinds: set[str]) -> str:
+    """What to do about a recipient who wants no more mail; "" where nothing says so."""
+    if COMPLAINED in kinds:
+        return "The recipient complained that it is spam. Take the address out of your own list too."
+    if UNSUBSCRIBED in kinds:
+        return "The recipient has unsubscribed. Take the address out of your own list too."
+    return ""
+
+
+def _taken(happened: Sequence[Event]) -> str:
+    if any(e.type in (OPENED, CLICKED) and not e.data.get("machine") for e in happened):
+        return "Nothing more to do: it has been read."
+    return "Nothing more to do: the other side has taken it. If it can't be found, look in the spam folder."
+
+
+def _reported(person: DetailRow) -> str:
+    """What became of the report of a failure; "" where there is none and nobody forbade it."""
+    if person.report_sent_to:
+        return f"A report went to {person.report_sent_to}."
+    if person.report_due == "failed":
+        return "A report about it is on its way."
+    if person.notify is not None and "FAILURE" not in person.notify.upper().split(","):
+        return "No report was sent, as its sender asked (NOTIFY)."
+    return ""

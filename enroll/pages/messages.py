@@ -9,17 +9,17 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from enroll.errors import EnrollError, conflict, not_found
-from enroll.pages.figures import STATES, what_next
+from enroll.pages.figures import HAPPENED, STATES, what_next
 from enroll.pages.guard import Guard, Known
 from enroll.pages.render import Renderer, to
 from enroll.pages.services import PageServices
 from relay.base import names
-from relay.base.events import ACCEPTED, CLICKED, OPENED
+from relay.base.events import ACCEPTED, AFTERWARDS, CLICKED, COMPLAINED, OPENED, UNSUBSCRIBED, Event
 from relay.base.storage import events, reports
 from relay.base.storage.reports import AttemptRow, DetailRow, MessageRow
 
 _QUEUE_ID = re.compile(r"[a-z0-9]{8,32}")
-_FILTERS = ("status", "recipient", "domain")
+_FILTERS = ("status", "event", "recipient", "domain")
 _DONE = {"cancel": "cancelled", "retry": "retried"}
 _STAGES = {
     "route": "before any host was found", "connect": "on connecting", "greeting": "in place of a greeting",
@@ -28,6 +28,7 @@ _STAGES = {
     "report": "later, in a report",
 }
 _SEEN_MAX = 500
+_RARE, _OFTEN = (COMPLAINED, UNSUBSCRIBED), (OPENED, CLICKED)
 _TRACKED = {
     "large": "not tracked: the copies for its recipients would have been too large together",
     "signed": "not tracked: it came with a DKIM signature of its own",
@@ -39,6 +40,7 @@ _MACHINES = {
     "privacy": "Apple's privacy protection, which loads every image", "scanner": "a program",
     "ahead": "a browser, before it was asked", "at-once": "sooner than anybody reads",
 }
+_WAYS = {"one-click": "by the link", "page": "on the page", "mail": "by mail", "report": "by a report to the relay"}
 Found = tuple[MessageRow, list[DetailRow], list[AttemptRow]]
 
 
@@ -63,17 +65,21 @@ class Messages:
         given = {name: request.query.get(name, "").strip()[:320] for name in _FILTERS}
         before = request.query.get("before", "")
         size = self._services.config.http.page_size
-        error, rows = None, []
+        error, rows, happened = None, [], {}
         try:
             to, name = _address(given["recipient"]), _domain(given["domain"])
             state = given["status"] or None
             if state is not None and state not in reports.STATES:
                 raise EnrollError(422, "INVALID_VALUE", f"one of {', '.join(reports.STATES)}", "status")
+            event = given["event"] or None
+            if event is not None and event not in AFTERWARDS:
+                raise EnrollError(422, "INVALID_VALUE", f"one of {', '.join(AFTERWARDS)}", "event")
             async with self._services.storage.read() as tx:
                 rows = await reports.recipients_of(
-                    tx, visitor.member.id, state=state, address=to, domain=name, limit=size + 1,
+                    tx, visitor.member.id, state=state, event=event, address=to, domain=name, limit=size + 1,
                     before=int(before) if before.isascii() and before.isdigit() and len(before) < 19 else None,
                 )
+                happened = await reports.afterwards(tx, {r.message_id for r in rows[:size]})
         except EnrollError as e:
             error = e
         older = None
@@ -83,6 +89,7 @@ class Messages:
         return self._renderer.page(
             "messages.html", visitor, status=error.status if error else 200, rows=rows[:size], given=given,
             error=error, older=older, paged=bool(before), states=STATES, filtered=any(given.values()),
+            happened=happened, words=HAPPENED,
         )
 
     async def show(self, request: web.Request) -> web.Response:
@@ -90,15 +97,24 @@ class Messages:
         visitor = await self._guard.known(request)
         message, people, tries = await self._find(request, visitor)
         async with self._services.storage.read() as tx:
-            seen = await events.of_message(tx, message.id, types=(OPENED, CLICKED), limit=_SEEN_MAX)
+            # Opens are without number; a complaint behind them must not be cut off.
+            rare = await events.of_message(tx, message.id, types=_RARE, limit=_SEEN_MAX)
+            seen = await events.of_message(tx, message.id, types=_OFTEN, limit=_SEEN_MAX)
             taken = await events.of_message(tx, message.id, types=(ACCEPTED,), limit=1)
         of: dict[int, list[AttemptRow]] = {}
         for one in tries:
             of.setdefault(one.recipient_id, []).append(one)
+        happened: dict[int | None, list[Event]] = {}
+        for e in sorted([*rare, *seen], key=lambda e: e.id):
+            happened.setdefault(e.recipient_id, []).append(e)
         return self._renderer.page(
             "message.html", visitor, done=request.query.get("done"), message=message, states=STATES,
-            people=[(p, of.get(p.id, []), what_next(p), [e for e in seen if e.recipient_id == p.id]) for p in people],
+            people=[
+                (p, tries, what_next(p, tries, after), after)
+                for p in people for tries, after in [(of.get(p.id, []), happened.get(p.id, []))]
+            ],
             tracked=_TRACKED.get(str(taken[0].data.get("tracking", "")) if taken else "", ""), machines=_MACHINES,
+            ways=_WAYS,
             stages=_STAGES, open=any(p.state in ("queued", "deferred") for p in people),
         )
 

@@ -7,15 +7,14 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from enroll.errors import EnrollError, invalid
+from enroll.pages.figures import why
 from enroll.pages.guard import Form, Guard, Known
 from enroll.pages.render import Renderer, to
 from enroll.pages.services import PageServices
 from relay.base.names import BadName
 from relay.base.storage import reports
-from relay.base.storage.reports import RecipientRow
 from relay.base.web import UploadMemory
 from relay.base.web.download import download
-from relay.bounces.classify import Classified, classify
 from relay.suppression import DETAIL_MAX, FORMATS, REASONS, Imported, Lists, New
 
 _SEARCH_MAX = 320
@@ -117,7 +116,7 @@ class SuppressionPages:
         listed = await self._lists.listed(visitor.member.id, [r.address for r in rows[:size]])
         return self._renderer.page(
             "bounces.html", visitor, paged=before is not None,
-            rows=[(r, _why(r, stages.get(r.id, "")), r.address in listed) for r in rows[:size]],
+            rows=[(r, why(r.code, r.says, stages.get(r.id, ""), r.address), r.address in listed) for r in rows[:size]],
             older=rows[size - 1].id if len(rows) > size else None,
         )
 
@@ -141,15 +140,6 @@ class SuppressionPages:
             paged=before is not None, filtered=bool(search or reason), search=search, reason=reason, reasons=REASONS,
             by_hand=_BY_HAND, given=(form or Form(())).given(("address", "detail", "why")), imported=imported,
         )
-
-
-def _why(r: RecipientRow, stage: str) -> Classified:
-    """As the queue judged it: by the words and the command that they answered."""
-    return classify("", _said(r.code, r.says), stage=stage if r.code else "", recipient=r.address)
-
-
-def _said(code: int | None, says: str) -> str:
-    return says if code is None or says.startswith(str(code)) else f"{code} {says}"
 
 
 def _number(text: str) -> int | None:

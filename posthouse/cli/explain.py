@@ -10,15 +10,22 @@ from posthouse.cli.shell import NOT_FOUND, OK, Failure, Shell, command
 
 if TYPE_CHECKING:
     from posthouse.wiring import Rooms
+    from relay.base.events import Event
     from relay.base.storage.operator_queries import Admission
     from relay.base.storage.reports import AttemptRow, DetailRow, MessageRow
 
-DOORS = {"smtp": "over SMTP", "http": "over the HTTP API", "own": "written by the relay itself"}
+DOORS = {
+    "smtp": "over SMTP", "http": "over the HTTP API", "own": "written by the relay itself",
+    "forward": "forwarded from the world",
+}
 CONCLUSIONS = {
     "delivered": "delivered: the server took responsibility",
     "later": "temporary: it will be tried again",
     "never": "permanent: it will not be tried again",
 }
+RARE = ("complained", "unsubscribed")
+_EVENTS_MAX = 500
+_SHOWN = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -40,7 +47,9 @@ async def explain(
                 raise Failure(NOT_FOUND, f"{message}: no such message (the log keeps "
                               f"{rooms.config.retention.log_days:g} days)")
             detail = await reports.message(tx, found.member_id, queue_id=found.queue_id)
-            happened = await events.of_message(tx, found.message_id)
+            happened = await events.of_message(tx, found.message_id, limit=_EVENTS_MAX)
+            # Thousands of opens must not hide that somebody complained.
+            after = await events.of_message(tx, found.message_id, types=RARE)
         if detail is None:
             raise Failure(NOT_FOUND, f"{message}: no such message")
         row, recipients, tries = detail
@@ -48,7 +57,13 @@ async def explain(
         now = rooms.clock.now()
         d = rooms.config.delivery
 
-    told = [_recipient(r, [t for t in tries if t.recipient_id == r.id], now) for r in recipients]
+    happened = sorted({e.id: e for e in [*happened, *after]}.values(), key=lambda e: e.id)
+    told = [
+        _recipient(
+            r, [t for t in tries if t.recipient_id == r.id], [e for e in happened if e.recipient_id == r.id], now
+        )
+        for r in recipients
+    ]
     data = _facts(row) | {
         "admitted": admitted, "recipients": told,
         "events": [{"at": _at(e.at), "type": e.type, **e.data} for e in happened],
@@ -112,9 +127,11 @@ def _facts(m: MessageRow) -> dict[str, Any]:
     }
 
 
-def _recipient(r: DetailRow, tries: list[AttemptRow], now: float) -> dict[str, Any]:
+def _recipient(r: DetailRow, tries: list[AttemptRow], happened: list[Event], now: float) -> dict[str, Any]:
+    from relay.base.events import AFTERWARDS
+
     return {
-        "number": r.id, "to": r.address, "state": r.state, "held": r.held, "next": _next(r, now),
+        "number": r.id, "to": r.address, "state": r.state, "held": r.held, "next": _next(r, tries, happened, now),
         "next_at": _at(r.next_at) if r.state in ("queued", "deferred") else None,
         "gives_up_at": _at(r.expires_at) if r.state in ("queued", "deferred") else None,
         "settled_at": _at(r.settled_at) if r.settled_at else None,
@@ -126,16 +143,18 @@ def _recipient(r: DetailRow, tries: list[AttemptRow], now: float) -> dict[str, A
             }
             for t in tries
         ],
+        "afterwards": [{"at": _at(e.at), "type": e.type, **e.data} for e in happened if e.type in AFTERWARDS],
+        "report_sent_to": r.report_sent_to,
     }
 
 
-def _next(r: DetailRow, now: float) -> str:
-    if r.state == "sent":
-        return "Nothing: the recipient's server has it. If it isn't in the mailbox, the answer lies there."
-    if r.state == "bounced":
-        return "Nothing more is tried. A report to the sender followed, unless NOTIFY forbade it."
+def _next(r: DetailRow, tries: list[AttemptRow], happened: list[Event], now: float) -> str:
+    from enroll.pages.figures import what_next
+
+    if r.state in ("sent", "bounced"):
+        return what_next(r, tries, happened).says
     if r.state == "suppressed":
-        return f"Nothing: {r.says or 'the address is on the suppression list'}."
+        return f"Nothing: {r.says or 'the address was on the suppression list'}."
     if r.state == "cancelled":
         return f"Nothing: {r.says or 'cancelled'}."
     if r.held:
@@ -153,6 +172,8 @@ def _story(m: MessageRow, admitted: dict[str, Any]) -> list[str]:
     ]
     if m.door == "own":
         lines.append("What let it in: the relay's own mail is outside warming and needs no key.")
+    elif m.door == "forward":
+        lines.append(f"What let it in: {admitted['domain'] or 'its domain'} has its mail forwarded to this address.")
     else:
         lines.append(
             f"What let it in: {admitted['domain'] or 'its domain'} was a verified domain of this member, the From "
@@ -172,5 +193,25 @@ def _told(r: dict[str, Any]) -> list[str]:
         lines.append(f"     we concluded: {t['conclusion']}")
     if not r["attempts"]:
         lines.append("  not tried yet")
+    did = r["afterwards"]
+    shown = [e for e in did if e["type"] in RARE] + [e for e in did if e["type"] not in RARE][:_SHOWN]
+    lines += [f"  {e['at']}  {_did(e)}" for e in sorted(shown, key=lambda e: e["at"])]
+    if len(did) > len(shown):
+        lines.append(f"  and {len(did) - len(shown)} more opens and clicks (--json has more of them)")
     lines.append(f"  next: {r['next']}")
     return lines
+
+
+def _did(e: dict[str, Any]) -> str:
+    """What the recipient did, on one line."""
+    from enroll.pages.figures import HAPPENED
+
+    what = HAPPENED[e["type"]]
+    if e["type"] == "complained":
+        vouched = e.get("vouchedBy")
+        what += f" ({e.get('feedback')}), " + (f"vouched for by {vouched}" if vouched else "nobody vouched for it")
+    elif e["type"] == "unsubscribed":
+        what += f" ({e.get('by')})"
+    elif e["type"] == "clicked":
+        what += f": {e.get('url')}"
+    return what + (f" (a machine: {e['machine']})" if e.get("machine") else "")

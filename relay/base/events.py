@@ -35,6 +35,9 @@ MEMBER_RELEASED = "member.released"
 
 TYPES: frozenset[str] = frozenset(v for k, v in list(globals().items()) if k.isupper() and isinstance(v, str))
 
+AFTERWARDS = (COMPLAINED, UNSUBSCRIBED, OPENED, CLICKED)
+"""What recipients do with a message that they have; lists of messages are narrowed by these."""
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

@@ -72,7 +72,7 @@ class Reports:
             return await self._storage.write(lambda tx: mail.report_done(tx, ids, kind))
 
         async def post(tx: Tx) -> bool:
-            mine = await mail.report_done(tx, ids, kind)
+            mine = await mail.report_done(tx, ids, kind, to.text)
             if mine:
                 await self._intake.write(tx, built)
             return mine

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from relay import replies
 from relay.base.clock import DAY
+from relay.base.events import Event
+from relay.base.names import address
+from relay.base.storage import Tx, events
+from relay.base.storage.tables import messages, recipients
+from relay.bounces.parse import Report
+from relay.bounces.record import Records
+from relay.delivery.dsn import Reports
+from relay.intake import Recipient, Submission
 from relay.replies import Verdict
 from tests.kit.world import MemberAt, letter
 from tests.pages.site import NASTY, Site
@@ -74,6 +84,83 @@ async def test_cancelling_stops_what_has_not_left(place: Site) -> None:
     status, text, _ = await visit.send("/account/keys", f"{page}/cancel")
     assert status == 409
     assert "Nothing of this message is waiting" in text
+
+
+async def came_back(place: Site, queue_id: str, *reports: Report, vouched: str = "") -> None:
+    """Reports about each recipient of a message are taken in."""
+    rooms = place.house.rooms
+    async with rooms.storage.read() as tx:
+        rows = await tx.execute(select(recipients.c.id).join(messages).where(messages.c.queue_id == queue_id))
+        ids = [row[0] for row in rows]
+    for i in ids:
+        for report in reports:
+            await Records(rooms.storage, rooms.vault, rooms.config, rooms.clock).apply(i, report, vouched)
+
+
+async def test_what_the_recipient_did_stands_with_the_message_and_in_lists(place: Site) -> None:
+    alice = await ready(place)
+    rooms = place.house.rooms
+    visit = await place.signed_in()
+    sent = {}
+    for name in ("angry", "leaver", "reader", "scanner", "silent"):
+        sent[name] = (await rooms.submit(alice, f"{name}@sink.test")).queue_id
+    await place.answered("2.0.0 taken", 250, "dot")
+    await came_back(place, sent["angry"], Report("complaint", feedback="abuse"), vouched="sink.test")
+    await came_back(place, sent["leaver"], Report("complaint", feedback="opt-out"))
+    opens = [("reader", {})] + [("scanner", {"machine": "scanner"})] * 3
+
+    async def open_it(tx: Tx) -> None:
+        for name, data in opens:
+            row = (await tx.execute(
+                select(recipients.c.id, messages.c.id).join_from(recipients, messages)
+                .where(messages.c.queue_id == sent[name])
+            )).one()
+            await events.append(tx, [Event("opened", alice.id, 1.0, None, row[1], row[0], data)])
+
+    await rooms.storage.write(open_it)
+    says = {
+        "angry": ("Complained that it is spam", "The recipient complained"),
+        "leaver": ("Unsubscribed", "The recipient has unsubscribed"), "reader": ("Opened", "it has been read"),
+        "scanner": ("by a machine", "look in the spam folder"), "silent": ("Taken", "look in the spam folder"),
+    }
+    for name, words in says.items():
+        text = (await visit.get(f"/account/messages/{sent[name]}"))[1]
+        assert all(word in html.unescape(text) for word in words), name
+        assert ("What the recipient did" in text) == (name != "silent")
+    for event, who in (("complained", {"angry"}), ("unsubscribed", {"leaver"}), ("opened", {"reader", "scanner"})):
+        text = (await visit.get(f"/account/messages?event={event}"))[1]
+        assert {name for name in sent if f"{name}@sink.test" in text} == who
+        assert f'class="badge {event}"' in text
+    assert "Nothing fits" in (await visit.get("/account/messages?event=clicked"))[1]
+    assert (await visit.get("/account/messages?event=sent"))[0] == 422
+
+
+async def test_what_is_advised_fits_what_happened(place: Site) -> None:
+    alice = await ready(place)
+    rooms = place.house.rooms
+    visit = await place.signed_in()
+
+    async def bounced(says: str, *to: Recipient, **more: Any) -> tuple[str, str]:
+        login = rooms.login(alice)
+        domain = rooms.policy.sender(login, "news@example.test")
+        assert not isinstance(domain, Verdict)
+        sent = await rooms.intake.accept(
+            Submission(login, domain, "smtp", address("news@example.test"), list(to), letter(), **more)
+        )
+        await place.answered(says, 550)
+        page = f"/account/messages/{sent.queue_id}"
+        return page, html.unescape((await visit.get(page))[1])
+
+    page, text = await bounced("5.1.1 no such user", Recipient(address("gone@sink.test")))
+    assert "A report about it is on its way. Take the address out of your list." in text
+    assert "went to" not in text
+    assert await Reports(rooms.storage, rooms.intake, rooms.config, rooms.clock).post_due() == 1
+    assert "A report went to postmaster@example.test." in (await visit.get(page))[1]
+    _, text = await bounced("5.7.1 message looks like spam", Recipient(address("b@sink.test"), notify="NEVER"))
+    assert "No report was sent, as its sender asked (NOTIFY). Change what the reply objects to" in text
+    _, text = await bounced("5.7.1 blocked using zen.spamhaus.org", Recipient(address("c@sink.test"), notify="NEVER"))
+    assert "The fault is the relay's" in text
+    assert "Mend" not in text
 
 
 @pytest.mark.parametrize("place", [{"http": {"page_size": 2}}], indirect=True)

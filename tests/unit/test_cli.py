@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import typer.main
+from sqlalchemy import select
 from typer.testing import CliRunner, Result
 
 from posthouse.cli import app
@@ -21,7 +22,8 @@ from posthouse.cli.shell import CONFIG, FAILED, NOT_FOUND, OK, REFUSED, USAGE
 from relay.base.clock import Clock
 from relay.base.config import example
 from relay.base.events import Event
-from relay.base.storage import Storage, incidents
+from relay.base.storage import Storage, events, incidents
+from relay.base.storage.tables import recipients
 from relay.intake import Accepted
 from tests.kit.plain_log import plain_log
 from tests.kit.storage import make_config
@@ -197,6 +199,23 @@ def queued(tmp_path: Path) -> list[str]:
     return asyncio.run(make())
 
 
+def read_by_many(tmp_path: Path, number: int) -> None:
+    """Twenty-nine clicks and a complaint of one recipient."""
+
+    async def do() -> None:
+        storage = await Storage.open(make_config(tmp_path / "data"))
+        try:
+            async with storage.read() as tx:
+                row = (await tx.execute(select(recipients).where(recipients.c.id == number))).one()
+            data = [("clicked", {"url": "https://shop.test/"})] * 29 + [("complained", {"feedback": "abuse"})]
+            made = [Event(t, row.member_id, 9.0, row.domain_id, row.message_id, number, d) for t, d in data]
+            await storage.write(lambda tx: events.append(tx, made))
+        finally:
+            await storage.close()
+
+    asyncio.run(do())
+
+
 def test_the_queue_and_what_explain_says(run: Run, tmp_path: Path) -> None:
     first, second = queued(tmp_path)
     assert [q["message"] for q in told(run("queue", "list", "--json"))] == [first, second]
@@ -222,8 +241,15 @@ def test_the_queue_and_what_explain_says(run: Run, tmp_path: Path) -> None:
     assert told(run("queue", "show", second, "--json"))[0]["state"] == "cancelled"
     assert "dropped by the operator" in run("explain", second).stdout
     run("queue", "retry", second, code=NOT_FOUND)
+    read_by_many(tmp_path, only["number"])
+    story = run("explain", second).stdout
+    assert "complained (abuse), nobody vouched for it" in story
+    assert story.count("followed a link: https://shop.test/") == 20
+    assert "and 9 more opens and clicks" in story
+    after = told(run("explain", second, "--json"))["recipients"][0]["afterwards"]
+    assert [e["type"] for e in after] == ["clicked"] * 29 + ["complained"]
     types = [json.loads(line)["type"] for line in run("events", "--member", "alice", "--json").stdout.splitlines()]
-    assert types == ["accepted", "accepted", "cancelled"]
+    assert [t for t in types if t != "clicked"] == ["accepted", "accepted", "cancelled", "complained"]
 
 
 def test_times_in_events_are_times() -> None:

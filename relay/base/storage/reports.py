@@ -10,10 +10,20 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, literal_column, select, text
 
+from relay.base.events import AFTERWARDS
 from relay.base.storage.engine import Tx
-from relay.base.storage.tables import OPEN, attempts, daily_stats, domains, messages, recipients
+from relay.base.storage.tables import (
+    HAPPENED_AFTERWARDS,
+    OPEN,
+    attempts,
+    daily_stats,
+    domains,
+    events,
+    messages,
+    recipients,
+)
 
 STATES = ("queued", "deferred", "sent", "bounced", "suppressed", "cancelled")
 
@@ -80,7 +90,8 @@ class MessageRow:
 
 @dataclass(frozen=True, slots=True)
 class DetailRow:
-    """One recipient of a message in full."""
+    """One recipient of a message in full. `notify`: the reports that its sender wants (RFC 3461 §4.1), None where it
+    said nothing; `report_due`: the kind that is owed now; `report_sent_to`: where the one of its failure went."""
 
     id: int
     address: str
@@ -92,6 +103,9 @@ class DetailRow:
     settled_at: float | None
     code: int | None
     says: str
+    notify: str | None = None
+    report_due: str | None = None
+    report_sent_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +131,15 @@ async def recipients_of(
     *,
     names: Collection[str] | None = None,
     state: str | None = None,
+    event: str | None = None,
     address: str | None = None,
     domain: str | None = None,
     since: float | None = None,
     before: int | None = None,
     limit: int = 50,
 ) -> list[RecipientRow]:
-    """Recipients, newest first: ids below `before`, received from `since` on, to exactly `address`."""
+    """Recipients, newest first: ids below `before`, received from `since` on, to exactly `address`; `event`: those of
+    whom one of AFTERWARDS is known."""
     r, m = recipients.c, messages.c
     query: Any = select(
         r.id, r.message_id, m.queue_id, domains.c.name, m.mail_from, m.header_from, m.subject, m.category,
@@ -132,6 +148,8 @@ async def recipients_of(
     query = _of_member(query, member_id, names).where(r.member_id == member_id)
     if state is not None:
         query = query.where(r.state == state)
+    if event is not None:
+        query = query.where(r.id.in_(_who_did(member_id, event)))
     if address is not None:
         query = query.where(r.address == address)
     if domain is not None:
@@ -142,6 +160,29 @@ async def recipients_of(
         query = query.where(r.id < before)
     rows = await tx.execute(query.order_by(r.id.desc()).limit(limit))
     return [RecipientRow(*row) for row in rows]
+
+
+def _who_did(member_id: int, kind: str) -> Any:
+    """The recipients of a member who did this. In the very words of the partial index, or it would not be used."""
+    if kind not in AFTERWARDS:
+        raise ValueError(kind)
+    e = events.c
+    return select(e.recipient_id).where(
+        e.member_id == member_id, text(HAPPENED_AFTERWARDS), e.type == literal_column(f"'{kind}'"),
+        e.recipient_id.is_not(None),
+    )
+
+
+async def afterwards(tx: Tx, message_ids: Collection[int]) -> dict[int, list[str]]:
+    """What is known of recipients of these messages after delivery: recipient id → types in the order of AFTERWARDS."""
+    e = events.c
+    query = (
+        select(e.recipient_id, e.type).where(e.message_id.in_(message_ids), e.type.in_(AFTERWARDS)).distinct()
+    )
+    found: dict[int, list[str]] = {}
+    for recipient_id, kind in await tx.execute(query):
+        found.setdefault(recipient_id, []).append(kind)
+    return {i: sorted(kinds, key=AFTERWARDS.index) for i, kinds in found.items()}
 
 
 async def stages(tx: Tx, recipient_ids: Sequence[int]) -> dict[int, str]:
@@ -175,7 +216,8 @@ async def message(
     found = MessageRow(*row)
     people: Any = (
         select(
-            r.id, r.address, r.state, r.held, r.attempts, r.next_at, r.expires_at, r.settled_at, r.code, r.says
+            r.id, r.address, r.state, r.held, r.attempts, r.next_at, r.expires_at, r.settled_at, r.code, r.says,
+            r.notify, r.report_due, r.report_sent_to,
         )
         .where(r.message_id == found.id).order_by(r.id)
     )

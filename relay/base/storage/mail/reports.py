@@ -109,8 +109,9 @@ _HEAD = Prepared(lambda _: _head())
 _TRIES = Prepared(lambda _: _tries())
 
 
-async def report_done(tx: Tx, ids: Sequence[int], kind: str) -> bool:
-    """Say that the report about these recipients is in the queue, or is not to be sent.
+async def report_done(tx: Tx, ids: Sequence[int], kind: str, sent_to: str = "") -> bool:
+    """Say that the report about these recipients is in the queue, on its way to `sent_to`, or ("") is not to be
+    sent.
 
     False, and nothing changed: it is not owed for all of them any more; somebody else did it, or there is other news.
     """
@@ -118,5 +119,8 @@ async def report_done(tx: Tx, ids: Sequence[int], kind: str) -> bool:
     mine = select(r.id).where(r.id.in_(ids), r.report_due == kind).order_by(r.id).with_for_update()
     if len((await tx.execute(mine)).all()) != len(ids):
         return False
-    await tx.execute(update(recipients).where(r.id.in_(ids)).values(report_due=None))
+    done: dict[str, str | None] = {"report_due": None}
+    if sent_to and kind == "failed":
+        done["report_sent_to"] = sent_to
+    await tx.execute(update(recipients).where(r.id.in_(ids)).values(done))
     return True

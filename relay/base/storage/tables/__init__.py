@@ -5,7 +5,7 @@ together.
 """
 
 from relay.base.storage.tables.enrolled import api_keys, dkim_keys, domains, invites, members, sessions
-from relay.base.storage.tables.ground import FINISHED, HAS_BYTES, OPEN, Id, metadata
+from relay.base.storage.tables.ground import FINISHED, HAPPENED_AFTERWARDS, HAS_BYTES, OPEN, Id, metadata
 from relay.base.storage.tables.mailed import (
     allowances,
     attempts,
@@ -39,6 +39,7 @@ from relay.base.storage.tables.standing import (
 
 __all__ = [
     "FINISHED",
+    "HAPPENED_AFTERWARDS",
     "HAS_BYTES",
     "OPEN",
     "Id",

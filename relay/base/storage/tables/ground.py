@@ -1,9 +1,11 @@
-"""What every table is made of: the metadata with its names of constraints, ids, and what an open recipient
-and a finished message are."""
+"""What every table is made of: the metadata with its names of constraints, ids, and what an open recipient,
+a finished message and an event after delivery are."""
 
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Integer, MetaData
+
+from relay.base.events import AFTERWARDS
 
 metadata = MetaData(
     naming_convention={
@@ -17,6 +19,7 @@ metadata = MetaData(
 Id = BigInteger().with_variant(Integer, "sqlite")
 OPEN = "state IN ('queued', 'deferred')"
 FINISHED = "finished_at IS NOT NULL"
+HAPPENED_AFTERWARDS = "type IN ({})".format(", ".join(f"'{kind}'" for kind in AFTERWARDS))
 HAS_BYTES = "has_bytes AND finished_at IS NOT NULL"
 
 

@@ -86,6 +86,7 @@ recipients = Table(
     Column("says", String(1000), nullable=False, server_default=""),
     Column("settled_at", Double),
     Column("report_due", String(8)),  # owed to the sender: failed delayed relayed | arrived expanded
+    Column("report_sent_to", String(320)),  # where the report of its failure went
     Column("delay_told", Boolean, nullable=False, server_default=text("false")),
     Index("ix_recipients_due", "next_at", "id", sqlite_where=text(OPEN), postgresql_where=text(OPEN)),
     # With all that is counted of what waits, so that no row is read for it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Column, Double, ForeignKey, Index, Integer, LargeBinary, String, Table, text
 
-from relay.base.storage.tables.ground import Id, id_column, metadata
+from relay.base.storage.tables.ground import HAPPENED_AFTERWARDS, Id, id_column, metadata
 
 events = Table(
     "events", metadata, id_column(),
@@ -18,6 +18,10 @@ events = Table(
     Index("ix_events_member_id_id", "member_id", "id"),
     Index("ix_events_at", "at"),
     Index("ix_events_message_id", "message_id"),
+    Index(
+        "ix_events_afterwards", "member_id", "type", "recipient_id",
+        sqlite_where=text(HAPPENED_AFTERWARDS), postgresql_where=text(HAPPENED_AFTERWARDS),
+    ),
     sqlite_autoincrement=True,
 )
 
