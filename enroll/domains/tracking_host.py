@@ -7,15 +7,15 @@ never an exception: links then go over the relay's own name.
 
 from __future__ import annotations
 
-import asyncio
 import ssl
+import time
 
 import structlog
 
 from enroll.domains.model import Options
 from relay.base.config import Config
-from relay.base.netguard import is_public
-from relay.base.resolver import Answer, Resolver
+from relay.base.http_client import HttpBounds, HttpClient
+from relay.base.resolver import Resolver
 from relay.base.storage import Storage, Tx, versions
 from relay.base.storage import domains as rows
 from relay.base.storage.domains import Row
@@ -23,7 +23,6 @@ from relay.base.storage.domains import Row
 log = structlog.get_logger("domains")
 PATH = "/.well-known/posthouse-tracking"
 _ANSWER_MAX = 8192
-_ADDRESSES_MAX = 3
 
 
 class TrackingHosts:
@@ -59,32 +58,14 @@ class TrackingHosts:
     async def answers(self, host: str) -> bool:
         """Whether `host` is reached over TLS with a good certificate, and is this relay."""
         t = self._config.tracking
-        try:
-            async with asyncio.timeout(t.check_seconds):
-                found = await self._resolver.addresses(host, fresh=True)
-                for address in found.texts()[:_ADDRESSES_MAX] if isinstance(found, Answer) else ():
-                    # Looked at here, where the connection is made: a name can lead into the operator's own network.
-                    if self._config.delivery.allow_private_networks or is_public(address):
-                        return await self._ask(host, address)
-        except (OSError, TimeoutError, ssl.SSLError, ValueError, asyncio.IncompleteReadError):
-            return False
-        return False
-
-    async def _ask(self, host: str, address: str) -> bool:
-        reader, writer = await asyncio.open_connection(
-            address, self._config.tracking.check_port, ssl=ssl.create_default_context(), server_hostname=host
+        bounds = HttpBounds(
+            t.check_seconds, _ANSWER_MAX, ports=(t.check_port,), private=self._config.delivery.allow_private_networks
         )
-        try:
-            # RFC 9112 §9.6: closed after the answer, so its end is the end.
-            writer.write(f"GET {PATH} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-            await writer.drain()
-            answer = b""
-            while len(answer) < _ANSWER_MAX and (more := await reader.read(_ANSWER_MAX)):
-                answer += more
-        finally:
-            writer.transport.abort()
-        status, _, body = answer.partition(b"\r\n")[0], *answer.partition(b"\r\n\r\n")[1:]
-        return b" 200" in status and self._config.server.hostname.encode() in body.split()
+        async with HttpClient(
+            bounds, self._resolver, time.monotonic, tls=ssl.create_default_context(), fresh=True
+        ) as client:
+            answered = await client.request("GET", f"https://{host}:{t.check_port}{PATH}", {"Host": host})
+        return answered.status == 200 and self._config.server.hostname.encode() in answered.body.split()
 
 
 def wanted(row: Row) -> str:

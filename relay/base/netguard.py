@@ -6,7 +6,10 @@ is made, because a name can point elsewhere a moment later; that is left to the 
 
 from __future__ import annotations
 
+import functools
 import ipaddress
+import socket
+import time
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
@@ -15,6 +18,7 @@ from relay.base import names
 MAX_URL = 2000
 WEB_PORTS = (80, 443)
 _UNPRIVILEGED = 1024
+_KNOWN_SECONDS = 60
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 # IANA gives global unicast addresses out of this block alone. What lies outside is somebody's own network, a group,
 # or another dress of IPv4: compatible (::/96), translated (::ffff:0:0:0/96), or a NAT64 of one's own (RFC 8215).
@@ -44,6 +48,22 @@ def is_public(text: str) -> bool:
     return ip.is_global and not ip.is_multicast
 
 
+def is_of_this_machine(ip: str) -> bool:
+    """Whether an IP address is one of this machine's, as it was within the last minute."""
+    return _may_be_bound(ip, int(time.monotonic() / _KNOWN_SECONDS))
+
+
+@functools.lru_cache(maxsize=4096)
+def _may_be_bound(ip: str, minute: int) -> bool:
+    """The system lets only its own addresses be bound."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind((ip, 0))
+    except OSError:
+        return False
+    return True
+
+
 def is_address(text: str) -> bool:
     """Whether this is an IP address."""
     try:
@@ -64,8 +84,8 @@ def network(text: str) -> str:
     return str(ipaddress.ip_network((ip, 24 if ip.version == 4 else 48), strict=False))
 
 
-def may_post_to(port: int, ports: Collection[int], *, private: bool) -> bool:
-    """Whether events may go to this port: where the web is, or one of `ports` that the operator named. `private`: or
+def port_is_allowed(port: int, ports: Collection[int], *, private: bool) -> bool:
+    """Whether a request may go to this port: where the web is, or one of `ports` that the operator named. `private`: or
     any that a program without rights may have taken, but never another service's own."""
     return port in WEB_PORTS or port in ports or (private and port >= _UNPRIVILEGED)
 
@@ -90,7 +110,7 @@ def target_fault(url: str, *, private: bool, ports: Collection[int] = ()) -> str
         return "the URL must not hold a user name or password"
     if parts.fragment:
         return "the URL must not have a fragment"
-    if port is not None and not may_post_to(port, ports, private=private):
+    if port is not None and not port_is_allowed(port, ports, private=private):
         named = ", ".join(str(one) for one in sorted({*WEB_PORTS, *ports}))
         return f"port {port} can't be used: events are posted to the ports {named}"
     return _host_fault(parts.hostname or "", private)

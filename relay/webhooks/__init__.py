@@ -4,7 +4,8 @@
    these into the log of deliveries.
 2. `payload` writes each one down and signs it by the Standard Webhooks rule; while a secret is being rotated, with
    both.
-3. `post` makes the request: only to public addresses, checked at the connection itself; no redirects; bounded.
+3. `post` makes the request, by the guarded client (`relay.base.http_client`): only to public addresses, checked at
+   the connection itself; no redirects; bounded.
 4. `dispatch` settles: delivered, again later, or given up; an endpoint that goes on refusing is an alarm to its
    owner, and after some days it is disabled.
 

@@ -141,8 +141,8 @@ def test_no_test_double_and_no_stray_import_of(library: str) -> None:
     doors = {
         "aiosmtplib": ("posthouse/",), "jinja2": ("enroll/pages/", "posthouse/demo/"), "argon2": ("enroll/",),
         "aiohttp": (
-            "relay/base/web", "relay/sendapi/", "relay/monitor", "relay/unsubscribe", "relay/tracking/",
-            "relay/webhooks/", "enroll/", "posthouse/",
+            "relay/base/web", "relay/base/http_client.py", "relay/sendapi/", "relay/monitor", "relay/unsubscribe",
+            "relay/tracking/", "enroll/", "posthouse/",
         ),
     }
     strays = [
@@ -152,3 +152,10 @@ def test_no_test_double_and_no_stray_import_of(library: str) -> None:
         and not str(p.relative_to(ROOT)).startswith(doors[library])
     ]
     assert strays == []
+
+
+def test_whoever_asks_other_hosts_by_http_does_so_by_the_guarded_client() -> None:
+    """Where a request may go, how long and how much, is decided there. The demo asks itself, as a client would."""
+    client = re.compile(r"\bClientSession\(|^\s*(?:from|import) (?:http\.client|urllib\.request)\b", re.MULTILINE)
+    asking = {str(p.relative_to(ROOT)) for p in CODE if client.search(p.read_text("utf-8"))}
+    assert {path for path in asking if not path.startswith("posthouse/demo/")} == {"relay/base/http_client.py"}
