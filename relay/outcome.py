@@ -75,8 +75,9 @@ class Reply:
 class Peer:
     """With whom: the MX name, its address, the TLS version and whether its certificate was verified.
 
-    `tls_verified` is None without TLS. `dsn`: it offers DSN, so wishes about reports go on to it (RFC 3461 §5.2.1).
-    `downgraded`: in the clear although it offers TLS, which could not be had this time."""
+    `policy` is how much TLS was asked of it, in a word. `tls_verified` is None without TLS. `dsn`: it offers DSN, so
+    requests about reports go on to it (RFC 3461 §5.2.1). `downgraded`: in the clear although it offers TLS, which
+    could not be had this time."""
 
     host: str = ""
     ip: str = ""
@@ -84,6 +85,7 @@ class Peer:
     tls_verified: bool | None = None
     dsn: bool = False
     downgraded: bool = False
+    policy: str = ""
 
 
 NOBODY = Peer()
@@ -91,7 +93,8 @@ NOBODY = Peer()
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one recipient in one attempt. `text` is verbatim where they said something; `dsn` as in Peer.
+    """What became of one recipient in one attempt. `text` is verbatim where they said something; `dsn`, `policy` as in
+    Peer.
 
     `unanswered`: all of the message was written, and no answer came that can be told to be about it: they may have it.
     `our_tls`: they refused because we had no TLS with them; it says nothing about the recipient."""
@@ -110,6 +113,7 @@ class Outcome:
     dsn: bool = False
     unanswered: bool = False
     our_tls: bool = False
+    policy: str = ""
 
     @property
     def try_next_host(self) -> bool:
@@ -145,7 +149,7 @@ def from_reply(
     return Outcome(
         kind=kind, code=reply.code, enhanced=enhanced, text=reply.verbatim(limit), host=peer.host, ip=peer.ip,
         tls=peer.tls, tls_verified=peer.tls_verified, stage=stage, scope=scope, duration_seconds=duration_seconds,
-        dsn=peer.dsn, our_tls=our_tls,
+        dsn=peer.dsn, our_tls=our_tls, policy=peer.policy,
     )
 
 
@@ -195,7 +199,7 @@ def from_failure(
     return Outcome(
         kind="later", code=said.code if said is not None else None, enhanced=enhanced, text=text, host=peer.host,
         ip=peer.ip, tls=peer.tls, tls_verified=peer.tls_verified, stage=stage, scope="host",
-        duration_seconds=duration_seconds, unanswered=unanswered,
+        duration_seconds=duration_seconds, unanswered=unanswered, policy=peer.policy,
     )
 
 
@@ -209,4 +213,5 @@ def concluded(
     return Outcome(
         kind=kind, code=code, enhanced=enhanced, text=text, host=peer.host, ip=peer.ip, tls=peer.tls,
         tls_verified=peer.tls_verified, stage=stage, scope=scope, duration_seconds=duration_seconds,
+        policy=peer.policy,
     )

@@ -38,11 +38,11 @@ from relay.base.web import Listener
 from relay.delivery.courier import Courier
 from relay.delivery.dsn import Reports
 from relay.delivery.pacing import Pacer
-from relay.delivery.suppression_check import Unwanted
+from relay.delivery.suppression_check import SuppressionCheck
 from relay.delivery.worker import Worker
 from relay.inbound import InboundServer
 from relay.retention import Retention
-from relay.sandbox import Answering, Sandbox, SandboxSettings
+from relay.sandbox import Responder, Sandbox, SandboxSettings
 from relay.submission.server import SubmissionServer
 
 log = structlog.get_logger("node")
@@ -69,7 +69,7 @@ class Node:
         self.worker: Worker | None = None
         self.mailbox: Mailbox | None = None
         self.sandbox: Sandbox | None = None
-        self.answering: Answering | None = None
+        self.responder: Responder | None = None
         self.dns: list[DnsServer] = []
         self.hosted: HostedZone | None = None
         self.stopping = False
@@ -173,10 +173,10 @@ class Node:
         config = self.config
         s = config.sandbox
         name = f"sandbox.{config.server.hostname}"
-        self.answering = Answering(config, self.rooms.resolver, self.clock, host=name, port=self._inbound_port)
-        self.answering.start()
+        self.responder = Responder(config, self.rooms.resolver, self.clock, host=name, port=self._inbound_port)
+        self.responder.start()
         self.mailbox = Mailbox(
-            self.rooms.resolver, most=s.keep_messages, most_bytes=s.keep_bytes, answering=self.answering
+            self.rooms.resolver, most=s.keep_messages, most_bytes=s.keep_bytes, responder=self.responder
         )
         certificate = Certificate.of(config, self.clock)
         settings = SandboxSettings(hostname=name, max_message_bytes=config.submission.max_message_bytes)
@@ -211,7 +211,7 @@ class Node:
             rng=random.Random(), takes_in=lambda domain: rooms.directory.forwarding(domain) is not None,
         )
         self.worker = Worker(
-            rooms.queue, rooms.handoff, courier, Unwanted(rooms.storage, rooms.suppressions),
+            rooms.queue, rooms.handoff, courier, SuppressionCheck(rooms.storage, rooms.suppressions),
             Pacer(self.clock.monotonic), config, self.clock, settled,
         )
         self.tasks.keep("delivery", self.worker.run)
@@ -286,13 +286,13 @@ class Node:
         await self.tasks.stop()
         if self.sandbox is not None:
             await _all([self.sandbox.close()])
-        if self.answering is not None:
-            await _all([self.answering.close()])
+        if self.responder is not None:
+            await _all([self.responder.close()])
         if self._rooms is not None:
             rooms, self._rooms = self._rooms, None
             await _all([asyncio.wait_for(rooms.close(), left() + 5.0)])
         await _all([server.close() for server in self.dns])
-        self.submission = self.inbound = self.http = self.worker = self.sandbox = self.answering = None
+        self.submission = self.inbound = self.http = self.worker = self.sandbox = self.responder = None
         self.dns = []
 
 

@@ -20,7 +20,7 @@ from relay.base.config import Config
 from relay.base.log import one_line
 from relay.base.web import is_inside
 from relay.replies import NOT_FOUND, Refused
-from relay.sandbox import Answering, Received, Shelf
+from relay.sandbox import Received, Responder, Store
 from relay.verify import AsksRecords, Dmarc, Signature, Spf, dmarc, signatures, spf
 from relay.verify.dmarc import aligned
 
@@ -85,31 +85,31 @@ _DMARC = {
 
 
 class Mailbox:
-    """The sandbox's shelf with somebody waiting at it. `resolver` asks for the messages' DKIM keys; `answering`
+    """The sandbox's store with somebody waiting at it. `resolver` asks for the messages' DKIM keys; `responder`
     sends back what recipients ask for."""
 
     def __init__(
-        self, resolver: AsksRecords, *, most: int, most_bytes: int, answering: Answering | None = None
+        self, resolver: AsksRecords, *, most: int, most_bytes: int, responder: Responder | None = None
     ) -> None:
-        self._resolver, self._answering = resolver, answering
-        self._shelf = Shelf(most, most_bytes)
+        self._resolver, self._responder = resolver, responder
+        self._store = Store(most, most_bytes)
         self._came = asyncio.Event()
 
     def keep(self, received: Received) -> None:
         """Take a message in; the oldest go."""
-        number = self._shelf.keep(received)
-        if self._answering is not None:
-            self._answering.consider(number, received)
+        number = self._store.keep(received)
+        if self._responder is not None:
+            self._responder.consider(number, received)
         self._came.set()
         self._came = asyncio.Event()
 
     def newest(self, limit: int = _LISTED) -> Sequence[Kept]:
         """The newest first."""
-        return [Kept(number, received) for number, received in self._shelf.newest()[:limit]]
+        return [Kept(number, received) for number, received in self._store.newest()[:limit]]
 
     def get(self, number: int) -> Kept | None:
         """The message with this number, while it is kept."""
-        received = self._shelf.find(number)
+        received = self._store.find(number)
         return None if received is None else Kept(number, received)
 
     async def wait_for(self, wanted: Callable[[Kept], bool]) -> Kept:
@@ -123,7 +123,7 @@ class Mailbox:
 
     def answers(self, kept: Kept) -> list[str]:
         """What was sent back for it, in sentences."""
-        return [] if self._answering is None else self._answering.said(kept.id)
+        return [] if self._responder is None else self._responder.said(kept.id)
 
     async def judged(self, kept: Kept) -> Judged:
         """SPF, DKIM and DMARC of it, asked now."""

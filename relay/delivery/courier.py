@@ -1,12 +1,13 @@
 """Carrying one recipient's copy: route, return path, the header that names it, conversation. Nothing here touches
 storage.
 
-VERP: every recipient has a return path of its own, so each goes in a transaction of its own. Wishes about reports
+VERP: every recipient has a return path of its own, so each goes in a transaction of its own. Requests about reports
 (RFC 3461 §5.2.1) go on to a host that offers DSN; what it reports comes back to that return path.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,10 +16,10 @@ from relay.base.config import Config
 from relay.base.secrets import Vault
 from relay.bounces import address as return_paths
 from relay.bounces import header
-from relay.delivery.client import Credentials, Limits
+from relay.delivery.client import Credentials, Limits, Transaction
 from relay.delivery.pool import Pool, PoolSettings
-from relay.delivery.route import AsksDns, Route, RouteSettings, Smarthost, route
-from relay.delivery.tls_policy import Contexts, Wanted
+from relay.delivery.route import AsksDns, OwnAddresses, Route, RouteSettings, Smarthost, route
+from relay.delivery.tls_policy import Contexts, TlsLevel, TlsPolicy
 from relay.outcome import Outcome
 from relay.queue import Ready
 
@@ -37,7 +38,8 @@ class Courier:
         self._settings = route_settings(config)
         # Mail for a domain that we forward for goes in by our own port 25, which alone knows what to do with it; its
         # marks end a loop.
-        self._takes_in, self._inward = takes_in, replace(self._settings, own_names=frozenset())
+        self._takes_in = takes_in
+        self._inward = replace(self._settings, own_names=frozenset(), own_addresses=OwnAddresses())
         d = config.delivery
         limits = Limits(
             connect_seconds=d.connect_timeout_seconds, greeting_seconds=d.command_timeout_seconds,
@@ -63,16 +65,15 @@ class Courier:
         head = ready.head
         if due.door != "forward":  # somebody else's message keeps its octets
             head = header.field(self._vault, due.queue_id, due.id) + head
-        # Of no domain: forwarded, as its own wish has it.
+        # Of no domain: forwarded, as its sender asks.
         notify = due.notify if due.domain_id is None else _onward(due.notify)
-        wishes = {"notify": (notify,), "orcpt": (due.orcpt,)} if notify or due.orcpt else {}
         # RFC 6531 §3.4: an address of the envelope needs it too, shown or not; but only this recipient's copy does.
         smtputf8 = due.smtputf8 or not due.address.isascii()
-        [outcome] = await self._pool.deliver(
-            where, sender, [due.address], (head, ready.body), size=len(head) + len(ready.body), smtputf8=smtputf8,
-            envid=due.envid, ret=due.ret, checked=ready.checked, **wishes,
+        mail = Transaction(
+            sender, due.address, (head, ready.body), size=len(head) + len(ready.body), smtputf8=smtputf8,
+            envid=due.envid, ret=due.ret, notify=notify, orcpt=due.orcpt, checked=ready.checked,
         )
-        return outcome
+        return await self._pool.deliver(where, mail)
 
     async def _route(self, destination: str) -> Route | Outcome:
         """The route, kept for a second: a line of messages to one destination asks once."""
@@ -112,19 +113,35 @@ def route_settings(config: Config) -> RouteSettings:
         smarthosts["*"] = _smarthost(d.smarthost, config)
     return RouteSettings(
         port=d.port, max_hosts=d.max_hosts, ipv6=d.ipv6, allow_private_networks=d.allow_private_networks,
-        own_names=config.own_hosts, smarthosts=smarthosts,
+        own_names=config.own_hosts, own_addresses=own_addresses(config), smarthosts=smarthosts,
     )
+
+
+def own_addresses(config: Config) -> OwnAddresses:
+    """Where our inbound listens at the port to which mail is delivered. An address that is written down is ours
+    whichever process listens there; a wildcard means this machine only where this process has the role."""
+    named, versions = set[str](), set[int]()
+    for listen in config.inbound.listen:
+        host, _, port = listen.rpartition(":")
+        try:
+            ip, at_the_port = ipaddress.ip_address(host.strip("[]")), int(port) == config.delivery.port
+        except ValueError:
+            continue  # no address to listen on: said where it is tried
+        if not at_the_port:
+            continue
+        if not ip.is_unspecified:
+            named.add(str(ip))
+        elif "inbound" in config.roles:
+            versions.add(ip.version)
+    return OwnAddresses(frozenset(named), frozenset(versions))
 
 
 def _smarthost(text: str, config: Config) -> Smarthost:
     host, _, port = text.rpartition(":")
     d = config.delivery
-    wanted = {
-        "none": Wanted.NONE, "opportunistic": Wanted.OPPORTUNISTIC, "required": Wanted.REQUIRED,
-        "verified": Wanted.REQUIRED_VERIFIED,
-    }[d.smarthost_tls]
+    policy = TlsPolicy(TlsLevel(d.smarthost_tls))
     password = d.smarthost_password.get_secret_value()
     credentials = None
     if d.smarthost_user:
-        credentials = Credentials(d.smarthost_user, password, without_tls=wanted is Wanted.NONE)
-    return Smarthost(host.strip("[]"), int(port), wanted, implicit_tls=int(port) == 465, credentials=credentials)
+        credentials = Credentials(d.smarthost_user, password, without_tls=not policy.may_encrypt)
+    return Smarthost(host.strip("[]"), int(port), policy, implicit_tls=int(port) == 465, credentials=credentials)

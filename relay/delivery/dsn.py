@@ -86,15 +86,15 @@ class Reports:
 def destination(facts: ReportFacts, domain: tuple[str, dict[str, Any]] | None, config: Config) -> Address | None:
     """The address for this report; None when there is none that mail should go to. `domain` is its name and options."""
     name, options = domain or ("", {})
-    wishes = [str(options.get("forward_to") or ""), f"postmaster@{name}" if name else ""]
+    candidates = [str(options.get("forward_to") or ""), f"postmaster@{name}" if name else ""]
     if options.get("report_to") == "mail_from" or not name:
-        wishes.insert(0, facts.mail_from)
+        candidates.insert(0, facts.mail_from)
     # Mail to these names comes in on our own port 25, which takes none of it.
     ours = config.own_hosts
     about = {r.address.lower() for r in facts.recipients}
-    for wish in wishes:
+    for candidate in candidates:
         try:
-            address = names.address(wish, smtputf8=True)
+            address = names.address(candidate, smtputf8=True)
         except names.BadName:
             continue
         comes_back = address.domain in ours or (options.get("replies") and address.domain == name)

@@ -41,14 +41,14 @@ DEFAULTS = PacingSettings()
 
 
 class _Destination:
-    __slots__ = ("deaf_until", "failures", "lanes", "limit", "next_at", "paused_until", "rate")
+    __slots__ = ("failures", "ignore_until", "lanes", "limit", "next_at", "paused_until", "rate")
 
     def __init__(self, settings: PacingSettings) -> None:
         self.limit = float(min(settings.start_lanes, settings.max_lanes))
         self.lanes = 0
         self.failures = 0
         self.paused_until = float("-inf")
-        self.deaf_until = float("-inf")
+        self.ignore_until = float("-inf")
         self.rate = settings.max_rate
         self.next_at = float("-inf")
 
@@ -100,10 +100,10 @@ class Pacer:
         now = self._monotonic()
         if is_too_much(outcome) or is_host_trouble(outcome):
             # Conversations that were under way together fail together; that is one sign, not many.
-            if now < d.deaf_until:
+            if now < d.ignore_until:
                 return
             pause = min(s.max_pause_seconds, s.pause_seconds * 2.0**d.failures)
-            d.deaf_until = now + pause
+            d.ignore_until = now + pause
             d.limit = max(1.0, d.limit / 2)
             # 4.7.x to one recipient is how greylisting speaks: fewer lanes, but no stop for everybody else.
             if outcome.scope == "recipient":

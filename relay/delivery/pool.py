@@ -1,8 +1,8 @@
 """Open conversations, kept for the next message, and the walk along a route.
 
 Promises: no more connections to an address than allowed, none idle for longer than allowed, a connection that died
-while idle costs nobody a deferral, and `close` leaves no socket. The walk tries exchangers in order until every
-recipient has an answer that the next exchanger would not change.
+while idle costs nobody a deferral, and `close` leaves no socket. The walk tries exchangers in order until there is an
+answer that the next exchanger would not change.
 
 Leaves to others: the route (`route`), one conversation (`client`), how many walks run at once (`pacing`, `worker`).
 """
@@ -13,14 +13,14 @@ import asyncio
 import ipaddress
 import zlib
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
 
-from relay.delivery.client.connection import Connection
-from relay.delivery.client.limits import DEFAULTS, Limits
-from relay.delivery.route import Host, Route, Smarthost
-from relay.delivery.tls_policy import Contexts, Security, Wanted
+from relay.delivery.client import Connection, Credentials, Limits, Target, Transaction
+from relay.delivery.client.limits import DEFAULTS
+from relay.delivery.route import Host, Route
+from relay.delivery.tls_policy import Contexts, TlsClient, TlsPolicy
 from relay.outcome import Outcome, Peer, from_failure
 
 _Address = tuple[str, int]
@@ -31,7 +31,6 @@ class PoolSettings:
     """Bounds; configuration feeds them."""
 
     helo: str
-    wanted: Wanted = Wanted.OPPORTUNISTIC
     source_addresses: tuple[str, ...] = ()
     connections_an_address: int = 20
     messages_a_connection: int = 500
@@ -50,7 +49,9 @@ class _Key:
     host: str
     ip: str
     port: int
-    smarthost: Smarthost | None
+    policy: TlsPolicy
+    implicit_tls: bool
+    credentials: Credentials | None
 
     @property
     def address(self) -> _Address:
@@ -66,7 +67,7 @@ class Pool:
         self._settings = settings
         self._limits = limits
         self._monotonic = monotonic
-        self._securities = {wanted: Security(wanted, contexts, monotonic=monotonic) for wanted in Wanted}
+        self._tls = TlsClient(contexts, monotonic=monotonic)
         self._idle: OrderedDict[Connection, float] = OrderedDict()
         self._idle_by_key: dict[_Key, list[Connection]] = {}
         self._keys: dict[Connection, _Key] = {}
@@ -87,69 +88,46 @@ class Pool:
 
     # -- the walk ----------------------------------------------------------------------------------------------
 
-    async def deliver(
-        self, route: Route, mail_from: str, recipients: Sequence[str], chunks: Sequence[bytes], **options: Any
-    ) -> list[Outcome]:
-        """Carry one message along `route`: an outcome a recipient, in order. `options` as in Connection.deliver.
+    async def deliver(self, route: Route, mail: Transaction) -> Outcome:
+        """Carry one message along `route`.
 
         RFC 5321 §5.1: what one exchanger can't do now, the next is asked; within `max_tries` addresses and, for a
         new try, `conversation_seconds` of the limits."""
         begun = self._monotonic()
-        found: list[Outcome] = [from_failure("unreachable", "connect")] * len(recipients)
-        pending = list(range(len(recipients)))
-        tries = [(host, ip) for host in route.hosts for ip in host.ips][: self._settings.max_tries]
-        for number, (host, ip) in enumerate(tries):
-            if number and self._monotonic() - begun > self._limits.conversation_seconds:
+        found: Outcome | None = None
+        places = ((host, ip) for host in route.hosts for ip in host.ips)
+        for host, ip in islice(places, self._settings.max_tries):
+            if found is not None and self._monotonic() - begun > self._limits.conversation_seconds:
                 break
-            outcomes = await self._once(
-                route, replace(host, ips=(ip,)), pending, mail_from, recipients, chunks, options
-            )
-            for i, outcome in zip(pending, outcomes, strict=True):
-                # What a host said tells more than that another one was silent.
-                if number == 0 or outcome.code is not None or not outcome.try_next_host or found[i].code is None:
-                    found[i] = outcome
-            pending = [i for i, outcome in zip(pending, outcomes, strict=True) if outcome.try_next_host]
-            if not pending:
+            outcome = await self._once(host, ip, mail)
+            # What a host said tells more than that another one was silent.
+            if found is None or outcome.code is not None or not outcome.try_next_host or found.code is None:
+                found = outcome
+            if not outcome.try_next_host:
                 break
-        return found
+        return found or from_failure("unreachable", "connect")
 
-    async def _once(
-        self, route: Route, host: Host, pending: list[int], mail_from: str, recipients: Sequence[str],
-        chunks: Sequence[bytes], options: dict[str, Any],
-    ) -> list[Outcome]:
+    async def _once(self, host: Host, ip: str, mail: Transaction) -> Outcome:
         """One address; once more on a new connection when a kept one turns out to be dead."""
-        for key in ("notify", "orcpt"):
-            if options.get(key):
-                options = options | {key: [options[key][i] if i < len(options[key]) else None for i in pending]}
-        named = [recipients[i] for i in pending]
         while True:
-            connection = await self.take(host, smarthost=route.smarthost)
+            connection = await self.take(host, ip)
             if isinstance(connection, Outcome):
-                return [connection] * len(named)
+                return connection
             reused = connection.deliveries > 0
             try:
-                outcomes = await connection.deliver(mail_from, named, chunks, **options)
+                outcome = await connection.deliver(mail)
             finally:
                 self.give(connection)
-            if not (reused and all(o.stage == "mail" and o.try_next_host for o in outcomes)):
-                return outcomes
+            if not (reused and outcome.stage == "mail" and outcome.try_next_host):
+                return outcome
 
     # -- connections -------------------------------------------------------------------------------------------
 
-    async def take(self, host: Host, *, smarthost: Smarthost | None = None) -> Connection | Outcome:
-        """A conversation with `host`, kept or new: its addresses are tried in order. Or why there is none.
+    async def take(self, host: Host, ip: str) -> Connection | Outcome:
+        """A conversation with `host` at one of its addresses, kept or new; or why there is none.
 
-        `smarthost`: its TLS policy and login instead of the usual ones. Give the connection back with `give`;
-        closing it instead is noticed too."""
-        outcome = from_failure("unreachable", "connect", Peer(host.name))
-        for ip in host.ips:
-            got = await self._one(_Key(host.name, ip, host.port, smarthost))
-            if isinstance(got, Connection):
-                return got
-            outcome = got
-        return outcome
-
-    async def _one(self, key: _Key) -> Connection | Outcome:
+        Give the connection back with `give`; closing it instead is noticed too."""
+        key = _Key(host.name, ip, host.port, host.policy, host.implicit_tls, host.credentials)
         address = key.address
         late_at = self._monotonic() + self._settings.busy_seconds
         first = True
@@ -165,14 +143,12 @@ class Pool:
             first = False
         self._open[address] = self._open.get(address, 0) + 1
         try:
-            smarthost = key.smarthost
-            opened = await Connection.open(
-                key.host, key.ip, key.port, helo=self._settings.helo,
-                security=self._securities[smarthost.wanted if smarthost else self._settings.wanted],
-                limits=self._limits, source_address=self._source(key.host, key.ip),
-                credentials=smarthost.credentials if smarthost else None,
-                implicit_tls=smarthost.implicit_tls if smarthost else False,
+            target = Target(
+                key.host, key.ip, key.port, self._settings.helo, policy=key.policy,
+                source_address=self._source(key.host, key.ip), implicit_tls=key.implicit_tls,
+                credentials=key.credentials,
             )
+            opened = await Connection.open(target, self._tls, self._limits)
         except BaseException:
             self._gone(address)
             raise

@@ -1,8 +1,9 @@
 """Where mail for a domain goes: hosts with addresses, best first, or an outcome that says why nowhere.
 
 Promises: RFC 5321 §5.1 order with equal preferences shuffled, never to ourselves, never into a private network
-unless allowed, bounded questions and hosts. Only a null MX, a name that does not exist or has neither MX nor
-address, and addresses that no mail may go to are `never`; all other trouble is `later`.
+unless allowed, bounded questions and hosts; each host with the TLS policy that holds for it. Only a null MX, a name
+that does not exist or has neither MX nor address, an exchanger that is this relay by name, and addresses that no mail
+may go to are `never`; all other trouble is `later`.
 
 Leaves to others: asking the DNS and following aliases (`relay.base.resolver`), connecting (`client`).
 """
@@ -18,10 +19,10 @@ from dataclasses import dataclass, field
 from itertools import chain, groupby, zip_longest
 from typing import Protocol
 
-from relay.base.netguard import is_public
+from relay.base.netguard import is_of_this_machine, is_public
 from relay.base.resolver import Answer, Later, Nothing, Result
 from relay.delivery.client.limits import Credentials
-from relay.delivery.tls_policy import Wanted
+from relay.delivery.tls_policy import OPPORTUNISTIC, TlsPolicy
 from relay.outcome import Outcome, concluded
 
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*", re.I)
@@ -39,12 +40,15 @@ class AsksDns(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One exchanger: its name (for TLS), its addresses in the order to be tried, its port."""
+    """One exchanger: its name (for TLS), its addresses in the order to be tried, its port, and how it is spoken to."""
 
     name: str
     ips: tuple[str, ...]
     port: int
     preference: int = 0
+    policy: TlsPolicy = OPPORTUNISTIC
+    implicit_tls: bool = False
+    credentials: Credentials | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +56,36 @@ class Smarthost:
     """A host that takes mail instead of the MX, with the TLS it must speak and the login it wants."""
 
     host: str
-    port: int = 587
-    wanted: Wanted = Wanted.REQUIRED_VERIFIED
+    port: int
+    policy: TlsPolicy
     implicit_tls: bool = False
     credentials: Credentials | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where to. `smarthost` is set when its TLS and login rules replace the usual ones."""
+    """Where to."""
 
     destination: str
     hosts: tuple[Host, ...]
-    smarthost: Smarthost | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnAddresses:
+    """Where this relay's own inbound answers at the delivery port: at these addresses, and of these IP versions at
+    every address of this machine."""
+
+    named: frozenset[str] = frozenset()
+    versions: frozenset[int] = frozenset()
+
+    def __contains__(self, ip: str) -> bool:
+        """Whether mail brought there would come in by our own door."""
+        return ip in self.named or ((6 if ":" in ip else 4) in self.versions and is_of_this_machine(ip))
 
 
 @dataclass(frozen=True, slots=True)
 class RouteSettings:
-    """Configuration feeds these. `own_names` are lower-case A-labels, `own_addresses` IP strings.
+    """Configuration feeds these. `own_names` are lower-case A-labels.
 
     `smarthosts` by recipient domain; `"*"` is for everything else."""
 
@@ -80,7 +96,7 @@ class RouteSettings:
     ipv6: bool = True
     allow_private_networks: bool = False
     own_names: frozenset[str] = frozenset()
-    own_addresses: frozenset[str] = frozenset()
+    own_addresses: OwnAddresses = field(default_factory=OwnAddresses)
     smarthosts: Mapping[str, Smarthost] = field(default_factory=dict)
 
 
@@ -90,7 +106,8 @@ async def route(
     """The hosts for `domain` (A-label, lower case, or an address literal `[…]`), at most `max_hosts` of them.
 
     Or an Outcome of stage `route` and scope `destination`: `never` 5.1.2 no such domain, 5.1.10 null MX, 5.4.4 neither
-    MX nor address, or only private addresses, 5.4.6 we are the exchanger; else `later`."""
+    MX nor address, or only private addresses, 5.4.6 we are the exchanger by name; else `later`, also (4.4.6) where
+    another name leads to our own door."""
     smarthost = settings.smarthosts.get(domain) or settings.smarthosts.get("*")
     if smarthost is not None:
         return await _to_smarthost(domain, smarthost, resolver, settings)
@@ -133,7 +150,8 @@ async def _to_exchangers(
     later: Later | None = None
     private = False
     # RFC 5321 §5.1: where we are an exchanger ourselves, we and all that is not better than us drop out.
-    ours = min((preference for preference, name in exchangers if name in settings.own_names), default=_NEVER_OURS)
+    named = [preference for preference, name in exchangers if name in settings.own_names]
+    ours = min(named, default=_NEVER_OURS)
     while exchangers and len(hosts) < settings.max_hosts:
         asked = [one for one in exchangers[: settings.max_hosts] if one[0] < ours]
         exchangers = exchangers[settings.max_hosts :]
@@ -146,7 +164,7 @@ async def _to_exchangers(
                 return _never("5.4.4", f"the domain {domain} has neither MX nor address", 550)
             if not isinstance(answer, Answer):
                 continue
-            if _is_us(answer, settings):
+            if any(ip in settings.own_addresses for ip in answer.texts()):
                 ours = min(ours, preference)
                 continue
             ips = [ip for ip in answer.texts() if settings.allow_private_networks or is_public(ip)]
@@ -159,8 +177,11 @@ async def _to_exchangers(
         return Route(domain, tuple(hosts))
     if later is not None:
         return _later("4.4.3", f"the DNS gives no address of the exchangers of {domain}: {later.reason}")
-    if ours != _NEVER_OURS:
+    if named:
         return _never("5.4.6", f"this relay is itself the mail exchanger of {domain}", 550)
+    if ours != _NEVER_OURS:
+        # A name that others have given us: a slip in a zone, or a domain whose move here is not finished.
+        return _later("4.4.6", f"an exchanger of {domain} has this relay's address under another name")
     if private:
         return _never("5.4.4", f"the exchangers of {domain} have only private addresses", 550)
     # The exchangers' names lead nowhere today; that is a slip in a zone more often than an end.
@@ -168,16 +189,6 @@ async def _to_exchangers(
 
 
 _NEVER_OURS = 1 << 16  # above every preference (RFC 1035 §3.3.9: 16 bits)
-
-
-def _is_us(answer: Answer, settings: RouteSettings) -> bool:
-    for text in answer.texts():
-        if text not in settings.own_addresses:
-            continue
-        # Where private networks are allowed, several servers share loopback; the port tells them apart.
-        if not settings.allow_private_networks or not ipaddress.ip_address(text).is_loopback:
-            return True
-    return False
 
 
 def _alternating(ips: list[str], settings: RouteSettings) -> list[str]:
@@ -196,7 +207,7 @@ def _to_literal(domain: str, settings: RouteSettings) -> Route | Outcome:
         ip = str(ipaddress.ip_address(text))
     except ValueError:
         return _never("5.1.2", "the address literal is malformed", 550)
-    if ip in settings.own_addresses and not settings.allow_private_networks:
+    if ip in settings.own_addresses:
         return _never("5.4.6", f"{domain} is this relay itself", 550)
     if not (settings.allow_private_networks or is_public(ip)):
         return _never("5.4.4", f"{domain} is a private address", 550)
@@ -206,7 +217,7 @@ def _to_literal(domain: str, settings: RouteSettings) -> Route | Outcome:
 async def _to_smarthost(
     domain: str, smarthost: Smarthost, resolver: AsksDns, settings: RouteSettings
 ) -> Route | Outcome:
-    """The operator named the host; whatever is wrong with it is theirs to mend, so mail waits."""
+    """The operator named the host; whatever is wrong with it is theirs to fix, so mail waits."""
     try:
         ips = [str(ipaddress.ip_address(smarthost.host.strip("[]")))]
     except ValueError:
@@ -217,9 +228,11 @@ async def _to_smarthost(
     if not ips:
         return _later("4.4.4", "the smarthost has no address")
     # All mail to one smarthost is one destination, whatever domain it is for.
-    return Route(
-        f"{smarthost.host}:{smarthost.port}", (Host(smarthost.host, tuple(ips), smarthost.port),), smarthost
+    host = Host(
+        smarthost.host, tuple(ips), smarthost.port, policy=smarthost.policy, implicit_tls=smarthost.implicit_tls,
+        credentials=smarthost.credentials,
     )
+    return Route(f"{smarthost.host}:{smarthost.port}", (host,))
 
 
 def _never(enhanced: str, text: str, code: int) -> Outcome:

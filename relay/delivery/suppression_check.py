@@ -15,7 +15,7 @@ from relay.base.storage.mail import Due
 from relay.suppression import Suppression, Suppressions
 
 
-class Unwanted:
+class SuppressionCheck:
     """Finds the entry that stops a recipient."""
 
     def __init__(self, storage: Storage, suppressions: Suppressions) -> None:

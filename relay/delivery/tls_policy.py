@@ -1,11 +1,12 @@
-"""Which TLS a delivery wants, and what to do when it can't be had.
+"""Which TLS a host must speak, and what to do when it can't be had.
 
-`Wanted` is the policy, `Mode` one way to try a connection, `Security` the ladder between them: the mode to
-begin with and the mode after a failure, or None when there is no lower step. Contexts are made once. What was
-learnt of a host (its certificate does not verify) is remembered for a while, so that the next connection does
-not pay for a failed handshake again.
+A `TlsPolicy` is a value: it stands on each host of a route, connections are alike only under one, and every outcome
+names the one that held. A `Mode` is one way to try a connection. `TlsClient` is the ladder between modes: the one to
+begin with and the one after a failure, or None when there is no lower step. Its contexts are made once; what was
+learnt of a host (its certificate does not verify) is remembered for a while, so that the next connection does not pay
+for a failed handshake again.
 
-Leaves to others: the handshake itself (`client`). MTA-STS and DANE choose a `Wanted` per host before it.
+Leaves to others: which policy a host has (`route`), and the handshake itself (`client`).
 """
 
 from __future__ import annotations
@@ -15,19 +16,40 @@ import functools
 import ssl
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 Mode = Literal["verified", "unverified", "plain"]
 
 
-class Wanted(enum.StrEnum):
-    """The TLS policy of a destination."""
+class TlsLevel(enum.StrEnum):
+    """How much TLS is asked of a host."""
 
+    NONE = "none"
     # RFC 7435: some protection most of the time; never a reason not to deliver.
     OPPORTUNISTIC = "opportunistic"
     REQUIRED = "required"
-    REQUIRED_VERIFIED = "verified"
-    NONE = "none"
+    VERIFIED = "verified"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsPolicy:
+    """What one host must speak. What a host's own records ask of us stands beside the level."""
+
+    level: TlsLevel
+
+    @property
+    def must_encrypt(self) -> bool:
+        """True when plaintext is no answer."""
+        return self.level in (TlsLevel.REQUIRED, TlsLevel.VERIFIED)
+
+    @property
+    def may_encrypt(self) -> bool:
+        """False when TLS is not even tried."""
+        return self.level is not TlsLevel.NONE
+
+
+OPPORTUNISTIC = TlsPolicy(TlsLevel.OPPORTUNISTIC)
 
 
 class Contexts:
@@ -60,30 +82,24 @@ def _by_the_system(minimum: ssl.TLSVersion) -> ssl.SSLContext:
     return _verifying(None, minimum)
 
 
-class Security:
-    """A policy with its contexts and its memory of hosts; shared by all connections under this policy."""
+class TlsClient:
+    """Contexts, and what was learnt of hosts; shared by all connections of a process."""
 
     def __init__(
-        self, wanted: Wanted, contexts: Contexts, *, monotonic: Callable[[], float],
-        remember_hosts: int = 1000, remember_seconds: float = 600.0,
+        self, contexts: Contexts, *, monotonic: Callable[[], float], remember_hosts: int = 1000,
+        remember_seconds: float = 600.0,
     ) -> None:
-        self.wanted = wanted
         self.contexts = contexts
         self._monotonic = monotonic
         self._most = remember_hosts
         self._seconds = remember_seconds
         self._unverified: OrderedDict[str, float] = OrderedDict()
 
-    @property
-    def must_encrypt(self) -> bool:
-        """True when plaintext is no answer."""
-        return self.wanted in (Wanted.REQUIRED, Wanted.REQUIRED_VERIFIED)
-
-    def first(self, host: str) -> Mode:
+    def first(self, policy: TlsPolicy, host: str) -> Mode:
         """The mode a conversation with `host` begins with."""
-        if self.wanted is Wanted.NONE:
+        if not policy.may_encrypt:
             return "plain"
-        if self.wanted is Wanted.REQUIRED_VERIFIED:
+        if policy.level is TlsLevel.VERIFIED:
             return "verified"
         until = self._unverified.get(host)
         if until is None:
@@ -93,9 +109,9 @@ class Security:
             return "verified"
         return "unverified"
 
-    def after_bad_certificate(self, host: str) -> Mode | None:
+    def after_bad_certificate(self, policy: TlsPolicy, host: str) -> Mode | None:
         """The next mode, on a new connection, after `host` showed a certificate that does not verify."""
-        if self.wanted is Wanted.REQUIRED_VERIFIED:
+        if policy.level is TlsLevel.VERIFIED:
             return None
         self._unverified[host] = self._monotonic() + self._seconds
         self._unverified.move_to_end(host)
@@ -103,6 +119,6 @@ class Security:
             self._unverified.popitem(last=False)
         return "unverified"
 
-    def after_bad_handshake(self) -> Mode | None:
+    def after_bad_handshake(self, policy: TlsPolicy) -> Mode | None:
         """The next mode, on a new connection, after TLS could not be agreed on at all."""
-        return None if self.must_encrypt else "plain"
+        return None if policy.must_encrypt else "plain"

@@ -20,7 +20,7 @@ from relay.base.runtime import is_dead
 from relay.base.storage import StorageError
 from relay.delivery.courier import Courier
 from relay.delivery.pacing import Pacer
-from relay.delivery.suppression_check import Unwanted
+from relay.delivery.suppression_check import SuppressionCheck
 from relay.outcome import Outcome, from_failure
 from relay.queue import Handoff, Queue, Ready
 
@@ -41,12 +41,12 @@ class Worker:
     """Runs until stopped. `on_settled(state)` is told of every settled try (metrics)."""
 
     def __init__(
-        self, queue: Queue, handoff: Handoff, courier: Courier, unwanted: Unwanted, pacer: Pacer, config: Config,
-        clock: Clock,
+        self, queue: Queue, handoff: Handoff, courier: Courier, suppressed: SuppressionCheck, pacer: Pacer,
+        config: Config, clock: Clock,
         on_settled: Callable[[str, float], None] = lambda state, seconds: None,
     ) -> None:
         self._queue, self._handoff, self._courier, self._pacer = queue, handoff, courier, pacer
-        self._unwanted = unwanted
+        self._suppressed = suppressed
         self._config, self._clock, self._on_settled = config, clock, on_settled
         self._lines: dict[str, deque[Ready]] = {}
         self._lanes: Counter[str] = Counter()
@@ -291,7 +291,7 @@ class Worker:
         if self._age(due.id) > _STALE and not await self._still_ours(ready):
             return False
         try:
-            entry = await self._unwanted.entry(due)
+            entry = await self._suppressed.entry(due)
             if entry is None:
                 return True
             state = await self._queue.suppress(due, entry.reason, suppression.in_words(entry))

@@ -2,7 +2,7 @@
 
 Promises that nothing goes anywhere but home: to an exchanger that is this relay by name, or to loopback; to the
 relay's own public URL, or to loopback. Bounded in number a minute, in what waits, in tries and in time; what fails is
-said on the page and in the log and harms nobody. What is sent is decided in `answers`.
+said on the page and in the log and harms nobody. What is sent is decided in `responses`.
 """
 
 from __future__ import annotations
@@ -13,25 +13,26 @@ import random
 import re
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import structlog
 
 from relay.base.clock import Clock
 from relay.base.config import Config
+from relay.base.http_client import HttpBounds, HttpClient
 from relay.base.resolver import Resolver
 from relay.base.throttle import Throttle
-from relay.delivery.client import Connection, Limits
-from relay.delivery.route import RouteSettings, route
-from relay.delivery.tls_policy import Contexts, Security, Wanted
+from relay.delivery.client import Limits, Transaction
+from relay.delivery.pool import Pool, PoolSettings
+from relay.delivery.route import Host, Route, RouteSettings, route
+from relay.delivery.tls_policy import Contexts
 from relay.outcome import Outcome
 from relay.replies import printable
 from relay.sandbox.responses import ONE_CLICK, Mail, Press, Silence, answer
-from relay.sandbox.scenarios import ANSWERED, Wish, wish
+from relay.sandbox.scenarios import ANSWERED, Scenario, scenario
 from relay.sandbox.store import Received
 from relay.verify import signatures
-from relay.webhooks.post import Poster
 
 log = structlog.get_logger()
 
@@ -45,11 +46,11 @@ class _Job:
     number: int
     received: Received
     recipient: str
-    asked: Wish
+    asked: Scenario
     due: float
 
 
-class Answering:
+class Responder:
     """The senders. `start` them, `consider` each message taken, `close` at the end."""
 
     def __init__(
@@ -61,22 +62,25 @@ class Answering:
         self._config, self._resolver, self._clock = config, resolver, clock
         self._host, self._port, self._rng = host, port, rng or random.Random()
         self._own = config.own_hosts
-        self._limits = Limits(
+        limits = Limits(
             connect_seconds=s.answer_timeout_seconds, greeting_seconds=s.answer_timeout_seconds,
             command_seconds=s.answer_timeout_seconds, conversation_seconds=s.answer_timeout_seconds,
         )
-        self._security = Security(Wanted.OPPORTUNISTIC, Contexts(), monotonic=clock.monotonic)
+        # No connection is kept: those who answer are many, and each has little to say.
+        settings = PoolSettings(helo=host, connections_an_address=s.answers_at_once, max_idle=0)
+        self._pool = Pool(settings, Contexts(), monotonic=clock.monotonic, limits=limits)
         self._rate = Throttle(s.answers_a_minute, _MINUTE, max_keys=1)
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue(s.answers_waiting)
         self._said: OrderedDict[int, list[str]] = OrderedDict()
         self._tasks: list[asyncio.Task[None]] = []
-        self._poster: Poster | None = None
+        self._http: HttpClient | None = None
 
     def start(self) -> None:
         """Begin to send."""
-        # Where a link may lead is decided here, and more narrowly than the poster would.
-        anywhere = self._config.webhooks.model_copy(update={"allow_private_networks": True})
-        self._poster = Poster(anywhere, self._resolver, self._clock.monotonic)
+        w = self._config.webhooks
+        # Where a link may lead is decided here, and more narrowly than the client would.
+        bounds = HttpBounds(w.timeout_seconds, w.max_answer_bytes, ports=w.ports, private=True)
+        self._http = HttpClient(bounds, self._resolver, self._clock.monotonic)
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._run(), name="sandbox.answers") for _ in range(self._config.sandbox.answers_at_once)
@@ -88,15 +92,16 @@ class Answering:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
-        if self._poster is not None:
-            await self._poster.close()
+        await self._pool.close()
+        if self._http is not None:
+            await self._http.close()
 
     def consider(self, number: int, received: Received) -> None:
-        """Take note of what the recipients of this message (with its number on the shelf) ask for."""
+        """Take note of what the recipients of this message (with its number in the store) ask for."""
         s = self._config.sandbox
         now = self._clock.monotonic()
         for recipient in received.rcpt_to:
-            asked = wish(recipient)
+            asked = scenario(recipient)
             if asked.kind not in ANSWERED:
                 continue
             if self._rate.wait("", now) > 0:
@@ -164,26 +169,17 @@ class Answering:
         found = await route(mail.to.rpartition("@")[2], resolver=self._resolver, settings=settings, rng=self._rng)
         if isinstance(found, Outcome):
             return found
-        outcome: Outcome | str = "the exchanger of that domain is neither this relay nor on this machine"
-        for host in found.hosts:
-            for ip in host.ips:
-                if host.name not in self._own and not ipaddress.ip_address(ip).is_loopback:
-                    continue
-                connection = await Connection.open(
-                    host.name, ip, host.port, helo=self._host, security=self._security, limits=self._limits
-                )
-                if isinstance(connection, Outcome):
-                    outcome = connection
-                    continue
-                try:
-                    [outcome] = await connection.deliver(
-                        mail.mail_from, [mail.to], [mail.raw], smtputf8=mail.smtputf8
-                    )
-                finally:
-                    await connection.close()
-                if not outcome.try_next_host:
-                    return outcome
-        return outcome
+        hosts = tuple(host for host in map(self._at_home, found.hosts) if host.ips)
+        if not hosts:
+            return "the exchanger of that domain is neither this relay nor on this machine"
+        envelope = Transaction(mail.mail_from, mail.to, [mail.raw], smtputf8=mail.smtputf8)
+        return await self._pool.deliver(Route(found.destination, hosts), envelope)
+
+    def _at_home(self, host: Host) -> Host:
+        """The host with those of its addresses that lead home."""
+        if host.name in self._own:
+            return host
+        return replace(host, ips=tuple(ip for ip in host.ips if ipaddress.ip_address(ip).is_loopback))
 
     # -- one click ---------------------------------------------------------------------------------------------
 
@@ -193,10 +189,10 @@ class Answering:
         # RFC 8058 §4: without a valid signature over both fields no receiver shows the button.
         if not await self._covered(raw):
             return "not sent: no valid DKIM signature covers List-Unsubscribe and List-Unsubscribe-Post"
-        assert self._poster is not None
+        assert self._http is not None
         headers = {"Content-Type": "application/x-www-form-urlencoded", "User-Agent": "Posthouse-Sandbox"}
-        posted = await self._poster.post(press.url, headers, ONE_CLICK)
-        return f"the server said {posted.status}" if posted.status is not None else f"not sent: {posted.says}"
+        answered = await self._http.request("POST", press.url, headers, ONE_CLICK.encode())
+        return f"the server said {answered.status}" if answered.status is not None else f"not sent: {answered.says}"
 
     def _home(self, url: str) -> bool:
         try:

@@ -4,7 +4,7 @@ Plays the other mail systems of the world, each with its own habit: a server tha
 words, a vacation program, a provider with a complaint button, a reader who unsubscribes or answers. Promises that
 nothing which came becomes a header line of ours but printable text and well-formed addresses, and that nothing loops:
 no answer to a null sender, to an automatic answer, or to an answer of the sandbox itself; and none of ours but a
-reader's mail has a sender of its own. Sending is `answering`'s.
+reader's mail has a sender of its own. Sending is `responder`'s.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from relay.base.clock import rfc5322
 from relay.base.secrets import random_id
 from relay.bounces.parse.entity import read_fields
 from relay.replies import printable
-from relay.sandbox.scenarios import Wish, basic_code
+from relay.sandbox.scenarios import Scenario, basic_code
 from relay.sandbox.store import Received
 
 MARK = "X-Sandbox-Answer"
@@ -94,7 +94,7 @@ class _Original:
         return f"In-Reply-To: {found[0]}\r\nReferences: {threaded}\r\n"
 
 
-def answer(received: Received, recipient: str, asked: Wish, *, host: str, now: float) -> Mail | Press | Silence:
+def answer(received: Received, recipient: str, asked: Scenario, *, host: str, now: float) -> Mail | Press | Silence:
     """What `recipient` of this message sends back. `host` is the sandbox's name, `now` Unix seconds."""
     original = _Original(received)
     automatic = original.get("auto-submitted").lower().partition(";")[0].strip()
@@ -151,7 +151,7 @@ class _Writer:
     received: Received
     me: str
     back: str
-    asked: Wish
+    asked: Scenario
     host: str
     now: float
 

@@ -6,7 +6,7 @@ Answered in the conversation (`server`):
     defer+3@…        451 three times           slow+5s@…        the answer to the message takes 5 s
     tlsfail@…        TLS breaks                ok@…             accepted, like every other address
 
-Accepted, and something comes back later (`answers`):
+Accepted, and something comes back later (`responses`):
 
     late-bounce+5.1.1@…   a DSN, failed        prose-bounce+5.1.1@…   a bounce in words only
     delayed+4.4.1@…       a DSN, delayed       vacation@…             an automatic answer
@@ -52,7 +52,7 @@ _MOST_SECONDS = 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Scenario:
     """`status` an enhanced code (bounces, delays), `count` deferrals, `seconds` of greylisting or slowness."""
 
     kind: Kind
@@ -61,24 +61,25 @@ class Wish:
     seconds: float = 0.0
 
 
-def wish(address: str) -> Wish:
-    """Read an address. A wish that makes no sense is `ok`: the sandbox takes everything."""
+def scenario(address: str) -> Scenario:
+    """Read an address. One that makes no sense is `ok`: the sandbox takes everything."""
     name, _, detail = address.rpartition("@")[0].lower().partition("+")
     name = name.partition(".")[0]
     if name in _PLAIN:
-        return Wish(_PLAIN[name])
+        return Scenario(_PLAIN[name])
     if name in _STATED:
         kind, usual, classes = _STATED[name]
         status = detail or usual
         # RFC 3463 §2: class, subject, detail.
-        return Wish(kind, status=status) if re.fullmatch(rf"[{classes}]\.\d{{1,3}}\.\d{{1,3}}", status) else Wish("ok")
+        good = re.fullmatch(rf"[{classes}]\.\d{{1,3}}\.\d{{1,3}}", status)
+        return Scenario(kind, status=status) if good else Scenario("ok")
     if name == "defer" and re.fullmatch(r"\d{0,3}", detail):
-        return Wish("defer", count=min(int(detail or 1), _MOST_DEFERRALS))
+        return Scenario("defer", count=min(int(detail or 1), _MOST_DEFERRALS))
     timed = re.fullmatch(r"(\d{1,5})([smh]?)", detail or "5s")
     if name in ("greylist", "slow") and timed:
         seconds = min(int(timed[1]) * _SECONDS[timed[2]], _MOST_SECONDS)
-        return Wish("greylist" if name == "greylist" else "slow", seconds=float(seconds))
-    return Wish("ok")
+        return Scenario("greylist" if name == "greylist" else "slow", seconds=float(seconds))
+    return Scenario("ok")
 
 
 def basic_code(status: str) -> int:
@@ -97,7 +98,7 @@ class Memory:
     def __len__(self) -> int:
         return len(self._seen)
 
-    def answer(self, asked: Wish, sender: str, recipient: str) -> str | None:
+    def answer(self, asked: Scenario, sender: str, recipient: str) -> str | None:
         """The refusal to give at RCPT, or None to accept. Senders with a return path per message start anew."""
         if asked.kind == "bounce":
             return f"{basic_code(asked.status)} {asked.status} The sandbox refuses this recipient, as its address asks"

@@ -18,7 +18,7 @@ import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session, TLSSetupException
 
 from relay.base.clock import Clock
-from relay.sandbox.scenarios import Memory, wish
+from relay.sandbox.scenarios import Memory, scenario
 from relay.sandbox.store import Received
 
 log = structlog.get_logger()
@@ -185,7 +185,7 @@ class _Scenarios:
         sandbox = self._sandbox
         if len(envelope.rcpt_tos) >= sandbox.settings.max_recipients:
             return "452 4.5.3 Too many recipients"
-        asked = wish(address)
+        asked = scenario(address)
         if asked.kind == "tlsfail" and session.ssl is not None:
             # Who is meant is known only now, after the handshake: the next one breaks.
             sandbox.break_tls(_peer(session))
@@ -202,7 +202,7 @@ class _Scenarios:
     async def handle_DATA(self, server: _Exchanger, session: Session, envelope: Envelope) -> str:
         """Keep the message, late where that was asked for."""
         sandbox = self._sandbox
-        slow = max((w.seconds for w in map(wish, envelope.rcpt_tos) if w.kind == "slow"), default=0.0)
+        slow = max((s.seconds for s in map(scenario, envelope.rcpt_tos) if s.kind == "slow"), default=0.0)
         if slow:
             slow = min(slow, sandbox.settings.max_slow_seconds)
             server.take_time(slow)

@@ -21,7 +21,7 @@ class Received:
     at: float
 
 
-class Shelf:
+class Store:
     """Keeps at most `messages` and at most `octets` of them; the oldest go first."""
 
     def __init__(self, messages: int = 500, octets: int = 67_108_864) -> None:
@@ -35,7 +35,7 @@ class Shelf:
         return len(self._kept)
 
     def keep(self, received: Received) -> int:
-        """Put one more on the shelf and return its number; one larger than the whole shelf is not kept."""
+        """Put one more in and return its number; one larger than the whole store is not kept."""
         self._last += 1
         if len(received.raw) > self._octets:
             return self._last

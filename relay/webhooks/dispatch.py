@@ -163,7 +163,7 @@ class Dispatcher:
         if posted.taken:
             async def good(tx: Tx) -> None:
                 await self._settle(tx, due, posted, rows.DELIVERED, self._clock.now())
-                await rows.well(tx, endpoint.id)
+                await rows.mark_healthy(tx, endpoint.id)
 
             await self._storage.write(good)
             return True
@@ -181,7 +181,7 @@ class Dispatcher:
             state = rows.FAILED if again is None else rows.WAITING
             await self._settle(tx, due, posted, state, now if again is None else again)
             # A test is its owner's trial; it raises no alarm.
-            return None if test else await rows.ill(tx, endpoint.id, now)
+            return None if test else await rows.mark_failing(tx, endpoint.id, now)
 
         health = await self._storage.write(bad)
         if health is not None and not jumped:
@@ -203,17 +203,17 @@ class Dispatcher:
             seconds=posted.seconds, says=posted.says,
         )
 
-    async def _judge(self, endpoint: EndpointRow, posted: Posted, state: str, ill_seconds: float) -> None:
+    async def _judge(self, endpoint: EndpointRow, posted: Posted, state: str, failing_seconds: float) -> None:
         """Raise the alarm, or disable, when an endpoint has refused everything for too long."""
         w = self._config.webhooks
         said = f"it answered {posted.status}" if posted.status is not None else posted.says
         if posted.status == _GONE:
             await self._change(endpoint, DISABLED, "It answered 410 (gone).", (LIVE, FAILING))
-        elif ill_seconds >= w.give_up_seconds:
+        elif failing_seconds >= w.give_up_seconds:
             days = w.give_up_seconds / 86_400
             reason = f"It took nothing for {days:g} days; at the last try: {said}."
             await self._change(endpoint, DISABLED, reason, (LIVE, FAILING))
-        elif ill_seconds >= w.alarm_seconds and state == LIVE:
+        elif failing_seconds >= w.alarm_seconds and state == LIVE:
             await self._change(endpoint, FAILING, f"It takes nothing; at the last try: {said}.", (LIVE,))
 
     async def _change(self, endpoint: EndpointRow, state: str, reason: str, was: tuple[str, ...]) -> None:
@@ -236,7 +236,7 @@ class Dispatcher:
         if state == DISABLED:
             return Letter(
                 endpoint.member_id, "A webhook of yours is disabled",
-                f"Events are no longer posted to\n\n  {endpoint.url}\n\n{reason}\n\nWhen it is well again, enable it "
+                f"Events are no longer posted to\n\n  {endpoint.url}\n\n{reason}\n\nOnce it works again, enable it "
                 f"and replay what it has missed:\n{page}\n",
             )
         days = self._config.webhooks.give_up_seconds / 86_400

@@ -9,8 +9,8 @@ import pytest
 import trustme
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from relay.delivery.client import Connection, Limits
-from relay.delivery.tls_policy import Contexts, Security, Wanted
+from relay.delivery.client import Connection, Limits, Target, Transaction
+from relay.delivery.tls_policy import Contexts, TlsClient
 from relay.outcome import Outcome
 
 MESSAGE = b"From: a@a.test\r\nSubject: x\r\n\r\n.dot\r\n..\r\nj\xc3\xbcrgen\r\n"
@@ -54,13 +54,13 @@ async def exchanger() -> AsyncIterator[tuple[Exchanger, int]]:
 async def deliver(
     port: int, *to: str, sender: str = "b-1@a.test", raw: bytes = MESSAGE, smtputf8: bool = False
 ) -> list[Outcome]:
-    security = Security(Wanted.OPPORTUNISTIC, Contexts(), monotonic=time.monotonic)
     connection = await Connection.open(
-        "mx.test", "127.0.0.1", port, helo="relay.test", security=security, limits=Limits(quit_seconds=0.5)
+        Target("mx.test", "127.0.0.1", port, "relay.test"), TlsClient(Contexts(), monotonic=time.monotonic),
+        Limits(quit_seconds=0.5),
     )
     assert isinstance(connection, Connection)
     try:
-        return await connection.deliver(sender, to, (raw,), smtputf8=smtputf8)
+        return [await connection.deliver(Transaction(sender, one, (raw,), smtputf8=smtputf8)) for one in to]
     finally:
         await connection.close()
 

@@ -79,8 +79,8 @@ class House:
 
 
 @asynccontextmanager
-async def house(config: Config, **sections: Any) -> AsyncIterator[House]:
-    async with line(config) as way:
+async def house(config: Config, *, ours: bool = False, **sections: Any) -> AsyncIterator[House]:
+    async with line(config, ours=ours) as way:
         way.dns.zones.put(make_zone("stranger.test", [
             ("@", "TXT", "v=spf1 ip4:127.0.0.1 -all"), ("_dmarc.stranger.test", "TXT", "v=DMARC1; p=reject"),
             ("s._domainkey.stranger.test", "TXT", KEY.txt),
@@ -384,4 +384,19 @@ async def test_a_member_writes_to_an_address_of_its_own_domain(sqlite_config: Co
         await at.options()
         await at.way.world.submit(at.alice, "info@example.test")
         # The line's exchanger stands where port 25 would.
+        assert await at.way.settle(1) == ["sent"]
+
+
+async def test_an_exchanger_at_our_own_address_is_gone_to_for_forwarded_mail_only(sqlite_config: Config) -> None:
+    """Under a name that isn't ours: mail that our port 25 wouldn't take waits until its domain's records are right."""
+    async with house(sqlite_config, ours=True) as at:
+        at.way.start()
+        await at.options(replies=False)
+        await at.way.world.submit(at.alice, "info@example.test")
+        assert await at.way.settle(1) == ["deferred"]
+        assert at.way.sink.connections == 0
+        [waiting] = await at.log()
+        assert waiting.says == "an exchanger of example.test has this relay's address under another name"
+        await at.options()
+        await at.way.world.submit(at.alice, "info@example.test")
         assert await at.way.settle(1) == ["sent"]

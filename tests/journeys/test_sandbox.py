@@ -39,8 +39,8 @@ class Demo:
     async def page(self, local: str) -> str:
         """The page of the newest message to this recipient, once everything was sent back."""
         assert self.node.mailbox is not None
-        assert self.node.answering is not None
-        await self.node.answering.idle()
+        assert self.node.responder is not None
+        await self.node.responder.idle()
         kept = await self.node.mailbox.wait_for(lambda k: k.received.rcpt_to[0].startswith(f"{local}."))
         async with ClientSession() as http, http.get(f"{self.url}/sandbox/{kept.id}") as answer:
             assert answer.status == 200

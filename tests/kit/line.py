@@ -15,7 +15,7 @@ from relay.base.config import Config
 from relay.base.storage.tables import recipients
 from relay.delivery.courier import Courier
 from relay.delivery.pacing import Pacer
-from relay.delivery.suppression_check import Unwanted
+from relay.delivery.suppression_check import SuppressionCheck
 from relay.delivery.worker import Worker
 from tests.kit.dns import make_zone
 from tests.kit.dns import world as dns_world
@@ -31,7 +31,7 @@ class Line:
         self.world, self.sink, self.courier, self.dns = world, sink, courier, dns
         self.settled: asyncio.Queue[str] = asyncio.Queue()
         self.worker = Worker(
-            world.queue, world.handoff, courier, Unwanted(world.storage, world.suppressions),
+            world.queue, world.handoff, courier, SuppressionCheck(world.storage, world.suppressions),
             Pacer(world.clock.monotonic), world.config, world.clock,
             on_settled=lambda state, seconds: self.settled.put_nowait(state),
         )
@@ -55,11 +55,12 @@ class Line:
 @asynccontextmanager
 async def line(
     config: Config, *, clock: Clock | None = None, sinks: Sequence[Sink] = (), database: dict[str, Any] | None = None,
-    server: dict[str, Any] | None = None, **delivery: Any
+    server: dict[str, Any] | None = None, ours: bool = False, **delivery: Any
 ) -> AsyncIterator[Line]:
     """A line whose DNS knows sink.test, slow.test, example.test and null.test; the n-th of `sinks` serves bad<n>.test.
 
-    `delivery` are keys of that section, `database` and `server` of those. The worker is not running yet.
+    `delivery` are keys of that section, `database` and `server` of those. `ours`: the exchanger stands where the
+    relay's own port 25 is. The worker is not running yet.
     """
     async with Sink() as sink, AsyncExitStack() as others:
         zones = [
@@ -77,7 +78,7 @@ async def line(
             sections = {"port": sink.port, "allow_private_networks": True, "poll_seconds": 0.05, **delivery}
             config = make_config(
                 config.server.data_dir, config.database.url, delivery=sections, database=dict(database or {}),
-                server=dict(server or {}),
+                server=dict(server or {}), inbound={"listen": [f"{sink.host}:{sink.port}"]} if ours else {},
             )
             world = await World.make(config, clock or Clock())
             courier = Courier(

@@ -1,12 +1,18 @@
 """Where mail goes, and for which domains nowhere."""
 
 import random
+from typing import Any
 
 import pytest
 
+from relay.base.config import Config
+from relay.base.config.model import Inbound
 from relay.base.netguard import is_public
 from relay.base.resolver import Answer, Later, Nothing, Result
-from relay.delivery.route import Host, Route, RouteSettings, Smarthost, route
+from relay.delivery.client import Credentials
+from relay.delivery.courier import own_addresses
+from relay.delivery.route import Host, OwnAddresses, Route, RouteSettings, Smarthost, route
+from relay.delivery.tls_policy import TlsLevel, TlsPolicy
 from relay.outcome import Outcome
 
 V4, V6 = "93.184.216.34", "2606:2800:220:1::1"
@@ -121,12 +127,40 @@ THERE: dict[str, Result | list[str]] = {
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [RouteSettings(own_names=frozenset({"us.test"})), RouteSettings(own_addresses=frozenset({"93.184.216.99"}))],
+    ("settings", "expected"),
+    [
+        (RouteSettings(own_names=frozenset({"us.test"})), ("never", "5.4.6", 550)),
+        # A name that isn't ours leads to us: its owner may notice, so the mail waits.
+        (RouteSettings(own_addresses=OwnAddresses(named=frozenset({"93.184.216.99"}))), ("later", "4.4.6", None)),
+    ],
 )
-async def test_never_to_ourselves_or_what_is_no_better(settings: RouteSettings) -> None:
+async def test_not_to_ourselves_or_what_is_no_better(
+    settings: RouteSettings, expected: tuple[str, str, int | None]
+) -> None:
     assert names(await go(Table({"b.test": list(MX3)}, THERE), settings)) == ["best.test"]
-    assert fault(await go(Table({"b.test": list(MX3[1:])}, THERE), settings)) == ("never", "5.4.6", 550)
+    assert fault(await go(Table({"b.test": list(MX3[1:])}, THERE), settings)) == expected
+
+
+@pytest.mark.parametrize(("versions", "ours"), [({4}, True), ({6}, False), (set(), False)])
+async def test_a_wildcard_means_every_address_of_this_machine(versions: set[int], ours: bool) -> None:
+    own = OwnAddresses(versions=frozenset(versions))
+    settings = RouteSettings(allow_private_networks=True, own_addresses=own)
+    found = await go(Table({"b.test": [(1, "mx.test")]}, {"mx.test": ["127.0.0.7"]}), settings)
+    assert isinstance(found, Outcome) is ours
+    # An address that is somebody else's is never taken for ours.
+    assert names(await go(Table({"b.test": [(1, "mx.test")]}, {"mx.test": [V4]}), settings)) == ["mx.test"]
+
+
+@pytest.mark.parametrize(
+    ("listen", "roles", "own"),
+    [
+        (["0.0.0.0:25", "[::]:25"], ["inbound"], OwnAddresses(versions=frozenset({4, 6}))),
+        (["0.0.0.0:25"], ["submission"], OwnAddresses()),  # whoever listens there, it isn't this relay
+        ([f"{V4}:25", f"[{V6}]:25", "10.0.0.1:2525"], ["delivery"], OwnAddresses(named=frozenset({V4, V6}))),
+    ],
+)
+def test_our_own_addresses_are_those_at_the_delivery_port(listen: list[str], roles: Any, own: OwnAddresses) -> None:
+    assert own_addresses(Config(roles=roles, inbound=Inbound(listen=listen))) == own
 
 
 async def test_a_hundred_exchangers_are_not_all_asked() -> None:
@@ -140,21 +174,23 @@ async def test_a_hundred_exchangers_are_not_all_asked() -> None:
 
 
 async def test_loopback_and_a_port_where_allowed() -> None:
-    settings = RouteSettings(port=2525, allow_private_networks=True, own_addresses=frozenset({"127.0.0.1"}))
+    settings = RouteSettings(port=2525, allow_private_networks=True)
     found = await go(Table({"b.test": [(1, "mx.test")]}, {"mx.test": ["127.0.0.1"]}), settings)
     assert isinstance(found, Route)
     assert found.hosts == (Host("mx.test", ("127.0.0.1",), 2525, 1),)
 
 
 async def test_smarthost_for_everything_and_for_one_domain() -> None:
-    every, single = Smarthost("out.test", 587), Smarthost("127.0.0.1", 2500)
+    verified, clear = TlsPolicy(TlsLevel.VERIFIED), TlsPolicy(TlsLevel.NONE)
+    login = Credentials("user", "s3cret")
+    every, single = Smarthost("out.test", 465, verified, True, login), Smarthost("127.0.0.1", 2500, clear)
     settings = RouteSettings(smarthosts={"*": every, "single.test": single})
     table = Table({}, {"out.test": [V4]})
     found = await go(table, settings)
-    assert found == Route("out.test:587", (Host("out.test", (V4,), 587),), every)
+    assert found == Route("out.test:465", (Host("out.test", (V4,), 465, 0, verified, True, login),))
     found = await go(table, settings, "single.test")
     assert isinstance(found, Route)
-    assert (found.hosts[0].ips, found.smarthost) == (("127.0.0.1",), single)
+    assert found.hosts == (Host("127.0.0.1", ("127.0.0.1",), 2500, 0, clear),)
     # The operator's mistake is nobody's bounce.
     assert fault(await go(Table({}, {}), settings)) == ("later", "4.4.4", None)
     assert fault(await go(Table({}, {"out.test": TROUBLE}), settings)) == ("later", "4.4.3", None)

@@ -10,10 +10,10 @@ import pytest
 import trustme
 
 from relay.base.clock import Clock
-from relay.delivery.client import Connection, Limits
-from relay.delivery.tls_policy import Contexts, Security, Wanted
+from relay.delivery.client import Connection, Limits, Target, Transaction
+from relay.delivery.tls_policy import OPPORTUNISTIC, Contexts, TlsClient, TlsLevel, TlsPolicy
 from relay.outcome import Outcome
-from relay.sandbox import Received, Sandbox, SandboxSettings, Shelf, Wish, wish
+from relay.sandbox import Received, Sandbox, SandboxSettings, Scenario, Store, scenario
 
 BODY = b"From: a@a.test\r\nSubject: x\r\n\r\n.dots\r\n..\r\nend\r\n"
 
@@ -31,25 +31,25 @@ class Hands(Clock):
 
 
 class Place:
-    """A sandbox, its shelf, and a way to send there."""
+    """A sandbox, its store, and a way to send there."""
 
     def __init__(self, **options: Any) -> None:
-        self.shelf, self.clock = Shelf(), Hands()
+        self.store, self.clock = Store(), Hands()
         settings = SandboxSettings(**options.pop("settings", {}))
-        self.sandbox = Sandbox(self.shelf.keep, clock=self.clock, settings=settings, **options)
+        self.sandbox = Sandbox(self.store.keep, clock=self.clock, settings=settings, **options)
         self.port = 0
 
     async def send(
-        self, *to: str, sender: str = "b-1@a.test", body: bytes = BODY, wanted: Wanted = Wanted.OPPORTUNISTIC
+        self, *to: str, sender: str = "b-1@a.test", body: bytes = BODY, policy: TlsPolicy = OPPORTUNISTIC
     ) -> list[Outcome]:
-        policy = Security(wanted, CONTEXTS, monotonic=time.monotonic)
         connection = await Connection.open(
-            "mx.test", "127.0.0.1", self.port, helo="relay.test", security=policy, limits=Limits(quit_seconds=0.5)
+            Target("mx.test", "127.0.0.1", self.port, "relay.test", policy=policy),
+            TlsClient(CONTEXTS, monotonic=time.monotonic), Limits(quit_seconds=0.5),
         )
         if isinstance(connection, Outcome):
             return [connection] * len(to)
         try:
-            return await connection.deliver(sender, to, (body,))
+            return [await connection.deliver(Transaction(sender, one, (body,))) for one in to]
         finally:
             await connection.close()
 
@@ -78,41 +78,40 @@ async def with_tls() -> AsyncIterator[Place]:
 @pytest.mark.parametrize(
     ("address", "expected"),
     [
-        ("ok@s.test", Wish("ok")),
-        ("anybody@s.test", Wish("ok")),
-        ("bounce+5.1.1@s.test", Wish("bounce", "5.1.1")),
-        ("BOUNCE@s.test", Wish("bounce", "5.1.1")),
-        ("bounce+nonsense@s.test", Wish("ok")),
-        ("bounce+2.0.0@s.test", Wish("ok")),
-        ("defer+3@s.test", Wish("defer", count=3)),
-        ("defer@s.test", Wish("defer", count=1)),
-        ("defer+999@s.test", Wish("defer", count=100)),
-        ("greylist+90s@s.test", Wish("greylist", seconds=90.0)),
-        ("greylist+2m@s.test", Wish("greylist", seconds=120.0)),
-        ("slow+5s@s.test", Wish("slow", seconds=5.0)),
-        ("slow+99999h@s.test", Wish("slow", seconds=86400.0)),
-        ("tlsfail@s.test", Wish("tlsfail")),
-        ("complain@s.test", Wish("complain")),
-        ("complain.2@s.test", Wish("complain")),
-        ("bounce.a.b+5.2.2@s.test", Wish("bounce", "5.2.2")),
-        ("late-bounce@s.test", Wish("late-bounce", "5.1.1")),
-        ("late-bounce+4.2.2@s.test", Wish("late-bounce", "4.2.2")),
-        ("delayed+5.1.1@s.test", Wish("ok")),
-        ("unsubscribe-mailto+x@s.test", Wish("unsubscribe-mailto")),
+        ("ok@s.test", Scenario("ok")),
+        ("anybody@s.test", Scenario("ok")),
+        ("bounce+5.1.1@s.test", Scenario("bounce", "5.1.1")),
+        ("BOUNCE@s.test", Scenario("bounce", "5.1.1")),
+        ("bounce+nonsense@s.test", Scenario("ok")),
+        ("bounce+2.0.0@s.test", Scenario("ok")),
+        ("defer+3@s.test", Scenario("defer", count=3)),
+        ("defer@s.test", Scenario("defer", count=1)),
+        ("defer+999@s.test", Scenario("defer", count=100)),
+        ("greylist+90s@s.test", Scenario("greylist", seconds=90.0)),
+        ("greylist+2m@s.test", Scenario("greylist", seconds=120.0)),
+        ("slow+5s@s.test", Scenario("slow", seconds=5.0)),
+        ("slow+99999h@s.test", Scenario("slow", seconds=86400.0)),
+        ("tlsfail@s.test", Scenario("tlsfail")),
+        ("complain@s.test", Scenario("complain")),
+        ("complain.2@s.test", Scenario("complain")),
+        ("bounce.a.b+5.2.2@s.test", Scenario("bounce", "5.2.2")),
+        ("late-bounce@s.test", Scenario("late-bounce", "5.1.1")),
+        ("late-bounce+4.2.2@s.test", Scenario("late-bounce", "4.2.2")),
+        ("delayed+5.1.1@s.test", Scenario("ok")),
+        ("unsubscribe-mailto+x@s.test", Scenario("unsubscribe-mailto")),
     ],
 )
-def test_addresses_say_what_they_want(address: str, expected: Wish) -> None:
-    assert wish(address) == expected
+def test_addresses_say_what_they_want(address: str, expected: Scenario) -> None:
+    assert scenario(address) == expected
 
 
 async def test_everything_is_taken_and_kept_as_sent(place: Place) -> None:
     outcomes = await place.send("ok@s.test", "complain@anywhere.test", "someone@else.test")
     assert {outcome.kind for outcome in outcomes} == {"delivered"}
-    [(_, kept)] = place.shelf.newest()
-    assert kept == Received(
-        "b-1@a.test", ("ok@s.test", "complain@anywhere.test", "someone@else.test"), BODY, "127.0.0.1", "relay.test",
-        None, 1000.0,
-    )
+    assert [kept for _, kept in reversed(place.store.newest())] == [
+        Received("b-1@a.test", (to,), BODY, "127.0.0.1", "relay.test", None, 1000.0)
+        for to in ("ok@s.test", "complain@anywhere.test", "someone@else.test")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +121,7 @@ async def test_everything_is_taken_and_kept_as_sent(place: Place) -> None:
 )
 async def test_any_content_comes_through(place: Place, body: bytes) -> None:
     assert (await place.send("ok@s.test", body=body))[0].kind == "delivered"
-    assert place.shelf.newest()[0][1].raw == (body if not body or body.endswith(b"\r\n") else body + b"\r\n")
+    assert place.store.newest()[0][1].raw == (body if not body or body.endswith(b"\r\n") else body + b"\r\n")
 
 
 async def test_bounces_with_the_status_asked_for(place: Place) -> None:
@@ -159,14 +158,14 @@ async def test_slow_recipients_are_slow_but_bounded(place: Place) -> None:
 async def test_tls_is_offered_and_recorded(with_tls: Place) -> None:
     [outcome] = await with_tls.send("ok@s.test")
     assert (outcome.tls, outcome.tls_verified) == ("TLSv1.3", False)
-    assert with_tls.shelf.newest()[0][1].tls == "TLSv1.3"
+    assert with_tls.store.newest()[0][1].tls == "TLSv1.3"
 
 
 async def test_tlsfail_breaks_the_next_handshake(with_tls: Place) -> None:
     [outcome] = await with_tls.send("tlsfail@s.test")
     assert (outcome.kind, outcome.enhanced) == ("later", "4.7.5")
     # Who insists on TLS never gets through; who does not falls back, and the host is well again.
-    [outcome] = await with_tls.send("tlsfail@s.test", wanted=Wanted.REQUIRED)
+    [outcome] = await with_tls.send("tlsfail@s.test", policy=TlsPolicy(TlsLevel.REQUIRED))
     assert (outcome.kind, outcome.stage) == ("later", "starttls")
     [outcome] = await with_tls.send("tlsfail@s.test")
     assert (outcome.kind, outcome.tls) == ("delivered", None)
@@ -201,7 +200,7 @@ async def test_a_message_too_large_is_refused_and_not_kept() -> None:
         place, b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.c>\r\nDATA\r\n", b"y" * 5000 + b"\r\n.\r\nQUIT\r\n"
     )
     assert b"\r\n552 " in got
-    assert len(place.shelf) == 0
+    assert len(place.store) == 0
     await place.sandbox.close()
 
 
@@ -266,20 +265,20 @@ async def test_a_keeper_that_fails_says_nothing_of_why() -> None:
 
 
 def test_the_shelf_holds_the_last_ones() -> None:
-    shelf = Shelf(messages=3, octets=100)
+    store = Store(messages=3, octets=100)
     for i in range(5):
-        shelf.keep(Received(f"{i}@a.test", (), b"x" * 10, "", "", None, 0.0))
-    assert [(n, r.mail_from) for n, r in shelf.newest()] == [(5, "4@a.test"), (4, "3@a.test"), (3, "2@a.test")]
-    shelf.keep(Received("big@a.test", (), b"x" * 95, "", "", None, 0.0))
-    assert [r.mail_from for _, r in shelf.newest()] == ["big@a.test"]
-    shelf.keep(Received("huge@a.test", (), b"x" * 101, "", "", None, 0.0))
-    assert len(shelf) == 1
-    assert shelf.find(6) is not None
-    assert shelf.find(1) is None
+        store.keep(Received(f"{i}@a.test", (), b"x" * 10, "", "", None, 0.0))
+    assert [(n, r.mail_from) for n, r in store.newest()] == [(5, "4@a.test"), (4, "3@a.test"), (3, "2@a.test")]
+    store.keep(Received("big@a.test", (), b"x" * 95, "", "", None, 0.0))
+    assert [r.mail_from for _, r in store.newest()] == ["big@a.test"]
+    store.keep(Received("huge@a.test", (), b"x" * 101, "", "", None, 0.0))
+    assert len(store) == 1
+    assert store.find(6) is not None
+    assert store.find(1) is None
 
 
 async def test_deferrals_remembered_are_bounded() -> None:
     place = Place(settings={"remembered": 10})
     for i in range(50):
-        place.sandbox.memory.answer(wish("defer+3@s.test"), f"{i}@a.test", "defer+3@s.test")
+        place.sandbox.memory.answer(scenario("defer+3@s.test"), f"{i}@a.test", "defer+3@s.test")
     assert len(place.sandbox.memory) == 10

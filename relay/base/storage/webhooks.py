@@ -346,7 +346,7 @@ async def settle(
     )
 
 
-async def well(tx: Tx, endpoint_id: int) -> None:
+async def mark_healthy(tx: Tx, endpoint_id: int) -> None:
     """The endpoint took something: whatever was wrong is over."""
     await tx.execute(
         update(webhooks)
@@ -356,7 +356,7 @@ async def well(tx: Tx, endpoint_id: int) -> None:
     )
 
 
-async def ill(tx: Tx, endpoint_id: int, now: float) -> tuple[str, float] | None:
+async def mark_failing(tx: Tx, endpoint_id: int, now: float) -> tuple[str, float] | None:
     """The endpoint refused something: (its state, since when it refuses), or None when it takes nothing anyway."""
     active = and_(_W.id == endpoint_id, _W.state.in_((LIVE, FAILING)))
     await tx.execute(update(webhooks).where(active, _W.failing_since.is_(None)).values(failing_since=now))

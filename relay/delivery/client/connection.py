@@ -1,8 +1,8 @@
 """One conversation with a mail exchanger, reused for many messages.
 
-Promises: `deliver` answers with one outcome a recipient and never raises for what the other side does; the
-bytes handed in are the bytes sent; an address that could end a command early is refused before the write;
-after anything odd the connection is closed and `usable` is False.
+Promises: `deliver` answers with one outcome and never raises for what the other side does; the bytes handed in
+are the bytes sent; an address that could end a command early is refused before the write; after anything odd the
+connection is closed and `usable` is False.
 
 Leaves to others: opening (`opening`), what a reply means (`relay.outcome`), keeping connections (`pool`).
 """
@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from relay.delivery.client.content import has_bare_line_ends, stuffed
-from relay.delivery.client.limits import DEFAULTS, Credentials, Limits
+from relay.delivery.client.limits import DEFAULTS, Limits
 from relay.delivery.client.opening import Opened, Target, open_wire
 from relay.delivery.client.transport import WireFailed
-from relay.delivery.tls_policy import Security
+from relay.delivery.tls_policy import TlsClient
 from relay.outcome import Outcome, Peer, Reply, Scope, Stage, concluded, from_failure, from_reply
 
 # Nothing that ends a path, a parameter or a line (RFC 5321 §4.1.2), but within quotes blanks and brackets end none;
@@ -30,6 +30,26 @@ _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
 _NOTIFY = re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*", re.IGNORECASE)
 _RESET = b"RSET\r\n"
 _ORCPT = re.compile(r"[A-Za-z0-9-]+;[!-*,-~+]+")
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One message to one recipient: every recipient has a return path of its own (VERP), so nobody shares.
+
+    The message is the joined `chunks`, with CRLF line ends; `size` in octets, None: counted. `sender` may be empty
+    (RFC 5321 §4.5.5). `envid` and `orcpt` are xtext as they came; `envid`, `ret`, `notify`, `orcpt` are passed on where
+    the server offers DSN (RFC 3461 §5.1). `checked`: that no CR or LF stands alone in the last chunk is known."""
+
+    sender: str
+    recipient: str
+    chunks: Sequence[bytes]
+    size: int | None = None
+    smtputf8: bool = False
+    envid: str | None = None
+    ret: str | None = None
+    notify: str | None = None
+    orcpt: str | None = None
+    checked: bool = False
 
 
 class Connection:
@@ -53,15 +73,11 @@ class Connection:
         self._smtputf8 = "SMTPUTF8" in opened.offers
 
     @classmethod
-    async def open(
-        cls, host: str, ip: str, port: int, *, helo: str, security: Security, limits: Limits = DEFAULTS,
-        source_address: str | None = None, credentials: Credentials | None = None, implicit_tls: bool = False,
-    ) -> Connection | Outcome:
-        """Connect to `ip`:`port`, known as `host` (for the certificate), and introduce ourselves as `helo`.
+    async def open(cls, target: Target, tls: TlsClient, limits: Limits = DEFAULTS) -> Connection | Outcome:
+        """Connect to the target and introduce ourselves, under its policy.
 
         Returns an outcome, always `later`, when no conversation can be had. Raises ValueError for a bad `helo`."""
-        target = Target(host, ip, port, helo, source_address, implicit_tls, credentials)
-        opened = await open_wire(target, security, limits)
+        opened = await open_wire(target, tls, limits)
         return opened if isinstance(opened, Outcome) else cls(opened, target, limits)
 
     @property
@@ -79,44 +95,21 @@ class Connection:
         """Done when the socket is closed."""
         return self._wire.closed
 
-    async def deliver(
-        self, mail_from: str, recipients: Sequence[str], chunks: Sequence[bytes], *, size: int | None = None,
-        smtputf8: bool = False, envid: str | None = None, ret: str | None = None,
-        notify: Sequence[str | None] = (), orcpt: Sequence[str | None] = (), checked: bool = False,
-    ) -> list[Outcome]:
-        """Carry one message, the joined `chunks` with CRLF line ends, to `recipients`: an outcome each, in order.
-
-        `mail_from` may be empty (RFC 5321 §4.5.5). `size` in octets; None: counted. `envid` and `orcpt` are
-        xtext as they came; `envid`, `ret`, `notify`, `orcpt` are passed on where the server offers DSN
-        (RFC 3461 §5.1); `offers` tells whether it does. `checked`: that no CR or LF stands alone in the last chunk
-        is known. Raises nothing but cancellation, which closes."""
-        delivery = _Delivery(self, recipients)
+    async def deliver(self, mail: Transaction) -> Outcome:
+        """Carry one message to its recipient. Raises nothing but cancellation, which closes."""
+        delivery = _Delivery(self, mail)
         self._wire.deadline = delivery.begun + self.limits.conversation_seconds
         try:
-            if size is None:
-                size = sum(map(len, chunks))
-            ascii_only = all(chunk.isascii() for chunk in chunks)
-            if delivery.impossible(mail_from, chunks[:-1] if checked else chunks, size, smtputf8, ascii_only):
-                return delivery.outcomes()
-            mail = b"MAIL FROM:<" + mail_from.encode() + b">"
-            if "SIZE" in self.offers:
-                mail += b" SIZE=%d" % size
-            if not ascii_only and self._8bitmime:
-                mail += b" BODY=8BITMIME"
-            if smtputf8:
-                mail += b" SMTPUTF8"
-            if self._dsn:
-                mail += _word(b" RET=", ret, ("FULL", "HDRS")) + _matching(b" ENVID=", envid, _XTEXT)
-            rcpts = [self._rcpt(delivery, i, notify, orcpt) for i in delivery.named]
-            if not rcpts:
-                return delivery.outcomes()
+            size = sum(map(len, mail.chunks)) if mail.size is None else mail.size
+            ascii_only = all(chunk.isascii() for chunk in mail.chunks)
+            impossible = delivery.impossible(size, ascii_only)
+            if impossible is not None:
+                return impossible
             self.deliveries += 1
-            if self._pipelining:
-                await delivery.pipelined(mail, rcpts, chunks)
-            else:
-                await delivery.step_by_step(mail, rcpts, chunks)
+            lines = self._mail_line(mail, size, ascii_only), self._rcpt_line(mail)
+            await (delivery.pipelined(*lines) if self._pipelining else delivery.step_by_step(*lines))
         except WireFailed as failed:
-            delivery.rest(
+            delivery.decide(
                 from_failure(
                     failed.failure, delivery.stage, self.peer, said=self._wire.last_words,
                     duration_seconds=delivery.seconds(), unanswered=delivery.written,
@@ -127,15 +120,25 @@ class Connection:
             # Cancelled in mid-conversation: nobody can tell any more which reply belongs to what.
             self._wire.abort()
             raise
-        return delivery.outcomes()
+        # What nobody decided is tried again.
+        return delivery.outcome or from_failure("internal", delivery.stage, self.peer)
 
-    def _rcpt(
-        self, delivery: _Delivery, i: int, notify: Sequence[str | None], orcpt: Sequence[str | None]
-    ) -> bytes:
-        line = b"RCPT TO:<" + delivery.recipients[i].encode() + b">"
+    def _mail_line(self, mail: Transaction, size: int, ascii_only: bool) -> bytes:
+        line = b"MAIL FROM:<" + mail.sender.encode() + b">"
+        if "SIZE" in self.offers:
+            line += b" SIZE=%d" % size
+        if not ascii_only and self._8bitmime:
+            line += b" BODY=8BITMIME"
+        if mail.smtputf8:
+            line += b" SMTPUTF8"
         if self._dsn:
-            line += _matching(b" NOTIFY=", notify[i] if i < len(notify) else None, _NOTIFY)
-            line += _matching(b" ORCPT=", orcpt[i] if i < len(orcpt) else None, _ORCPT)
+            line += _word(b" RET=", mail.ret, ("FULL", "HDRS")) + _matching(b" ENVID=", mail.envid, _XTEXT)
+        return line
+
+    def _rcpt_line(self, mail: Transaction) -> bytes:
+        line = b"RCPT TO:<" + mail.recipient.encode() + b">"
+        if self._dsn:
+            line += _matching(b" NOTIFY=", mail.notify, _NOTIFY) + _matching(b" ORCPT=", mail.orcpt, _ORCPT)
         return line
 
     async def close(self) -> None:
@@ -162,16 +165,15 @@ class Connection:
 
 
 class _Delivery:
-    """One transaction: the state between MAIL and the answer to the dot."""
+    """One transaction: the state between MAIL and the answer to the dot. What is decided first stays."""
 
-    def __init__(self, connection: Connection, recipients: Sequence[str]) -> None:
+    def __init__(self, connection: Connection, mail: Transaction) -> None:
         self.connection = connection
         self.wire = connection._wire
         self.limits = connection.limits
         self.peer = connection.peer
-        self.recipients = recipients
-        self.found: list[Outcome | None] = [None] * len(recipients)
-        self.named = list(range(len(recipients)))
+        self.mail = mail
+        self.outcome: Outcome | None = None
         self.stage: Stage = "mail"
         self.written = False  # all of the message, the final dot included
         self.begun = connection._loop.time()
@@ -179,16 +181,10 @@ class _Delivery:
     def seconds(self) -> float:
         return self.connection._loop.time() - self.begun
 
-    def outcomes(self) -> list[Outcome]:
-        """All outcomes; a recipient nobody decided on is tried again."""
-        self.rest(from_failure("internal", self.stage, self.peer) if None in self.found else None)
-        return [found for found in self.found if found is not None]
-
-    def rest(self, outcome: Outcome | None) -> None:
-        """The outcome of every recipient that has none yet."""
-        for i, found in enumerate(self.found):
-            if found is None:
-                self.found[i] = outcome
+    def decide(self, outcome: Outcome) -> None:
+        """The recipient's outcome, unless it has one."""
+        if self.outcome is None:
+            self.outcome = outcome
 
     def judged(self, reply: Reply) -> Outcome:
         return from_reply(reply, self.stage, self.peer, duration_seconds=self.seconds())
@@ -196,80 +192,71 @@ class _Delivery:
     def _never(self, enhanced: str, code: int, text: str, stage: Stage, scope: Scope) -> Outcome:
         return concluded("never", enhanced, text, stage, scope, self.peer, code=code)
 
-    def impossible(
-        self, mail_from: str, unchecked: Sequence[bytes], size: int, smtputf8: bool, ascii_only: bool
-    ) -> bool:
-        """True when this message can't go to this server at all; single recipients may drop out too."""
-        connection, limits = self.connection, self.limits
-        if not (_PATH.fullmatch(mail_from) and len(mail_from) <= limits.address_bytes):
-            self.rest(self._never("5.1.7", 553, "the sender address is malformed", "mail", "message"))
-        elif has_bare_line_ends(unchecked):
+    def impossible(self, size: int, ascii_only: bool) -> Outcome | None:
+        """Why this message can't go to this server at all, or None."""
+        connection, limits, mail = self.connection, self.limits, self.mail
+        if not (_PATH.fullmatch(mail.sender) and len(mail.sender) <= limits.address_bytes):
+            return self._never("5.1.7", 553, "the sender address is malformed", "mail", "message")
+        if has_bare_line_ends(mail.chunks[:-1] if mail.checked else mail.chunks):
             # What we would send might be read as two messages (SMTP smuggling).
-            self.rest(self._never("5.6.0", 554, "the message holds a bare CR or LF", "data", "message"))
-        elif (smtputf8 and not connection._smtputf8) or not (smtputf8 or mail_from.isascii()):
+            return self._never("5.6.0", 554, "the message holds a bare CR or LF", "data", "message")
+        if (mail.smtputf8 and not connection._smtputf8) or not (mail.smtputf8 or mail.sender.isascii()):
             # RFC 6531 §3.2: not to a server that does not offer it.
             text = "the message needs SMTPUTF8, which the remote host does not offer"
-            self.rest(self._never("5.6.7", 550, text, "mail", "message"))
-        elif not (ascii_only or connection._8bitmime or limits.send_8bit_anyway):
+            return self._never("5.6.7", 550, text, "mail", "message")
+        if not (ascii_only or connection._8bitmime or limits.send_8bit_anyway):
             # RFC 6152 §3: no 8-bit content then "under any circumstances"; signed content is never re-encoded.
             text = "the message holds 8-bit content and the remote host does not offer 8BITMIME"
-            self.rest(self._never("5.6.3", 554, text, "mail", "message"))
-        elif 0 < connection._size_limit < size:
+            return self._never("5.6.3", 554, text, "mail", "message")
+        if 0 < connection._size_limit < size:
             # RFC 1870 §4: larger than the announced maximum.
             text = f"the message has {size} octets, the remote host takes {connection._size_limit}"
-            self.rest(self._never("5.3.4", 552, text, "mail", "message"))
-        for i, recipient in enumerate(self.recipients):
-            if self.found[i] is not None:
-                continue
-            if not (_PATH.fullmatch(recipient) and 0 < len(recipient) <= limits.address_bytes):
-                self.found[i] = self._never("5.1.3", 553, "the recipient address is malformed", "rcpt", "recipient")
-            elif not (smtputf8 or recipient.isascii()):
-                text = "the recipient address needs SMTPUTF8"
-                self.found[i] = self._never("5.6.7", 553, text, "rcpt", "recipient")
-        self.named = [i for i, found in enumerate(self.found) if found is None]
-        return not self.named
+            return self._never("5.3.4", 552, text, "mail", "message")
+        if not (_PATH.fullmatch(mail.recipient) and 0 < len(mail.recipient) <= limits.address_bytes):
+            return self._never("5.1.3", 553, "the recipient address is malformed", "rcpt", "recipient")
+        if not (mail.smtputf8 or mail.recipient.isascii()):
+            return self._never("5.6.7", 553, "the recipient address needs SMTPUTF8", "rcpt", "recipient")
+        return None
 
-    async def pipelined(self, mail: bytes, rcpts: list[bytes], chunks: Sequence[bytes]) -> None:
+    async def pipelined(self, mail: bytes, rcpt: bytes) -> None:
         """RFC 2920 §3.1: MAIL, RCPT and DATA in one write; then the body."""
-        wire, count = self.wire, len(rcpts) + 2
-        lines = [mail, *rcpts, b"DATA\r\n"]
-        resets = 1 if self.connection._needs_reset else 0
+        wire, lines = self.wire, [mail, rcpt, b"DATA\r\n"]
+        resets = self.connection._needs_reset
         if resets:
             lines.insert(0, b"RSET")
         self.connection._needs_reset = True
-        wire.send(b"\r\n".join(lines), count + resets)
-        await wire.gather(count + resets, self.limits.command_seconds)
+        wire.send(b"\r\n".join(lines), len(lines))
+        await wire.gather(len(lines), self.limits.command_seconds)
         if resets:
             self._in_order(wire.take())
-        accepted = self._mail(wire.take())
+        self._mail(wire.take())
         self.stage = "rcpt"
-        for i in self.named:
-            # After a refused MAIL every later command is refused too; that says nothing about the recipients.
-            self._rcpt(i, wire.take(), counts=accepted)
+        # After a refused MAIL every later command is refused too; that says nothing about the recipient.
+        self._rcpt(wire.take())
         self.stage = "data"
         reply = wire.take()
-        if reply.code == 354 and None not in self.found:
-            # RFC 2920 §3.1: no recipient was taken, yet the server waits for content: it gets none.
+        if reply.code == 354 and self.outcome is not None:
+            # RFC 2920 §3.1: the recipient was not taken, yet the server waits for content: it gets none.
             wire.send(b".\r\n", 1)
             self._in_order(await wire.reply(self.limits.dot_seconds))
             return
-        await self._content(reply, chunks)
+        await self._content(reply)
 
-    async def step_by_step(self, mail: bytes, rcpts: list[bytes], chunks: Sequence[bytes]) -> None:
+    async def step_by_step(self, mail: bytes, rcpt: bytes) -> None:
         """One command, one reply, for servers without PIPELINING."""
         if self.connection._needs_reset:
             self._in_order(await self._ask(b"RSET"))
         self.connection._needs_reset = True
-        if not self._mail(await self._ask(mail)):
+        self._mail(await self._ask(mail))
+        if self.outcome is not None:
             return
         self.stage = "rcpt"
-        for i, line in zip(self.named, rcpts, strict=True):
-            self._rcpt(i, await self._ask(line), counts=True)
-        if None not in self.found:
+        self._rcpt(await self._ask(rcpt))
+        if self.outcome is not None:
             return
         self.stage = "data"
         self.wire.send(b"DATA\r\n", 1)
-        await self._content(await self.wire.reply(self.limits.data_seconds), chunks)
+        await self._content(await self.wire.reply(self.limits.data_seconds))
 
     async def _ask(self, line: bytes) -> Reply:
         self.wire.send(line + b"\r\n", 1)
@@ -281,30 +268,28 @@ class _Delivery:
             self.wire.last_words = reply
             self.wire.abort()
 
-    def _mail(self, reply: Reply) -> bool:
+    def _mail(self, reply: Reply) -> None:
         if reply.code // 100 == 2:
-            return True
-        self.rest(self.judged(reply))
+            return
+        self.decide(self.judged(reply))
         self._in_order(reply)
         # 503: it takes our commands for others than they are; a reused connection that does so is of no use.
         if reply.code == 503 or reply.code // 100 not in (4, 5):
             self.wire.abort()
-        return False
 
-    def _rcpt(self, i: int, reply: Reply, *, counts: bool) -> None:
+    def _rcpt(self, reply: Reply) -> None:
         # RFC 5321 §4.1.1.3: 250 or 251 (will forward); 252 (can't verify, will try) too.
-        if counts and reply.code // 100 != 2:
-            self.found[i] = self.judged(reply)
+        if reply.code // 100 != 2:
+            self.decide(self.judged(reply))
         self._in_order(reply)
         if reply.code // 100 not in (2, 4, 5):
             self.wire.abort()
 
-    async def _content(self, reply: Reply, chunks: Sequence[bytes]) -> None:
+    async def _content(self, reply: Reply) -> None:
         """After the reply to DATA: send the message and judge the answer to the dot."""
         wire = self.wire
         if reply.code != 354:
-            if None in self.found:
-                self.rest(self.judged(reply))
+            self.decide(self.judged(reply))
             self._in_order(reply)
             if reply.code // 100 not in (4, 5):
                 # A 2xx or an unknown code: it may wait for content or for commands; nobody knows.
@@ -314,7 +299,7 @@ class _Delivery:
         if wire.failure is not None or wire.replies_waiting:
             # An answer to the dot before there was one is no answer.
             raise WireFailed(wire.failure or "out_of_step")
-        blocks = stuffed(chunks, self.limits.block_bytes)
+        blocks = stuffed(self.mail.chunks, self.limits.block_bytes)
         block = next(blocks)
         wire.owed += 1
         for following in blocks:
@@ -331,12 +316,12 @@ class _Delivery:
         answer = await wire.reply(self.limits.dot_seconds)
         outcome = self.judged(answer)
         if answer.code == 421 or answer.code // 100 not in (2, 4, 5):
-            self.rest(outcome)
+            self.decide(outcome)
             self._in_order(answer)
             wire.abort()
             return
         await self._in_step()
-        self.rest(outcome)
+        self.decide(outcome)
         self.connection._needs_reset = False
 
     async def _in_step(self) -> None:
@@ -369,7 +354,7 @@ class _Delivery:
         reply = self.wire.take()
         if reply.code // 100 in (4, 5):
             self.stage = "data"  # before the final dot
-            self.rest(self.judged(reply))
+            self.decide(self.judged(reply))
             self.wire.abort()
             return
         self.wire.last_words = reply

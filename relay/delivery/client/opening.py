@@ -3,7 +3,8 @@
 Promises: a policy's ladder is walked to its end (verified TLS, unverified TLS, plaintext: each on a new
 connection), all steps under one deadline; every end is an `Outcome`, always `later`, and leaves no socket.
 
-Leaves to others: which addresses to try (`route`), which TLS is wanted (`security`), mail (`connection`).
+Leaves to others: which addresses to try, and under which policy (`route`); the ladder's steps (`tls_policy`); mail
+(`connection`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from relay.delivery.client.limits import Credentials, Limits
 from relay.delivery.client.transport import Wire, WireFailed
-from relay.delivery.tls_policy import Mode, Security, Wanted
+from relay.delivery.tls_policy import OPPORTUNISTIC, Mode, TlsClient, TlsPolicy
 from relay.outcome import Outcome, Peer, Reply, Stage, from_failure, from_reply
 
 _HELO = re.compile(r"[A-Za-z0-9.\-_:\[\]]{1,255}")
@@ -24,12 +25,13 @@ _HELO = re.compile(r"[A-Za-z0-9.\-_:\[\]]{1,255}")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Whom to call and how to introduce ourselves."""
+    """Whom to call (`host` is the name for the certificate), under which policy, and how to introduce ourselves."""
 
     host: str
     ip: str
     port: int
     helo: str
+    policy: TlsPolicy = OPPORTUNISTIC
     source_address: str | None = None
     implicit_tls: bool = False
     credentials: Credentials | None = None
@@ -53,7 +55,7 @@ class _Step(Exception):
         self.lower = lower
 
 
-async def open_wire(target: Target, security: Security, limits: Limits) -> Opened | Outcome:
+async def open_wire(target: Target, tls: TlsClient, limits: Limits) -> Opened | Outcome:
     """Open a conversation. Returns an outcome (always `later`) when none can be had.
 
     Raises ValueError for a HELO name that would not be one word."""
@@ -61,15 +63,16 @@ async def open_wire(target: Target, security: Security, limits: Limits) -> Opene
         raise ValueError("the HELO name holds characters that no host name or address literal has")
     loop = asyncio.get_running_loop()
     deadline = loop.time() + limits.conversation_seconds
-    mode: Mode | None = security.first(target.host)
+    policy = target.policy
+    mode: Mode | None = tls.first(policy, target.host)
     begun = loop.time()
     lowered = False  # TLS was offered on an earlier connection and came to nothing
     while True:
         assert mode is not None
-        attempt = _Attempt(target, security, limits, mode, deadline)
+        attempt = _Attempt(target, tls, limits, mode, deadline)
         try:
             opened = await attempt.run()
-            in_the_clear = opened.peer.tls is None and security.wanted is not Wanted.NONE
+            in_the_clear = opened.peer.tls is None and policy.may_encrypt
             if in_the_clear and (lowered or "STARTTLS" in opened.offers):
                 opened = replace(opened, peer=replace(opened.peer, downgraded=True))
             return opened
@@ -82,32 +85,24 @@ async def open_wire(target: Target, security: Security, limits: Limits) -> Opene
         lowered = lowered or lower == "tls"
         tried, mode = mode, None
         if lower == "certificate":
-            mode = security.after_bad_certificate(target.host)
+            mode = tls.after_bad_certificate(policy, target.host)
         elif lower == "tls" and not target.implicit_tls and tried != "plain":
-            mode = security.after_bad_handshake()
+            mode = tls.after_bad_handshake(policy)
         if mode is None:
-            return _timed(outcome, loop.time() - begun)
-
-
-def _timed(outcome: Outcome, seconds: float) -> Outcome:
-    return Outcome(
-        kind=outcome.kind, code=outcome.code, enhanced=outcome.enhanced, text=outcome.text, host=outcome.host,
-        ip=outcome.ip, tls=outcome.tls, tls_verified=outcome.tls_verified, stage=outcome.stage, scope=outcome.scope,
-        duration_seconds=seconds,
-    )
+            return replace(outcome, duration_seconds=loop.time() - begun)
 
 
 class _Attempt:
     """One connection, tried in one TLS mode."""
 
-    def __init__(self, target: Target, security: Security, limits: Limits, mode: Mode, deadline: float) -> None:
+    def __init__(self, target: Target, tls: TlsClient, limits: Limits, mode: Mode, deadline: float) -> None:
         self.target = target
-        self.security = security
+        self.tls = tls
         self.limits = limits
         self.mode = mode
         self.wire = Wire(limits, asyncio.get_running_loop())
         self.wire.deadline = deadline
-        self.peer = Peer(target.host, target.ip)
+        self.peer = Peer(target.host, target.ip, policy=target.policy.level)
         self.stage: Stage = "connect"
 
     async def run(self) -> Opened:
@@ -182,13 +177,13 @@ class _Attempt:
 
     async def _starttls(self, offers: dict[str, str]) -> dict[str, str]:
         if "STARTTLS" not in offers:
-            if self.security.must_encrypt:
+            if self.target.policy.must_encrypt:
                 raise _Step(from_failure("tls_missing", "starttls", self.peer))
             return offers
         reply = await self._ask(b"STARTTLS\r\n", "starttls")
         if reply.code != 220:
             # RFC 3207 §4.1: the client decides; 421 closes in any case.
-            if self.security.must_encrypt or reply.code == 421:
+            if self.target.policy.must_encrypt or reply.code == 421:
                 raise self._stop(reply)
             return offers
         await self._handshake()
@@ -199,14 +194,14 @@ class _Attempt:
         if self.wire.failure == "out_of_step" and self.stage == "starttls":
             # RFC 3207 §4.2: bytes after the 220 came before the handshake; they may be anybody's.
             raise _Step(from_failure("injected", "starttls", self.peer))
-        context = self.security.contexts.of("verified" if self.mode == "verified" else "unverified")
+        context = self.tls.contexts.of("verified" if self.mode == "verified" else "unverified")
         try:
             tls = await self.wire.start_tls(context, self.target.host.strip("[]"), self.limits.tls_seconds)
         except ssl.SSLCertVerificationError:
             raise _Step(from_failure("certificate", "starttls", self.peer), "certificate") from None
         except (ssl.SSLError, OSError, TimeoutError, ValueError):
             raise _Step(from_failure("tls", "starttls", self.peer), "tls") from None
-        self.peer = Peer(self.target.host, self.target.ip, tls.version(), self.mode == "verified")
+        self.peer = replace(self.peer, tls=tls.version(), tls_verified=self.mode == "verified")
 
     async def _auth(self, login: Credentials, offers: dict[str, str]) -> None:
         self.stage = "auth"

@@ -8,7 +8,7 @@ from email.policy import SMTP
 import pytest
 
 from relay.bounces.parse import parse
-from relay.sandbox import Received, wish
+from relay.sandbox import Received, scenario
 from relay.sandbox.responses import MARK, Mail, Press, Silence, answer
 
 PATH = "b-token@bounce.relay.test"
@@ -22,7 +22,7 @@ MESSAGE = (
 
 def asked(recipient: str, raw: bytes = MESSAGE, *, sender: str = PATH) -> Mail | Press | Silence:
     received = Received(sender, (recipient,), raw, "127.0.0.1", "relay.test", None, 1000.0)
-    return answer(received, recipient, wish(recipient), host="sandbox.relay.test", now=2000.0)
+    return answer(received, recipient, scenario(recipient), host="sandbox.relay.test", now=2000.0)
 
 
 def mail(recipient: str, raw: bytes = MESSAGE) -> Mail:

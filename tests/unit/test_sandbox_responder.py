@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from relay.base.clock import Clock
-from relay.sandbox import Answering, Received
+from relay.sandbox import Received, Responder
 from tests.kit.dns import world
 from tests.kit.hooks import receiver
 from tests.kit.sink import Sink
@@ -35,8 +35,8 @@ RAW = (
 class Place:
     """The senders, and the exchanger they find."""
 
-    def __init__(self, answering: Answering, sink: Sink) -> None:
-        self.answering, self.sink = answering, sink
+    def __init__(self, responder: Responder, sink: Sink) -> None:
+        self.responder, self.sink = responder, sink
         self.number = 0
 
     async def ask(
@@ -44,11 +44,11 @@ class Place:
     ) -> list[str]:
         """What is said of one message to these, once all is done."""
         self.number += 1
-        self.answering.consider(
+        self.responder.consider(
             self.number, Received(sender, recipients, raw, "127.0.0.1", "relay.test", None, 1000.0)
         )
-        await self.answering.idle()
-        return self.answering.said(self.number)
+        await self.responder.idle()
+        return self.responder.said(self.number)
 
 
 @asynccontextmanager
@@ -58,12 +58,12 @@ async def place(tmp_path: Path, tls: ssl.SSLContext | None = None, **options: An
         sandbox={"answer_seconds": 0, "answer_timeout_seconds": 5, **options},
     )
     async with world(TABLE) as dns, Sink(tls=tls) as sink:
-        answering = Answering(config, dns.resolver, Clock(), host="sandbox.relay.test", port=lambda: sink.port)
-        answering.start()
+        responder = Responder(config, dns.resolver, Clock(), host="sandbox.relay.test", port=lambda: sink.port)
+        responder.start()
         try:
-            yield Place(answering, sink)
+            yield Place(responder, sink)
         finally:
-            await answering.close()
+            await responder.close()
 
 
 async def test_a_report_goes_to_the_return_path_by_its_mx_over_tls(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ async def test_what_is_said_is_bounded(tmp_path: Path) -> None:
     async with place(tmp_path, keep_messages=3) as p:
         for _ in range(5):
             await p.ask("vacation@s.test", sender="")
-        assert [bool(p.answering.said(n)) for n in range(1, 6)] == [False, False, True, True, True]
+        assert [bool(p.responder.said(n)) for n in range(1, 6)] == [False, False, True, True, True]
 
 
 @pytest.mark.parametrize(
