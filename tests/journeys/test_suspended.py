@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from enroll.api import octeth, wix
+from enroll.api.octeth.routes import ROUTES as OCTETH_ROUTES
+from enroll.api.wix.routes import ROUTES as WIX_ROUTES
 from tests.kit.api_fuzz import PASSWORD, RIGHT, patient
 from tests.kit.storage import make_config
 from tests.kit.whole import Whole, whole
@@ -100,10 +101,10 @@ class Place:
     def reads(self) -> list[Asked]:
         """Every request that only reads."""
         found: list[Asked] = [(m, p, None) for m, p in self.routes() if m == "GET" and p != "/api.php"]
-        commands = [call for method, _, call in octeth.door.ROUTES if method == "GET"]
+        commands = [call for method, _, call in OCTETH_ROUTES if method == "GET"]
         found += [("POST", "/api.php", {"Command": f"user.senderdomain.{c}"}) for c in commands]
         found += [
-            (r.method, r.path, BODIES[r.path]) for r in wix.door.ROUTES
+            (r.method, r.path, BODIES[r.path]) for r in WIX_ROUTES
             if r.reads and r.method != "GET"
         ]
         return [*found, ("POST", "/v1/preflight", RIGHT["POST /v1/preflight"])]
@@ -151,6 +152,6 @@ async def test_no_call_that_changes_something_is_open_to_its_key(place: Place) -
         body = {"Command": "user.senderdomain.verify"} if path == "/api.php" else {}
         status, told = await place.ask(method, path, body, place.key)
         assert status == 403 or f"{method} {path}" in STRANGERS, (method, path, status, told)
-    for command in (call for method, _, call in octeth.door.ROUTES if method != "GET"):
+    for command in (call for method, _, call in OCTETH_ROUTES if method != "GET"):
         body = {"Command": f"user.senderdomain.{command}"}
         assert (await place.ask("POST", "/api.php", body, place.key))[0] == 403, command

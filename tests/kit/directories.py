@@ -23,6 +23,4 @@ async def same_as_read_anew(directory: Directory, storage: Storage) -> None:
 
 def facts(view: View) -> dict[str, Any]:
     """Every index of a view, as plain values."""
-    found = {name: value.all() if isinstance(value, Places) else value for name, value in vars(view).items()}
-    found["_resting"] = {id_: tuple(row) for id_, row in found["_resting"].items()}
-    return found
+    return {name: value.all() if isinstance(value, Places) else value for name, value in vars(view).items()}
