@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from relay.base import names
+from relay.base.domain_options import Options
 from relay.base.keys import zone_strings
 
 Purpose = Literal[
@@ -81,7 +82,7 @@ class Record(NamedTuple):
 class DomainView(NamedTuple):
     """What records depend on. name: A-labels. keys: (stem, RSA TXT, Ed25519 TXT, state) of each pair to publish.
 
-    uuid: the domain's own label in the relay's zone. hosted: its owner publishes aliases once. spare: the stem that
+    uuid: the domain's own label in the relay's zone. spare: the stem that
     the next pair of a hosted domain will have, "" while both of its stems are in use. proved: whether it ever was,
     after which ownership and DKIM alone carry its state. former: the subdomain of the return path that serves until the
     new one is seen, "" for none.
@@ -90,13 +91,8 @@ class DomainView(NamedTuple):
     name: str
     ownership_token: str
     keys: tuple[tuple[str, str, str, str], ...] = ()
-    return_path: bool = False
-    custom_subdomain: str = "sl"
-    tracking: bool = False
-    track_prefix: str = "track"
-    replies: bool = False
+    options: Options = Options()
     uuid: str = ""
-    hosted: bool = False
     spare: str = ""
     proved: bool = False
     former: str = ""
@@ -131,17 +127,17 @@ def required(domain: DomainView, hosts: RelayHosts, *, recommended: bool = True)
         )
     ]  # fmt: skip
     out += _dkim(d)
-    if d.return_path:
+    if d.options.return_path:
         out.append(Record(
-            "return_path", f"{d.custom_subdomain}.{d.name}", "CNAME", _dot(hosts.bounce_host), first,
+            "return_path", d.options.return_path_host(d.name), "CNAME", _dot(hosts.bounce_host), first,
             "Brings bounces back to the relay under your own name, so that SPF counts for your domain.",
         ))  # fmt: skip
-    if d.tracking:
+    if d.options.tracking:
         out.append(Record(
-            "tracking", f"{d.track_prefix}-{d.custom_subdomain}.{d.name}", "CNAME", _dot(hosts.tracking_host), first,
+            "tracking", d.options.tracking_host(d.name), "CNAME", _dot(hosts.tracking_host), first,
             "Lets tracked links carry your own name.",
         ))  # fmt: skip
-    if d.replies:
+    if d.options.replies:
         out.append(Record(
             "mx", d.name, "MX", f"10 {_dot(hosts.mx_host)}", first,
             "Brings mail for the domain to the relay, which forwards it to your mailbox.",
@@ -151,9 +147,9 @@ def required(domain: DomainView, hosts: RelayHosts, *, recommended: bool = True)
     else:
         out = [record for record in out if record.needed]
     if hosts.hosted_zone and d.uuid:
-        if d.hosted and d.spare and recommended:
+        if d.options.hosted and d.spare and recommended:
             out += _spare(d)
-        out = [r._replace(alias=alias_of(r, d.uuid, hosts.hosted_zone), by_alias=d.hosted) for r in out]
+        out = [r._replace(alias=alias_of(r, d.uuid, hosts.hosted_zone), by_alias=d.options.hosted) for r in out]
         # A spare name has no record but the alias itself.
         out = [r.published if r.type == "CNAME" and not r.value else r for r in out]
     return sorted(out, key=lambda record: (not record.required, not record.needed))

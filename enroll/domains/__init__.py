@@ -1,10 +1,11 @@
 """A domain's life: initializing → pending → verified ⇄ disabled, suspended, blocked, deleted.
 
-`service` is what pages, APIs, the command line and the clock call; `model` the values they get and the options an
-owner may set; `loading` makes them from rows. `pairs` makes DKIM pairs, `rotation` moves them on. `looking` asks
-DNS once, `states` says what follows from it, `checking` does both and writes the outcome. `hosting` tells the DNS
-provider, `hosted` is the relay's own zone of members' records, `trial` sends a test message, `forwarding` sets where
-replies go, `mailboxes` notices when they don't arrive there, `operator` holds what only the operator may.
+`service` is what pages, APIs, the command line and the clock call; `model` the values they get, and how they are made
+from rows (the options an owner may set are declared in `relay.base.domain_options`). `dkim_keys` makes DKIM pairs,
+`rotation` moves them on. `looking` asks DNS once, `lifecycle` says what follows from it, `checking` does both and
+writes the outcome. `hosting` tells the DNS provider, `hosted` is the relay's own zone of members' records,
+`test_message` sends a test message, `forwarding` sets where replies go, `mailboxes` notices when they don't arrive
+there, `admin` holds what only the operator may.
 
 Promises that only proof in DNS makes a domain verified, that an unproved claim changes nothing for anybody else,
 and that a state, its event and the mail about it commit together.
@@ -14,10 +15,10 @@ from enroll.domains.admin import Operator
 from enroll.domains.forwarding import Forwarding
 from enroll.domains.hosted import HostedZone, export
 from enroll.domains.mailboxes import MailboxWatch
-from enroll.domains.model import Domain, Form, KeyState, Options
+from enroll.domains.model import Domain, Form, KeyState
 from enroll.domains.service import Domains
 
 __all__ = [
-    "Domain", "Domains", "Form", "Forwarding", "HostedZone", "KeyState", "MailboxWatch", "Operator", "Options",
+    "Domain", "Domains", "Form", "Forwarding", "HostedZone", "KeyState", "MailboxWatch", "Operator",
     "export",
 ]

@@ -9,12 +9,13 @@ from typing import Any
 
 from enroll.domains.lifecycle import LOCKED
 from enroll.domains.loading import load, load_one
-from enroll.domains.model import Domain, Options
+from enroll.domains.model import Domain
 from enroll.domains.service import Domains
 from enroll.errors import conflict, invalid, not_found
 from relay.base import events, names
 from relay.base.clock import Clock
 from relay.base.config import Config
+from relay.base.domain_options import Notes, Options, columns
 from relay.base.events import Event
 from relay.base.storage import Storage, Tx, versions
 from relay.base.storage import domains as rows
@@ -51,10 +52,8 @@ class Operator:
         """Say yes to a domain that waits for it. Approval is no proof: DNS is asked again at once."""
 
         def change(row: Row) -> dict[str, Any]:
-            options = replace(Options.read(row.options), approved=True)
-            if row.state != "blocked":
-                return {"options": options.stored()}
-            return self._to_pending(options)
+            notes = replace(Notes.of(row), approved=True)
+            return self._to_pending(row, notes) if row.state == "blocked" else columns(Options.read(row.options), notes)
 
         domain = await self._change(name, member_id, change)
         return await self._domains.check(domain.id) if domain.state == "pending" else domain
@@ -73,17 +72,18 @@ class Operator:
         def change(row: Row) -> dict[str, Any]:
             if row.state not in LOCKED:
                 raise conflict(f"The domain is {row.state}, neither suspended nor blocked.")
-            return self._to_pending(replace(Options.read(row.options), approved=True))
+            return self._to_pending(row, replace(Notes.of(row), approved=True))
 
         domain = await self._change(name, member_id, change)
         return await self._domains.check(domain.id)
 
-    def _to_pending(self, options: Options) -> dict[str, Any]:
+    def _to_pending(self, row: Row, notes: Notes) -> dict[str, Any]:
         now = self._clock.now()
-        options = replace(options, pending_since=now, lost_at=options.lost_at or now, missing=())
+        notes = replace(notes, pending_since=now, lost_at=notes.lost_at or now, missing=())
         # checked_at None: what was found before the change answers no question any more.
         return {
-            "state": "pending", "reason": "", "checked_at": None, "next_check_at": now, "options": options.stored(),
+            "state": "pending", "reason": "", "checked_at": None, "next_check_at": now,
+            **columns(Options.read(row.options), notes),
         }
 
     async def _change(

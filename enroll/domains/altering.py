@@ -9,33 +9,35 @@ from dataclasses import replace
 from typing import Any
 
 from enroll.domains.lifecycle import Features
-from enroll.domains.model import Options, affects_dns, features_of, marked, published
+from enroll.domains.model import features_of, noting
 from relay.base.clock import DAY
 from relay.base.config import Config
+from relay.base.domain_options import Notes, Options, columns
 from relay.base.storage.domains import Row
 
 _LEFT_MOST = 20
 
 
 def altering(
-    row: Row, before: Options, after: Options, *, now: float, config: Config
+    row: Row, before: Options, after: Options, notes: Notes, *, now: float, config: Config
 ) -> tuple[dict[str, Any], bool]:
-    """The columns of `row` that change with its options, and whether other records follow."""
+    """The columns of `row` that change with its options, and whether other records follow. `notes`: those of the row,
+    with what is noted of the change itself."""
     soon = now + config.enrollment.recheck_pending_seconds
-    if not affects_dns(before, after):
+    if before.asks_for == after.asks_for:
         if row.state == "pending" and row.next_check_at is None:
             # The clock had given it up, and somebody is at work there again.
-            return {"options": replace(after, pending_since=now).stored(), "next_check_at": soon}, False
-        return ({} if after == before else {"options": after.stored()}), False
-    was = features_of(row, before)
-    options, features = altered(before, replace(after, regenerated=True), was)
-    options = leaving(options, before, was, features, now=now, config=config)
+            return columns(after, replace(notes, pending_since=now)) | {"next_check_at": soon}, False
+        return ({} if (after, notes) == (before, Notes.of(row)) else columns(after, notes)), False
+    was = features_of(row, before, Notes.of(row))
+    features = altered(before, after, was)
+    notes = noting(replace(notes, regenerated=True), after, features)
+    notes = leaving(notes, after, before, was, features, now=now, config=config)
     if row.state in ("pending", "verified"):
-        options = replace(options, pending_since=now, missing=())
+        notes = replace(notes, pending_since=now, missing=())
     # Old findings answer no question any more.
-    values: dict[str, Any] = {
-        "options": options.stored(), "findings": None, "checked_at": None, "return_path_ok": bool(features.path),
-        "tracking_ok": features.tracking,
+    values: dict[str, Any] = columns(after, notes) | {
+        "findings": None, "checked_at": None, "return_path_ok": bool(features.path), "tracking_ok": features.tracking,
     }
     if row.state == "pending":
         values |= {"next_check_at": soon, "failing": 0, "reason": ""}
@@ -44,31 +46,25 @@ def altering(
     return values, True
 
 
-def fresh(options: Options) -> Options:
-    """`options` as those of a new domain, of which no record was ever seen."""
-    return replace(options, awaits=tuple(published(options)))
-
-
-def altered(before: Options, after: Options, was: Features) -> tuple[Options, Features]:
-    """`after` and its features, where `before` had those in `was`: what is proved goes on, what is new waits.
+def altered(before: Options, after: Options, was: Features) -> Features:
+    """The features of `after`, where `before` had those in `was`: what is proved goes on, what is new waits.
 
     A return path serves until the one in its place is seen; another tracking host or a new MX begins when it is.
     """
-    old, new = published(before), published(after)
+    old, new = before.asks_for, after.asks_for
     path = was.path if after.return_path else ""
     proved = {"return_path"} if path and path == after.custom_subdomain else set()
-    awaits = (name for name, record in new.items() if old.get(name) != record or name in before.awaits)
-    features = Features(
+    awaits = (name for name, record in new.items() if old.get(name) != record or name in was.awaits)
+    return Features(
         tuple(name for name in awaits if name not in proved), path,
         was.tracking and old.get("tracking") == new.get("tracking"),
     )
-    return marked(after, features), features
 
 
 def leaving(
-    options: Options, before: Options, was: Features, features: Features, *, now: float, config: Config
-) -> Options:
-    """`options` with the hosts of `before` that are in use no more in `left`, each as "purpose label until" (Unix
+    notes: Notes, options: Options, before: Options, was: Features, features: Features, *, now: float, config: Config
+) -> Notes:
+    """`notes` with the hosts of `before` that `options` use no more in `left`, each as "purpose label until" (Unix
     seconds).
 
     Mail under way, scheduled mail too, bears its return path, and readers follow links for as long as those lead on:
@@ -82,17 +78,16 @@ def leaving(
     gone = {}
     if was.path and was.path != features.path:
         gone["return_path"] = was.path
-    if before.tracking and "tracking" not in was.awaits and published(options).get("tracking") != (
-        before.track_prefix, before.custom_subdomain
-    ):
-        gone["tracking"] = f"{before.track_prefix}-{before.custom_subdomain}"
-    kept = [one for one in options.left if float(one.split(" ")[2]) > now]
+    tracked = before.asks_for.get("tracking")
+    if tracked and "tracking" not in was.awaits and options.asks_for.get("tracking") != tracked:
+        gone["tracking"] = before.tracking_label
+    kept = [one for one in notes.left if float(one.split(" ")[2]) > now]
     kept += [f"{purpose} {label} {now + lasts[purpose]:.0f}" for purpose, label in gone.items()]
     # The newest of each host, and no more of them than somebody has reason for.
     newest = {tuple(one.split(" ")[:2]): one for one in kept}
-    return replace(options, left=tuple(newest.values())[-_LEFT_MOST:])
+    return replace(notes, left=tuple(newest.values())[-_LEFT_MOST:])
 
 
-def left(options: Options) -> list[tuple[str, str]]:
+def left(notes: Notes) -> list[tuple[str, str]]:
     """(purpose, label) of each host that is in use no more."""
-    return [(purpose, label) for purpose, label, _ in (one.split(" ") for one in options.left)]
+    return [(purpose, label) for purpose, label, _ in (one.split(" ") for one in notes.left)]

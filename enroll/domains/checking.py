@@ -22,7 +22,7 @@ from enroll.domains.hosting import Hosting
 from enroll.domains.lifecycle import By, Features, Move, Notice, Rhythm, next_features, next_look, next_state
 from enroll.domains.loading import load_one
 from enroll.domains.looking import Look, hosts_of, look
-from enroll.domains.model import Domain, Options, marked
+from enroll.domains.model import Domain, noting
 from enroll.domains.rotation import Rotation
 from enroll.domains.tracking_host import TrackingHosts
 from enroll.errors import not_found
@@ -31,6 +31,7 @@ from enroll.records import FEATURES
 from relay.base import events, names
 from relay.base.clock import DAY, HOUR, Clock
 from relay.base.config import Config
+from relay.base.domain_options import Notes, Options, columns
 from relay.base.events import Event
 from relay.base.resolver import Resolver
 from relay.base.secrets import random_id
@@ -97,7 +98,7 @@ class Checking:
                 look(self._resolver, domain, self._hosts), self._hosting.refreshed(row)
             )
             new = domain.next_pair
-            if new is not None and not self._rotation.settled(domain.options, new):
+            if new is not None and not self._rotation.settled(domain.options, domain.notes, new):
                 looked = replace(looked, next_pair=None)
             plan = await self._plan(row, keys, domain, looked, by)
             plan.values.update(provider)
@@ -128,22 +129,22 @@ class Checking:
 
     async def _plan(self, row: Row, keys: list[KeyRow], domain: Domain, looked: Look, by: By) -> _Plan:
         """Decide what the look means and prepare the mail about it. Nothing is written."""
-        now, e, options = self._clock.now(), self._config.enrollment, domain.options
-        recent = bool(domain.failing) and now - options.failed_at < self._rhythm.verified / 2
+        now, e, options, notes = self._clock.now(), self._config.enrollment, domain.options, domain.notes
+        recent = bool(domain.failing) and now - notes.failed_at < self._rhythm.verified / 2
         move = next_state(
             domain.state, looked.proof, by=by, failing=domain.failing, reason=domain.reason,
             failed_rechecks=e.failed_rechecks, counts=not recent,
-            needs_approval=e.manual_approval and domain.first_verified_at is None and not options.approved,
+            needs_approval=e.manual_approval and domain.first_verified_at is None and not notes.approved,
         )
         features = next_features(
             domain.features, looked.features, path=options.custom_subdomain, former=looked.former
         )
-        options = self._marked(options, domain, move, features, looked, now)
+        notes = self._noted(domain, move, features, looked, now)
         values: dict[str, Any] = {
             "state": move.state, "reason": move.reason, "failing": move.failing, "findings": looked.findings,
-            "checked_at": now, "options": options.stored(), "return_path_ok": bool(features.path),
+            "checked_at": now, **columns(options, notes), "return_path_ok": bool(features.path),
             "tracking_ok": features.tracking,
-            "next_check_at": self._next_look(domain, looked, move, options, by, now),
+            "next_check_at": self._next_look(domain, looked, move, notes, by, now),
         }
         if by == "owner":
             values["asked_at"] = now
@@ -162,36 +163,35 @@ class Checking:
             joins.append(await self._tell_operator(row))
         return _Plan(_state_of(row, keys), looked, move, now, values, losers, joins, rested)
 
-    def _marked(
-        self, options: Options, domain: Domain, move: Move, features: Features, looked: Look, now: float
-    ) -> Options:
-        options = leaving(
-            marked(options, features), domain.options, domain.features, features, now=now, config=self._config
+    def _noted(self, domain: Domain, move: Move, features: Features, looked: Look, now: float) -> Notes:
+        notes = leaving(
+            noting(domain.notes, domain.options, features), domain.options, domain.options, domain.features, features,
+            now=now, config=self._config,
         )
         if looked.proof is not None:
-            options = replace(options, missing=looked.missing, regenerated=False)
+            notes = replace(notes, missing=looked.missing, regenerated=False)
         if move.state != "pending":
-            options = replace(options, missing=(), lost_at=0.0)
+            notes = replace(notes, missing=(), lost_at=0.0)
         elif domain.state != "pending":
-            options = replace(options, lost_at=now)
-        fresh = set(features.awaits) - set(domain.options.awaits)
+            notes = replace(notes, lost_at=now)
+        fresh = set(features.awaits) - set(domain.notes.awaits)
         if (move.state == "pending" and domain.state != "pending") or (move.state == "verified" and fresh):
-            options = replace(options, pending_since=now)
+            notes = replace(notes, pending_since=now)
         if move.failing > domain.failing:
-            options = replace(options, failed_at=now)
-        return options
+            notes = replace(notes, failed_at=now)
+        return notes
 
     def _next_look(
-        self, domain: Domain, looked: Look, move: Move, options: Options, by: By, now: float
+        self, domain: Domain, looked: Look, move: Move, notes: Notes, by: By, now: float
     ) -> float | None:
         waited = None
         # Waits grow within one wait for records; a domain that has just fallen back begins with the shortest.
-        unanswered = bool(options.awaits) or (options.tracking and not domain.tracking_ok)
+        unanswered = bool(notes.awaits) or (domain.options.tracking and not domain.tracking_ok)
         waiting = domain.state == move.state == "pending" or domain.next_pair is not None or unanswered
         if waiting and domain.next_check_at is not None and domain.checked_at is not None:
             waited = domain.next_check_at - domain.checked_at
         at = next_look(
-            move.state, by=by, proof=looked.proof, now=now, waited=waited, pending_since=options.pending_since,
+            move.state, by=by, proof=looked.proof, now=now, waited=waited, pending_since=notes.pending_since,
             rhythm=self._rhythm,
         )
         if move.state == "verified" and domain.next_pair is not None and not looked.next_pair:
@@ -205,7 +205,7 @@ class Checking:
             # So does an option whose record has not been seen, and a tracking host that waits for its certificate.
             soon = next_look(
                 "pending", by=by, proof=None, now=now, waited=waited, rhythm=self._rhythm,
-                pending_since=options.pending_since,
+                pending_since=notes.pending_since,
             )
             at = min(t for t in (at, soon) if t is not None)
         return at
@@ -289,10 +289,11 @@ class Checking:
     async def _take(self, tx: Tx, loser: Row, now: float) -> None:
         """Back to pending, under a new token: what is still in DNS for the old owner proves nothing any more, so
         the clock can't swing the name back and forth."""
-        options = replace(Options.read(loser.options), pending_since=now, lost_at=now, missing=())
+        notes = replace(Notes.of(loser), pending_since=now, lost_at=now, missing=())
         await rows.change(
             tx, loser.id, state="pending", reason=TAKEN, failing=0, findings=None, checked_at=None,
-            return_path_ok=False, tracking_ok=False, ownership_token=random_id(TOKEN_BYTES), options=options.stored(),
+            return_path_ok=False, tracking_ok=False, ownership_token=random_id(TOKEN_BYTES),
+            **columns(Options.read(loser.options), notes),
             next_check_at=now + self._config.enrollment.recheck_pending_seconds,
         )
 
@@ -300,7 +301,7 @@ class Checking:
 def _state_of(row: Row, keys: list[KeyRow]) -> tuple[Any, ...]:
     """What a look rests on; if any of it changed meanwhile, the look says nothing about the domain as it is now."""
     return (
-        row.state, row.ownership_token, row.options, row.checked_at, row.failing, row.tier,
+        row.state, row.ownership_token, row.options, row.notes, row.checked_at, row.failing, row.tier,
         tuple((k.id, k.state) for k in keys),
     )
 
@@ -320,9 +321,9 @@ def _rested(domain: Domain, move: Move, features: Features) -> tuple[str, ...]:
     """The options of a sending domain whose feature was in use until this look, which found its record gone."""
     if not domain.state == move.state == "verified":
         return ()
-    return tuple(name for name in features.awaits if name not in domain.options.awaits)
+    return tuple(name for name in features.awaits if name not in domain.notes.awaits)
 
 
 def _shown(row: Row) -> tuple[Any, ...]:
     """What the relay's snapshot has of a row that a look may change."""
-    return row.state, row.reason, row.return_path_ok, row.tracking_ok, row.options
+    return row.state, row.reason, row.return_path_ok, row.tracking_ok, row.options, row.notes

@@ -13,12 +13,13 @@ from dataclasses import replace
 from typing import Any
 
 from enroll.domains.loading import load_one
-from enroll.domains.model import Domain, Options
+from enroll.domains.model import Domain
 from enroll.errors import EnrollError, invalid, not_found
 from enroll.notices import Notices
 from relay.base import names
 from relay.base.clock import HOUR, Clock, not_before
 from relay.base.config import Config
+from relay.base.domain_options import Notes, Options, columns
 from relay.base.secrets import Vault
 from relay.base.storage import Storage, Tx, versions
 from relay.base.storage import domains as rows
@@ -26,7 +27,7 @@ from relay.base.storage.domains import Row
 from relay.base.throttle import Throttle
 from relay.directory import Directory
 
-Change = Callable[[Options], Options]
+Change = Callable[[Options, Notes], tuple[Options, Notes]]
 _CHAIN = 5  # domains of this relay that forward to each other, followed so far
 _CODE_LETTERS = 10  # 50 bits, with tries counted
 _TRIES_AN_HOUR = 20
@@ -47,7 +48,7 @@ def round_trip(name: str, mailbox: str, directory: Directory, field: str) -> Non
         entry = directory.forwarding(domain)
         if entry is None:
             return
-        at = str(entry.options.get("forward_to") or "")
+        at = entry.options.forward_to
 
 
 class Forwarding:
@@ -68,7 +69,9 @@ class Forwarding:
         code, 429 when too many codes were sent or tried, 503.
         """
         if not address.strip():
-            return await self._write(member_id, name, lambda o: replace(o, forward_to="", forward_wanted="", **_WELL))
+            return await self._write(
+                member_id, name, lambda o, n: (replace(o, forward_to=""), replace(n, forward_wanted="", **_WELL))
+            )
         try:
             wanted = names.address(address.strip()).text
         except names.BadName as e:
@@ -77,14 +80,14 @@ class Forwarding:
             row = await self._row(tx, member_id, name)
         self._goes_round(row, wanted)
         if Options.read(row.options).forward_to == wanted:
-            return await self._write(member_id, name, lambda o: replace(o, forward_wanted=""))
+            return await self._write(member_id, name, lambda o, n: (o, replace(n, forward_wanted="")))
         if code is not None:
             self._limited(self._tried, row.id)
             given = code.strip().upper().encode()
             if not any(hmac.compare_digest(one.encode(), given) for one in self._codes(row, wanted)):
                 raise invalid("code", "This is not the code that was sent to that mailbox.")
             return await self._write(
-                member_id, name, lambda o: replace(o, forward_to=wanted, forward_wanted="", **_WELL)
+                member_id, name, lambda o, n: (replace(o, forward_to=wanted), replace(n, forward_wanted="", **_WELL))
             )
         self._limited(self._sent, member_id)
         shown = names.to_unicode(row.name)
@@ -97,7 +100,7 @@ class Forwarding:
         )
 
         async def write(tx: Tx) -> Domain:
-            domain = await self._apply(tx, member_id, name, lambda o: replace(o, forward_wanted=wanted))
+            domain = await self._apply(tx, member_id, name, lambda o, n: (o, replace(n, forward_wanted=wanted)))
             await join(tx)
             return domain
 
@@ -131,7 +134,7 @@ class Forwarding:
 
     async def _apply(self, tx: Tx, member_id: int, name: str, change: Change) -> Domain:
         row = await self._row(tx, member_id, name, lock=True)
-        await rows.change(tx, row.id, options=change(Options.read(row.options)).stored())
+        await rows.change(tx, row.id, **columns(*change(Options.read(row.options), Notes.of(row))))
         await versions.bump(tx, versions.DIRECTORY, domains=[row.id])
         return await load_one(tx, await rows.get(tx, row.id))
 

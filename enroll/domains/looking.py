@@ -71,7 +71,7 @@ def hosted_of(domain: Domain, hosts: RelayHosts) -> list[tuple[str, str, str]]:
     held = hosted(required(_view(domain, domain.keys), hosts))
     standing = {name for name, _, _ in held}
     targets = {"return_path": hosts.bounce_host, "tracking": hosts.tracking_host}
-    for purpose, label in left(domain.options):
+    for purpose, label in left(domain.notes):
         name = f"{label}.{domain.uuid}.{hosts.hosted_zone}"
         if name not in standing:
             held.append((name, "CNAME", f"{targets[purpose]}."))
@@ -119,11 +119,10 @@ def _view(domain: Domain, pairs: Sequence[KeyState], name: str | None = None) ->
     o = domain.options
     return DomainView(
         name=name or domain.name, ownership_token=domain.ownership_token,
-        keys=tuple((k.stem, k.rsa_txt, k.ed_txt, k.state) for k in pairs), return_path=o.return_path,
-        custom_subdomain=o.custom_subdomain, tracking=o.tracking, track_prefix=o.track_prefix, replies=o.replies,
-        uuid=domain.uuid, hosted=o.hosted, spare=spare_stem(o.stems, pairs) if name is None and o.hosted else "",
+        keys=tuple((k.stem, k.rsa_txt, k.ed_txt, k.state) for k in pairs), options=o,
+        uuid=domain.uuid, spare=spare_stem(domain.notes.stems, pairs) if name is None and o.hosted else "",
         proved=domain.first_verified_at is not None,
-        former=o.former_subdomain if o.return_path and domain.return_path_ok else "",
+        former=domain.notes.former_subdomain if o.return_path and domain.return_path_ok else "",
     )
 
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from enroll.domains.model import Options
 from enroll.errors import EnrollError
 from enroll.notices import Notices
 from relay.base import names
 from relay.base.clock import DAY, HOUR, Clock
 from relay.base.config import Config
+from relay.base.domain_options import Notes, Options, columns
 from relay.base.duty import Duty
 from relay.base.events import BOUNCED, SENT
 from relay.base.names import BadName
@@ -120,13 +120,12 @@ class MailboxWatch:
         async with self._storage.read() as tx:
             row = await rows.get(tx, domain_id)
             member = await accounts.by_id(tx, row.member_id) if row is not None else None
-        options = Options.read(row.options) if row is not None else Options()
-        if row is None or member is None or row.state == "deleted" or options.forward_to != mailbox:
+        if row is None or member is None or row.state == "deleted" or Options.read(row.options).forward_to != mailbox:
             del self._spells[key]
             return
-        now = self._clock.now()
+        now, notes = self._clock.now(), Notes.of(row)
         join = None
-        if not options.forward_failing and now - options.forward_told >= DAY and self._elsewhere(member.email, row):
+        if not notes.forward_failing and now - notes.forward_told >= DAY and self._elsewhere(member.email, row):
             shown = names.to_unicode(row.name)
             try:
                 join = await self._notices.mail(
@@ -167,8 +166,8 @@ class MailboxWatch:
         row = await rows.get(tx, domain_id, lock=True)
         if row is None or row.state == "deleted":
             return False
-        was = Options.read(row.options)
-        if was.forward_to != mailbox:
+        options, was = Options.read(row.options), Notes.of(row)
+        if options.forward_to != mailbox:
             return False
         if spell is None:
             after = replace(was, forward_failing=0.0, forward_says="")
@@ -181,6 +180,6 @@ class MailboxWatch:
                 forward_told=now if told else was.forward_told,
             )
         if after != was:
-            await rows.change(tx, domain_id, options=after.stored())
+            await rows.change(tx, domain_id, **columns(options, after))
             await versions.bump(tx, versions.DIRECTORY, domains=[domain_id])
         return after != was

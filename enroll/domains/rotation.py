@@ -20,10 +20,11 @@ from typing import Protocol
 import structlog
 
 from enroll.domains.dkim_keys import new_pair, two_stems
-from enroll.domains.model import HasStem, Options, spare_stem
+from enroll.domains.model import HasStem, spare_stem
 from enroll.errors import conflict
 from relay.base.clock import DAY, Clock, iso
 from relay.base.config import Config
+from relay.base.domain_options import Notes, Options
 from relay.base.secrets import Vault
 from relay.base.storage import Storage, Tx, mail, versions
 from relay.base.storage import domains as rows
@@ -57,19 +58,19 @@ class Rotation:
         """True when the pairs of a domain with these options take turns at two stems."""
         return options.hosted and bool(self._config.hosted_zone)
 
-    def with_stems(self, options: Options, pairs: Sequence[HasStem]) -> Options:
-        """`options` with the two stems that a hosted domain needs; those of any other are left as they are."""
+    def with_stems(self, options: Options, notes: Notes, pairs: Sequence[HasStem]) -> Notes:
+        """`notes` with the two stems that a hosted domain needs; those of any other are left as they are."""
         if not self.hosted(options):
-            return options
-        return replace(options, stems=two_stems(options.stems, pairs, self._clock.now()))
+            return notes
+        return replace(notes, stems=two_stems(notes.stems, pairs, self._clock.now()))
 
-    def settled(self, options: Options, pair: HasMade) -> bool:
+    def settled(self, options: Options, notes: Notes, pair: HasMade) -> bool:
         """True when nobody can still hold an older answer for the pair's selectors.
 
         A stem that had a key before may be remembered with it, one that had none as missing (RFC 2308 §5); mail
         signed with the new key must not be checked against either.
         """
-        if not self.hosted(options) or pair.stem not in options.stems:
+        if not self.hosted(options) or pair.stem not in notes.stems:
             return True
         d = self._config.dns
         return self._clock.now() - pair.created_at >= max(d.hosted_ttl_seconds, d.hosted_negative_ttl_seconds)
@@ -130,10 +131,9 @@ class Rotation:
             raise conflict("The domain has not been verified yet: its first keys are still new.")
         if "pending" in states:
             raise conflict("A rotation is under way: publish the new pair's records first.")
-        options = Options.read(row.options)
-        if not self.hosted(options):
+        if not self.hosted(Options.read(row.options)):
             return ""
-        stem = spare_stem(options.stems, pairs)
+        stem = spare_stem(Notes.of(row).stems, pairs)
         if not stem:
             leaves_at = max((p.state_at for p in pairs if p.state == "retiring"), default=self._clock.now())
             until = iso(leaves_at + self._config.enrollment.retiring_days * DAY)

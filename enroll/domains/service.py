@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import structlog
 
 from enroll import stats as figures
-from enroll.domains.altering import altering, fresh
+from enroll.domains.altering import altering
 from enroll.domains.batch import check_batch
 from enroll.domains.checking import TOKEN_BYTES, Checking
 from enroll.domains.forwarding import round_trip
@@ -20,7 +20,7 @@ from enroll.domains.lifecycle import LOCKED, By
 from enroll.domains.listing import Overviews
 from enroll.domains.loading import load, load_one
 from enroll.domains.looking import as_published, hosts_of, records_of
-from enroll.domains.model import Domain, Form, Options, changed
+from enroll.domains.model import Domain, Form, changed, with_chosen
 from enroll.domains.rotation import Rotation
 from enroll.domains.test_message import FirstTry, first_try, send_test
 from enroll.errors import EnrollError, conflict, invalid, not_found, suspended
@@ -29,6 +29,7 @@ from enroll.records import Record, zone_file
 from relay.base import events, names
 from relay.base.clock import Clock
 from relay.base.config import Config
+from relay.base.domain_options import OPTIONS, Notes, Options, columns
 from relay.base.events import Event
 from relay.base.resolver import Resolver
 from relay.base.secrets import Vault, random_id
@@ -120,13 +121,14 @@ class Domains:
             if row.state != "initializing":
                 await self._change(tx, row, given)
             return row.id, False
-        wanted = fresh(wanted)
+        # Of a new domain no record was ever seen.
+        noted = with_chosen(Notes(awaits=tuple(wanted.asks_for)), given)
         if wanted.default_sender:
             await self._no_other_default(tx, member_id)
         if row is None:
             domain_id = await rows.add(
                 tx, uuid=str(uuid.uuid4()), member_id=member_id, name=name, token=random_id(TOKEN_BYTES),
-                options=wanted.stored(), now=now, next_check_at=now + _FINISH_SECONDS,
+                **columns(wanted, noted), now=now, next_check_at=now + _FINISH_SECONDS,
             )
             await versions.bump(tx, versions.DIRECTORY, domains=[domain_id])
             await event_log.append(tx, [replace(created, domain_id=domain_id)])
@@ -134,7 +136,7 @@ class Domains:
         # A new life under the old id: nothing of the first one but the operator's tier outlives it.
         await rows.change(
             tx, row.id, state="initializing", reason="", ownership_token=random_id(TOKEN_BYTES),
-            options=wanted.stored(), created_at=now, first_verified_at=None, checked_at=None, asked_at=None,
+            **columns(wanted, noted), created_at=now, first_verified_at=None, checked_at=None, asked_at=None,
             failing=0, findings=None, return_path_ok=False, deleted_at=None, next_check_at=now + _FINISH_SECONDS,
         )
         await versions.bump(tx, versions.DIRECTORY, domains=[row.id])
@@ -155,10 +157,10 @@ class Domains:
                 return await load_one(tx, fresh)
             now = self._clock.now()
             await rows.add_pair(tx, domain_id, pair, now)
-            options = replace(Options.read(fresh.options), pending_since=now)
-            options = await self._with_stems(tx, fresh, options)
+            options = Options.read(fresh.options)
+            notes = await self._with_stems(tx, fresh, options, replace(Notes.of(fresh), pending_since=now))
             await rows.change(
-                tx, domain_id, state="pending", options=options.stored(),
+                tx, domain_id, state="pending", **columns(options, notes),
                 next_check_at=now + self._config.enrollment.recheck_pending_seconds,
             )
             await versions.bump(tx, versions.DIRECTORY, domains=[domain_id])
@@ -256,27 +258,30 @@ class Domains:
             row = await rows.get(tx, found.id, lock=True)
             if row is not None and row.state != "deleted":
                 options = replace(Options.read(row.options), default_sender=False)
-                await rows.change(tx, row.id, options=options.stored())
+                await rows.change(tx, row.id, **columns(options, Notes.of(row)))
                 await versions.bump(tx, versions.DIRECTORY, domains=[row.id])
 
     def _possible(self, asked: Mapping[str, Any], options: Options) -> Options:
-        if asked.get("hosted") and not self._config.hosted_zone:
-            raise invalid("hosted", "This relay has no zone for members' records: publish the records themselves.")
+        for name in asked:
+            needs = OPTIONS[name].needs
+            if asked[name] and needs and not getattr(self._config, needs):
+                raise invalid(name, "This relay has no zone for members' records: publish the records themselves.")
         return options
 
-    async def _with_stems(self, tx: Tx, row: Row, options: Options) -> Options:
+    async def _with_stems(self, tx: Tx, row: Row, options: Options, notes: Notes) -> Notes:
         """A hosted domain needs two stems: the live pair's, and the one that the next pair will have."""
-        return self.rotation.with_stems(options, (await rows.pairs(tx, [row.id])).get(row.id, []))
+        return self.rotation.with_stems(options, notes, (await rows.pairs(tx, [row.id])).get(row.id, []))
 
     async def _change(self, tx: Tx, row: Row, changes: Mapping[str, Any]) -> bool:
         """Apply options to a row whose keys are made; returns whether other records followed."""
         before = Options.read(row.options)
-        after = await self._with_stems(tx, row, self._possible(changes, changed(before, changes)))
+        after = self._possible(changes, changed(before, changes))
+        notes = await self._with_stems(tx, row, after, with_chosen(Notes.of(row), changes))
         if after.replies and not before.replies and after.forward_to:
             round_trip(row.name, after.forward_to, self._directory, "replies")
         if after.default_sender and not before.default_sender:
             await self._no_other_default(tx, row.member_id)
-        values, anew = altering(row, before, after, now=self._clock.now(), config=self._config)
+        values, anew = altering(row, before, after, notes, now=self._clock.now(), config=self._config)
         if values:
             await rows.change(tx, row.id, **values)
             await versions.bump(tx, versions.DIRECTORY, domains=[row.id])

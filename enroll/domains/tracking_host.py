@@ -12,8 +12,8 @@ import time
 
 import structlog
 
-from enroll.domains.model import Options
 from relay.base.config import Config
+from relay.base.domain_options import Notes, Options
 from relay.base.http_client import HttpBounds, HttpClient
 from relay.base.resolver import Resolver
 from relay.base.storage import Storage, Tx, versions
@@ -71,6 +71,6 @@ class TrackingHosts:
 def wanted(row: Row) -> str:
     """The tracking host of a row that may be used if it answers, else ""."""
     options = Options.read(row.options)
-    if row.state != "verified" or not options.tracking or "tracking" in options.awaits:
+    if row.state != "verified" or not options.tracking or "tracking" in Notes.of(row).awaits:
         return ""
     return options.tracking_host(row.name)

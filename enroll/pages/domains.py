@@ -128,7 +128,7 @@ class DomainPages:
         form = await self._guard.form(request, visitor)
         domain = await self._find(request, visitor)
         code = form.text("code", 40) or None
-        mailbox = domain.options.forward_wanted if code else form.text("forward_to", 320)
+        mailbox = domain.notes.forward_wanted if code else form.text("forward_to", 320)
         try:
             await self._services.forwarding.set(visitor.member.id, domain.name, mailbox, code)
         except EnrollError as e:

@@ -20,6 +20,7 @@ from enroll.senders.mailboxes import Mailboxes
 from enroll.senders.model import read_address
 from relay.base import names
 from relay.base.config import Config
+from relay.base.domain_options import Options
 from relay.base.storage import Storage, Tx
 from relay.base.storage import domains as domain_rows
 from relay.base.storage import senders as rows
@@ -208,7 +209,8 @@ class SendingDomains:
         verified = [d for d in found if d.state == "verified" and may_use(d.name)]
         if any(d.name == asked.domain for d in verified):
             return asked.text
-        default = next((d for d in verified if d.options.get("default_sender")), verified[0] if verified else None)
+        chosen = (d for d in verified if Options.read(d.options).default_sender)
+        default = next(chosen, verified[0] if verified else None)
         if default is None:
             rests = next((resting_of(d) for d in found if d.name == asked.domain and may_use(d.name)), None)
             why = rests.says if rests else "No domain of yours is authenticated yet"

@@ -214,7 +214,7 @@ async def delete(shell: Shell, name: Name, member: Whose = None, yes: Yes = Fals
 def _people(shell: Shell, domain: Domain, handle: str) -> None:
     shown = {
         "domain": domain.unicode_name, "member": handle, "state": domain.state, "reason": domain.reason,
-        "awaits": ", ".join(domain.options.awaits),
+        "awaits": ", ".join(domain.notes.awaits),
     }
     shell.pairs({k: v for k, v in shown.items() if v} | {"tier": domain.tier or "by age"})
     if domain.flag:
@@ -232,7 +232,7 @@ def domain_facts(d: Domain) -> dict[str, Any]:
 
     return {
         "id": d.id, "uuid": d.uuid, "name": d.name, "state": d.state, "reason": d.reason, "tier": d.tier,
-        "options": d.options.public(), "awaits": list(d.options.awaits), "created_at": iso(d.created_at),
+        "options": d.options.stored(), "awaits": list(d.notes.awaits), "created_at": iso(d.created_at),
         "first_verified_at": iso(d.first_verified_at) if d.first_verified_at else None,
         "checked_at": iso(d.checked_at) if d.checked_at else None,
         "keys": [{"stem": k.stem, "state": k.state} for k in d.keys], "findings": d.findings,

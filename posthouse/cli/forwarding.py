@@ -37,7 +37,7 @@ async def forward(
     async with shell.rooms() as rooms:
         domain = await _find(rooms, name, member)
         # A code alone is for the mailbox that waits for it.
-        mailbox = mailbox or (domain.options.forward_wanted if code else None)
+        mailbox = mailbox or (domain.notes.forward_wanted if code else None)
         if code and not mailbox:
             raise Failure(USAGE, "no mailbox waits for a code: name one first")
         if clear or mailbox:
@@ -66,7 +66,7 @@ def _facts(d: Domain) -> dict[str, object]:
     o = d.options
     return {
         "name": d.name, "state": d.state, "replies": o.replies, "forward_to": o.forward_to,
-        "pending": o.forward_wanted or None,
+        "pending": d.notes.forward_wanted or None,
     }
 
 
@@ -76,8 +76,8 @@ def _people(shell: Shell, d: Domain) -> None:
         "domain": d.unicode_name, "state": d.state, "replies": "forwarded" if o.replies else "not taken in",
         "mailbox": o.forward_to or "(none)",
     })  # fmt: skip
-    if o.forward_wanted:
-        shell.say(f"A code was sent to {o.forward_wanted}: posthouse domain forward {d.name} --code CODE")
+    if d.notes.forward_wanted:
+        shell.say(f"A code was sent to {d.notes.forward_wanted}: posthouse domain forward {d.name} --code CODE")
     if o.replies and not o.forward_to:
         shell.say(f"Replies are refused until there is a mailbox: posthouse domain forward {d.name} MAILBOX")
     if o.replies and d.state == "pending":

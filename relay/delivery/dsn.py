@@ -9,13 +9,13 @@ about. The relay's own mail has a null sender and is never reported on, so repor
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import structlog
 
 from relay.base import names
 from relay.base.clock import Clock
 from relay.base.config import Config
+from relay.base.domain_options import Options
 from relay.base.names import Address
 from relay.base.storage import Storage, Tx, directory, mail
 from relay.base.storage.mail import ReportFacts
@@ -51,7 +51,7 @@ class Reports:
         if facts is None:
             return False
         ids = [r.id for r in facts.recipients]
-        to = destination(facts, domain, self._config)
+        to = destination(facts, domain and (domain[0], Options.read(domain[1])), self._config)
         if to is None:
             log.info("report.nowhere", queue_id=facts.queue_id, kind=kind)
             return await self._storage.write(lambda tx: mail.report_done(tx, ids, kind))
@@ -83,11 +83,11 @@ class Reports:
         return posted
 
 
-def destination(facts: ReportFacts, domain: tuple[str, dict[str, Any]] | None, config: Config) -> Address | None:
+def destination(facts: ReportFacts, domain: tuple[str, Options] | None, config: Config) -> Address | None:
     """The address for this report; None when there is none that mail should go to. `domain` is its name and options."""
-    name, options = domain or ("", {})
-    candidates = [str(options.get("forward_to") or ""), f"postmaster@{name}" if name else ""]
-    if options.get("report_to") == "mail_from" or not name:
+    name, options = domain or ("", Options())
+    candidates = [options.forward_to, f"postmaster@{name}" if name else ""]
+    if options.report_to == "mail_from" or not name:
         candidates.insert(0, facts.mail_from)
     # Mail to these names comes in on our own port 25, which takes none of it.
     ours = config.own_hosts
@@ -97,7 +97,7 @@ def destination(facts: ReportFacts, domain: tuple[str, dict[str, Any]] | None, c
             address = names.address(candidate, smtputf8=True)
         except names.BadName:
             continue
-        comes_back = address.domain in ours or (options.get("replies") and address.domain == name)
+        comes_back = address.domain in ours or (options.replies and address.domain == name)
         if not comes_back and address.text.lower() not in about:
             return address
     return None

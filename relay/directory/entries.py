@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from relay.base.clock import iso
+from relay.base.domain_options import Notes, Options
 
 _MISSING_SHOWN = 5
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -41,7 +42,7 @@ class KeyEntry:
 @dataclass(frozen=True, slots=True)
 class DomainEntry:
     """A verified sending domain. `return_path` is "" until its own record is verified, and so is `tracking_host`, until
-    TLS for it answers too."""
+    TLS for it answers too. `awaits`: the options whose feature waits for its record."""
 
     id: int
     member_id: int
@@ -50,12 +51,13 @@ class DomainEntry:
     first_verified_at: float | None
     keys: tuple[KeyEntry, ...]
     return_path: str
-    options: dict[str, Any]
+    options: Options
     tracking_host: str = ""
+    awaits: tuple[str, ...] = ()
 
     def begun(self, option: str) -> bool:
-        """Whether an option is on, and its record was seen."""
-        return bool(self.options.get(option)) and option not in (self.options.get("awaits") or ())
+        """Whether an option that asks for a record is on, and its record was seen."""
+        return bool(getattr(self.options, option)) and option not in self.awaits
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,31 +152,25 @@ def member_of(r: Any) -> MemberEntry:
 
 def domain_of(r: Any, pairs: Sequence[KeyEntry]) -> DomainEntry:
     """The verified domain of a row of `directory.snapshot` with its live pairs."""
-    options = r.options or {}
+    options, notes = Options.read(r.options), Notes.of(r)
     path = ""
-    if r.return_path_ok and options.get("return_path"):
-        path = f"{options.get('former_subdomain') or options.get('custom_subdomain') or 'sl'}.{r.name}"
-    entry = DomainEntry(r.id, r.member_id, r.name, r.tier, r.first_verified_at, tuple(pairs), path, options)
-    if r.tracking_ok and options.get("tracking"):
-        entry = replace(entry, tracking_host=tracking_host(entry))
-    return entry
+    if r.return_path_ok and options.return_path:
+        path = f"{notes.former_subdomain}.{r.name}" if notes.former_subdomain else options.return_path_host(r.name)
+    return DomainEntry(
+        r.id, r.member_id, r.name, r.tier, r.first_verified_at, tuple(pairs), return_path=path, options=options,
+        tracking_host=options.tracking_host(r.name) if r.tracking_ok and options.tracking else "", awaits=notes.awaits,
+    )
 
 
 def resting_of(r: Any) -> RestingDomain:
     """The resting domain of a row of `directory.snapshot`, or of `domains`."""
-    o = r.options or {}
+    options, notes = Options.read(r.options), Notes.of(r)
     return RestingDomain(
         id=r.id, member_id=r.member_id, name=r.name, state=r.state, reason=r.reason,
         proved=r.first_verified_at is not None,
-        since=float(o.get("lost_at") or o.get("pending_since") or r.first_verified_at or 0.0),
-        missing=tuple(o.get("missing") or ()), default=bool(o.get("default_sender")), replies=bool(o.get("replies")),
+        since=notes.lost_at or notes.pending_since or r.first_verified_at or 0.0,
+        missing=notes.missing, default=options.default_sender, replies=options.replies,
     )
-
-
-def tracking_host(d: DomainEntry) -> str:
-    """The name of a domain's tracking host."""
-    prefix, sub = d.options.get("track_prefix") or "track", d.options.get("custom_subdomain") or "sl"
-    return f"{prefix}-{sub}.{d.name}"
 
 
 def key_of(r: Any) -> Key:

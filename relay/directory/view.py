@@ -21,7 +21,6 @@ from relay.directory.entries import (
     key_of,
     member_of,
     resting_of,
-    tracking_host,
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -193,11 +192,11 @@ def _forwarded(d: DomainEntry | None) -> str:
 
 
 def _to_forward(d: DomainEntry | None) -> str:
-    return d.name if d and d.options.get("replies") and not d.begun("replies") else ""
+    return d.name if d and d.options.replies and not d.begun("replies") else ""
 
 
 def _tracked(d: DomainEntry | None) -> str:
-    return tracking_host(d) if d and d.begun("tracking") else ""
+    return d.options.tracking_host(d.name) if d and d.begun("tracking") else ""
 
 
 def _waiting(d: RestingDomain | None) -> str:

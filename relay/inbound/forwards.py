@@ -85,7 +85,7 @@ class Forwards:
             # A suspension may be lifted tomorrow; the sender's host keeps the mail meanwhile.
             return Verdict(replies.UNAVAILABLE)
         try:
-            mailbox = names.address(str(domain.options.get("forward_to") or ""))
+            mailbox = names.address(domain.options.forward_to)
         except BadName:
             return Verdict(replies.ADDRESS_NOT_AVAILABLE)
         if mailbox.domain == to.domain or mailbox.domain in self._own:

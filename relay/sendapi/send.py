@@ -194,7 +194,7 @@ class Sender:
             # The domain that its owner made the default, else the only one that this key can send from.
             usable = self.services.directory.domains_of(caller.login)
             rests = self.services.directory.resting_domains(caller.login)
-            chosen = [d for d in usable if d.options.get("default_sender")]
+            chosen = [d for d in usable if d.options.default_sender]
             # Not from another one instead, where the one that would serve may not send just now.
             asleep = [] if chosen else [d for d in rests if d.default] or (rests if not usable else [])
             if len(asleep) == 1:

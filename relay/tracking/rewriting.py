@@ -17,7 +17,6 @@ from relay.tracking.template import Hole, Template, Wishes, template
 from relay.tracking.tokens import Mark
 from relay.unsubscribe import Unsubscribe
 
-SWITCHES = ("link_tracking", "open_tracking", "unsubscribe_link")
 _HEADER = "x-posthouse-tracking"
 _OWN_PATHS = ("/c/", "/o/", "/u/")
 
@@ -32,7 +31,7 @@ class Rewriter:
 
     def wanted(self, domain: DomainEntry | None) -> bool:
         """Whether anything may be put into this domain's messages."""
-        return domain is not None and any(domain.options.get(switch) for switch in SWITCHES)
+        return domain is not None and domain.options.rewrites
 
     def template(
         self, domain: DomainEntry, parsed: Parsed, prepared: Prepared, category: str, copies: int
@@ -52,8 +51,8 @@ class Rewriter:
 
         bulk = category in suppression.BULK
         return template(prepared.fields, prepared.body, Wishes(
-            links=bool(options.get("link_tracking")), opens=bool(options.get("open_tracking")),
-            unsubscribe=t.unsubscribe_text if bulk and options.get("unsubscribe_link") else "",
+            links=options.link_tracking, opens=options.open_tracking,
+            unsubscribe=t.unsubscribe_text if bulk and options.unsubscribe_link else "",
             max_links=t.max_links, max_url_bytes=t.max_url_bytes, max_part_bytes=t.max_part_bytes, own=own,
         ))
 

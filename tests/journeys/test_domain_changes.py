@@ -44,7 +44,7 @@ async def test_other_records_leave_what_is_proved_and_wait_for_their_own(relay: 
     alice = await relay.member()
     domain = await relay.verified(alice, "example.test")
     changed = await relay.domains.update(alice.id, domain.id, {"return_path": True, "custom_subdomain": "Mail"})
-    assert (changed.state, changed.options.awaits) == ("verified", ("return_path",))
+    assert (changed.state, changed.notes.awaits) == ("verified", ("return_path",))
     assert (changed.checked_at, changed.findings) == (None, [])
     assert (changed.keys, changed.ownership_token) == (domain.keys, domain.ownership_token)
     # The minute's cache is cleared: the next look asks.
@@ -52,7 +52,7 @@ async def test_other_records_leave_what_is_proved_and_wait_for_their_own(relay: 
     assert (checked.state, checked.return_path_ok) == ("verified", False)
     relay.publish(checked, only=["return_path"])
     checked = await relay.look(checked)
-    assert (checked.state, checked.return_path_ok, checked.options.awaits) == ("verified", True, ())
+    assert (checked.state, checked.return_path_ok, checked.notes.awaits) == ("verified", True, ())
     assert relay.rooms.directory.domain_of_member(alice.id, "example.test").return_path == "mail.example.test"
     assert checked.first_verified_at == domain.first_verified_at
     assert await relay.told(alice) == ["domain.created", "domain.verified"]
@@ -410,7 +410,7 @@ async def test_a_forward_to_mailbox_must_say_yes(relay: Enrolling) -> None:
     alice = await relay.member()
     domain = await relay.domains.enroll(alice.id, "example.test")
     asked = await relay.forwarding.set(alice.id, "example.test", "Alice@Inbox.test")
-    assert (asked.options.forward_to, asked.options.forward_wanted) == ("", "Alice@inbox.test")
+    assert (asked.options.forward_to, asked.notes.forward_wanted) == ("", "Alice@inbox.test")
     (mail,) = await relay.mail_to("Alice@inbox.test")
     code = next(line.strip() for line in mail.decode().splitlines() if line.startswith("    "))
     wrong = await refused(relay.forwarding.set(alice.id, "example.test", "alice@inbox.test", "AAAAAAAAAA"))
@@ -418,7 +418,7 @@ async def test_a_forward_to_mailbox_must_say_yes(relay: Enrolling) -> None:
     other = await refused(relay.forwarding.set(alice.id, "example.test", "victim@inbox.test", code))
     assert other.field == "code"
     done = await relay.forwarding.set(alice.id, "example.test", "Alice@inbox.test", code.lower())
-    assert (done.options.forward_to, done.options.forward_wanted) == ("Alice@inbox.test", "")
+    assert (done.options.forward_to, done.notes.forward_wanted) == ("Alice@inbox.test", "")
     cleared = await relay.forwarding.set(alice.id, "example.test", "")
     assert cleared.options.forward_to == ""
     assert domain.id == cleared.id

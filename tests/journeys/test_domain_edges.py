@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from enroll.api.octeth.responses import dns_table
-from enroll.domains import Options
 from enroll.domains.looking import hosts_of, look
 from relay.base.clock import DAY
 from relay.base.config import Config
+from relay.base.domain_options import Options
 from relay.base.storage import Storage, Tx
 from relay.base.storage import domains as rows
 from tests.kit.enrolling import Enrolling, enrolling

@@ -48,19 +48,19 @@ async def by_clock(relay: Enrolling, domain: Domain, seconds: float) -> Domain:
 async def test_the_first_proof_needs_all_records_and_a_later_one_ownership_and_dkim(relay: Enrolling) -> None:
     alice = await relay.member()
     domain = await relay.domains.enroll(alice.id, "example.test", EVERYTHING)
-    assert domain.options.awaits == tuple(EVERYTHING)
+    assert domain.notes.awaits == tuple(EVERYTHING)
     for left_out in ("return_path", "tracking", "mx", "ownership"):
         relay.publish(domain, without=[left_out])
         assert (await relay.look(domain)).state == "pending", left_out
         relay.unpublish(domain)
     relay.publish(domain)
     domain = await relay.look(domain)
-    assert (domain.state, domain.options.awaits) == ("verified", ())
+    assert (domain.state, domain.notes.awaits) == ("verified", ())
     relay.unpublish(domain)
     assert (await relay.look(domain)).state == "pending"
     relay.publish(domain, only=["ownership", "dkim_rsa", "dkim_ed25519"])
     domain = await relay.look(domain)
-    assert (domain.state, domain.options.awaits) == ("verified", ("return_path", "tracking", "replies"))
+    assert (domain.state, domain.notes.awaits) == ("verified", ("return_path", "tracking", "replies"))
     assert (entry(relay, alice).return_path, relay.rooms.directory.forwarding("example.test")) == ("", None)
 
 
@@ -86,7 +86,7 @@ async def test_a_change_taken_back_asks_for_nothing(relay: Enrolling) -> None:
     domain = await relay.verified(alice, "example.test", return_path=True)
     await relay.domains.update(alice.id, domain.id, {"custom_subdomain": "mail"})
     domain = await relay.domains.update(alice.id, domain.id, {"custom_subdomain": "sl"})
-    assert (domain.options.awaits, domain.options.former_subdomain) == ((), "")
+    assert (domain.notes.awaits, domain.notes.former_subdomain) == ((), "")
     assert entry(relay, alice).return_path == "sl.example.test"
 
 
@@ -125,7 +125,7 @@ async def test_a_proved_record_that_goes_stops_its_own_feature_alone(relay: Enro
     assert relay.rooms.directory.forwarding("example.test") is not None
     relay.unpublish(domain, only=["mx", "return_path"])
     domain = await by_clock(relay, domain, DAY)
-    assert (domain.state, domain.failing, domain.options.awaits) == ("verified", 0, ("return_path", "replies"))
+    assert (domain.state, domain.failing, domain.notes.awaits) == ("verified", 0, ("return_path", "replies"))
     assert {f["purpose"] for f in domain.findings if f["ok"] is False} >= {"mx", "return_path"}
     assert entry(relay, alice).return_path == ""
     assert relay.rooms.directory.forwarding("example.test") is None
@@ -139,7 +139,7 @@ async def test_a_proved_record_that_goes_stops_its_own_feature_alone(relay: Enro
     assert len(await relay.mail_to("alice@mail.test")) == 1
     relay.publish(domain, only=["mx", "return_path"])
     domain = await by_clock(relay, domain, 601)
-    assert (domain.options.awaits, entry(relay, alice).return_path) == ((), "sl.example.test")
+    assert (domain.notes.awaits, entry(relay, alice).return_path) == ((), "sl.example.test")
     assert relay.rooms.directory.forwarding("example.test") is not None
 
 
@@ -149,7 +149,7 @@ async def test_what_could_not_be_asked_stops_nothing(relay: Enrolling) -> None:
     await relay.domains.update(alice.id, domain.id, {"custom_subdomain": "mail"})
     relay.dns.faults.set("*", "servfail")
     domain = await by_clock(relay, domain, DAY)
-    assert (domain.options.awaits, entry(relay, alice).return_path) == (("return_path",), "sl.example.test")
+    assert (domain.notes.awaits, entry(relay, alice).return_path) == (("return_path",), "sl.example.test")
     assert relay.rooms.directory.forwarding("example.test") is not None
 
 

@@ -129,7 +129,7 @@ async def test_enrolling_what_is_enrolled_changes_nothing(relay: Enrolling) -> N
     assert (await relay.rooms.submit(alice, sender="news@example.test")).queue_id
     # With other records than before it is a change of options, and the proof that stands is kept.
     again = await relay.domains.enroll(alice.id, "example.test", {"return_path": True, "hosted": False})
-    assert (again.state, again.options.awaits) == ("verified", ("return_path",))
+    assert (again.state, again.notes.awaits) == ("verified", ("return_path",))
     assert (again.id, again.uuid, again.ownership_token, again.keys) == (
         first.id, first.uuid, first.ownership_token, first.keys
     )

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from enroll.domains import MailboxWatch, Options
+from enroll.domains import MailboxWatch
 from enroll.services import Services
 from relay.base.clock import Clock, utc_day
 from relay.base.config import Config
+from relay.base.domain_options import Notes
 from relay.base.keys import generate_rsa
 from relay.base.storage import domains, events, reports, stats
 from relay.base.storage.tables import messages, recipients, suppressions
@@ -55,7 +56,7 @@ class House:
 
     async def options(self, **options: Any) -> None:
         await self.way.world.change(
-            "domains", self.domain_id, options={"replies": True, "forward_to": "owner@sink.test", **options}
+            "domains", self.domain_id, options={"replies": True, "forward_to": "owner@sink.test", **options}, notes={}
         )
         await self.way.world.directory.refresh()
 
@@ -186,7 +187,7 @@ async def test_two_domains_that_forward_to_each_other_end_after_one_round(sqlite
 
 
 @asynccontextmanager
-async def watched(at: House) -> AsyncIterator[tuple[MailboxWatch, Callable[[], Awaitable[Options]]]]:
+async def watched(at: House) -> AsyncIterator[tuple[MailboxWatch, Callable[[], Awaitable[Notes]]]]:
     """A watch over the mailboxes, and what is kept of the domain's."""
     world = at.way.world
     services = Services.build(world.storage, world.config, world.clock, world.vault, world.directory)
@@ -195,30 +196,30 @@ async def watched(at: House) -> AsyncIterator[tuple[MailboxWatch, Callable[[], A
     watch = MailboxWatch(world.storage, world.config, world.clock, services.for_domains.notices, owner="test")
     await watch.tick()
 
-    async def options() -> Options:
+    async def notes() -> Notes:
         async with world.storage.read() as tx:
             row = await domains.get(tx, at.domain_id)
             assert row is not None
-            return Options.read(row.options)
+            return Notes.of(row)
 
     try:
-        yield watch, options
+        yield watch, notes
     finally:
         services.close()
 
 
 async def test_the_owner_hears_once_of_a_mailbox_that_takes_nothing(config: Config) -> None:
-    async with house(config) as at, watched(at) as (watch, options):
+    async with house(config) as at, watched(at) as (watch, notes):
         await at.way.world.change("members", at.alice.id, email="alice@sink.test")
         at.way.start()
 
-        async def come(n: int, reply: str) -> Options:
+        async def come(n: int, reply: str) -> Notes:
             at.way.sink.on("RCPT", lambda command: reply if b"owner@" in command else "250 OK")
             for _ in range(n):
                 assert (await give(at.port, "a@example.test", MAIL, "ann@stranger.test"))[1].startswith("250")
             await at.way.settle(n)
             await watch.tick()
-            return await options()
+            return await notes()
 
         # What is refused for its own sake says nothing about the mailbox, and a success ends a row of failures.
         assert not (await come(3, "550 5.7.1 this message looks like spam")).forward_failing
@@ -241,7 +242,7 @@ async def test_the_owner_hears_once_of_a_mailbox_that_takes_nothing(config: Conf
 
 
 async def test_a_mailbox_out_of_reach_or_sending_back_is_noticed_too(sqlite_config: Config) -> None:
-    async with house(sqlite_config) as at, watched(at) as (watch, options):
+    async with house(sqlite_config) as at, watched(at) as (watch, notes):
         world = at.way.world
         # The account's own address is behind the same mailbox: no letter could arrive.
         await world.change("members", at.alice.id, email="alice@example.test")
@@ -252,19 +253,19 @@ async def test_a_mailbox_out_of_reach_or_sending_back_is_noticed_too(sqlite_conf
             path = at.way.sink.messages[-1].mail_from
             await give(at.port, path, dsn(path, "owner@sink.test", status="5.2.2"))
             await watch.tick()
-        assert (await options()).forward_failing
+        assert (await notes()).forward_failing
         async with world.storage.read() as tx:
             assert {r.door for r in await tx.execute(select(messages.c.door))} == {"forward"}
         # Another mailbox is another matter.
         await at.options(forward_to="new@sink.test")
         await watch.tick()
-        assert not (await options()).forward_failing
+        assert not (await notes()).forward_failing
         at.way.sink.on("RCPT", "451 4.3.0 later")
         await give(at.port, "a@example.test", MAIL, "ann@stranger.test")
         assert await at.way.settle(1) == ["deferred"]
         world.config.inbound.__dict__["forward_alarm_hours"] = 0.0
         await watch.tick()
-        assert (await options()).forward_failing
+        assert (await notes()).forward_failing
 
 
 @pytest.fixture

@@ -92,8 +92,8 @@ async def test_a_domain_that_publishes_its_keys_itself_changes_over_without_a_ga
     assert domain.state == "verified"
     # Its own selector first, and a place for the next.
     first = domain.keys[0].stem
-    assert domain.options.stems[0] == first
-    spare = domain.options.stems[1]
+    assert domain.notes.stems[0] == first
+    spare = domain.notes.stems[1]
     # Without the second pair of aliases a rotation waits, and harms nothing.
     domain = await relay.domains.rotate(alice.id, domain.id)
     domain = await house.look(domain, after=600)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from relay.base.config import Config
+from relay.base.domain_options import Options
 from relay.base.names import address
 from relay.base.storage import mail
 from relay.base.storage import reports as lists
@@ -220,5 +221,5 @@ async def test_many_failures_of_one_message_are_one_report(config: Config) -> No
 def test_a_report_goes_where_it_can_arrive_and_never_comes_back(
     config: Config, options: dict[str, Any], failed: str, to: str | None
 ) -> None:
-    found = destination(facts(failed), ("example.test", options), config)
+    found = destination(facts(failed), ("example.test", Options(**options)), config)
     assert (found.text if found else None) == to

@@ -73,7 +73,7 @@ async def test_the_name_is_used_while_it_answers_and_is_ours(tmp_path: Path, mon
             assert (await relay.look(domain)).tracking_ok
             relay.unpublish(domain, only=["tracking"])
             domain = await relay.look(domain)
-            assert (domain.tracking_ok, domain.state, domain.options.awaits) == (False, "verified", ("tracking",))
+            assert (domain.tracking_ok, domain.state, domain.notes.awaits) == (False, "verified", ("tracking",))
             assert not relay.rooms.directory.is_tracking_host(HOST)
 
 

@@ -19,9 +19,9 @@ from aiohttp import web
 from sqlalchemy import delete, insert, text, update
 
 import enroll.app as enrollment
-from enroll.domains import Options
 from enroll.services import Services
 from relay.base.config import Config
+from relay.base.domain_options import OPTIONS, Notes, Options, columns
 from relay.base.storage import Tx, versions
 from relay.base.storage.tables import daily_stats, dkim_keys, domains, members, suppressions
 from relay.base.web import Listener, application
@@ -105,15 +105,17 @@ class Town:
         """A domain under this id. stats: day (or how many days ago) → sent, delivered, bounced, complaints."""
         owned_by = self.alice if owner == "alice" else self.bob
         wanted = Options(
-            **{"return_path": True, "tracking": True, "link_tracking": True, "open_tracking": True} | options
+            **{"return_path": True, "tracking": True, "link_tracking": True, "open_tracking": True}
+            | {name: value for name, value in options.items() if name in OPTIONS}
         )
+        noted = Notes(**{name: value for name, value in options.items() if name not in OPTIONS})
         rsa, rsa_txt, ed, ed_txt = key_pair()
         seal = ("dkim", str(owned_by.id), name, "ph1")
         vault = self.way.world.vault
         at = datetime.fromisoformat(checked).replace(tzinfo=UTC).timestamp() if checked else None
         await tx.execute(insert(domains).values(
             id=id, uuid=f"00000000-0000-4000-9000-{next(self._uuids):012d}", member_id=owned_by.id, name=name,
-            state=state, ownership_token="t", options=wanted.stored(), tier="unlimited", checked_at=at, asked_at=at,
+            state=state, ownership_token="t", **columns(wanted, noted), tier="unlimited", checked_at=at, asked_at=at,
             created_at=datetime(2026, 4, 25, 22, 54, tzinfo=UTC).timestamp(), flags=flags,
             first_verified_at=NOW.timestamp() if state in ("verified", "disabled") else None,
         ))

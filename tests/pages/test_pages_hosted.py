@@ -26,7 +26,7 @@ async def test_the_page_offers_both_forms_and_a_switch_between_them(place: Site)
     _, text, _ = await visit.get(page)
     assert alias in text
     assert domain.ownership_token not in text
-    for stem in chosen.options.stems:
+    for stem in chosen.notes.stems:
         assert f"{stem}e._domainkey.{domain.uuid}.hosted.relay.test." in text, "two places for keys"
     _, text, _ = await visit.get(f"{page}/zone")
     assert f"_posthouse-challenge.example.test. 3600 IN CNAME {alias}" in text

@@ -15,6 +15,7 @@ from enroll.dns_check.query import observe
 from enroll.records import DomainView, Record, RelayHosts, required
 from enroll.zone import DnsServer, Zones
 from relay.base import keys
+from relay.base.domain_options import Options
 from relay.base.resolver import Nothing, ServerAnswer
 from tests.kit.dns import IMPATIENT, DnsWorld, make_zone, world
 
@@ -23,7 +24,7 @@ ED = keys.dkim_txt("ed25519-sha256", b"e" * 32)
 RSA = keys.dkim_txt("rsa-sha256", b"r" * 294)
 OTHER_KEY = keys.dkim_txt("rsa-sha256", b"x" * 294)
 HOSTS = RelayHosts("spf.relay.test", "bounce.relay.test", "track.relay.test", "mx.relay.test")
-VIEW = DomainView(D, "t0ken", (("s", RSA, ED, "live"),), return_path=True, tracking=True, replies=True)
+VIEW = DomainView(D, "t0ken", (("s", RSA, ED, "live"),), Options(return_path=True, tracking=True, replies=True))
 RECORDS = required(VIEW, HOSTS)
 BY = {record.purpose: record for record in RECORDS}
 TOKEN = BY["ownership"].value
@@ -375,7 +376,7 @@ MINE, OTHERS = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-
 async def test_an_alias_into_the_relay_s_zone_is_followed_and_must_be_the_domain_s_own(
     target: str, ok: bool, mistake: str | None, says: str
 ) -> None:
-    records = required(VIEW._replace(uuid=MINE, hosted=True), HOSTED)
+    records = required(VIEW._replace(uuid=MINE, options=dataclasses.replace(VIEW.options, hosted=True)), HOSTED)
     proof = next(r for r in records if r.purpose == "ownership")
     zone = [
         (proof.alias, "TXT", proof.value), (f"_dmarc.{MINE}.hosted.test", "TXT", "v=DMARC1; p=none"),

@@ -20,12 +20,13 @@ from enroll.records import (
     short_name,
     zone_file,
 )
+from relay.base.domain_options import Options
 
 RSA = "v=DKIM1; k=rsa; p=" + "A" * 392
 ED = "v=DKIM1; k=ed25519; p=" + "B" * 44
 HOSTS = RelayHosts("spf.relay.test", "bounce.relay.test", "track.relay.test", "mx.relay.test")
 PLAIN = DomainView("member.example", "t0ken", (("2605", RSA, ED, "pending"),))
-FULL = PLAIN._replace(return_path=True, tracking=True, replies=True)
+FULL = PLAIN._replace(options=Options(return_path=True, tracking=True, replies=True))
 
 
 def test_a_plain_domain_needs_ownership_and_both_keys_and_is_advised_spf_and_dmarc() -> None:
@@ -46,7 +47,7 @@ def test_switches_add_their_records() -> None:
 
 
 def test_names_of_the_switches_are_the_owners_choice() -> None:
-    view = FULL._replace(custom_subdomain="m", track_prefix="go")
+    view = FULL._replace(options=dataclasses.replace(FULL.options, custom_subdomain="m", track_prefix="go"))
     assert {"m.member.example", "go-m.member.example"} <= {r.name for r in required(view, HOSTS)}
 
 
@@ -125,7 +126,8 @@ def test_every_record_below_the_domain_may_be_an_alias_into_the_relay_s_zone() -
 
 def test_the_relay_s_zone_holds_what_the_aliases_lead_to() -> None:
     keys = tuple((f"s{state}", RSA, ED, state) for state in ("pending", "live", "retiring", "removed"))
-    view = FULL._replace(uuid="u-1", keys=keys, hosted=True, spare="sremoved")
+    options = dataclasses.replace(FULL.options, hosted=True)
+    view = FULL._replace(uuid="u-1", keys=keys, options=options, spare="sremoved")
     held = hosted(required(view, HOSTING))
     names = {name.removesuffix(".u-1.hosted.relay.test"): (type, value) for name, type, value in held}
     assert len(names) == len(held)
@@ -138,7 +140,7 @@ def test_the_relay_s_zone_holds_what_the_aliases_lead_to() -> None:
 
 
 def test_a_hosted_domain_publishes_a_place_for_its_next_pair_once() -> None:
-    view = PLAIN._replace(uuid="u-1", hosted=True, spare="next")
+    view = PLAIN._replace(uuid="u-1", options=Options(hosted=True), spare="next")
     spare = [r for r in required(view, HOSTING) if r.name.startswith("next")]
     assert [(r.name, r.type, r.value, r.required) for r in spare] == [
         (f"next{a}._domainkey.member.example", "CNAME", f"next{a}._domainkey.u-1.hosted.relay.test.", False)

@@ -21,6 +21,7 @@ from structlog.testing import capture_logs
 from relay import replies
 from relay.base.clock import DAY, Clock
 from relay.base.config import Config
+from relay.base.domain_options import Options
 from relay.base.names import Address, address
 from relay.base.tls import Certificate, TlsError, make_self_signed
 from relay.directory import DomainEntry, Login
@@ -33,7 +34,7 @@ from tests.kit.smtp import Talk, plain, trusting
 from tests.kit.storage import make_config
 
 LOGIN = Login(1, "alice", "did:web:a", 1, "k", frozenset({"send"}), None, "bulk")
-DOMAIN = DomainEntry(1, 1, "example.test", None, 0.0, (), "", {})
+DOMAIN = DomainEntry(1, 1, "example.test", None, 0.0, (), "", Options())
 HEAD = b"From: a@example.test\r\n\r\n"
 SECRET = "ph_open-sesame"
 

@@ -229,7 +229,7 @@ def domain_view(domain: Domain) -> DomainView:
     return DomainView(
         id=domain.id, uuid=domain.uuid, name=domain.name, unicode_name=domain.unicode_name, flag=domain.flag,
         state=domain.state,  # type: ignore[arg-type]  # the model checks it
-        reason=domain.reason, options=OptionsView(**domain.options.public()), awaits=list(domain.options.awaits),
+        reason=domain.reason, options=OptionsView(**domain.options.stored()), awaits=list(domain.notes.awaits),
         tier=domain.tier,
         provider=domain.provider, return_path_ok=domain.return_path_ok, tracking_ok=domain.tracking_ok,
         failing=domain.failing,

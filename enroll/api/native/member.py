@@ -41,8 +41,8 @@ def routes(services: Services, of_domains: DomainServices) -> list[web.RouteDef]
             raise not_found("No such domain")
         domain = await of_domains.forwarding.set(actor.member.id, domain.name, asked.forward_to, asked.code)
         o = domain.options
-        shown = ForwardToView(domain=domain.name, forward_to=o.forward_to, pending=o.forward_wanted or None)
-        return answer(shown.model_dump(mode="json"), 202 if o.forward_wanted else 200)
+        shown = ForwardToView(domain=domain.name, forward_to=o.forward_to, pending=domain.notes.forward_wanted or None)
+        return answer(shown.model_dump(mode="json"), 202 if domain.notes.forward_wanted else 200)
 
     return [web.put("/member/forward-to", forward_to)]
 

@@ -22,7 +22,7 @@ from enroll.api.octeth.views import (
     VerifyAllAnswer,
     VerifyAnswer,
 )
-from enroll.domains import Domain, Domains, Options
+from enroll.domains import Domain, Domains
 from enroll.domains.lifecycle import LOCKED
 from enroll.domains.test_message import test_subject
 from enroll.errors import EnrollError
@@ -31,6 +31,7 @@ from enroll.sessions import Actor
 from relay.base import names
 from relay.base.clock import Clock
 from relay.base.config import Config
+from relay.base.domain_options import Options
 from relay.base.storage import StorageError
 from relay.replies import Refused
 

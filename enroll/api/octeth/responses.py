@@ -107,7 +107,7 @@ def _options(domain: Domain, *, everything: bool) -> dict[str, Any]:
         ("CustomTrackPrefix", "track_prefix", o.track_prefix),
         ("TrackPrefixDisabled", "tracking", not o.tracking),
     ):
-        if everything or option in o.chosen:
+        if everything or option in domain.notes.chosen:
             shown[name] = value
     return shown
 

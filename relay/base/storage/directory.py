@@ -26,7 +26,8 @@ class Snapshot:
     domains: Sequence[Any] = ()
     dkim: Sequence[Any] = ()
     resting: Sequence[Any] = ()
-    """(id, member_id, name, state, reason, options, first_verified_at) of domains that may send nothing just now."""
+    """Of domains that may send nothing just now: (id, member_id, name, state, reason, options, notes,
+    first_verified_at)."""
     enrolled: dict[str, bool] = field(default_factory=dict)
     """Every name that is or was anybody's domain, deleted ones too, and whether it was ever proved."""
 
@@ -77,7 +78,7 @@ async def _domains(tx: Tx, only: Changed | None) -> Sequence[Any]:
     if only is not None and not only.domains:
         return ()
     query = select(
-        d.id, d.member_id, d.name, d.tier, d.first_verified_at, d.options, d.return_path_ok, d.tracking_ok
+        d.id, d.member_id, d.name, d.tier, d.first_verified_at, d.options, d.notes, d.return_path_ok, d.tracking_ok
     )
     query = query.where(d.state == "verified", _among(d.id, only.domains if only else None))
     return (await tx.execute(query.order_by(d.id))).all()
@@ -98,7 +99,7 @@ async def _resting(tx: Tx, only: Changed | None) -> Sequence[Any]:
     d = domains.c
     if only is not None and not only.domains:
         return ()
-    query = select(d.id, d.member_id, d.name, d.state, d.reason, d.options, d.first_verified_at).where(
+    query = select(d.id, d.member_id, d.name, d.state, d.reason, d.options, d.notes, d.first_verified_at).where(
         d.state.in_(_RESTING), _among(d.id, only.domains if only else None)
     )
     return (await tx.execute(query.order_by(d.id))).all()

@@ -48,6 +48,7 @@ class Row(NamedTuple):
     tracking_ok: bool = False
     asked_at: float | None = None
     flags: dict[str, bool] | None = None
+    notes: dict[str, Any] | None = None
 
 
 class KeyRow(NamedTuple):
@@ -116,7 +117,7 @@ async def hold_enrolling(tx: Tx, member_id: int) -> None:
 
 async def add(
     tx: Tx, *, uuid: str, member_id: int, name: str, token: str, options: dict[str, Any], now: float,
-    next_check_at: float,
+    next_check_at: float, notes: dict[str, Any] | None = None,
 ) -> int:
     """Write a domain as `initializing`; returns its id. The pair (name, member) must not exist yet."""
     return int(
@@ -124,7 +125,7 @@ async def add(
             await tx.execute(
                 insert(domains).values(
                     uuid=uuid, member_id=member_id, name=name, state="initializing", ownership_token=token,
-                    options=options, created_at=now, next_check_at=next_check_at,
+                    options=options, notes=notes or {}, created_at=now, next_check_at=next_check_at,
                 ).returning(domains.c.id)
             )
         ).scalar_one()
@@ -235,8 +236,8 @@ async def unchecked(
     With `names`, of those only.
     """
     among = domains.c.name.in_(names) if names is not None else true()
-    options = domains.c.options
-    waiting = (func.json_array_length(options["awaits"]) > 0) | options["regenerated"].as_boolean()
+    notes = domains.c.notes
+    waiting = (func.json_array_length(notes["awaits"]) > 0) | notes["regenerated"].as_boolean()
     return list(
         (
             await tx.execute(

@@ -83,7 +83,7 @@ domains = Table(
     Column("state", String(16), nullable=False),
     Column("reason", Text, nullable=False, server_default=""),
     Column("ownership_token", String(128), nullable=False),
-    Column("options", JSON, nullable=False),
+    Column("options", JSON, nullable=False),  # what its owner chose: relay.base.domain_options.Options
     Column("tier", String(64)),  # null: by age; a tier's name; "unlimited"
     Column("created_at", Double, nullable=False),
     Column("first_verified_at", Double),
@@ -98,6 +98,7 @@ domains = Table(
     Column("tracking_ok", Boolean, nullable=False, server_default=text("false")),
     Column("asked_at", Double),
     Column("flags", JSON),  # of the findings: name → ok, where it could ever be asked
+    Column("notes", JSON, nullable=False, server_default="{}"),  # what is kept besides: domain_options.Notes
     UniqueConstraint("name", "member_id"),
     sqlite_autoincrement=True,
 )
