@@ -8,8 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from enroll.domains.lifecycle import LOCKED
-from enroll.domains.loading import load, load_one
-from enroll.domains.model import Domain
+from enroll.domains.model import Domain, load, load_one
 from enroll.domains.service import Domains
 from enroll.errors import conflict, invalid, not_found
 from relay.base import events, names

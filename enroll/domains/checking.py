@@ -20,9 +20,8 @@ import structlog
 from enroll.domains.altering import leaving
 from enroll.domains.hosting import Hosting
 from enroll.domains.lifecycle import By, Features, Move, Notice, Rhythm, next_features, next_look, next_state
-from enroll.domains.loading import load_one
 from enroll.domains.looking import Look, hosts_of, look
-from enroll.domains.model import Domain, noting
+from enroll.domains.model import Domain, load_one, noting
 from enroll.domains.rotation import Rotation
 from enroll.domains.tracking_host import TrackingHosts
 from enroll.errors import not_found

@@ -12,8 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from enroll.domains.loading import load_one
-from enroll.domains.model import Domain
+from enroll.domains.model import Domain, load_one
 from enroll.errors import EnrollError, invalid, not_found
 from enroll.notices import Notices
 from relay.base import names

@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator
 
 import structlog
 
-from enroll.domains.loading import load
 from enroll.domains.looking import hosted_of, hosts_of
+from enroll.domains.model import load
 from enroll.zone import Zone, ZoneRecord
 from relay.base.config import Config
 from relay.base.runtime import stopped

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from enroll import stats as figures
-from enroll.domains.loading import consent_for, holders
-from enroll.domains.model import Domain, domain_of
+from enroll.domains.model import Domain, consent_for, domain_of, holders
 from relay.base import names
 from relay.base.clock import Clock
 from relay.base.storage import Storage

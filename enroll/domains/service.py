@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -12,15 +13,13 @@ import structlog
 
 from enroll import stats as figures
 from enroll.domains.altering import altering
-from enroll.domains.batch import check_batch
 from enroll.domains.checking import TOKEN_BYTES, Checking
 from enroll.domains.forwarding import round_trip
 from enroll.domains.hosting import Hosting
 from enroll.domains.lifecycle import LOCKED, By
 from enroll.domains.listing import Overviews
-from enroll.domains.loading import load, load_one
 from enroll.domains.looking import as_published, hosts_of, records_of
-from enroll.domains.model import Domain, Form, changed, with_chosen
+from enroll.domains.model import Domain, Form, changed, load, load_one, with_chosen
 from enroll.domains.rotation import Rotation
 from enroll.domains.test_message import FirstTry, first_try, send_test
 from enroll.errors import EnrollError, conflict, invalid, not_found, suspended
@@ -384,3 +383,37 @@ class Domains:
         if row is None or row.state == "deleted":
             raise not_found("No such domain")
         return row
+
+
+async def check_batch(
+    storage: Storage, config: Config, clock: Clock, check: Callable[[int], Awaitable[Domain]], member_id: int,
+    names: Collection[str] | None = None,
+) -> tuple[list[Domain], bool]:
+    """`check` a member's pending domains, at most `verify_batch`; those checked within the cache time are left.
+
+    With `names` (A-labels) all others are not there. Returns those that were checked, and whether others remain: one
+    that is deleted meanwhile is simply gone, one whose check fails for now remains. Raises what a check raised only if
+    none succeeded, or if nobody foresaw it.
+    """
+    e = config.enrollment
+    async with storage.read() as tx:
+        before = clock.now() - e.verify_cache_seconds
+        ids = await rows.unchecked(tx, member_id, before, e.verify_batch + 1, names)
+    at_once = asyncio.Semaphore(e.recheck_concurrency)
+
+    async def one(domain_id: int) -> Domain:
+        async with at_once:
+            return await check(domain_id)
+
+    looks = await asyncio.gather(*(one(i) for i in ids[: e.verify_batch]), return_exceptions=True)
+    checked = [look for look in looks if isinstance(look, Domain)]
+    failed = [look for look in looks if isinstance(look, BaseException) and not _gone(look)]
+    for failure in failed:
+        if not (checked and isinstance(failure, EnrollError | StorageError)):
+            raise failure
+        log.warning("domain.look_failed", member_id=member_id, cause=str(failure))
+    return checked, bool(failed) or len(ids) > e.verify_batch
+
+
+def _gone(failure: BaseException) -> bool:
+    return isinstance(failure, EnrollError) and failure.status == 404

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import structlog
 
 from enroll.domains import Domain, Domains
-from enroll.domains.loading import load
+from enroll.domains.model import load
 from enroll.errors import EnrollError, not_found
 from enroll.senders.mailboxes import Mailboxes
 from enroll.senders.model import read_address
