@@ -1,5 +1,9 @@
 """What a domain's daily counters say: volume, how it moves, rates, reputation. Pure over `daily_stats`.
 
+Shares are of the recipients that were accepted, and of one whole they add up to 100 %: delivered, bounced, and the
+rest, which is under way or was suppressed or cancelled. What was accepted before a window and finished in it makes
+its whole that much larger, so that no share is ever more than all.
+
 Reputation is 100 − 8·(bounces in percent of what was sent) − 400·(complaints in percent of what was delivered),
 within 0 and 100, over 30 days: a bounce rate of 12.5 % or a complaint rate of 0.25 % leaves nothing of it.
 """
@@ -7,7 +11,7 @@ within 0 and 100, over 30 days: a bounce rate of 12.5 % or a complaint rate of 0
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
 from relay.base.storage.stats import Day, Sums
@@ -32,17 +36,39 @@ class Period:
 
 
 @dataclass(frozen=True, slots=True)
+class Shares:
+    """What became of one whole, in percent with one decimal; they add up to 100."""
+
+    delivered: float
+    bounced: float
+    rest: float
+
+
+def shares(sent: int, delivered: int, bounced: int) -> Shares | None:
+    """The shares of `sent` recipients; None without any."""
+    done = delivered + bounced
+    whole = max(sent, done)
+    if whole <= 0:
+        return None
+    tenths = round(1000 * bounced / whole)
+    others = round(1000 * delivered / whole) if done < whole else 1000 - tenths
+    return Shares(others / 10, tenths / 10, (1000 - others - tenths) / 10)
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """A domain's figures over fixed windows that end today.
 
     volume_7d: recipients sent to in 7 days; volume_delta: against the 7 before (`+12%`, `new`, None without
-    volume); rates in percent with one decimal and reputation 0–100 over 30 days, None without volume.
+    volume); rates in percent with one decimal and reputation 0–100 over 30 days, None without volume. `rest_rate` is
+    what was neither delivered nor bounced.
     """
 
     volume_7d: int
     volume_delta: str | None
     delivery_rate: float | None
     bounce_rate: float | None
+    rest_rate: float | None
     complaint_rate: float | None
     reputation: int | None
     reputation_bucket: str | None
@@ -87,15 +113,16 @@ def figures(counted: Iterable[Day], now: float, days: int) -> Stats:
     sent, delivered = sum(p.sent for p in month), sum(p.delivered for p in month)
     bounced, complaints = sum(p.bounced for p in month), sum(p.complaints for p in month)
     shown = [p for p in ordered if p.period >= first_day(now, days) and _active(p)]
-    return Stats(*_shown(sent, delivered, bounced, complaints, this_week, last_week), days=days, periods=shown)
+    found = _shown(sent, delivered, bounced, complaints, this_week, last_week)
+    return Stats(**asdict(found), days=days, periods=shown)
 
 
 def overview(sums: Sums | None) -> Overview:
     """The figures of one domain from its sums over `windows`; None: it has none."""
     if sums is None:
-        return Overview(*_shown(0, 0, 0, 0, 0, 0))
+        return _shown(0, 0, 0, 0, 0, 0)
     s = sums
-    return Overview(*_shown(s.accepted, s.delivered, s.bounced, s.complaints, s.week, s.week_before))
+    return _shown(s.accepted, s.delivered, s.bounced, s.complaints, s.week, s.week_before)
 
 
 def windows(now: float) -> dict[str, str]:
@@ -105,12 +132,13 @@ def windows(now: float) -> dict[str, str]:
 
 def _shown(
     sent: int, delivered: int, bounced: int, complaints: int, this_week: int, last_week: int
-) -> tuple[int, str | None, float | None, float | None, float | None, int | None, str | None]:
-    """An Overview's fields, in order."""
+) -> Overview:
     score = reputation(sent, delivered, bounced, complaints)
-    return (
-        this_week, volume_delta(this_week, last_week), _percent(delivered, sent), _percent(bounced, sent),
-        _percent(complaints, delivered, 2), score, bucket(score),
+    of = shares(sent, delivered, bounced) if sent else None
+    return Overview(
+        volume_7d=this_week, volume_delta=volume_delta(this_week, last_week),
+        delivery_rate=of and of.delivered, bounce_rate=of and of.bounced, rest_rate=of and of.rest,
+        complaint_rate=_percent(complaints, delivered, 2), reputation=score, reputation_bucket=bucket(score),
     )
 
 
@@ -127,7 +155,7 @@ def reputation(sent: int, delivered: int, bounced: int, complaints: int) -> int 
     """0 (worst) to 100; None when nothing was sent."""
     if sent == 0:
         return None
-    bounce_percent = min(100 * bounced / sent, 100.0)
+    bounce_percent = 100 * bounced / max(sent, delivered + bounced)
     complaint_percent = 100 * complaints / delivered if delivered else (100.0 if complaints else 0.0)
     return max(0, min(100, round(100 - 8 * bounce_percent - 400 * complaint_percent)))
 

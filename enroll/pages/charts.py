@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from enroll.stats import Period
+from enroll.stats import Period, Shares, shares
 
 HEIGHT = 100
 STEP = 10
@@ -83,27 +83,31 @@ def volume(days: Sequence[Period]) -> Chart | None:
 
 
 def rates(days: Sequence[Period]) -> Chart | None:
-    """Delivered and bounced, in percent of what was finished in the seven days up to each. None without any."""
-    shares: list[tuple[float, float] | None] = []
+    """Delivered and bounced, in percent of what was sent in the seven days up to each: the shares that the figures
+    beside it show of 30 days. None while nothing is finished."""
+    weeks: list[Shares | None] = []
     for i in range(len(days)):
         week = days[max(0, i - _RATE_DAYS + 1) : i + 1]
-        delivered, bounced = sum(p.delivered for p in week), sum(p.bounced for p in week)
-        done = delivered + bounced
-        shares.append((100 * delivered / done, 100 * bounced / done) if done else None)
-    if all(share is None for share in shares):
+        weeks.append(shares(*(sum(getattr(p, f) for p in week) for f in ("sent", "delivered", "bounced"))))
+    latest = next((share for share in reversed(weeks) if share is not None), None)
+    if latest is None or all(share is None or share.rest == 100 for share in weeks):
         return None
-    latest = next(share for share in reversed(shares) if share is not None)
-    found = dict(zip((p.period for p in days), shares, strict=True))
+    found = dict(zip((p.period for p in days), weeks, strict=True))
 
-    def row(p: Period) -> tuple[str, str]:
+    def row(p: Period) -> tuple[str, str, str]:
         share = found[p.period]
-        return ("–", "–") if share is None else (f"{share[0]:.1f} %", f"{share[1]:.1f} %")
+        if share is None:
+            return "–", "–", "–"
+        return f"{share.delivered:.1f} %", f"{share.bounced:.1f} %", f"{share.rest:.1f} %"
 
     return _chart(
-        "Rates", f"last {latest[0]:.1f} % delivered, {latest[1]:.1f} % bounced, over {_RATE_DAYS} days each", days,
-        "100 %", (("delivered", "delivered"), ("bounced", "bounced")), (),
-        lines=(*_lines("delivered", [s and s[0] for s in shares]), *_lines("bounced", [s and s[1] for s in shares])),
-        columns=("7 days up to", "Delivered", "Bounced"), row=row,
+        "Rates", f"last {latest.delivered:.1f} % delivered, {latest.bounced:.1f} % bounced, over {_RATE_DAYS} days "
+        "each", days, "100 %", (("delivered", "delivered"), ("bounced", "bounced")), (),
+        lines=(
+            *_lines("delivered", [s and s.delivered for s in weeks]),
+            *_lines("bounced", [s and s.bounced for s in weeks]),
+        ),
+        columns=("7 days up to", "Delivered", "Bounced", "Neither"), row=row,
     )
 
 

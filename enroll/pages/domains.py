@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 from enroll.domains import Domain
 from enroll.errors import EnrollError
 from enroll.pages import charts
-from enroll.pages.figures import allowance
+from enroll.pages.figures import allowance, differs
 from enroll.pages.guard import Guard, Known
 from enroll.pages.render import Renderer, to
 from enroll.pages.services import PageServices
@@ -19,6 +19,7 @@ from enroll.records import Record, dig_command
 from relay.base.clock import DAY
 from relay.base.storage import allowances
 from relay.replies import Refused
+from relay.standing import standing_of
 
 FRAGMENT_HEADER = "X-Fragment"
 PURPOSES: Mapping[str, str] = {
@@ -204,13 +205,15 @@ class DomainPages:
         days = charts.days_of(stats.periods, now, stats.days)
         async with services.storage.read() as tx:
             spent = (await allowances.entries(tx, [domain.id], now - DAY)).get(domain.id, [])
+            standing = await standing_of(tx, services.config, domain.member_id, visitor.member.status, now)
         return self._renderer.page(
             "domain.html", visitor, status=error.status if error is not None else 200, error=error, about=about,
             test_to=mailbox or visitor.member.email, done=done,
             allowance=allowance(
                 domain, spent, services.config, now, slowed=services.directory.slowed(domain.member_id)
             ),
-            stats=stats, charts=[c for c in (charts.volume(days), charts.rates(days), charts.readers(days)) if c],
+            stats=stats, differs=differs(stats.reputation_bucket, standing.stage, services.config),
+            charts=[c for c in (charts.volume(days), charts.rates(days), charts.readers(days)) if c],
             test_from=f"{services.config.enrollment.test_sender}@{domain.name}", mx_host=services.config.mx_host,
             bounce_host=services.config.bounce_host, hosted_zone=services.config.hosted_zone, **self._findings(domain),
         )

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from enroll.domains import Domain
+from enroll.stats import WINDOW_DAYS
 from relay import warming
 from relay.base.config import Config, Tier
 from relay.base.events import AFTERWARDS, CLICKED, COMPLAINED, OPENED, UNSUBSCRIBED, Event
 from relay.base.storage.reports import AttemptRow, DetailRow
 from relay.bounces.classify import Class, Classified, classify
+from relay.standing import GOOD
 
 STATES = {
     "queued": "waiting for its first try",
@@ -94,6 +96,17 @@ class Next:
     says: str
     at: float | None = None
     gives_up_at: float | None = None
+
+
+def differs(bucket: str | None, stage: str, config: Config) -> str:
+    """Why a domain's reputation and its member's standing seem to contradict each other; "" where they don't."""
+    if bucket is None or (bucket in ("excellent", "good")) == (stage == GOOD):
+        return ""
+    return (
+        f"Reputation is this domain's over {WINDOW_DAYS} days, and every bounce and complaint weighs in it. The relay "
+        f"acts by your standing: that of all your domains together, over {config.standing.window_hours} hours, by "
+        f"what so few or so many recipients make certain. It is “{stage}” now."
+    )
 
 
 HAPPENED: Mapping[str, str] = dict(

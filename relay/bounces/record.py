@@ -1,7 +1,7 @@
 """What a report changes: the one recipient its return path names, whatever addresses stand in it.
 
-- A final bounce makes the recipient `bounced`, also after `sent` (a late bounce), and counts for its domain's day. A
-  fault of the address puts it on the member's suppression list.
+- A final bounce makes the recipient `bounced`, also after `sent` (a late bounce), and counts for its domain's day,
+  no longer as delivered. A fault of the address puts it on the member's suppression list.
 - A complaint puts the address on the list as `complaint`; a wish to be left alone that came by the same way
   (`opt-out`) as `unsubscribe`, and counts against nobody.
 - A delay is an event; an automatic answer and mail that is no report are nothing.
@@ -83,10 +83,11 @@ class _Batch:
         if entry is not None:
             self.entries.append(entry)
 
-    def count(self, who: Returned, counter: str) -> None:
+    def count(self, who: Returned, counter: str, at: float | None = None, by: int = 1) -> None:
         if who.domain_id is not None:
-            fields = self.counted.setdefault((who.domain_id, utc_day(self.at), who.member_id), {})
-            fields[counter] = fields.get(counter, 0) + 1
+            day = utc_day(self.at if at is None else at)
+            fields = self.counted.setdefault((who.domain_id, day, who.member_id), {})
+            fields[counter] = fields.get(counter, 0) + by
 
 
 class Records:
@@ -232,6 +233,9 @@ class Records:
         batch.bounced.append(LateBounce(who.id, who.message_id, batch.at, code, reply, due))
         batch.heard.append(word)
         batch.count(who, "bounced")
+        if who.state == "sent" and who.settled_at is not None:
+            # One recipient is counted once: what came back was not delivered, on the day it seemed to be.
+            batch.count(who, "delivered", who.settled_at, -1)
         batch.tell(BOUNCED, who, data | _vouched(item))
         if why.address_fault and self._config.suppression.hard_bounces:
             batch.suppress(who, "hard_bounce", why.reason)

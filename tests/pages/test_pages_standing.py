@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from relay.base.clock import utc_day
 from relay.base.storage import standing as rows
+from relay.base.storage import stats
 from relay.base.storage.standing import Failure, slice_of
 from tests.pages.site import Site
 
@@ -47,3 +49,28 @@ async def test_a_suspended_member_reads_its_numbers_and_the_way_out(place: Site)
     assert 'href="/account#standing"' in text
     assert "The limit is reached." in text
     assert "Take every address that bounced as unknown out of your list" in text
+
+
+async def test_a_domains_figures_add_up_and_say_why_they_differ_from_the_standing(place: Site) -> None:
+    alice = await place.member("alice")
+    await place.house.verified(alice, "example.test")
+    (domain,) = await place.house.domains.list(alice.id)
+    today = utc_day(place.house.clock.now())
+
+    async def shown(**counted: int) -> str:
+        await place.house.storage.write(lambda tx: stats.count(tx, {(domain.id, today, alice.id): counted}))
+        return (await visit.get(f"/account/domains/{domain.id}"))[1]
+
+    visit = await place.signed_in()
+    text = await shown(accepted=300, delivered=297, bounced=1)
+    for name, share in (("delivered", "99.0 %"), ("bounced", "0.3 %"), ("neither", "0.7 %")):
+        assert f"<dt>{name}</dt><dd>{share}</dd>" in text
+    assert "last 99.0 % delivered, 0.3 % bounced" in text
+    assert "The relay acts by your standing" not in text
+    text = await shown(bounced=30, delivered=-28)
+    assert "<small>poor</small>" in text
+    assert "It is “good” now." in text
+    await place.house.storage.write(
+        lambda tx: rows.set_stage(tx, alice.id, "slowed", now=place.house.clock.now(), told=True)
+    )
+    assert "The relay acts by your standing" not in (await visit.get(f"/account/domains/{domain.id}"))[1]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from enroll import stats
 from relay.base.storage.stats import Day
@@ -45,6 +47,18 @@ def test_days_without_activity_are_left_out_and_the_window_is_respected():
 def test_rates_have_one_decimal_over_thirty_days():
     found = stats.figures([day(0, 300, delivered=299, bounced=1), day(30, 1000, bounced=1000)], NOW, 365)
     assert (found.delivery_rate, found.bounce_rate) == (99.7, 0.3)
+
+
+@given(*[st.integers(min_value=0, max_value=10**6)] * 3)
+def test_shares_of_one_whole_add_up_and_none_is_more_than_all(sent, delivered, bounced):
+    found = stats.shares(sent, delivered, bounced)
+    if found is None:
+        assert sent == delivered == bounced == 0
+        return
+    assert round(10 * (found.delivered + found.bounced + found.rest)) == 1000
+    assert all(0 <= share <= 100 for share in (found.delivered, found.bounced, found.rest))
+    assert abs(found.bounced - 100 * bounced / max(sent, delivered + bounced)) <= 0.051
+    assert abs(found.delivered - 100 * delivered / max(sent, delivered + bounced)) <= 0.101
 
 
 @pytest.mark.parametrize(

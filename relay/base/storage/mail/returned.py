@@ -22,7 +22,7 @@ _IS_HEARING = or_(*(recipients.c.state == state for state in _HEARING))
 _FACTS = (
     recipients.c.id, recipients.c.message_id, recipients.c.member_id, recipients.c.domain_id, recipients.c.address,
     recipients.c.state, messages.c.queue_id, messages.c.return_path, recipients.c.notify,
-    recipients.c.delay_told, messages.c.category,
+    recipients.c.delay_told, messages.c.category, recipients.c.settled_at,
 )
 
 

@@ -154,7 +154,8 @@ class LateWord:
 @dataclass(frozen=True, slots=True)
 class Returned:
     """A recipient about whom something came back. `return_path` is the domain of its return path; `notify` and
-    `delay_told` say which reports its sender wants (RFC 3461 §4.1), and whether one of a delay has been owed."""
+    `delay_told` say which reports its sender wants (RFC 3461 §4.1), and whether one of a delay has been owed;
+    `settled_at` is when it was delivered or given up (Unix seconds)."""
 
     id: int
     message_id: int
@@ -167,3 +168,4 @@ class Returned:
     notify: str | None = None
     delay_told: bool = False
     category: str = ""
+    settled_at: float | None = None
