@@ -137,7 +137,8 @@ def _shown(
     of = shares(sent, delivered, bounced) if sent else None
     return Overview(
         volume_7d=this_week, volume_delta=volume_delta(this_week, last_week),
-        delivery_rate=of and of.delivered, bounce_rate=of and of.bounced, rest_rate=of and of.rest,
+        delivery_rate=of.delivered if of else None, bounce_rate=of.bounced if of else None,
+        rest_rate=of.rest if of else None,
         complaint_rate=_percent(complaints, delivered, 2), reputation=score, reputation_bucket=bucket(score),
     )
 

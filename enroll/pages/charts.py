@@ -104,8 +104,8 @@ def rates(days: Sequence[Period]) -> Chart | None:
         "Rates", f"last {latest.delivered:.1f} % delivered, {latest.bounced:.1f} % bounced, over {_RATE_DAYS} days "
         "each", days, "100 %", (("delivered", "delivered"), ("bounced", "bounced")), (),
         lines=(
-            *_lines("delivered", [s and s.delivered for s in weeks]),
-            *_lines("bounced", [s and s.bounced for s in weeks]),
+            *_lines("delivered", [s.delivered if s else None for s in weeks]),
+            *_lines("bounced", [s.bounced if s else None for s in weeks]),
         ),
         columns=("7 days up to", "Delivered", "Bounced", "Neither"), row=row,
     )
