@@ -134,7 +134,8 @@ class Directory:
         if found is None:
             return self._wrong(secret, parsed, address, now)
         key, member = found
-        if not _fits(key, member, address, (username, acts_as or None), did):
+        named = all(self._is_named(member, name) for name in (username, acts_as or None) if name is not None)
+        if not (named and _fits(key, member, address, did)):
             return Verdict(replies.AUTH_FAILED, member_id=member.id)
         if member.status != "active" and not reads:
             return self._suspended(member)
@@ -160,6 +161,23 @@ class Directory:
             return None
         member = self._view.members.get(key.member_id)
         return None if member is None or member.status == "deleted" else (key, member)
+
+    def _is_named(self, member: MemberEntry, username: str) -> bool:
+        """Whether a user name is this member's handle or DID; or one of them, an @ and the relay's name or a verified
+        domain of the member, for programs that take nothing else."""
+        known = (member.handle.lower(), member.did.lower())
+        username = username.lower()
+        if username in known:
+            return True
+        name, at, host = username.rpartition("@")
+        if not at or name not in known:
+            return False
+        if host in self._config.own_hosts:
+            return True
+        try:
+            return self.domain_of_member(member.id, names.domain(host)) is not None
+        except names.BadName:
+            return False
 
     def _wrong(self, secret: str, parsed: tuple[str, str] | None, address: str, now: float) -> Verdict:
         """The refusal of a key that is nobody's. Nothing, and a token for something else, is no guess at a key."""
@@ -280,16 +298,11 @@ class Directory:
         return self._view.members.get(member_id)
 
 
-def _fits(
-    key: Key, member: MemberEntry, address: str, usernames: tuple[str | None, ...], did: str | None
-) -> bool:
-    """Whether a right key comes from one of its networks, with names and a DID that are its member's."""
+def _fits(key: Key, member: MemberEntry, address: str, did: str | None) -> bool:
+    """Whether a right key comes from one of its networks, with a DID that is its member's."""
     if key.networks is not None and not _inside(address, key.networks):
         return False
-    known = (member.handle.lower(), member.did.lower())
-    if any(name is not None and name.strip().lower() not in known for name in usernames):
-        return False
-    return did is None or did.lower() == known[1]
+    return did is None or did.lower() == member.did.lower()
 
 
 def _inside(address: str, networks: Any) -> bool:

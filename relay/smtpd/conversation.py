@@ -34,6 +34,7 @@ class Conversation(Connection[H]):
 
     commands: ClassVar[Mapping[str, Command]] = {}
     lines: ClassVar[Mapping[str, int]] = MAX_LINES
+    any_octets: ClassVar[frozenset[bytes]] = frozenset()  # words behind which other octets than UTF-8 may stand
 
     def __init__(self, house: H, *, implicit_tls: bool) -> None:
         super().__init__(house, implicit_tls=implicit_tls)
@@ -158,7 +159,9 @@ class Conversation(Connection[H]):
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError:
-            text = "\0"
+            # What is no UTF-8 is no command, but for a word behind which anything may stand.
+            known = line.partition(b" ")[0].upper() in self.any_octets
+            text = line.decode("utf-8", "replace") if known else "\0"
         if "\0" in text:
             self.bad(replies.BAD_LINE)
             return None

@@ -92,6 +92,10 @@ class Session(Conversation[H], Generic[H, T]):
         """The address that a path between brackets means."""
         return path
 
+    def client_name(self, argument: str) -> str:
+        """The name that a client gives itself in EHLO or HELO; "": it is refused."""
+        return argument if _HELO.fullmatch(argument) else ""
+
     def member_id(self, verdict: Verdict) -> int | None:
         """Who is refused, where that is known."""
         return verdict.member_id
@@ -149,12 +153,13 @@ class Session(Conversation[H], Generic[H, T]):
     def _greeted(self, word: str, hostname: str) -> bool:
         if not self.idle():
             return False
-        if not _HELO.fullmatch(hostname):
+        name = self.client_name(hostname)
+        if not name:
             self.bad(replies.BAD_ARGUMENTS, f"{word} needs your host's name")
             return False
         # RFC 5321 §4.1.4: both are a RSET too.
         self.reset()
-        self.helo = hostname
+        self.helo = name
         return True
 
     async def smtp_STARTTLS(self, argument: str) -> None:

@@ -6,6 +6,7 @@ DATA (intake.accept, called once with the whole message). Decides nothing itself
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -25,6 +26,12 @@ from relay.submission import auth
 from relay.submission.rooms import Rooms
 
 log = structlog.get_logger()
+_UNKNOWN = "unknown"
+# RFC 5321 §4.1.1.1: a host's name, with or without the dot of the root, or an address literal.
+_NAME = re.compile(
+    r"(?=.{1,255}$)(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*\.?"
+    r"|\[[A-Za-z0-9:.]+\])"
+)
 
 
 class Mail(Transaction):
@@ -45,6 +52,7 @@ class SubmissionSession(Session[Rooms, Mail]):
     help = "AUTH DATA EHLO HELO HELP MAIL NOOP QUIT RCPT RSET STARTTLS VRFY; https://www.rfc-editor.org/rfc/rfc6409"
     # RFC 4954 §4.3: AUTH has a bound of its own.
     lines: ClassVar[Mapping[str, int]] = {**MAX_LINES, "AUTH": auth.MAX_LINE}
+    any_octets: ClassVar[frozenset[bytes]] = frozenset({b"EHLO", b"HELO"})
 
     def __init__(self, rooms: Rooms, *, implicit_tls: bool) -> None:
         self.login: Login | None = None
@@ -61,6 +69,10 @@ class SubmissionSession(Session[Rooms, Mail]):
         return self.login.member_id if self.login else verdict.member_id
 
     # -- greeting --------------------------------------------------------------------------------------------
+
+    def client_name(self, argument: str) -> str:
+        """RFC 5321 §4.1.4: nobody is refused for the name. A login says who it is; a name that is none is unknown."""
+        return argument if _NAME.fullmatch(argument) else _UNKNOWN
 
     def greeting(self) -> list[str]:
         """220, or the 521 of an address that only suspended members use."""
@@ -130,6 +142,7 @@ class SubmissionSession(Session[Rooms, Mail]):
         # RFC 4954 §4: the blank after 334 stands also before an empty challenge.
         self.say(f"334 {words}")
         response = await self.read_line(auth.MAX_LINE)
+        response = response.strip(" \t") if response is not None else None
         if response == "*":
             self.bad(replies.AUTH_CANCELLED)
             return None

@@ -23,7 +23,8 @@ A script reads like a transcript. Lines:
 S(3): reads the same reply three times. In C: and RAW: lines {key} is alice's API key and {b64key} its base64,
 {plain} her AUTH PLAIN response ({PLAIN}, {did}: with the handle or DID in upper case; {wrong}: with a wrong key;
 {bob_as_alice}: acting for bob; {as_bob}: with
-bob's name and alice's key), {b64:text} any text in base64. alice owns example.test; bob owns other.test.
+bob's name and alice's key; {as:NAME}: with any name), {b64:text} any text in base64 (escapes as in RAW), {bare:text}
+without padding. alice owns example.test; bob owns other.test.
 {path}, {leave}: a return path and an address for leaving that this relay made, both of no message it knows.
 """
 
@@ -251,7 +252,10 @@ class Run:
         }
         for word, value in words.items():
             text = text.replace(word, value)
-        return re.sub(r"\{b64:([^}]*)\}", lambda found: b64(found.group(1)), text)
+        made = {"b64": b64, "bare": lambda name: b64(name).rstrip("="), "as": lambda name: plain(name, key)}
+        return re.sub(
+            r"\{(b64|bare|as):([^}]*)\}", lambda found: made[found[1]](unescaped(found[2]).decode()), text
+        )
 
 
 def unescaped(text: str) -> bytes:

@@ -132,6 +132,29 @@ async def until(true: Callable[[], bool]) -> None:
 # -- what arrives is what was sent ----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("line", "known"),
+    [
+        (b"EHLO", "unknown"), (b"HELO  ", "unknown"), (b"EHLO my pc", "unknown"), (b"EHLO MY_PC", "unknown"),
+        (b"EHLO M\xdcLLER-PC", "unknown"), ("EHLO MÜLLER-PC".encode(), "unknown"), (b"EHLO -x.test", "unknown"),
+        (b"EHLO x (evil [192.0.2.1]) by relay.test;", "unknown"), (b"EHLO a\x0bb", "unknown"),
+        (b"EHLO " + b"x" * 300, "unknown"), (b"EHLO .", "unknown"), (b"EHLO [192.0.2.1", "unknown"),
+        (b"EHLO pc-7.lan", "pc-7.lan"), (b"EHLO relay.test.", "relay.test."), (b"EHLO [IPv6:2001:db8::1]",
+        "[IPv6:2001:db8::1]"), (b"HELO 192.0.2.1", "192.0.2.1"),
+    ],
+)  # fmt: skip
+async def test_a_client_may_call_itself_what_it_likes_and_only_a_name_is_believed(
+    folder: Path, line: bytes, known: str
+) -> None:
+    async with door(folder) as (server, rooms), await member(server) as talk:
+        await talk.send(line + b"\r\n")
+        assert (await talk.reply())[:3] == "250"
+        await to_data(talk)
+        await talk.send(HEAD + b"\r\nx\r\n.\r\n")
+        assert (await talk.reply())[:3] == "250"
+    assert [got.helo for got in rooms.taken] == [known]
+
+
 async def test_the_gate_gets_the_whole_envelope_and_the_bytes_unstuffed(folder: Path) -> None:
     async with door(folder) as (server, rooms), await member(server) as talk:
         await talk.ask("MAIL FROM:<a@example.test> RET=HDRS ENVID=Q+2Bx SMTPUTF8 BODY=8BITMIME")
