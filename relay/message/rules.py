@@ -25,9 +25,14 @@ SENDERS = {name.lower(): name for name in ("Sender", "Resent-From", "Resent-Send
 _DROPPED = frozenset({"bcc", "resent-bcc", "return-path"})
 _SERVER_OWNED = ("x-posthouse-", "x-atmos-")
 _RESULTS = "authentication-results"
+_MAX_BEGINNING = 2000
 
-_REPORT = re.compile(rb"\s*multipart\s*/\s*report\s*(?:;|\Z)", re.IGNORECASE)
-_WORD = re.compile(rb"\s*(?:\([^()]*\)\s*)?([A-Za-z][A-Za-z0-9-]*)\s*(?:[;(]|\Z)")
+_REPORT = re.compile(r"\s*multipart\s*/\s*report\s*(?:;|\Z)", re.IGNORECASE)
+# RFC 5322 §3.2.1, §3.2.2, §3.2.4: within a comment, quotation marks mean nothing. A string without an end is all the
+# rest, so that none is looked for twice.
+_IN_COMMENT = re.compile(r"\\.|[()]|[^\\()]+|\\", re.DOTALL)
+_OUTSIDE = re.compile(r'"(?:[^"\\]|\\.)*+\\?"?|[()]|[^"()]+', re.DOTALL)
+_WORD = re.compile(r"\s*([A-Za-z][A-Za-z0-9-]*)\s*(?:;|\Z)")
 # RFC 5322 §3.6.4, with any visible ASCII where it has atoms: threads hang on what mail programs write there.
 _MESSAGE_ID = re.compile(rb"\s*<[!-;=?A-~]+@[!-;=?A-~]+>\s*(?:\([ -'*-~]*\)\s*)?")
 # RFC 5322 §3.3 and §4.3 as freely as mail programs read them, and the form of C's asctime.
@@ -85,10 +90,10 @@ def needs_another(field: Field) -> bool:
 def is_automatic(parsed: Parsed) -> bool:
     """Whether a program wrote it: a report (RFC 6522 §3), or Auto-Submitted other than `no` (RFC 3834 §5)."""
     kind, sent = parsed.one("content-type"), parsed.one("auto-submitted")
-    if kind is not None and _REPORT.match(kind.value):
+    if kind is not None and _REPORT.match(_without_comments(kind.value)):
         return True
-    word = _WORD.match(sent.value) if sent is not None else None
-    return word is not None and word[1].lower() != b"no"
+    word = _WORD.match(_without_comments(sent.value)) if sent is not None else None
+    return word is not None and word[1].lower() != "no"
 
 
 def speaks_for(value: bytes, ours: Collection[str]) -> bool:
@@ -100,18 +105,26 @@ def speaks_for(value: bytes, ours: Collection[str]) -> bool:
     return _authserv_id(value) in (None, *ours)
 
 
-def _authserv_id(value: bytes) -> str | None:
-    text, depth, at = value.decode("latin-1"), 0, 0
-    # RFC 5322 §3.2.2: white space and comments, which nest, may stand before it.
-    while at < len(text) and (depth or text[at] in " \t\r\n("):
-        if text[at] == "\\":
-            at += 1
-        elif text[at] == "(":
+def _without_comments(value: bytes) -> str:
+    """The beginning of a structured value, with a blank for each comment, which nest (RFC 5322 §3.2.2); quoted strings
+    stay."""
+    text, kept, depth, at = value[:_MAX_BEGINNING].decode("latin-1"), [], 0, 0
+    while at < len(text):
+        found = (_IN_COMMENT if depth else _OUTSIDE).match(text, at)
+        assert found is not None  # each takes any character
+        piece, at = found[0], found.end()
+        if piece == "(":
             depth += 1
-        elif text[at] == ")":
-            depth -= 1
-        at += 1
-    found = re.match(r'"((?:[^"\\]|\\.)*)"|[^\s;()"]+', text[at:])
+            kept.append(" ")
+        elif depth:
+            depth -= piece == ")"
+        else:
+            kept.append(piece)
+    return "".join(kept)
+
+
+def _authserv_id(value: bytes) -> str | None:
+    found = re.match(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;()"]+))', _without_comments(value), re.DOTALL)
     if found is None:
         return None
-    return (re.sub(r"\\(.)", r"\1", found[1]) if found[1] is not None else found[0]).rstrip(".").lower()
+    return (re.sub(r"\\(.)", r"\1", found[1], flags=re.DOTALL) if found[1] is not None else found[2]).rstrip(".").lower()

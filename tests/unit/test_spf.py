@@ -216,6 +216,8 @@ def test_the_field_repeats_no_word_that_could_break_it() -> None:
     (b" relay.example; spf=pass", True), (b" RELAY.example 1;\r\n dkim=none", True), (b' "relay.example"; none', True),
     (b" (a (nested \\) ) comment)\r\n relay.example; none", True), (b"relay.example. ; none", True), (b"", True),
     (b" ;", True), (b" mx.far.example; spf=pass", False), (b" relay.example.evil.test; none", False),
+    (b' ("a) relay.example ("b) mx.far.example; none', True), (b" (a (b) mx.far.example; none", True),
+    (b' (relay.example) mx.far.example; none', False), (b" mx(a).far.example; none", False), (b' ")"; none', False),
 ])  # fmt: skip
 def test_a_field_in_our_name_is_known(value: bytes, forged: bool) -> None:
     assert speaks_for(value, {"relay.example"}) is forged
