@@ -44,7 +44,7 @@ MOST_ZONE_OCTETS = 253 - 64 - 11 - 37 - 1
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One thing to mend: the key it concerns and what to do, in one line."""
+    """One thing to fix: the key it concerns and what to do, in one line."""
 
     key: str
     text: str

@@ -1,4 +1,4 @@
-"""What WE say: every reply of both doors, with its codes, its words and how to mend it.
+"""What WE say: every reply of both doors, with its codes, its words and how to fix it.
 
 One table gives SMTP and HTTP their words, `/help` its pages and `docs/replies.md` its rows. A decision is a
 `Verdict` (a value); `Refused` carries one through code that can't return it. Nothing here decides.
@@ -49,7 +49,7 @@ TOO_MANY_FAILURES = Reply(
 AUTH_UNAVAILABLE = Reply(
     name="auth_unavailable", smtp=454, enhanced="4.7.0", http=503, code="TEMPORARILY_UNAVAILABLE",
     text="Temporary authentication failure", meaning="The relay could not look the credentials up just now.",
-    fix="Nothing to mend on your side: retry with exponential backoff.", stages="AUTH",
+    fix="Nothing to fix on your side: retry with exponential backoff.", stages="AUTH",
 )
 MEMBER_SUSPENDED = Reply(
     name="member_suspended", smtp=521, enhanced="5.7.1", http=403, code="MEMBER_SUSPENDED",
@@ -112,7 +112,7 @@ INVALID_RECIPIENT = Reply(
 NO_SUCH_ADDRESS = Reply(
     name="no_such_address", smtp=550, enhanced="5.1.1", http=0, code="", text="No such address here",
     meaning="Port 25 takes reports on return paths, mail for its postmaster and for domains that forward it: this is neither.",
-    fix="Nothing to mend: the relay takes no other mail.", stages="RCPT (port 25)",
+    fix="Nothing to fix: the relay takes no other mail.", stages="RCPT (port 25)",
 )
 ADDRESS_NOT_AVAILABLE = Reply(
     name="address_not_available", smtp=550, enhanced="5.1.1", http=0, code="", text="address not available",
@@ -133,13 +133,13 @@ ONE_FORWARD = Reply(
     name="one_forward", smtp=452, enhanced="4.5.3", http=0, code="",
     text="One domain at a time: send this recipient a copy of its own",
     meaning="Mail that is forwarded for one domain, and what has another way to go, can't share a message.",
-    fix="Nothing to mend: a mail server sends the rest in a further message by itself.", stages="RCPT (port 25)",
+    fix="Nothing to fix: a mail server sends the rest in a further message by itself.", stages="RCPT (port 25)",
 )
 FORWARDS_LIMITED = Reply(
     name="forwards_limited", smtp=451, enhanced="4.7.1", http=0, code="",
     text="Too much mail to forward just now, try again {when}",
     meaning="As much mail as may be was forwarded for this domain, or from this address, within the last hour.",
-    fix="Nothing to mend: a mail server tries again by itself.", stages="RCPT, DATA (port 25)",
+    fix="Nothing to fix: a mail server tries again by itself.", stages="RCPT, DATA (port 25)",
 )
 NO_OPERATOR = Reply(
     name="no_operator", smtp=550, enhanced="5.2.1", http=0, code="",
@@ -152,7 +152,7 @@ ROLE_MAIL_LIMITED = Reply(
     name="role_mail_limited", smtp=451, enhanced="4.7.1", http=0, code="",
     text="Too much mail for the operator just now, try again {when}",
     meaning="As much mail as may be was passed on to the relay's operator within the last hour, in all or from this network.",
-    fix="Nothing to mend: a mail server tries again by itself.", stages="DATA (port 25)",
+    fix="Nothing to fix: a mail server tries again by itself.", stages="DATA (port 25)",
 )
 TOO_MANY_RECIPIENTS = Reply(
     name="too_many_recipients", smtp=452, enhanced="4.5.3", http=422, code="TOO_MANY_RECIPIENTS",
@@ -201,7 +201,7 @@ INVALID_MESSAGE = Reply(
     name="invalid_message", smtp=554, enhanced="5.6.0", http=422, code="INVALID_MESSAGE",
     text="Malformed message: {saw}",
     meaning="The message breaks the format (bare CR or LF, NUL, header too large, a line over 998 octets, not parseable).",
-    fix="Mend what is named: lines end in CRLF; longer or binary content is encoded.", stages="DATA",
+    fix="Fix what is named: lines end in CRLF; longer or binary content is encoded.", stages="DATA",
 )
 LOOP = Reply(
     name="loop", smtp=554, enhanced="5.4.6", http=422, code="LOOP", text="Mail loop: {saw}",

@@ -35,7 +35,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One decision of policy: the rule, what it saw and wanted, how to mend it, when it will pass.
+    """One decision of policy: the rule, what it saw and wanted, how to fix it, when it will pass.
 
     `saw`/`wanted` are words for the member (never a stranger's data), and so is `cure`, where there is a better one
     than the reply's `fix`. `passes_at` is Unix seconds.

@@ -131,7 +131,7 @@ class MailboxWatch:
                 join = await self._notices.mail(
                     member.email, f"Mail for {shown} can't be forwarded",
                     f"Hello {member.handle},\n\nmail for {shown} is forwarded to {mailbox}, which does not take it. At "
-                    f"the last try:\n\n  {spell.says}\n\nWho wrote is not told by this relay. Mend the mailbox, or "
+                    f"the last try:\n\n  {spell.says}\n\nWho wrote is not told by this relay. Fix the mailbox, or "
                     f"name another one:\n{self._config.server.public_url}/account/domains/{row.id}\n",
                     about=row.name,
                 )

@@ -1,4 +1,4 @@
-"""/help: what every answer of this relay means and how to mend it.
+"""/help: what every answer of this relay means and how to fix it.
 
 Made from `relay.replies` and the configuration, so it says what the relay does. Somebody signed in finds each of the
 common complaints answered with what was last seen of their own domains and messages.

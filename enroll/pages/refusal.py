@@ -1,6 +1,6 @@
 """/r/<id>: one refusal in full, and the same decision asked again.
 
-Anybody who has the link reads the rule and how to mend it. What says something about the member (its domains, its
+Anybody who has the link reads the rule and how to fix it. What says something about the member (its domains, its
 suppression list, why it is suspended, whom it wrote to) is shown to that member alone, signed in. Asking again goes
 through `intake.preflight`, the call behind every other preflight; nothing is sent or spent.
 """

@@ -57,7 +57,7 @@ async def show(shell: Shell, number: Number) -> int:
 
 
 async def close(shell: Shell, number: Number) -> int:
-    """Say that it is mended; should it go on, a new one opens."""
+    """Say that it is fixed; should it go on, a new one opens."""
     from relay.base.storage import incidents
 
     await _get(shell, number)

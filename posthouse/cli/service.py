@@ -91,7 +91,7 @@ async def doctor(
     shell: Shell,
     only: Annotated[list[str] | None, typer.Option("--only", help="Only this examination (repeatable).")] = None,
 ) -> int:
-    """Examine this relay and its surroundings; each finding says what mends it. Exit 1 if something fails."""
+    """Examine this relay and its surroundings; each finding says what fixes it. Exit 1 if something fails."""
     from posthouse.doctor import EXAMINATIONS, FAIL, examine
 
     if unknown := set(only or ()) - set(EXAMINATIONS):

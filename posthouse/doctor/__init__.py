@@ -1,4 +1,4 @@
-"""The doctor: examines a relay and its surroundings; each finding says what was seen and what mends it.
+"""The doctor: examines a relay and its surroundings; each finding says what was seen and what fixes it.
 
 `host` looks at the machine (disk, clock, versions, files), `certificates` at TLS, `state` at database, queue and
 workers, `network` at DNS and the way out, `hosted` at the zone of members' records. The same findings are printed by

@@ -15,7 +15,7 @@ OK, WARN, FAIL = "ok", "warn", "fail"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One finding. `saw` is what was seen; `fix` the command or record that mends it, empty when all is well."""
+    """One finding. `saw` is what was seen; `fix` the command or record that fixes it, empty when all is well."""
 
     name: str
     status: str

@@ -22,7 +22,7 @@ async def master_key(patient: Patient) -> list[Finding]:
             return [Finding(NAME, WARN, f"{path} is not there yet", "posthouse serve makes it at the first start")]
         vault = Vault.load(path, config.previous_key_paths)
     except SecretsError as e:
-        return [Finding(NAME, FAIL, str(e), "mend [secrets] in the configuration: docs/operations.md, Master key")]
+        return [Finding(NAME, FAIL, str(e), "fix [secrets] in the configuration: docs/operations.md, Master key")]
     if patient.storage is None:
         return []
     found = await left(patient.storage, vault, patient.clock.now())

@@ -83,7 +83,7 @@ async def incidents(patient: Patient) -> list[Finding]:
     return [
         Finding(
             "incidents", WARN, f"{i.kind}, {i.count} times, last {iso(i.seen_at)}: {INCIDENTS.get(i.kind, '')}",
-            f"posthouse incident show {i.id}; when mended: posthouse incident close {i.id}",
+            f"posthouse incident show {i.id}; when fixed: posthouse incident close {i.id}",
         )
         for i in found
     ] or [Finding("incidents", OK, "nobody blames this relay")]

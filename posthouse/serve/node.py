@@ -312,7 +312,7 @@ async def _all(ends: Sequence[Any]) -> None:
 
 
 def _lines(error: BaseException) -> list[str] | None:
-    """The lines for what an operator can mend; None for anything else."""
+    """The lines for what an operator can fix; None for anything else."""
     match error:
         case StartError() | TlsError():
             return error.lines

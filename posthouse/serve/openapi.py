@@ -25,7 +25,7 @@ JSON over HTTP. Names of fields are camelCase, times RFC 3339 in UTC, sizes octe
 it needs. Calls about keys and sign-ins need a sign-in's token instead, which does wherever `manage` does.
 
 **Refusals** are `{"error", "code", "detail"}`: a sentence for people, a word for programs that doesn't change, and
-facts. 4xx but 429 stays until the cause is mended. 429, 500, 503 and 507 pass: try again after `Retry-After` seconds.
+facts. 4xx but 429 stays until the cause is fixed. 429, 500, 503 and 507 pass: try again after `Retry-After` seconds.
 
 **Once only.** Sending takes an `Idempotency-Key`: a repeat within 24 hours gets the first answer and sends nothing.
 

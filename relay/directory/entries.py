@@ -85,8 +85,10 @@ class RestingDomain:
     def _why(self) -> str:
         if self.state == "disabled":
             return "paused by you"
-        if self.state in ("suspended", "blocked"):
-            return f"{self.state} by the operator" + (f": {self.reason}" if self.reason else "")
+        if self.state == "blocked":
+            return "and waits for the operator's approval"
+        if self.state == "suspended":
+            return "suspended by the operator" + (f": {self.reason}" if self.reason else "")
         if self.state == "initializing":
             return "but its keys are still being made"
         why = f"not verified since {iso(self.since)}" if self.proved else "not verified yet"
@@ -101,7 +103,9 @@ class RestingDomain:
         match self.state:
             case "disabled":
                 return "Resume it at {account_url}."
-            case "suspended" | "blocked":
+            case "blocked":
+                return "It may send as soon as the operator approves it."
+            case "suspended":
                 return "Only the operator lifts that: write to them once the cause is gone."
             case "initializing":
                 return "Try again in a minute."

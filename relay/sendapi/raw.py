@@ -22,6 +22,8 @@ from relay.sendapi.models import Category
 from relay.sendapi.send import Draft, Sender, uploaded
 
 FROM, TO = "X-Envelope-From", "X-Envelope-To"
+# Before they are looked at; those that are named twice count once.
+_MAX_NAMED = 1000
 
 
 def raw_route(sender: Sender) -> web.RouteDef:
@@ -41,7 +43,7 @@ def raw_route(sender: Sender) -> web.RouteDef:
 
 async def _draft(sender: Sender, caller: Caller, request: web.Request, raw: bytes) -> Draft:
     given = query(request, "from", "category", "sendAt", many=("to", "tag"))
-    mail_from, to = _envelope(request, given)
+    mail_from, to = _envelope(request, given, sender.services.config.submission.max_recipients)
     category = given.get("category")
     if category is not None and category not in get_args(Category):
         reject("category: not a category", field="category")
@@ -67,7 +69,7 @@ async def _draft(sender: Sender, caller: Caller, request: web.Request, raw: byte
     return Draft(submission, rejected)
 
 
-def _envelope(request: web.Request, given: dict[str, str]) -> tuple[Address | None, list[str]]:
+def _envelope(request: web.Request, given: dict[str, str], most: int) -> tuple[Address | None, list[str]]:
     """The envelope from the query or from headers: one place for each half, never both. `<>` is the null sender."""
     senders = [given["from"]] if "from" in given else []
     recipients = request.query.getall("to", [])
@@ -80,9 +82,8 @@ def _envelope(request: web.Request, given: dict[str, str]) -> tuple[Address | No
             reject(f"{field}: required, in the query or as {header}", field=field)
     if len(senders) > 1:
         reject("from: exactly one envelope sender is needed", field="from")
-    limit = 1000
-    if len(recipients) > limit:
-        raise Refused(TOO_MANY_RECIPIENTS, wanted=str(limit))
+    if len(recipients) > _MAX_NAMED:
+        raise Refused(TOO_MANY_RECIPIENTS, wanted=str(most))
     if senders[0].strip() == "<>":
         return None, recipients
     try:

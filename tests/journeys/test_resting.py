@@ -128,7 +128,7 @@ async def test_a_domain_that_waits_for_approval_says_so(tmp_path: Any) -> None:
         domain = await relay.domains.enroll(alice.id, NAME)
         relay.publish(domain)
         await relay.look(domain)
-        assert told(ask(relay, alice))[0].endswith("blocked by the operator: waits for the operator's approval")
+        assert told(ask(relay, alice))[0].endswith("is yours, and waits for the operator's approval")
 
 
 async def test_whose_it_is_not_hears_nothing_of_it(relay: Enrolling) -> None:

@@ -369,7 +369,11 @@ async def test_bulk_gets_unsubscribe_headers_and_transactional_none(door: Door) 
 async def test_limits_refuse_the_whole_request(door: Door) -> None:
     many = [f"r{i}@sink.test" for i in range(11)]
     status, got = await door.ask("POST", "/v1/send", message(to=many[:6], bcc=many[6:]))
-    assert (status, got["code"]) == (422, "TOO_MANY_RECIPIENTS")
+    assert (status, got["code"], got["detail"]["wanted"]) == (422, "TOO_MANY_RECIPIENTS", "10")
+    # However many are named, the number that fits is said.
+    named = {"Content-Type": "message/rfc822", "X-Envelope-To": ",".join(["a@s.t"] * 1001)}
+    status, got = await door.ask("POST", "/v1/send/raw?from=news@example.test", raw=letter(), headers=named)
+    assert (status, got["code"], got["detail"]["wanted"]) == (422, "TOO_MANY_RECIPIENTS", "10")
     status, got = await door.ask("POST", "/v1/send", message(text="x" * 400_000))
     assert (status, got["code"]) == (413, "TOO_LARGE")
     file = base64.b64encode(b"x" * 280_000).decode()

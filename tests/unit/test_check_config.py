@@ -360,5 +360,5 @@ def test_the_manuals_least_configuration_is_one_that_starts(tmp_path: Path) -> N
         tls = config.tls.model_validate(certificate(tmp_path, config.server.hostname))
         hostname = config.server.model_copy(update={"data_dir": tmp_path})
         found = mistakes(config.model_copy(update={"server": hostname, "tls": tls}), HandClock(NOW), ports=False)
-        # What only the reader's own name can mend.
+        # What only the reader's own name can fix.
         assert [m.key for m in found if m.key != "server.hostname"] == []
