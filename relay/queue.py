@@ -30,7 +30,7 @@ from relay.outcome import Outcome, concluded
 log = structlog.get_logger()
 
 OPEN_STATES = ("queued", "deferred")
-# RFC 3463 §3.4: what happens when the bytes of a waiting message are not there (a table changed by hand, a bad restore).
+# RFC 3463 §3.4: what happens when the bytes of a waiting message are not there (a table edited by hand, a bad restore).
 _LOST = concluded("never", "5.3.0", "the relay no longer has the content of this message", "route", "message")
 
 

@@ -127,4 +127,5 @@ def _authserv_id(value: bytes) -> str | None:
     found = re.match(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;()"]+))', _without_comments(value), re.DOTALL)
     if found is None:
         return None
-    return (re.sub(r"\\(.)", r"\1", found[1], flags=re.DOTALL) if found[1] is not None else found[2]).rstrip(".").lower()
+    name = found[2] if found[1] is None else re.sub(r"\\(.)", r"\1", found[1], flags=re.DOTALL)
+    return name.rstrip(".").lower()
