@@ -339,13 +339,13 @@ class Domains:
 
     async def send_test(
         self, member_id: int, key: int | str, to: str, subject: str | None = None, *, local_part: str | None = None,
-        message_id: str | None = None,
+        message_id: str | None = None, beyond_tier: int = 0,
     ) -> Accepted:
-        """Queue a test message in the domain's name (see `trial`)."""
+        """Queue a test message in the domain's name (see `test_message`)."""
         domain = await self.get(member_id, key)
         return await send_test(
             self._intake, self._directory, self._config, domain, to, subject, local_part=local_part,
-            message_id=message_id,
+            message_id=message_id, beyond_tier=beyond_tier,
         )
 
     async def first_try(self, member_id: int, accepted: Accepted, *, seconds: float) -> FirstTry | None:

@@ -55,11 +55,12 @@ async def first_try(storage: Storage, member_id: int, recipient_id: int, seconds
 
 async def send_test(
     intake: Intake, directory: Directory, config: Config, domain: Domain, to: str, subject: str | None = None, *,
-    local_part: str | None = None, message_id: str | None = None,
+    local_part: str | None = None, message_id: str | None = None, beyond_tier: int = 0,
 ) -> Accepted:
     """Queue a test message from `<local_part>@<domain>` to one address. It spends one recipient of the warming tier.
 
     local_part: None for the configured one. message_id: the left side of its Message-ID; None lets the gate make one.
+    beyond_tier: so many recipients a day may go beyond the tier, and as many an hour as the day has room for.
     Raises EnrollError: 422 for a bad address, 409 when the domain may not send; Refused with the verdict that any
     submission would get (suppressed, warming, suspended, queue full).
     """
@@ -94,7 +95,7 @@ async def send_test(
     taken = await intake.accept(
         Submission(
             login=login, domain=entry, door="http", mail_from=sender, recipients=[Recipient(recipient)], raw=raw,
-            category="transactional", smtputf8=recipient.smtputf8,
+            category="transactional", smtputf8=recipient.smtputf8, beyond_tier=beyond_tier,
         )
     )
     if isinstance(taken, Verdict):

@@ -42,7 +42,9 @@ class Forward:
 @dataclass(slots=True)
 class Submission:
     """A message at the gate. `login` None: the relay's own mail or, with `forward`, a stranger's on its way to a
-    member; both outside warming and standing. `mail_from` None: the null sender; `domain` is None then too."""
+    member; both outside warming and standing. `mail_from` None: the null sender; `domain` is None then too.
+    `beyond_tier`: of a test message, which has a limit of its own, so many recipients more than the tier has in a day,
+    and no limit by the hour."""
 
     login: Login | None
     domain: DomainEntry | None
@@ -62,6 +64,7 @@ class Submission:
     send_at: float | None = None
     also: Also | None = None
     forward: Forward | None = None
+    beyond_tier: int = 0
 
 
 @dataclass(frozen=True, slots=True)

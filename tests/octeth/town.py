@@ -100,7 +100,7 @@ class Town:
     async def _place(
         self, tx: Tx, id: int = 12, name: str = "example.com", state: str = "verified", owner: str = "alice",
         published: bool = True, checked: str | None = None, flags: dict[str, bool] | None = None,
-        stats: Mapping[str, list[int]] | None = None, **options: Any,
+        stats: Mapping[str, list[int]] | None = None, tier: str = "unlimited", **options: Any,
     ) -> None:
         """A domain under this id. stats: day (or how many days ago) → sent, delivered, bounced, complaints."""
         owned_by = self.alice if owner == "alice" else self.bob
@@ -115,7 +115,7 @@ class Town:
         at = datetime.fromisoformat(checked).replace(tzinfo=UTC).timestamp() if checked else None
         await tx.execute(insert(domains).values(
             id=id, uuid=f"00000000-0000-4000-9000-{next(self._uuids):012d}", member_id=owned_by.id, name=name,
-            state=state, ownership_token="t", **columns(wanted, noted), tier="unlimited", checked_at=at, asked_at=at,
+            state=state, ownership_token="t", **columns(wanted, noted), tier=tier, checked_at=at, asked_at=at,
             created_at=datetime(2026, 4, 25, 22, 54, tzinfo=UTC).timestamp(), flags=flags,
             first_verified_at=NOW.timestamp() if state in ("verified", "disabled") else None,
         ))

@@ -98,8 +98,6 @@ class Calls:
             # In this shape a domain always has a return path of its own; one enrolled elsewhere may not have. Sending
             # back what was shown asks for none.
             options["return_path"] = True
-        if (separate := p.flag("UseTrackingSubdomain")) is not None:
-            options["tracking"] = separate
         enabled: bool | None = None
         if p.has("status"):
             enabled = _STATUS.get(p.text("status").lower())
@@ -135,7 +133,7 @@ class Calls:
         domain = await self._domains.check((await self._one(actor, p)).id)
         return VerifyAnswer(
             DomainID=domain.id, IsVerified=domain.proved, Status=responses.status(domain),
-            DNSRecords=responses.dns_records(domain, self._records(domain)),
+            DNSRecords=responses.probed(domain, self._records(domain)),
         )
 
     async def dns(self, actor: Actor, p: Parameters) -> Answer:
@@ -158,7 +156,8 @@ class Calls:
         message_id = f"senderdomaintest_{unique}"
         try:
             accepted = await self._domains.send_test(
-                actor.member.id, domain.id, to, subject, local_part=octeth.test_from_prefix, message_id=message_id
+                actor.member.id, domain.id, to, subject, local_part=octeth.test_from_prefix, message_id=message_id,
+                beyond_tier=octeth.tests,
             )
         except EnrollError as e:
             raise Fault(8, "Invalid recipient email address") if e.field == "to" else _not_sent(e.text) from e
@@ -207,6 +206,10 @@ def _options(p: Parameters) -> dict[str, Any]:
     """The options that were named, as the services call them."""
     switches = {option: p.flag(name) for name, option in _SWITCHES.items()}
     labels = {option: p.text(name) or "?" for name, option in _LABELS.items() if p.has(name)}
+    # Stored as TrackPrefixDisabled; clients send back what they were shown. The switch's own name counts for more.
+    if (separate := p.flag("UseTrackingSubdomain")) is None and (turned := p.flag("TrackPrefixDisabled")) is not None:
+        separate = not turned
+    switches["tracking"] = separate
     return {option: value for option, value in switches.items() if value is not None} | labels
 
 

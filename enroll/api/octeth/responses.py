@@ -10,6 +10,7 @@ from enroll.api.octeth.views import (
     DomainView,
     OptionsView,
     PeriodView,
+    Probed,
     Record,
     RecordView,
     Status,
@@ -38,6 +39,11 @@ def dns_records(domain: Domain, records: Iterable[Published]) -> dict[str, Recor
         r.name: (r.type, r.value, domain.flags[r.name]) if r.name in domain.flags else (r.type, r.value)
         for r in records if r.needed
     }
+
+
+def probed(domain: Domain, records: Iterable[Published]) -> dict[str, Probed]:
+    """The same after a look: what could not be asked, and was never seen, is not there yet."""
+    return {r.name: (r.type, r.value, domain.flags.get(r.name, False)) for r in records if r.needed}
 
 
 def dns_table(domain: Domain, records: Iterable[Published]) -> dict[str, RecordView]:

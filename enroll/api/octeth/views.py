@@ -15,7 +15,8 @@ from pydantic_core import to_json
 from relay.base.web import raw_answer
 
 Flag = Literal[0, 1]
-Record = tuple[str, str] | tuple[str, str, bool]
+Probed = tuple[str, str, bool]
+Record = tuple[str, str] | Probed
 Status = Literal["Approval Pending", "Enabled", "Disabled", "Suspended", "Blocked"]
 Bucket = Literal["excellent", "good", "fair", "poor"]
 
@@ -149,7 +150,7 @@ class VerifyAnswer(Answer):
     DomainID: int
     IsVerified: bool
     Status: Status
-    DNSRecords: dict[str, Record]
+    DNSRecords: dict[str, Probed]
 
 
 class VerifiedView(View):
@@ -226,6 +227,7 @@ class Create(Asking):
     LinkTracking: bool = True
     OpenTracking: bool = True
     UnsubscribeLink: bool = False
+    UseTrackingSubdomain: bool = True
     CustomSubdomain: str = ""
     CustomTrackPrefix: str = ""
 
@@ -237,6 +239,7 @@ class Update(OfDomain):
     OpenTracking: bool = False
     UnsubscribeLink: bool = False
     UseTrackingSubdomain: bool = True
+    TrackPrefixDisabled: bool = Field(False, description="The inverse of UseTrackingSubdomain, which counts for more.")
     CustomSubdomain: str = ""
     CustomTrackPrefix: str = ""
     status: Literal["Enabled", "Disabled"] = "Enabled"
