@@ -13,22 +13,22 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from enroll.api import native, octeth, wix
-from enroll.api.schema import SECURITY_SCHEMES as NATIVE_SCHEMES
-from enroll.api.schema import Paths
 from enroll.errors import EnrollError
 from enroll.services import Services
 from relay.base.clock import not_before
 from relay.base.web import CLOCK, answer
 
-__all__ = ["SECURITY_SCHEMES", "Services", "openapi_paths", "routes", "translate"]
+__all__ = ["Services", "routes", "translate"]
 
-SECURITY_SCHEMES = NATIVE_SCHEMES | octeth.SECURITY_SCHEMES
 _WAIT_SECONDS = {429: 60, 503: 30}
 
 
-def routes(services: Services, *, enroll_form: Handler | None = None) -> list[web.RouteDef]:
-    """Every route of enrollment. `enroll_form` takes what a browser's form posts to /enroll; JSON goes to the API."""
-    found = native.routes(services)
+def routes(
+    services: Services, mail: native.Mail | None = None, *, enroll_form: Handler | None = None
+) -> list[web.RouteDef]:
+    """Every route of enrollment; with `mail`, those about messages. `enroll_form` takes what a browser's form posts to
+    /enroll; JSON goes to the API."""
+    found = native.routes(services, mail)
     if services.for_domains is not None:
         found += octeth.routes(services, services.for_domains)
     if services.for_senders is not None:
@@ -48,11 +48,6 @@ def _or_form(route: web.RouteDef, form: Handler) -> web.RouteDef:
 
     by_json: Handler = route.handler
     return web.route(route.method, route.path, either)
-
-
-def openapi_paths() -> Paths:
-    """Their OpenAPI description, by path."""
-    return native.openapi_paths() | octeth.openapi_paths() | wix.openapi_paths()
 
 
 def translate(request: web.Request, error: Exception) -> web.Response | None:

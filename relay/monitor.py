@@ -18,13 +18,15 @@ from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import ConfigDict, Field
 
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.log import lines_dropped
 from relay.base.storage import Storage, StorageError, incidents, reports
 from relay.base.web import answer, is_inside
-from relay.base.web.describe import Paths, operation
+from relay.base.web.calls import OPEN, Call, Calls, routes
+from relay.base.web.models import Query
 from relay.replies import NOT_FOUND, Refused
 
 log = structlog.get_logger("monitor")
@@ -33,6 +35,57 @@ Doctor = Callable[[], Awaitable[dict[str, Any]]]
 """The operator's findings: `{"ok": bool, …}`."""
 Check = Callable[[], bool]
 """Whether one part of the process can do its work now."""
+
+
+TAG = ("Health", "For the operator's own programs.")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_CHECKS = {
+    "type": "object", "required": ["status", "checks"], "additionalProperties": False,
+    "properties": {
+        "status": {"enum": ["ready", "not ready"]},
+        "checks": {"type": "object", "additionalProperties": {"type": "boolean"}},
+    },
+}
+_HEALTH = {
+    "oneOf": [
+        {
+            "type": "object", "required": ["status"], "additionalProperties": False,
+            "properties": {"status": {"const": "ok"}},
+        },
+        {
+            "type": "object", "required": ["ok", "findings"], "additionalProperties": False,
+            "properties": {
+                "ok": {"type": "boolean"},
+                "findings": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {name: {"type": "string"} for name in ("name", "status", "saw", "fix")},
+                    },
+                },
+            },
+        },
+    ]
+}
+
+
+class _Anything(Query):
+    """Probes may ask as they like."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class _Probe(_Anything):
+    """What /healthz can be asked for."""
+
+    full: str | None = Field(None, description="Operators get the doctor's findings.")
+
+
+_calls = Calls(TAG[0], OPEN)
+
+
+async def _anybody(_: web.Request, __: Call) -> None:
+    """Who may see figures and findings is the operator's networks' matter: others get 404."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +127,7 @@ class Monitor:
 
     def routes(self) -> list[web.RouteDef]:
         """GET /healthz, /readyz, /metrics."""
-        return [
-            web.get("/healthz", self.health), web.get("/readyz", self.ready), web.get("/metrics", self.metrics)
-        ]
+        return routes(self, _anybody)
 
     @property
     def middleware(self) -> Middleware:
@@ -106,6 +157,9 @@ class Monitor:
 
         return counted
 
+    @_calls.get(
+        "/healthz", "Is the process alive?", gives=_HEALTH, asks=_Probe, also={503: "A finding fails."}, errors=(404,)
+    )
     async def health(self, request: web.Request) -> web.Response:
         """200 while the process answers at all; with `?full` the doctor's findings, 503 when one of them fails."""
         if "full" not in request.query:
@@ -116,13 +170,18 @@ class Monitor:
         found = await self._services.doctor()
         return answer(found, 200 if found.get("ok") else 503)
 
-    async def ready(self, request: web.Request) -> web.Response:
+    @_calls.get("/readyz", "Can mail be taken now?", gives=_CHECKS, asks=_Anything, also={503: "A part can't work."})
+    async def ready(self) -> web.Response:
         """200 when mail can be taken now, else 503; names the parts, not their troubles."""
         checks = {name: check() for name, check in self._services.checks.items()}
         checks["storage"] = await self._storage_answers() and not self._services.storage.damage
         ready = all(checks.values())
         return answer({"status": "ready" if ready else "not ready", "checks": checks}, 200 if ready else 503)
 
+    @_calls.get(
+        "/metrics", "Figures for Prometheus, to operators", asks=_Anything, errors=(404,),
+        gives_as={"text/plain": {"type": "string"}},
+    )
     async def metrics(self, request: web.Request) -> web.Response:
         """The registry in Prometheus' text format."""
         if not self._services.config.metrics.enabled:
@@ -177,46 +236,3 @@ class _LogLines:
         """As Prometheus' registry asks."""
         says = "Lines of the log that were dropped because nobody read it."
         yield CounterMetricFamily("posthouse_log_dropped_lines", says, value=lines_dropped())
-
-
-def openapi_paths() -> Paths:
-    """The routes' description. Who may see figures and findings is the operator's networks' matter: others get 404."""
-    checks = {
-        "type": "object", "required": ["status", "checks"], "additionalProperties": False,
-        "properties": {
-            "status": {"enum": ["ready", "not ready"]},
-            "checks": {"type": "object", "additionalProperties": {"type": "boolean"}},
-        },
-    }
-    finding = {name: {"type": "string"} for name in ("name", "status", "saw", "fix")}
-    health = {
-        "oneOf": [
-            {
-                "type": "object", "required": ["status"], "additionalProperties": False,
-                "properties": {"status": {"const": "ok"}},
-            },
-            {
-                "type": "object", "required": ["ok", "findings"], "additionalProperties": False,
-                "properties": {
-                    "ok": {"type": "boolean"},
-                    "findings": {"type": "array", "items": {"type": "object", "properties": finding}},
-                },
-            },
-        ]
-    }
-    full = {"full": {"type": "string", "description": "Operators get the doctor's findings."}}
-    alive = operation(
-        "Is the process alive?", security=[], gives=health, query=full, errors=(400, 404, 500),
-        also={503: "A finding fails."},
-    )
-    ready = operation(
-        "Can mail be taken now?", security=[], gives=checks, errors=(400, 500), also={503: "A part can't work."}
-    )
-    metrics = operation("Figures for Prometheus, to operators", security=[], errors=(400, 404, 500))
-    metrics["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
-    found = {"/healthz": alive, "/readyz": ready, "/metrics": metrics}
-    return {path: {"get": made | {"tags": [TAG[0]]}} for path, made in found.items()}
-
-
-TAG = ("Health", "For the operator's own programs.")
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

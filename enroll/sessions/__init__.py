@@ -6,8 +6,6 @@ Passwords are `enroll.accounts`.
 """
 
 from enroll.sessions.browser import (
-    CSRF_HEADER,
-    SAFE_METHODS,
     clear_cookie,
     cookie_name,
     cookie_token,
@@ -20,9 +18,7 @@ from enroll.sessions.gate import Actor, Gate
 from enroll.sessions.service import PREFIX, Session, Sessions
 
 __all__ = [
-    "CSRF_HEADER",
     "PREFIX",
-    "SAFE_METHODS",
     "Actor",
     "Devices",
     "Gate",

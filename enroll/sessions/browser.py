@@ -11,9 +11,6 @@ from enroll.sessions.service import Session
 from relay.base.clock import DAY
 from relay.base.config import Config
 
-SAFE_METHODS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS})
-CSRF_HEADER = "X-CSRF"
-
 
 def cookie_name(config: Config) -> str:
     """The cookie's name. The prefix makes browsers insist on Secure, our host and the whole path."""

@@ -1,9 +1,9 @@
-"""Who is asking: an API key in a Bearer header, or a sign-in in a Bearer header or a cookie.
+"""Who is asking: an API key or a sign-in, told apart by how the token begins.
 
-Promises that a request with the cookie changes nothing unless it comes from our own pages and repeats the CSRF
-token, that keys are judged by the same directory, in the same words, as at the other doors, and that nobody asks more
-often than they may: a member's requests are its own, those of strangers are counted by their address and never in a
-member's way. What belongs to whom is left to the services.
+Promises that keys are judged by the same directory, in the same words, as at the other doors, and that nobody asks
+more often than they may: a member's requests are its own, those of strangers are counted by their address and never in
+a member's way. The cookie of the pages is their own business (`enroll.pages.guard`). What belongs to whom is left to
+the services.
 """
 
 from __future__ import annotations
@@ -15,17 +15,15 @@ from aiohttp import web
 
 from enroll.accounts import Accounts, Member
 from enroll.errors import EnrollError, suspended
-from enroll.sessions.browser import CSRF_HEADER, SAFE_METHODS, cookie_token, cross_site, proven
+from enroll.sessions.browser import cross_site
 from enroll.sessions.devices import Devices
 from enroll.sessions.service import PREFIX, Session, Sessions
 from relay.base.clock import MINUTE, Clock
 from relay.base.config import Config
 from relay.base.throttle import Throttle
-from relay.base.web import bearer, client_address
+from relay.base.web import bearer, claimed_did, client_address
 from relay.directory import Directory, Login
-from relay.replies import AUTH_REQUIRED, INVALID_DID, TOO_MANY_REQUESTS, Refused, Verdict
-
-_DID_HEADERS = ("X-Posthouse-DID", "X-Atmos-DID")
+from relay.replies import AUTH_REQUIRED, TOO_MANY_REQUESTS, Refused, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,34 +56,26 @@ class Gate:
         self._directory, self._accounts, self._sessions = directory, accounts, sessions
         self._asked = Throttle(config.http.requests_a_minute, MINUTE)
 
-    async def actor(
-        self, request: web.Request, scope: str, *, session_only: bool = False, even_suspended: bool = False
-    ) -> Actor:
-        """The actor, who may do `scope` (`read` or `manage`; a sign-in may both).
+    async def actor(self, request: web.Request, scope: str, *, reads: bool, keys: bool = True) -> Actor:
+        """The actor of a request whose credentials stand in its Bearer header; a cookie opens nothing here.
 
-        `session_only` refuses API keys; `even_suspended` lets a suspended member's sign-in change things (it may
-        always read, as its keys may). Raises EnrollError 401, 403; Refused in the words of both doors; StorageError.
+        `scope` is what a key must have (a sign-in may all); `keys` False refuses API keys. What only `reads`, a
+        suspended member may too. Raises EnrollError 401, 403; Refused in the words of both doors; StorageError.
         """
-        token, reads = bearer(request), scope == "read"
-        if token is not None and not token.startswith(PREFIX):
-            if session_only:
-                self.visitor(request)
-                raise EnrollError(403, "SESSION_REQUIRED", "This needs a sign-in, not an API key")
-            return await self._by_key(request, token, scope, reads=reads)
-        cookie = cookie_token(request, self._config)
-        session = await self._sessions.find(cookie if token is None else token)
+        token = bearer(request)
+        if token is None:
+            self.visitor(request)
+            raise Refused(AUTH_REQUIRED)
+        if not token.startswith(PREFIX):
+            if keys:
+                return await self._by_key(request, token, scope, reads=reads)
+            self.visitor(request)
+            raise EnrollError(403, "SESSION_REQUIRED", "This needs a sign-in, not an API key")
+        session = await self._sessions.find(token)
         if session is None:
             self.visitor(request)
-            if token is None and not cookie:
-                raise Refused(AUTH_REQUIRED)
             raise EnrollError(401, "SESSION_ENDED", "The sign-in has ended: sign in again")
-        actor = await self._by_session(request, session, reads=reads or even_suspended)
-        # A Bearer header is never sent by a browser on its own account, so another site can't borrow it.
-        if token is None and request.method not in SAFE_METHODS:
-            self.own_page(request)
-            if not proven(session, request.headers.get(CSRF_HEADER, "")):
-                raise EnrollError(403, "CSRF_FAILED", f"Repeat the sign-in's csrf value in the header {CSRF_HEADER}")
-        return actor
+        return await self._by_session(request, session, reads=reads)
 
     async def named(
         self, request: web.Request, scope: str, *, api_key: str, session: str, reads: bool
@@ -125,7 +115,7 @@ class Gate:
 
     async def _by_key(self, request: web.Request, token: str, scope: str, *, reads: bool) -> Actor:
         found = self._directory.login(
-            None, token, self._address(request), did=_did(request), scope=scope, reads=reads
+            None, token, self._address(request), did=claimed_did(request), scope=scope, reads=reads
         )
         if isinstance(found, Verdict):
             self.visitor(request)
@@ -148,11 +138,3 @@ class Gate:
             raise Refused(Verdict(TOO_MANY_REQUESTS, passes_at=self._clock.now() + wait))
         self._asked.count(who, now)
 
-
-def _did(request: web.Request) -> str | None:
-    """The DID that came with a key, from wherever it may stand; None for none."""
-    given = [v for name in _DID_HEADERS for v in request.headers.getall(name, [])]
-    given += request.query.getall("did", [])
-    if len({v.strip().lower() for v in given}) > 1:
-        raise Refused(INVALID_DID)
-    return given[0] if given else None

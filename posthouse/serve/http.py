@@ -11,6 +11,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from enroll import app as enrollment
+from enroll.api.native import Mail
 from enroll.pages import PageServices, pages
 from posthouse.serve.openapi import described
 from posthouse.serve.sandbox import Mailbox, sandbox_routes
@@ -35,16 +36,16 @@ def http_application(
     )
     send = SendServices(
         config=config, clock=rooms.clock, storage=rooms.storage, directory=rooms.directory, policy=rooms.policy,
-        intake=rooms.intake, refusals=rooms.refusals, queue=rooms.queue, handoff=rooms.handoff,
+        intake=rooms.intake, refusals=rooms.refusals,
     )
     documents = described(config)
     shown = pages(PageServices.of(rooms.enroll, rooms.intake, rooms.queue), documents)
     routes = [
-        *sendapi.routes(send),
+        *sendapi.send_routes(send),
         *rooms.unsubscribe.routes(),
         *rooms.tracking.routes(),
         *monitor.routes(),
-        *enrollment.routes(rooms.enroll),
+        *enrollment.routes(rooms.enroll, Mail(rooms.queue, rooms.handoff)),
         *shown.routes,
         *(document_route(one.told, one.path) for one in documents),
     ]

@@ -11,11 +11,11 @@ from importlib.metadata import version
 from typing import Any
 
 from enroll.api import native, octeth, wix
-from enroll.api.schema import SECURITY_SCHEMES, Paths
 from enroll.pages import Described
 from relay import monitor, sendapi
 from relay.base.config import Config
-from relay.base.web.describe import tagged
+from relay.base.web.calls import SECURITY_SCHEMES, operations
+from relay.base.web.describe import Paths, tagged
 from relay.base.web.openapi import document
 
 _NATIVE = """\
@@ -29,8 +29,8 @@ facts. 4xx but 429 stays until the cause is fixed. 429, 500, 503 and 507 pass: t
 
 **Once only.** Sending takes an `Idempotency-Key`: a repeat within 24 hours gets the first answer and sends nothing.
 
-**Pages.** Lists give a `cursor` (domains: `next`) for the page after; null is the end. A larger `limit` than there is
-counts as the largest.
+**Pages.** Lists take `cursor` and `limit`, and give a `cursor` for the page after; null is the end. A larger `limit`
+than there is counts as the largest.
 """
 
 
@@ -81,9 +81,10 @@ def described(config: Config) -> list[Described]:
 
 def _own() -> list[dict[str, Any]]:
     return [
-        sendapi.openapi_paths(),
-        {"paths": native.openapi_paths(), "components": {"securitySchemes": SECURITY_SCHEMES}},
-        {"paths": monitor.openapi_paths()},
+        {
+            "paths": operations([sendapi.Sending, *native.PAGES, monitor.Monitor]),
+            "components": {"schemas": sendapi.schemas(), "securitySchemes": SECURITY_SCHEMES},
+        },
     ]
 
 

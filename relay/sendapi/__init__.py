@@ -1,23 +1,21 @@
-"""The HTTP door: POST /v1/send and its family, and what a member may ask about its messages.
+"""The HTTP door: POST /v1/send and its family.
 
 A request walks down this list:
-  door           who is calling: API key, DID, scope; what it asks is refused in the words of both doors
-  shapes         what it answers, typed; the description is made from them
+  calls          what there is to call, declared: route and description are made from it
+  authenticate   who is calling: API key, DID, scope; refusals in the words of both doors
   idempotency    a repeated request gets the first answer again
-  models         the body, strict
+  models         the body, strict; raw: the query beside a finished message
   mailboxes      the addresses in it
   send           sender and recipients through policy, then one call of intake; batch and raw use the same
   compose        headers, parts, plain: the message's bytes
   preflight      every gate asked, nothing sent
-  status         messages, cancel, retry, events
-  member         the member's own standing
-  openapi        all of it, as a schema
+  responses      what it answers, typed
 
-Decides nothing that SMTP would decide differently: the verdicts are policy's and intake's.
+Decides nothing that SMTP would decide differently: the verdicts are policy's and intake's. What became of messages is
+`enroll.api.native`.
 """
 
 from relay.sendapi.authenticate import SendServices
-from relay.sendapi.openapi import TAGS, openapi_paths
-from relay.sendapi.routes import routes
+from relay.sendapi.calls import TAGS, Sending, schemas, send_routes
 
-__all__ = ["TAGS", "SendServices", "openapi_paths", "routes"]
+__all__ = ["TAGS", "SendServices", "Sending", "schemas", "send_routes"]

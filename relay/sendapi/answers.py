@@ -51,7 +51,9 @@ def sent(
 ) -> Answer:
     """The 200: one integer for each accepted recipient, each refused one with its reason."""
     body: Sent = {
-        "accepted": [{"recipient": address.text, "messageId": number} for address, number in accepted],
+        "accepted": [
+            {"recipient": address.text, "recipientId": number, "messageId": number} for address, number in accepted
+        ],
         "rejected": [rejection(text, verdict, public_url) for text, verdict in rejected],
         "id": queue_id,
     }

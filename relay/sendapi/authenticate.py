@@ -6,26 +6,22 @@ once, whichever room found them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
-from urllib.parse import unquote_plus
 
 from aiohttp import web
 
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.storage import Storage
-from relay.base.web import UploadMemory, bearer, client_address, is_https, reject
+from relay.base.web import UploadMemory, bearer, claimed_did, client_address, is_https
+from relay.base.web.calls import Call
 from relay.directory import Directory, Login
 from relay.intake import Intake
 from relay.policy import Policy
-from relay.queue import Handoff, Queue
 from relay.refusals import Refusals
-from relay.replies import AUTH_REQUIRED, INVALID_DID, Refused, Verdict
+from relay.replies import AUTH_REQUIRED, Refused, Verdict
 
-_DID_HEADERS = ("X-Posthouse-DID", "X-Atmos-DID")
 _MAX_RECORDED = 100
 
 
@@ -40,17 +36,10 @@ class SendServices:
     policy: Policy
     intake: Intake
     refusals: Refusals
-    queue: Queue
-    handoff: Handoff | None = None
     uploads: UploadMemory = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "uploads", UploadMemory(self.config.http.max_upload_memory_bytes))
-
-    def wake(self) -> None:
-        """Tell this process's delivery worker, if it has one, that something is due."""
-        if self.handoff is not None:
-            self.handoff.wake.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +57,11 @@ class Door:
     def __init__(self, services: SendServices, *, records: bool = True) -> None:
         self._services, self._records = services, records
 
-    def caller(self, request: web.Request, scope: str, *, reads: bool = False) -> Caller:
-        """The caller, whose key has `scope`. What only `reads`, as all that needs the scope `read` does, a suspended
-        member may too. Raises Refused: AUTH_REQUIRED, AUTH_FAILED, INVALID_DID, …"""
+    async def caller(self, request: web.Request, call: Call) -> Caller:
+        """Whose key it is that makes a call. What only reads, a suspended member may too. Raises Refused:
+        AUTH_REQUIRED, AUTH_FAILED, INVALID_DID, …"""
         address = self._address(request)
-        found = self._login(request, address, scope, reads=reads or scope == "read")
+        found = self._login(request, address, call.scope, reads=call.reads)
         if isinstance(found, Verdict):
             self.refuse(found, address)
         https = is_https(request, self._services.config.server.trusted_proxies)
@@ -96,47 +85,12 @@ class Door:
         token = bearer(request)
         if token is None:
             return Verdict(AUTH_REQUIRED)
-        claimed = {value.strip() for name in _DID_HEADERS for value in request.headers.getall(name, [])}
-        claimed |= set(_query_dids(request))
-        if len(claimed) > 1:
-            return Verdict(INVALID_DID, saw="several DIDs")
         return self._services.directory.login(
-            None, token, address, did=next(iter(claimed), None), scope=scope, reads=reads
+            None, token, address, did=claimed_did(request), scope=scope, reads=reads
         )
 
     def _address(self, request: web.Request) -> str:
         return client_address(request, self._services.config.server.trusted_proxies)
-
-
-def _query_dids(request: web.Request) -> Iterator[str]:
-    """The values of `?did=`. A DID has a percent escape of its own (`did:web:host%3A8080`), which clients that write
-    it down as it stands would lose: such a value is taken as it stands."""
-    for pair in request.rel_url.raw_query_string.split("&"):
-        name, _, value = pair.partition("=")
-        if name == "did":
-            as_it_stands = value.lower().startswith("did:") and "%25" not in value
-            yield (value if as_it_stands else unquote_plus(value)).strip()
-
-
-def query(request: web.Request, *known: str, many: tuple[str, ...] = ()) -> dict[str, str]:
-    """The query's single values; refuses unknown names (all but `did`) and repeated ones (all but `many`)."""
-    found: dict[str, str] = {}
-    for name, value in request.query.items():
-        if name not in known and name not in many and name != "did":
-            reject("unknown query parameter", field=name[:40])
-        if name in found and name not in many and name != "did":
-            reject(f"{name}: stands twice", field=name)
-        found[name] = value
-    return found
-
-
-@contextmanager
-def naming(field: str) -> Iterator[None]:
-    """Turn a ValueError of ours into INVALID_REQUEST for `field`."""
-    try:
-        yield
-    except ValueError as e:
-        reject(f"{field}: {getattr(e, 'reason', 'not readable')}", field=field)
 
 
 def _shortened(asked: dict[str, Any]) -> dict[str, Any]:

@@ -11,18 +11,17 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import web
-
 from relay.base.storage import Tx
 from relay.base.web import dumps, reject
+from relay.base.web.models import read
 from relay.intake import Accepted
 from relay.intake.submission import Built
 from relay.replies import Refused, Verdict
 from relay.sendapi.answers import Answer, nothing_accepted, refused
 from relay.sendapi.authenticate import Caller
-from relay.sendapi.idempotency import Slot, once
-from relay.sendapi.models import BatchRequest, read
-from relay.sendapi.send import Draft, Sender, parsed, uploaded
+from relay.sendapi.idempotency import Slot
+from relay.sendapi.models import BatchRequest
+from relay.sendapi.send import Draft, Sender
 
 _AT_ONCE = 8
 
@@ -36,21 +35,10 @@ class _Item:
     answer: Answer | None = None
 
 
-def batch_route(sender: Sender) -> web.RouteDef:
-    """POST /v1/send/batch."""
-
-    async def send_batch(request: web.Request) -> web.Response:
-        caller = sender.door.caller(request, "send")
-        async with uploaded(sender.services, request, "application/json") as body:
-
-            async def work(slot: Slot | None) -> Answer:
-                values = _messages(sender, await parsed(sender.services, body))
-                batch = _Batch(sender, caller)
-                return await (batch.apart(values) if slot is None else batch.together(values, slot))
-
-            return (await once(sender.services, request, caller, body, work)).response()
-
-    return web.post("/v1/send/batch", send_batch)
+async def send_batch(sender: Sender, caller: Caller, value: object, slot: Slot | None) -> Answer:
+    """The answer to a batch; with `slot`, all of it is one transaction. Raises Refused."""
+    values, batch = _messages(sender, value), _Batch(sender, caller)
+    return await (batch.apart(values) if slot is None else batch.together(values, slot))
 
 
 def _messages(sender: Sender, value: object) -> list[Any]:

@@ -15,11 +15,12 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 
 from relay.base.names import BadName, single_mailbox
+from relay.base.web.models import refuse_fields
 from relay.message import SENDERS
 from relay.replies import TOO_LARGE, UNSAFE_VALUE, Refused
 from relay.sendapi import parts, plain
 from relay.sendapi.headers import Named, custom, mailboxes, safe, unstructured
-from relay.sendapi.models import Attachment, SendRequest, refuse_fields
+from relay.sendapi.models import Attachment, SendRequest
 from relay.sendapi.parts import Part
 
 # RFC 5322 §3.6.8 allows more; this is what mail programs handle.

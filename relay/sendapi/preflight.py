@@ -5,33 +5,14 @@ The gates are asked through the same calls as sending; one that refuses doesn't 
 
 from __future__ import annotations
 
-from aiohttp import web
-
-from relay.base.web import answer
 from relay.intake import Gate
 from relay.replies import DOMAIN_RESTS, FROM_MISMATCH, NO_RECIPIENTS, Refused, Verdict
-from relay.sendapi.authenticate import Caller, Door, SendServices
-from relay.sendapi.responses import GateSaid, Preflight
-from relay.sendapi.send import Sender, parsed, uploaded
+from relay.sendapi.authenticate import Caller
+from relay.sendapi.responses import GateSaid
+from relay.sendapi.send import Sender
 
 
-def preflight_route(services: SendServices) -> web.RouteDef:
-    """POST /v1/preflight."""
-    door = Door(services, records=False)
-    sender = Sender(services, door, asks=True)
-
-    async def preflight(request: web.Request) -> web.Response:
-        # A suspended member may ask what it would be told.
-        caller = door.caller(request, "send", reads=True)
-        async with uploaded(services, request, "application/json") as body:
-            gates = await _ask(sender, caller, await parsed(services, body))
-        asked: Preflight = {"ok": all(gate["verdict"] != "refused" for gate in gates), "gates": gates}
-        return answer(asked)
-
-    return web.post("/v1/preflight", preflight)
-
-
-async def _ask(sender: Sender, caller: Caller, value: object) -> list[GateSaid]:
+async def ask_all(sender: Sender, caller: Caller, value: object) -> list[GateSaid]:
     """Every gate, in the order in which a message meets them. Raises Refused for what has no gates: bad requests."""
     services, login = sender.services, caller.login
     public_url = services.config.server.public_url

@@ -5,52 +5,55 @@ The bytes are kept as SMTP would keep them: lines end in CRLF, and a bare CR or 
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Annotated, get_args
 
 from aiohttp import web
+from pydantic import Field
 
 from relay.base.names import Address, BadName, address, own_address
 from relay.base.web import reject
+from relay.base.web.models import Query, one_of
 from relay.intake import Recipient, Submission
 from relay.replies import INVALID_RECIPIENT, INVALID_SENDER, TOO_MANY_RECIPIENTS, Refused, Verdict
 from relay.sendapi import mailboxes
-from relay.sendapi.answers import Answer, Rejected
-from relay.sendapi.authenticate import Caller, query
+from relay.sendapi.answers import Rejected
+from relay.sendapi.authenticate import Caller
 from relay.sendapi.headers import safe
-from relay.sendapi.idempotency import Slot, once
 from relay.sendapi.models import Category
-from relay.sendapi.send import Draft, Sender, uploaded
+from relay.sendapi.send import Draft, Sender
 
 FROM, TO = "X-Envelope-From", "X-Envelope-To"
 # Before they are looked at; those that are named twice count once.
 _MAX_NAMED = 1000
 
 
-def raw_route(sender: Sender) -> web.RouteDef:
-    """POST /v1/send/raw."""
+class RawQuery(Query):
+    """Envelope and options of POST /v1/send/raw."""
 
-    async def send_raw(request: web.Request) -> web.Response:
-        caller = sender.door.caller(request, "send")
-        async with uploaded(sender.services, request, "message/rfc822") as body:
-
-            async def work(slot: Slot | None) -> Answer:
-                return await sender.submit(caller, await _draft(sender, caller, request, body), slot)
-
-            return (await once(sender.services, request, caller, body, work)).response()
-
-    return web.post("/v1/send/raw", send_raw)
+    sender: str | None = Field(None, alias="from", description=f"Envelope sender, if not in {FROM}.")
+    to: list[str] = Field(default_factory=list, description=f"Envelope recipients, one each, if not in {TO}.")
+    category: Annotated[str, *one_of(get_args(Category))] | None = Field(None, description="Default: the API key's.")
+    tag: list[Annotated[str, Field(min_length=1, max_length=128)]] = Field(
+        default_factory=list, max_length=20, description="Come back in events.",
+    )
+    send_at: str | None = Field(None, description="RFC 3339 or Unix seconds; the past means now.")
 
 
-async def _draft(sender: Sender, caller: Caller, request: web.Request, raw: bytes) -> Draft:
-    given = query(request, "from", "category", "sendAt", many=("to", "tag"))
-    mail_from, to = _envelope(request, given, sender.services.config.submission.max_recipients)
-    category = given.get("category")
-    if category is not None and category not in get_args(Category):
-        reject("category: not a category", field="category")
-    tags = [safe("tag", tag) for tag in request.query.getall("tag", [])]
-    if len(tags) > 20 or any(not 0 < len(tag) <= 128 for tag in tags):
-        reject("tag: at most 20 of 1 to 128 characters", field="tag")
-    send_at = sender.moment(_moment(given.get("sendAt")))
+HEADERS = tuple(
+    {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": says}
+    for name, says in (
+        (FROM, "Envelope sender, if not in `from`; `<>` for the null sender, by a key with nullSender."),
+        (TO, "Envelope recipients, separated by commas, if not in `to`."),
+    )
+)
+"""Where the envelope may stand besides, as OpenAPI says it."""
+
+
+async def raw_draft(sender: Sender, caller: Caller, request: web.Request, query: RawQuery, raw: bytes) -> Draft:
+    """A finished message with its envelope, asked of policy. Raises Refused."""
+    mail_from, to = _envelope(request, query, sender.services.config.submission.max_recipients)
+    category, tags = query.category, [safe("tag", tag) for tag in query.tag]
+    send_at = sender.moment(_moment(query.send_at))
     domain = sender.domain(caller, mail_from)
     rejected: list[Rejected] = []
     wanted: dict[Address, None] = {}
@@ -69,10 +72,9 @@ async def _draft(sender: Sender, caller: Caller, request: web.Request, raw: byte
     return Draft(submission, rejected)
 
 
-def _envelope(request: web.Request, given: dict[str, str], most: int) -> tuple[Address | None, list[str]]:
+def _envelope(request: web.Request, query: RawQuery, most: int) -> tuple[Address | None, list[str]]:
     """The envelope from the query or from headers: one place for each half, never both. `<>` is the null sender."""
-    senders = [given["from"]] if "from" in given else []
-    recipients = request.query.getall("to", [])
+    senders, recipients = [] if query.sender is None else [query.sender], list(query.to)
     for field, found, header in (("from", senders, FROM), ("to", recipients, TO)):
         named = mailboxes.split(request.headers.getall(header, []))
         if named and found:

@@ -21,6 +21,7 @@ from relay.base.names import Address, BadName, Mailbox, single_mailbox
 from relay.base.storage import Tx
 from relay.base.web import reject
 from relay.base.web.body import INLINE_BYTES, json_value, read_body
+from relay.base.web.models import read, refuse_fields
 from relay.directory import DomainEntry
 from relay.intake import Accepted, Recipient, Submission
 from relay.policy import resting
@@ -37,8 +38,8 @@ from relay.sendapi.answers import Answer, Rejected, nothing_accepted, sent
 from relay.sendapi.authenticate import Caller, Door, SendServices
 from relay.sendapi.compose import compose
 from relay.sendapi.headers import Named, safe
-from relay.sendapi.idempotency import Slot, once
-from relay.sendapi.models import SendRequest, read, refuse_fields
+from relay.sendapi.idempotency import Slot
+from relay.sendapi.models import SendRequest
 
 # RFC 3339 §5.6, with the offset it demands.
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)")
@@ -240,21 +241,6 @@ class Sender:
 
         size = len(request.text or "") + len(request.html or "") + sum(len(a.content) for a in request.attachments)
         return work() if size <= INLINE_BYTES else await asyncio.to_thread(work)
-
-
-def send_route(sender: Sender) -> web.RouteDef:
-    """POST /v1/send."""
-
-    async def send(request: web.Request) -> web.Response:
-        caller = sender.door.caller(request, "send")
-        async with uploaded(sender.services, request, "application/json") as body:
-
-            async def work(slot: Slot | None) -> Answer:
-                return await sender.send(caller, await parsed(sender.services, body), slot)
-
-            return (await once(sender.services, request, caller, body, work)).response()
-
-    return web.post("/v1/send", send)
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relay.base.web import Listener, application
-from relay.sendapi import SendServices, routes
+from relay.sendapi import SendServices, send_routes
 from tests.kit.storage import make_config
 from tests.kit.world import MemberAt, World
 
@@ -83,9 +83,8 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
         policy=world.policy,
         intake=world.intake,
         refusals=world.refusals,
-        queue=world.queue,
     )
-    app = application(world.config, world.clock, world.storage, routes=routes(services))
+    app = application(world.config, world.clock, world.storage, routes=send_routes(services))
     listener = Listener(app, world.config, ["127.0.0.1:0"])
     await listener.start()
     alice = await world.member()

@@ -9,10 +9,12 @@ import aiohttp
 import pytest
 
 import enroll.app as enrollment
+from enroll.api import native
 from relay.base.clock import utc_day
 from relay.base.config import Config
 from relay.base.storage import stats
 from relay.base.web import Listener, application
+from relay.base.web.calls import operations
 from tests.kit.enrolling import Enrolling, enrolling
 from tests.kit.hosting import hosting_config
 from tests.kit.world import MemberAt
@@ -160,7 +162,7 @@ async def test_another_members_domain_is_404_on_every_route_and_shows_nothing(ap
             status, answer = await api.ask(method, f"/v1/domains/{key}{path}", body, by=api.bob)
             assert (status, answer) == (404, missing), path
     _, listed = await api.ask("GET", "/v1/domains", by=api.bob)
-    assert listed == {"domains": [], "next": None}
+    assert listed == {"domains": [], "cursor": None, "next": None}
     status, answer = await api.ask(
         "PUT", "/member/forward-to", {"domain": "example.test", "forward_to": "x@y.test"}, by=api.bob
     )
@@ -301,7 +303,7 @@ async def test_forwarding_waits_for_the_mailbox(api: Api) -> None:
 
 
 def test_every_route_is_described() -> None:
-    described = enrollment.openapi_paths()
+    described = operations(native.PAGES)
     assert {"get", "post"} <= set(described["/v1/domains"])
     assert {"get", "patch", "delete"} <= set(described["/v1/domains/{id}"])
     for path in ("verify", "records", "dns-host", "test", "rotate", "stats"):

@@ -15,12 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relay.base.names import address, single_mailbox
+from relay.base.web.models import read
 from relay.message import parse, single_from
 from relay.replies import Refused
 from relay.sendapi import mailboxes, plain
 from relay.sendapi.compose import compose
 from relay.sendapi.headers import Named
-from relay.sendapi.models import SendRequest, read
+from relay.sendapi.models import SendRequest
 
 BASE = {"from": "a@tenant.example", "to": "b@there.example", "subject": "Hello", "text": "Hi"}
 

@@ -1,20 +1,29 @@
-"""The relay's own management API under `/v1`: one module for each kind of thing, each with `routes` and
-`openapi_paths`."""
+"""The relay's own management API under `/v1`: one module a kind of thing, each call declared on its handler."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
-from enroll.api.native import domains, identity, keys, member, sessions, suppressions, webhooks
 from enroll.api.native.authenticate import authenticator
-from enroll.api.schema import Paths, completed
+from enroll.api.native.domains import OfDomains
+from enroll.api.native.identity import Identity
+from enroll.api.native.keys import Keys
+from enroll.api.native.member import Mailboxes
+from enroll.api.native.messages import Mail, OfMessages
+from enroll.api.native.sessions import SignIns
+from enroll.api.native.standing import OfMember
+from enroll.api.native.suppressions import Suppressions
+from enroll.api.native.webhooks import Hooks
 from enroll.services import Services
 from relay.base.web import calls
 
-_PAGES = (suppressions.Suppressions,)
-_MODULES = (identity, sessions, keys, webhooks)
-_DOMAIN_MODULES = (domains, member)
+__all__ = ["PAGES", "TAGS", "Mail", "routes"]
+
+PAGES = (OfMessages, OfMember, Identity, SignIns, Keys, Hooks, Suppressions, OfDomains, Mailboxes)
+"""Every page of this API."""
 TAGS = (
+    ("Messages and events", "What became of each recipient, and everything that happened, in order."),
+    ("Standing", "What the relay thinks of the member, and how much may be sent."),
     ("Domains", "Enroll a domain, publish its records, prove it, follow its figures."),
     ("Suppressions", "Whom not to mail any more."),
     ("Webhooks", "Events, posted to a place of yours as they happen."),
@@ -22,25 +31,16 @@ TAGS = (
     ("Account", "An account, its identity, its sign-ins."),
 )
 """(name, description) of every tag, in the order in which readers should meet them."""
-_TAG = {
-    domains: "Domains", member: "Domains", webhooks: "Webhooks", keys: "API keys",
-    identity: "Account", sessions: "Account",
-}
 
 
-def routes(services: Services) -> list[web.RouteDef]:
-    """Every route of the native API; those about domains where the services for them are there."""
-    found = [route for module in _MODULES for route in module.routes(services)]
-    found += [route for page in _PAGES for route in calls.routes(page(services), authenticator(services))]
+def routes(services: Services, mail: Mail | None = None) -> list[web.RouteDef]:
+    """Every route of the native API; those about messages and domains where the services for them are there."""
+    pages: list[object] = [] if mail is None else [OfMessages(services, mail)]
+    pages += [
+        OfMember(services), Identity(services), SignIns(services), Keys(services), Hooks(services),
+        Suppressions(services),
+    ]
     if services.for_domains is not None:
-        for of_domains in _DOMAIN_MODULES:
-            found += of_domains.routes(services, services.for_domains)
-    return found
-
-
-def openapi_paths() -> Paths:
-    """The description of every one of them."""
-    found: Paths = calls.operations(_PAGES)
-    for module in (*_MODULES, *_DOMAIN_MODULES):
-        found |= completed(module.openapi_paths(), _TAG[module])
-    return found
+        pages += [OfDomains(services, services.for_domains), Mailboxes(services.for_domains)]
+    who = authenticator(services)
+    return [route for page in pages for route in calls.routes(page, who)]

@@ -20,7 +20,7 @@ def authenticator(services: Services) -> Authenticate:
         if call.access == OPEN:
             return services.gate.visitor(request)
         actor = await services.gate.actor(
-            request, call.scope, session_only=not call.access.keys, even_suspended=call.suspended or call.reads
+            request, call.scope, reads=call.reads or call.suspended, keys=bool(call.access.keys)
         )
         if not call.limited and actor.domains is not None:
             raise EnrollError(403, "FORBIDDEN", "An API key limited to some domains can't be used here")

@@ -117,10 +117,11 @@ class DomainView(View):
 
 
 class DomainList(View):
-    """A page of domains; `next` is the `after` of the next page, null at the end."""
+    """A page of domains, oldest first."""
 
     domains: list[DomainView]
-    next: int | None
+    cursor: str | None = Field(description="Give it back as `cursor` for the next page; null: no more.")
+    next: int | None = Field(description="The same as a number, until 1.0.", deprecated=True)
 
 
 class RecordView(View):

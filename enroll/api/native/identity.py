@@ -6,11 +6,12 @@ from aiohttp import web
 from pydantic import Field
 
 from enroll.accounts import Member, default_did, document
-from enroll.api.schema import OPEN, SESSION, Paths, operation
 from enroll.errors import not_found
 from enroll.services import Services
+from enroll.sessions import Actor
 from relay.base.web import answer
-from relay.base.web.models import Strict, View, body, shown_at
+from relay.base.web.calls import OPEN, SIGN_IN, Calls
+from relay.base.web.models import Strict, View, shown_at
 
 
 class EnrollRequest(Strict):
@@ -44,60 +45,38 @@ class MemberView(View):
     created_at: str
 
 
-def routes(services: Services) -> list[web.RouteDef]:
-    """The routes of this page of the API."""
-    identity = _Identity(services)
-    return [
-        web.post("/enroll", identity.enroll),
-        web.put("/v1/did", identity.set_did),
-        web.get("/m/{handle}/did.json", identity.document),
-    ]
+_calls = Calls("Account", SIGN_IN)
 
 
-def openapi_paths() -> Paths:
-    """Their description."""
-    return {
-        "/enroll": {
-            "post": operation(
-                "Make an account", security=OPEN, takes=EnrollRequest, gives=MemberView, status=201, errors=(403,)
-            )
-        },
-        "/v1/did": {"put": operation("Use another DID", security=SESSION, takes=DidRequest, gives=MemberView)},
-        "/m/{handle}/did.json": {
-            "get": operation(
-                "A member's DID document", security=OPEN, path={"handle": "string"},
-                gives={"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}}},
-            )
-        },
-    }
+class Identity:
+    """The handlers."""
 
-
-class _Identity:
     def __init__(self, services: Services) -> None:
-        self._services, self._accounts = services, services.accounts
+        self._config, self._gate, self._accounts = services.config, services.gate, services.accounts
 
-    async def enroll(self, request: web.Request) -> web.Response:
-        address = self._services.gate.visitor(request)
-        self._services.gate.own_page(request)
-        asked = await body(EnrollRequest, request)
+    @_calls.post("/enroll", "Make an account", access=OPEN, status=201, errors=(403,))
+    async def enroll(self, who: str, request: web.Request, body: EnrollRequest) -> MemberView:
+        self._gate.own_page(request)
         member = await self._accounts.create(
-            asked.handle, asked.email, asked.password, invite=asked.invite, address=address
+            body.handle, body.email, body.password, invite=body.invite, address=who
         )
-        return _shown(member).response(201)
+        return _shown(member)
 
-    async def set_did(self, request: web.Request) -> web.Response:
-        actor = await self._services.gate.actor(request, "manage", session_only=True)
-        asked = await body(DidRequest, request)
-        return _shown(await self._accounts.set_did(actor.member.id, asked.did)).response()
+    @_calls.put("/v1/did", "Use another DID")
+    async def set_did(self, who: Actor, body: DidRequest) -> MemberView:
+        return _shown(await self._accounts.set_did(who.member.id, body.did))
 
-    async def document(self, request: web.Request) -> web.Response:
-        self._services.gate.visitor(request)
-        member = await self._accounts.get(request.match_info["handle"])
-        did = default_did(self._services.config, member.handle)
+    @_calls.get(
+        "/m/{handle}/did.json", "A member's DID document", access=OPEN,
+        gives={"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}}},
+    )
+    async def document(self, handle: str) -> web.Response:
+        member = await self._accounts.get(handle)
+        did = default_did(self._config, member.handle)
         # A member who uses a DID of its own is not described by ours.
         if member.status == "deleted" or member.system or member.did != did:
             raise not_found()
-        response = answer(document(self._services.config, did))
+        response = answer(document(self._config, did))
         # DID documents are public and read by other sites' programs too.
         response.headers["Access-Control-Allow-Origin"] = "*"
         response.headers["Cache-Control"] = "public, max-age=300"

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from aiohttp import web
 from pydantic import Field
 
-from enroll.api.schema import SESSION, Paths, operation
 from enroll.api_keys import Key
 from enroll.services import Services
-from relay.base.web.models import Strict, View, body, done, moment, path_id, shown_at
-
-_ID = {"id": "integer"}
+from enroll.sessions import Actor
+from relay.base.web.calls import SIGN_IN, Calls
+from relay.base.web.models import Strict, View, moment, shown_at
 
 
 class NewKey(Strict):
@@ -61,73 +59,41 @@ class KeyList(View):
     keys: list[KeyView]
 
 
-def routes(services: Services) -> list[web.RouteDef]:
-    """The routes of this page of the API."""
-    keys = _Keys(services)
-    return [
-        web.get("/v1/keys", keys.list),
-        web.post("/v1/keys", keys.issue),
-        web.get("/v1/keys/{id}", keys.get),
-        web.delete("/v1/keys/{id}", keys.revoke),
-        web.post("/v1/keys/{id}/regenerate", keys.regenerate),
-    ]
+# A suspended member may need just this: to end a key that somebody else got hold of.
+_calls = Calls("API keys", SIGN_IN, suspended=True)
 
 
-def openapi_paths() -> Paths:
-    """Their description."""
-    return {
-        "/v1/keys": {
-            "get": operation("List the API keys", security=SESSION, gives=KeyList),
-            "post": operation("Issue an API key", security=SESSION, takes=NewKey, gives=IssuedView, status=201),
-        },
-        "/v1/keys/{id}": {
-            "get": operation("Show an API key", security=SESSION, gives=KeyView, path=_ID),
-            "delete": operation("Revoke an API key", security=SESSION, status=204, path=_ID),
-        },
-        "/v1/keys/{id}/regenerate": {
-            "post": operation(
-                "Replace an API key; the old one ends at once", security=SESSION, gives=IssuedView, status=201, path=_ID
-            )
-        },
-    }
+class Keys:
+    """The handlers."""
 
-
-class _Keys:
     def __init__(self, services: Services) -> None:
-        self._services, self._credentials = services, services.credentials
+        self._clock, self._credentials = services.clock, services.credentials
 
-    async def list(self, request: web.Request) -> web.Response:
-        member_id = await self._member(request, "read")
-        found = await self._credentials.list(member_id)
-        return KeyList(keys=[KeyView(**self._shown(k)) for k in found]).response()
+    @_calls.get("/v1/keys", "List the API keys")
+    async def list(self, who: Actor) -> KeyList:
+        return KeyList(keys=[KeyView(**self._shown(k)) for k in await self._credentials.list(who.member.id)])
 
-    async def get(self, request: web.Request) -> web.Response:
-        member_id = await self._member(request, "read")
-        return KeyView(**self._shown(await self._credentials.get(member_id, path_id(request)))).response()
-
-    async def issue(self, request: web.Request) -> web.Response:
-        member_id = await self._member(request, "manage")
-        asked = await body(NewKey, request)
+    @_calls.post("/v1/keys", "Issue an API key", status=201)
+    async def issue(self, who: Actor, body: NewKey) -> IssuedView:
         text, key = await self._credentials.issue(
-            member_id, description=asked.description, scopes=asked.scopes, domains=asked.domains,
-            networks=asked.networks, default_category=asked.default_category, null_sender=asked.null_sender,
-            expires_at=moment("expiresAt", asked.expires_at),
+            who.member.id, description=body.description, scopes=body.scopes, domains=body.domains,
+            networks=body.networks, default_category=body.default_category, null_sender=body.null_sender,
+            expires_at=moment("expiresAt", body.expires_at),
         )
-        return IssuedView(key=text, **self._shown(key)).response(201)
+        return IssuedView(key=text, **self._shown(key))
 
-    async def revoke(self, request: web.Request) -> web.Response:
-        await self._credentials.revoke(await self._member(request, "manage"), path_id(request))
-        return done()
+    @_calls.get("/v1/keys/{id}", "Show an API key")
+    async def get(self, who: Actor, id: int) -> KeyView:
+        return KeyView(**self._shown(await self._credentials.get(who.member.id, id)))
 
-    async def regenerate(self, request: web.Request) -> web.Response:
-        member_id = await self._member(request, "manage")
-        text, key = await self._credentials.regenerate(member_id, path_id(request))
-        return IssuedView(key=text, **self._shown(key)).response(201)
+    @_calls.delete("/v1/keys/{id}", "Revoke an API key")
+    async def revoke(self, who: Actor, id: int) -> None:
+        await self._credentials.revoke(who.member.id, id)
 
-    async def _member(self, request: web.Request, scope: str) -> int:
-        # A suspended member may need just this: to end a key that somebody else got hold of.
-        actor = await self._services.gate.actor(request, scope, session_only=True, even_suspended=True)
-        return actor.member.id
+    @_calls.post("/v1/keys/{id}/regenerate", "Replace an API key; the old one ends at once", status=201)
+    async def regenerate(self, who: Actor, id: int) -> IssuedView:
+        text, key = await self._credentials.regenerate(who.member.id, id)
+        return IssuedView(key=text, **self._shown(key))
 
     def _shown(self, key: Key) -> dict[str, Any]:
         return {
@@ -139,7 +105,7 @@ class _Keys:
             "networks": key.networks,
             "default_category": key.default_category,
             "null_sender": key.null_sender,
-            "state": key.state(self._services.clock.now()),
+            "state": key.state(self._clock.now()),
             "created_at": shown_at(key.created_at),
             "expires_at": shown_at(key.expires_at),
             "last_used_at": shown_at(key.last_used_at),

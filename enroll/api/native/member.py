@@ -5,11 +5,11 @@ from __future__ import annotations
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from enroll.api.schema import KEY_OR_SESSION, Paths, operation
 from enroll.errors import not_found
-from enroll.services import DomainServices, Services
+from enroll.services import DomainServices
+from enroll.sessions import Actor
 from relay.base.web import answer
-from relay.base.web.models import body
+from relay.base.web.calls import KEY_OR_SIGN_IN, Calls
 
 
 class ForwardTo(BaseModel):
@@ -30,31 +30,24 @@ class ForwardToView(BaseModel):
     pending: str | None
 
 
-def routes(services: Services, of_domains: DomainServices) -> list[web.RouteDef]:
-    """The routes of this page of the API."""
+_calls = Calls("Domains", KEY_OR_SIGN_IN)
 
-    async def forward_to(request: web.Request) -> web.Response:
-        actor = await services.gate.actor(request, "manage")
-        asked = await body(ForwardTo, request)
-        domain = await of_domains.domains.get(actor.member.id, asked.domain.strip())
-        if not actor.may_use(domain.name):
+
+class Mailboxes:
+    """The handler."""
+
+    def __init__(self, of_domains: DomainServices) -> None:
+        self._domains, self._forwarding = of_domains.domains, of_domains.forwarding
+
+    @_calls.put(
+        "/member/forward-to", "Set the mailbox for replies and bounce reports; a code sent to it confirms",
+        also={202: "The mailbox has been sent a code, which this call takes too."}, errors=(404,), gives=ForwardToView,
+    )
+    async def forward_to(self, who: Actor, body: ForwardTo) -> web.Response:
+        domain = await self._domains.get(who.member.id, body.domain.strip())
+        if not who.may_use(domain.name):
             raise not_found("No such domain")
-        domain = await of_domains.forwarding.set(actor.member.id, domain.name, asked.forward_to, asked.code)
-        o = domain.options
-        shown = ForwardToView(domain=domain.name, forward_to=o.forward_to, pending=domain.notes.forward_wanted or None)
-        return answer(shown.model_dump(mode="json"), 202 if domain.notes.forward_wanted else 200)
-
-    return [web.put("/member/forward-to", forward_to)]
-
-
-def openapi_paths() -> Paths:
-    """Their description."""
-    return {
-        "/member/forward-to": {
-            "put": operation(
-                "Set the mailbox for replies and bounce reports; a code sent to it confirms",
-                security=KEY_OR_SESSION, takes=ForwardTo, gives=ForwardToView, errors=(404,),
-                also={202: "The mailbox has been sent a code, which this call takes too."},
-            )
-        }
-    }
+        domain = await self._forwarding.set(who.member.id, domain.name, body.forward_to, body.code)
+        wanted = domain.notes.forward_wanted
+        shown = ForwardToView(domain=domain.name, forward_to=domain.options.forward_to, pending=wanted or None)
+        return answer(shown.model_dump(mode="json"), 202 if wanted else 200)

@@ -8,10 +8,10 @@ from aiohttp import hdrs, web
 from pydantic import Field
 
 from enroll.accounts import Member
-from enroll.api.schema import OPEN, SESSION, Paths, operation
 from enroll.services import Services
 from enroll.sessions import Actor, Session, clear_cookie, cookie_token, set_cookie
-from relay.base.web.models import Strict, View, body, done, path_id, shown_at
+from relay.base.web.calls import OPEN, SIGN_IN, Calls
+from relay.base.web.models import Strict, View, shown_at
 
 
 class SignInRequest(Strict):
@@ -32,7 +32,7 @@ class NewPassword(Strict):
 
 
 class CurrentView(View):
-    """The sign-in in use and its member. `csrf` goes into X-CSRF of requests that change something by cookie."""
+    """The sign-in in use and its member. `csrf` is what forms of the pages repeat."""
 
     id: int
     csrf: str
@@ -45,7 +45,7 @@ class CurrentView(View):
 
 
 class OpenedView(CurrentView):
-    """A sign-in just made. `token` is a Bearer token; browsers got it as a cookie too."""
+    """A sign-in just made. `token` is a Bearer token; browsers got it as a cookie too, which opens the pages alone."""
 
     token: str
 
@@ -68,67 +68,35 @@ class SessionList(View):
     sessions: list[SessionView]
 
 
-def routes(services: Services) -> list[web.RouteDef]:
-    """The routes of this page of the API."""
-    sessions = _Sessions(services)
-    return [
-        web.post("/v1/sessions", sessions.open),
-        web.get("/v1/sessions", sessions.list),
-        web.get("/v1/sessions/current", sessions.current),
-        web.delete("/v1/sessions/current", sessions.close),
-        web.delete("/v1/sessions/others", sessions.close_others),
-        web.delete("/v1/sessions/{id}", sessions.revoke),
-        web.put("/v1/password", sessions.new_password),
-    ]
+_calls = Calls("Account", SIGN_IN, suspended=True)
 
 
-def openapi_paths() -> Paths:
-    """Their description."""
-    return {
-        "/v1/sessions": {
-            "get": operation("List the sign-ins", security=SESSION, gives=SessionList),
-            "post": operation("Sign in", security=OPEN, takes=SignInRequest, gives=OpenedView, status=201,
-                              errors=(401, 403)),
-        },
-        "/v1/sessions/current": {
-            "get": operation("Show this sign-in", security=SESSION, gives=CurrentView),
-            "delete": operation("Sign out", security=SESSION, status=204),
-        },
-        "/v1/sessions/others": {"delete": operation("End all other sign-ins", security=SESSION, status=204)},
-        "/v1/sessions/{id}": {
-            "delete": operation("End a sign-in", security=SESSION, status=204, path={"id": "integer"})
-        },
-        "/v1/password": {
-            "put": operation(
-                "Change the password; all other sign-ins end", security=SESSION, takes=NewPassword, status=204
-            )
-        },
-    }
+class SignIns:
+    """The handlers."""
 
-
-class _Sessions:
     def __init__(self, services: Services) -> None:
         self._services, self._sessions, self._config = services, services.sessions, services.config
 
-    async def open(self, request: web.Request) -> web.Response:
-        address = self._services.gate.visitor(request)
+    @_calls.post(
+        "/v1/sessions", "Sign in", access=OPEN, status=201, errors=(401, 403), gives=OpenedView,
+    )
+    async def open(self, who: str, request: web.Request, body: SignInRequest) -> web.Response:
         # A browser must not be signed in to somebody else's account by another site.
         self._services.gate.own_page(request)
-        asked = await body(SignInRequest, request)
         member = await self._services.accounts.verify_password(
-            asked.handle, asked.password, address, device=self._services.devices.of(request)
+            body.handle, body.password, who, device=self._services.devices.of(request)
         )
         token, session = await self._sessions.open(
-            member.id, address, request.headers.get(hdrs.USER_AGENT, ""),
-            instead_of=cookie_token(request, self._config),
+            member.id, who, request.headers.get(hdrs.USER_AGENT, ""), instead_of=cookie_token(request, self._config),
         )
         response = OpenedView(token=token, **_shown(session, member)).response(201)
         set_cookie(response, token, self._config)
         self._services.devices.remember(request, response, member.id)
         return response
 
-    async def list(self, request: web.Request) -> web.Response:
-        _, session = await self._current(request, "read")
+    @_calls.get("/v1/sessions", "List the sign-ins")
+    async def list(self, who: Actor) -> SessionList:
+        session = _current(who)
         shown = [
             SessionView(
                 id=s.id, current=s.id == session.id, address=s.address, agent=s.agent,
@@ -137,41 +105,40 @@ class _Sessions:
             )
             for s in await self._sessions.list(session.member_id)
         ]
-        return SessionList(sessions=shown).response()
+        return SessionList(sessions=shown)
 
-    async def current(self, request: web.Request) -> web.Response:
-        actor, session = await self._current(request, "read")
-        return CurrentView(**_shown(session, actor.member)).response()
+    @_calls.get("/v1/sessions/current", "Show this sign-in")
+    async def current(self, who: Actor) -> CurrentView:
+        return CurrentView(**_shown(_current(who), who.member))
 
-    async def close(self, request: web.Request) -> web.Response:
-        _, session = await self._current(request, "manage")
+    @_calls.delete("/v1/sessions/current", "Sign out", status=204)
+    async def close(self, who: Actor) -> web.Response:
+        session = _current(who)
         await self._sessions.revoke(session.member_id, session.id)
-        response = done()
+        response = web.Response(status=204)
         clear_cookie(response, self._config)
         return response
 
-    async def close_others(self, request: web.Request) -> web.Response:
-        _, session = await self._current(request, "manage")
+    @_calls.delete("/v1/sessions/others", "End all other sign-ins")
+    async def close_others(self, who: Actor) -> None:
+        session = _current(who)
         await self._sessions.revoke_others(session.member_id, session.id)
-        return done()
 
-    async def revoke(self, request: web.Request) -> web.Response:
-        _, session = await self._current(request, "manage")
-        await self._sessions.revoke(session.member_id, path_id(request))
-        return done()
+    @_calls.delete("/v1/sessions/{id}", "End a sign-in")
+    async def revoke(self, who: Actor, id: int) -> None:
+        await self._sessions.revoke(who.member.id, id)
 
-    async def new_password(self, request: web.Request) -> web.Response:
-        actor, session = await self._current(request, "manage")
-        asked = await body(NewPassword, request)
+    @_calls.put("/v1/password", "Change the password; all other sign-ins end")
+    async def new_password(self, who: Actor, body: NewPassword) -> None:
         await self._services.accounts.change_password(
-            actor.member.id, asked.old, asked.new, actor.address, keep=session.id
+            who.member.id, body.old, body.new, who.address, keep=_current(who).id
         )
-        return done()
 
-    async def _current(self, request: web.Request, scope: str) -> tuple[Actor, Session]:
-        actor = await self._services.gate.actor(request, scope, session_only=True, even_suspended=True)
-        assert actor.session is not None
-        return actor, actor.session
+
+def _current(who: Actor) -> Session:
+    """The sign-in that asks: these calls take no API key."""
+    assert who.session is not None
+    return who.session
 
 
 def _shown(session: Session, member: Member) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Annotated, Literal
 
 from aiohttp import web
 from pydantic import Field
@@ -16,7 +16,7 @@ from relay.base.names import BadName
 from relay.base.web import UploadMemory, read_body
 from relay.base.web.calls import KEY_OR_SIGN_IN, Calls
 from relay.base.web.download import download
-from relay.base.web.models import Page, Query, Strict, View, refuse_fields, shown_at
+from relay.base.web.models import Page, Query, Strict, View, one_of, refuse_fields, shown_at
 from relay.suppression import BULK, DETAIL_MAX, FORMATS, Imported, Lists, New, Suppression
 
 Reason = Literal["unsubscribe", "complaint", "hard_bounce", "manual", "import"]
@@ -117,7 +117,7 @@ class Filter(Page):
 class File(Query):
     """What GET …/export writes."""
 
-    format: Literal["csv", "json"] = "csv"
+    format: Annotated[str, *one_of(FORMATS)] = "csv"
 
 
 _calls = Calls("Suppressions", KEY_OR_SIGN_IN, limited=False)

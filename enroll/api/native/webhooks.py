@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from aiohttp import web
 from pydantic import Field
 
-from enroll.api.schema import KEY_OR_SESSION, Paths, operation
-from enroll.errors import EnrollError, not_found
+from enroll.errors import not_found
 from enroll.services import Services
+from enroll.sessions import Actor
 from enroll.webhooks import STATES, Endpoint
 from relay.base.storage.webhooks import DeliveryRow
-from relay.base.web.models import Strict, View, body, done, moment, refuse_fields, shown_at, whole_number
-
-_ID = {"id": "string"}
+from relay.base.web.calls import KEY_OR_SIGN_IN, Calls
+from relay.base.web.models import Page, Strict, View, moment, one_of, shown_at
 
 
 class NewWebhook(Strict):
@@ -96,132 +94,75 @@ class DeliveryLog(View):
     cursor: str | None
 
 
-def routes(services: Services) -> list[web.RouteDef]:
-    """The routes of this page of the API."""
-    hooks = _Webhooks(services)
-    return [
-        web.get("/v1/webhooks", hooks.list),
-        web.post("/v1/webhooks", hooks.add),
-        web.get("/v1/webhooks/{id}", hooks.get),
-        web.delete("/v1/webhooks/{id}", hooks.remove),
-        web.post("/v1/webhooks/{id}/rotate", hooks.rotate),
-        web.post("/v1/webhooks/{id}/test", hooks.test),
-        web.post("/v1/webhooks/{id}/replay", hooks.replay),
-        web.post("/v1/webhooks/{id}/enable", hooks.enable),
-        web.get("/v1/webhooks/{id}/log", hooks.log),
-    ]
+class LogPage(Page):
+    """Which part of a log."""
+
+    state: Annotated[str, *one_of(STATES)] | None = None
 
 
-def openapi_paths() -> Paths:
-    """Their description."""
-    who = KEY_OR_SESSION
-    one = "/v1/webhooks/{id}"
-    pages: dict[str, dict[str, Any]] = {
-        "cursor": {"type": "integer", "minimum": 1, "maximum": 10**15 - 1},
-        "limit": {"type": "integer", "minimum": 1, "maximum": 10**15 - 1},
-        "state": {"type": "string", "enum": list(STATES)},
-    }
-    return {
-        "/v1/webhooks": {
-            "get": operation("List the webhooks", security=who, gives=WebhookList),
-            "post": operation("Have events posted somewhere", security=who, takes=NewWebhook, gives=MadeWebhook,
-                              status=201),
-        },
-        one: {
-            "get": operation("Show a webhook", security=who, gives=WebhookView, path=_ID),
-            "delete": operation("Delete a webhook", security=who, status=204, path=_ID),
-        },
-        f"{one}/rotate": {
-            "post": operation(
-                "Make a new secret; both sign for a while", security=who, gives=MadeWebhook, path=_ID
-            )
-        },
-        f"{one}/test": {
-            "post": operation("Post a test event", security=who, gives=Testing, status=202, path=_ID)
-        },
-        f"{one}/replay": {
-            "post": operation(
-                "Post again one event or those since a time", security=who, takes=Replay, gives=Replayed, status=202,
-                path=_ID,
-            )
-        },
-        f"{one}/enable": {
-            "post": operation("Take up a disabled webhook again", security=who, gives=WebhookView, path=_ID)
-        },
-        f"{one}/log": {
-            "get": operation("What was posted there", security=who, gives=DeliveryLog, path=_ID, query=pages)
-        },
-    }
+# An endpoint gets every event of its member: more than a key limited to some domains may see.
+_calls = Calls("Webhooks", KEY_OR_SIGN_IN, limited=False)
+_ONE = "/v1/webhooks/{id}"
 
 
-class _Webhooks:
+class Hooks:
+    """The handlers."""
+
     def __init__(self, services: Services) -> None:
-        self._services, self._webhooks = services, services.webhooks
+        self._config, self._webhooks = services.config, services.webhooks
 
-    async def list(self, request: web.Request) -> web.Response:
-        member_id = await self._member(request, "read")
-        found = await self._webhooks.list(member_id)
-        return WebhookList(webhooks=[WebhookView(**_shown(e)) for e in found]).response()
+    @_calls.get("/v1/webhooks", "List the webhooks")
+    async def list(self, who: Actor) -> WebhookList:
+        found = await self._webhooks.list(who.member.id)
+        return WebhookList(webhooks=[WebhookView(**_shown(e)) for e in found])
 
-    async def get(self, request: web.Request) -> web.Response:
-        member_id = await self._member(request, "read")
-        return WebhookView(**_shown(await self._webhooks.get(member_id, _id(request)))).response()
-
-    async def add(self, request: web.Request) -> web.Response:
-        member_id = await self._member(request, "manage")
-        asked = await body(NewWebhook, request)
+    @_calls.post("/v1/webhooks", "Have events posted somewhere", status=201)
+    async def add(self, who: Actor, body: NewWebhook) -> MadeWebhook:
         secret, made = await self._webhooks.add(
-            member_id, asked.url, types=asked.types, description=asked.description
+            who.member.id, body.url, types=body.types, description=body.description
         )
-        return MadeWebhook(secret=secret, **_shown(made)).response(201)
+        return MadeWebhook(secret=secret, **_shown(made))
 
-    async def remove(self, request: web.Request) -> web.Response:
-        await self._webhooks.remove(await self._member(request, "manage"), _id(request))
-        return done()
+    @_calls.get(_ONE, "Show a webhook")
+    async def get(self, who: Actor, id: str) -> WebhookView:
+        return WebhookView(**_shown(await self._webhooks.get(who.member.id, _good(id))))
 
-    async def rotate(self, request: web.Request) -> web.Response:
-        secret, found = await self._webhooks.rotate(await self._member(request, "manage"), _id(request))
-        return MadeWebhook(secret=secret, **_shown(found)).response()
+    @_calls.delete(_ONE, "Delete a webhook")
+    async def remove(self, who: Actor, id: str) -> None:
+        await self._webhooks.remove(who.member.id, _good(id))
 
-    async def test(self, request: web.Request) -> web.Response:
-        member_id = await self._member(request, "manage")
-        return Testing(delivery=await self._webhooks.test(member_id, _id(request))).response(202)
+    @_calls.post(f"{_ONE}/rotate", "Make a new secret; both sign for a while")
+    async def rotate(self, who: Actor, id: str) -> MadeWebhook:
+        secret, found = await self._webhooks.rotate(who.member.id, _good(id))
+        return MadeWebhook(secret=secret, **_shown(found))
 
-    async def replay(self, request: web.Request) -> web.Response:
-        member_id = await self._member(request, "manage")
-        asked = await body(Replay, request)
+    @_calls.post(f"{_ONE}/test", "Post a test event", status=202)
+    async def test(self, who: Actor, id: str) -> Testing:
+        return Testing(delivery=await self._webhooks.test(who.member.id, _good(id)))
+
+    @_calls.post(f"{_ONE}/replay", "Post again one event or those since a time", status=202)
+    async def replay(self, who: Actor, id: str, body: Replay) -> Replayed:
         count = await self._webhooks.replay(
-            member_id, _id(request), event_id=asked.event, since=moment("since", asked.since)
+            who.member.id, _good(id), event_id=body.event, since=moment("since", body.since)
         )
-        return Replayed(events=count).response(202)
+        return Replayed(events=count)
 
-    async def enable(self, request: web.Request) -> web.Response:
-        found = await self._webhooks.enable(await self._member(request, "manage"), _id(request))
-        return WebhookView(**_shown(found)).response()
+    @_calls.post(f"{_ONE}/enable", "Take up a disabled webhook again")
+    async def enable(self, who: Actor, id: str) -> WebhookView:
+        return WebhookView(**_shown(await self._webhooks.enable(who.member.id, _good(id))))
 
-    async def log(self, request: web.Request) -> web.Response:
-        member_id = await self._member(request, "read")
-        limit = min(whole_number(request, "limit") or self._services.config.http.page_size,
-                    self._services.config.http.max_page_size)
-        state = request.query.get("state")
-        if state is not None and state not in STATES:
-            refuse_fields([("state", f"one of {', '.join(STATES)}")])
+    @_calls.get(f"{_ONE}/log", "What was posted there")
+    async def log(self, who: Actor, id: str, query: LogPage) -> DeliveryLog:
+        limit = query.size(self._config.http)
         found = await self._webhooks.posted(
-            member_id, _id(request), before=whole_number(request, "cursor"), state=state, limit=limit + 1
+            who.member.id, _good(id), before=query.cursor, state=query.state, limit=limit + 1
         )
         cursor = str(found[limit - 1].id) if len(found) > limit else None
-        return DeliveryLog(log=[_line(row) for row in found[:limit]], cursor=cursor).response()
-
-    async def _member(self, request: web.Request, scope: str) -> int:
-        actor = await self._services.gate.actor(request, scope)
-        if actor.login is not None and actor.login.domains is not None:
-            # An endpoint gets every event of its member: more than such a key may see.
-            raise EnrollError(403, "FORBIDDEN", "An API key limited to some domains can't use webhooks")
-        return actor.member.id
+        return DeliveryLog(log=[_line(row) for row in found[:limit]], cursor=cursor)
 
 
-def _id(request: web.Request) -> str:
-    text = request.match_info["id"]
+def _good(text: str) -> str:
+    """An id from the path; whatever can't be one is not found."""
     if not (text.isascii() and text.isalnum() and len(text) <= 32):
         raise not_found("There is no such webhook")
     return text

@@ -23,11 +23,12 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, get_type_hints, is_typeddict
+from typing import Any, TypeVar, get_type_hints
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel
+from typing_extensions import is_typeddict
 
 from relay.base.web.answers import answer
 from relay.base.web.describe import Paths, Security, Shape, as_content, operation, parameters_of, with_refusals
@@ -134,7 +135,7 @@ class Calls:
 
     def _declare(self, method: str, path: str, says: str, more: dict[str, Any]) -> Callable[[Function], Function]:
         reads = more.get("reads", method == hdrs.METH_GET)
-        made = self._shared | {"scope": "read" if reads else "manage", "reads": reads} | more
+        made = {"scope": "read" if reads else "manage", "reads": reads} | self._shared | more
         call = Call(method=method, path=path, says=says, **made)
 
         def mark(function: Function) -> Function:

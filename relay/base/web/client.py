@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from urllib.parse import unquote_plus
 
 from aiohttp import hdrs, web
 
+from relay.replies import INVALID_DID, Refused
+
 _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _MAX_HOPS = 20
+_DID_HEADERS = ("X-Posthouse-DID", "X-Atmos-DID")
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via")
 
 
@@ -85,6 +89,23 @@ def bearer(request: web.Request) -> str | None:
         return None
     scheme, _, token = given[0].partition(" ")
     return token.strip() if len(given) == 1 and scheme.lower() == "bearer" else ""
+
+
+def claimed_did(request: web.Request) -> str | None:
+    """The DID that came with a key, from wherever it may stand; None for none. Raises Refused INVALID_DID for several.
+
+    In the query a DID has a percent escape of its own (`did:web:host%3A8080`), which clients that write it down as it
+    stands would lose: such a value is taken as it stands.
+    """
+    claimed = {value.strip() for name in _DID_HEADERS for value in request.headers.getall(name, [])}
+    for pair in request.rel_url.raw_query_string.split("&"):
+        name, _, value = pair.partition("=")
+        if name == "did":
+            as_it_stands = value.lower().startswith("did:") and "%25" not in value
+            claimed.add((value if as_it_stands else unquote_plus(value)).strip())
+    if len({did.lower() for did in claimed}) > 1:
+        raise Refused(INVALID_DID, saw="several DIDs")
+    return next(iter(claimed), None)
 
 
 def host_fault(request: web.BaseRequest) -> str | None:

@@ -65,6 +65,24 @@ def _made(shape: type[Any], mode: Literal["validation", "serialization"]) -> dic
     return found
 
 
+def named(models: Iterable[type[BaseModel]]) -> dict[str, Any]:
+    """Models of bodies as components of a document, with what they are made of, each under its own name."""
+    found: dict[str, Any] = {}
+    for model in models:
+        schema = model.model_json_schema(by_alias=True, ref_template="#/components/schemas/{model}")
+        found |= {name: _stripped(part) for name, part in schema.pop("$defs", {}).items()}
+        found[model.__name__] = _stripped(schema)
+    return found
+
+
+def _stripped(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_stripped(p) for p in part]
+    if isinstance(part, dict):
+        return {k: _stripped(v) for k, v in part.items() if not _idle(k, v)}
+    return part
+
+
 def _idle(key: str, value: Any) -> bool:
     """True for what only makes clients awkward: a title is the name again, in capitals; a default of null makes
     generated programs send the null."""

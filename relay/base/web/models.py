@@ -6,6 +6,7 @@ and that nothing of what was sent stands in the answer but field names.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -17,7 +18,7 @@ from relay.base.clock import iso
 from relay.base.config.model import Http
 from relay.base.web.answers import answer
 from relay.base.web.body import json_body, reject, shown
-from relay.replies import INVALID_REQUEST, NOT_FOUND, Refused
+from relay.replies import INVALID_REQUEST, Refused
 
 _SHOWN_FAULTS = 10
 # Cursors and limits; what databases and JSON readers take for the number it is.
@@ -62,10 +63,27 @@ def _whole(least: int) -> BeforeValidator:
     return BeforeValidator(read_digits)
 
 
+def one_of(values: Iterable[str]) -> tuple[BeforeValidator, WithJsonSchema]:
+    """What a text of a query may be: for `Annotated[str, *one_of(…)]`."""
+    known = list(values)
+
+    def listed(text: Any) -> Any:
+        if text not in known:
+            raise ValueError(f"one of {', '.join(known)}")
+        return text
+
+    return BeforeValidator(listed), WithJsonSchema({"type": "string", "enum": known})
+
+
 Count = Annotated[int, _whole(1), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_NUMBER})]
 """In a query: a number of things."""
 Cursor = Annotated[int, _whole(0), WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,15}$"})]
 """In a query: where a page begins, opaque to clients."""
+
+
+Moment = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+"""In an answer: a time, RFC 3339 in UTC."""
+FormerId = Annotated[int, Field(description="The former name of `recipientId`, until 1.0.", deprecated=True)]
 
 
 class Page(Query):
@@ -77,6 +95,14 @@ class Page(Query):
     def size(self, http: Http) -> int:
         """How many things the page has at most."""
         return min(self.limit or http.page_size, http.max_page_size)
+
+
+class OlderPage(Page):
+    """A page whose cursor was called `after` at first, which is taken until 1.0."""
+
+    cursor: Cursor | None = Field(
+        None, validation_alias=AliasChoices("cursor", "after"), description="From the answer before; none: the start."
+    )
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -95,11 +121,15 @@ def read(model: type[Model], value: Any) -> Model:
 
 
 def read_query(model: type[Model] | None, request: web.Request) -> Model | None:
-    """The request's query as `model`; without one it has no names. Raises Refused INVALID_REQUEST."""
+    """The request's query as `model`, which may ignore what it doesn't know; without one there are no names. Raises
+    Refused INVALID_REQUEST."""
     many, known = _names(model)
+    lenient = model is not None and model.model_config.get("extra") == "ignore"
     found: dict[str, Any] = {}
     for name, text in request.query.items():
         if name in ANYWHERE:
+            continue
+        if name not in known and lenient:
             continue
         if name not in known:
             reject("unknown query parameter", field=shown(name))
@@ -170,26 +200,3 @@ def _fault(one: Any) -> tuple[str, str]:
         return where, "unknown field"
     return where, "required" if one["type"] == "missing" else one["msg"].removeprefix("Value error, ")
 
-
-# Until every page is declared by `calls`.
-def whole_number(request: web.Request, name: str, *, least: int = 1) -> int | None:
-    """A number of the query, None where it isn't named; raises Refused INVALID_REQUEST."""
-    text = request.query.get(name)
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS and least <= int(text) <= MAX_NUMBER):
-        refuse_fields([(name, f"a whole number from {least} to {MAX_NUMBER} is needed")])
-    return int(text)
-
-
-def path_id(request: web.Request, name: str = "id") -> int:
-    """A row's id from the path; whatever can't be one is not found."""
-    text = request.match_info[name]
-    if not (text.isascii() and text.isdecimal() and len(text) <= 15):
-        raise Refused(NOT_FOUND)
-    return int(text)
-
-
-def done() -> web.Response:
-    """204: it is done, and there is nothing to say."""
-    return web.Response(status=204)

@@ -2,42 +2,81 @@
 
 from __future__ import annotations
 
-from aiohttp import web
+from typing_extensions import TypedDict
 
+from enroll.services import Services
+from enroll.sessions import Actor
 from relay import warming
 from relay.base.clock import DAY, iso, utc_day
 from relay.base.config import Tier
 from relay.base.storage import allowances, reports
-from relay.base.web import answer
+from relay.base.web.calls import KEY_OR_SIGN_IN, Calls
+from relay.base.web.models import Moment
 from relay.directory import DomainEntry, MemberEntry
 from relay.replies import NOT_FOUND, Refused
-from relay.sendapi.authenticate import query
-from relay.sendapi.responses import Deliverability, MemberStatus, Used, Window
-from relay.sendapi.send import Sender
 from relay.standing import Shown, shown, standing_of
 
 DAYS = 14
 
 
-class Member:
+class Used(TypedDict):
+    """An allowance; `limit` and `left` are null where there is none."""
+
+    limit: int | None
+    used: int
+    left: int | None
+
+
+class Window(TypedDict):
+    """A domain's warming tier and what is left of it, over 60 minutes and 24 hours."""
+
+    domain: str
+    tier: str
+    verifiedAt: Moment | None
+    hour: Used
+    day: Used
+
+
+class MemberStatus(TypedDict):
+    """The member, and the allowance of each domain that may send."""
+
+    handle: str
+    did: str
+    status: str
+    reason: str
+    domains: list[Window]
+    labels: list[str]
+
+
+class Deliverability(TypedDict):
+    """Sums of 14 UTC days, today the last one. `sent` counts accepted recipients; null limits: there is none."""
+
+    did: str
+    status: str
+    sent_14d: int
+    bounced_14d: int
+    complaints_14d: int
+    bounce_rate: float
+    daily_sends: list[int]
+    hourly_limit: int | None
+    daily_limit: int | None
+    labels: list[str]
+    standing: Shown
+
+
+_calls = Calls("Standing", KEY_OR_SIGN_IN)
+
+
+class OfMember:
     """The handlers."""
 
-    def __init__(self, sender: Sender) -> None:
-        self._services, self._door = sender.services, sender.door
+    def __init__(self, services: Services) -> None:
+        self._services, self._directory = services, services.directory
 
-    def routes(self) -> list[web.RouteDef]:
-        """The three routes."""
-        return [
-            web.get("/member/status", self.status),
-            web.get("/member/deliverability", self.deliverability),
-            web.get("/v1/standing", self.standing),
-        ]
-
-    async def standing(self, request: web.Request) -> web.Response:
-        """The stage, and everything that it follows from."""
-        query(request)
-        member, _, _ = self._who(request)
-        return answer(await self._standing(member))
+    @_calls.get("/v1/standing", "The stage, and the numbers it follows from")
+    async def standing(self, who: Actor) -> Shown:
+        member, _ = self._of(who)
+        return await self._standing(member)
 
     async def _standing(self, member: MemberEntry) -> Shown:
         config, now = self._services.config, self._services.clock.now()
@@ -45,32 +84,29 @@ class Member:
             found = await standing_of(tx, config, member.id, member.status, now)
         return shown(found, config, member.reason)
 
-    async def status(self, request: web.Request) -> web.Response:
-        """Handle, DID, status and reason, and of each domain the tier with what is used and left."""
-        query(request)
-        member, domains, _ = self._who(request)
+    @_calls.get("/member/status", "The member, and what is left of its allowances")
+    async def status(self, who: Actor) -> MemberStatus:
+        member, domains = self._of(who)
         now = self._services.clock.now()
         async with self._services.storage.read() as tx:
             spent = await allowances.entries(tx, [d.id for d in domains], now - DAY) if domains else {}
         told = [_window(d, self._tier(d, now), warming.used(spent.get(d.id, []), now)) for d in domains]
-        found: MemberStatus = {
+        return {
             "handle": member.handle, "did": member.did, "status": member.status, "reason": member.reason,
             "domains": told, "labels": [],
         }
-        return answer(found)
 
-    async def deliverability(self, request: web.Request) -> web.Response:
-        """Sums of 14 UTC days, today the last one. `sent` counts accepted recipients; bounces are a share of it."""
-        query(request)
-        member, domains, names = self._who(request)
+    @_calls.get("/member/deliverability", "Sums of 14 days")
+    async def deliverability(self, who: Actor) -> Deliverability:
+        member, domains = self._of(who)
         now = self._services.clock.now()
         days = [utc_day(now - back * DAY) for back in reversed(range(DAYS))]
         async with self._services.storage.read() as tx:
-            found = {t.day: t for t in await reports.daily(tx, member.id, days[0], names=names)}
+            found = {t.day: t for t in await reports.daily(tx, member.id, days[0], names=who.domains)}
         sends = [found[day].accepted if day in found else 0 for day in days]
         sent, bounced = sum(sends), sum(t.bounced for t in found.values())
         tiers = [self._tier(d, now) for d in domains]
-        told: Deliverability = {
+        return {
             "did": member.did, "status": member.status, "sent_14d": sent, "bounced_14d": bounced,
             "complaints_14d": sum(t.complaints for t in found.values()),
             "bounce_rate": round(min(1.0, bounced / sent), 4) if sent else 0.0, "daily_sends": sends,
@@ -79,18 +115,19 @@ class Member:
             "daily_limit": _sum([t.per_day if t else None for t in tiers]), "labels": [],
             "standing": await self._standing(member),
         }
-        return answer(told)
 
-    def _who(self, request: web.Request) -> tuple[MemberEntry, list[DomainEntry], frozenset[str] | None]:
-        """The member, the verified domains, and the names that the key is limited to."""
-        login = self._door.caller(request, "read").login
-        member = self._services.directory.member(login.member_id)
+    def _of(self, who: Actor) -> tuple[MemberEntry, list[DomainEntry]]:
+        """The member, and those of its verified domains that the key, if there is one, is for."""
+        member = self._directory.member(who.member.id)
         if member is None:
             raise Refused(NOT_FOUND)
-        return member, self._services.directory.domains_of(login), login.domains
+        return member, [d for d in self._directory.domains_of_member(member.id) if who.may_use(d.name)]
 
     def _tier(self, domain: DomainEntry, now: float) -> Tier | None:
-        return self._services.policy.tier(domain, now)
+        return warming.tier_of(
+            domain.tier, domain.first_verified_at, self._services.config.warming.tiers, now,
+            slowed=self._directory.slowed(domain.member_id),
+        )
 
 
 def _window(domain: DomainEntry, tier: Tier | None, used: tuple[int, int]) -> Window:

@@ -1,0 +1,107 @@
+"""The calls of this door, declared: send, raw, batch, preflight. An API key alone makes them, with the scope `send`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from relay.base.web.calls import KEY, Calls, routes
+from relay.base.web.describe import json_of, named, schema_of
+from relay.sendapi import responses
+from relay.sendapi.answers import Answer
+from relay.sendapi.authenticate import Caller, Door, SendServices
+from relay.sendapi.batch import send_batch
+from relay.sendapi.idempotency import HEADER, MAX_KEY, Slot, once
+from relay.sendapi.models import BatchRequest, SendRequest
+from relay.sendapi.preflight import ask_all
+from relay.sendapi.raw import HEADERS, RawQuery, raw_draft
+from relay.sendapi.send import Sender, parsed, uploaded
+
+TAGS = (("Sending", "Hand messages over. A 200 means: written to disk, signed, in the queue."),)
+_SENT = {"Idempotent-Replayed": "`true`, where this is the answer of an earlier request with the same key."}
+_KEY = {
+    "name": HEADER, "in": "header", "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[!-~]+$"},
+    "description": "A repeat within 24 hours gets the first answer again, and sends nothing again.",
+}
+_NOBODY: dict[str, Any] = {
+    "422": {
+        "description": "Refused as a whole; or `NOTHING_ACCEPTED`: each recipient by itself, for the reason in "
+        "`rejected`.",
+        "content": json_of({
+            "anyOf": [
+                {"$ref": "#/components/schemas/Error"}, schema_of(responses.NothingAccepted, "serialization"),
+            ]
+        }),
+    }
+}
+_ONE, _MANY = ({"$ref": f"#/components/schemas/{model.__name__}"} for model in (SendRequest, BatchRequest))
+
+_calls = Calls("Sending", KEY, scope="send", errors=(409, 413, 422, 507))
+
+
+class Sending:
+    """The handlers."""
+
+    def __init__(self, services: SendServices) -> None:
+        self._services, self._sender = services, Sender(services, Door(services))
+        self._asks = Sender(services, Door(services, records=False), asks=True)
+
+    @_calls.post(
+        "/v1/send", "Send one message", takes=_ONE, gives=responses.Sent, takes_headers=(_KEY,), headers=_SENT,
+        responses=_NOBODY,
+    )
+    async def send(self, who: Caller, request: web.Request) -> web.Response:
+        async with uploaded(self._services, request, "application/json") as body:
+
+            async def work(slot: Slot | None) -> Answer:
+                return await self._sender.send(who, await parsed(self._services, body), slot)
+
+            return (await once(self._services, request, who, body, work)).response()
+
+    @_calls.post(
+        "/v1/send/raw", "Send a finished message", body_as={"message/rfc822": {"type": "string", "format": "binary"}},
+        gives=responses.Sent, takes_headers=(*HEADERS, _KEY), headers=_SENT, responses=_NOBODY,
+        description="The body is the message as it leaves (RFC 5322), its lines ending in CRLF; the envelope stands in "
+        "the query or in headers.",
+    )
+    async def raw(self, who: Caller, request: web.Request, query: RawQuery) -> web.Response:
+        async with uploaded(self._services, request, "message/rfc822") as body:
+
+            async def work(slot: Slot | None) -> Answer:
+                return await self._sender.submit(who, await raw_draft(self._sender, who, request, query, body), slot)
+
+            return (await once(self._services, request, who, body, work)).response()
+
+    @_calls.post(
+        "/v1/send/batch", "Send many messages, a result each", takes=_MANY, gives=responses.BatchSent,
+        takes_headers=(_KEY,), headers=_SENT,
+    )
+    async def batch(self, who: Caller, request: web.Request) -> web.Response:
+        async with uploaded(self._services, request, "application/json") as body:
+
+            async def work(slot: Slot | None) -> Answer:
+                return await send_batch(self._sender, who, await parsed(self._services, body), slot)
+
+            return (await once(self._services, request, who, body, work)).response()
+
+    # A suspended member may ask what it would be told.
+    @_calls.post("/v1/preflight", "Ask every gate, send nothing", takes=_ONE, scope="send", reads=True)
+    async def preflight(self, who: Caller, request: web.Request) -> responses.Preflight:
+        async with uploaded(self._services, request, "application/json") as body:
+            gates = await ask_all(self._asks, who, await parsed(self._services, body))
+        return {"ok": all(gate["verdict"] != "refused" for gate in gates), "gates": gates}
+
+
+def send_routes(services: SendServices) -> list[web.RouteDef]:
+    """The routes, wired to `services`."""
+    return routes(Sending(services), Door(services).caller)
+
+
+def schemas() -> dict[str, Any]:
+    """The large requests as the document's components, because several operations take them."""
+    found = named((SendRequest, BatchRequest))
+    # Each is judged by itself, so a wrong one doesn't refuse the request.
+    found["BatchRequest"]["properties"]["messages"]["items"] = {"type": "object", "additionalProperties": True}
+    return found
