@@ -270,6 +270,14 @@ async def unsteady(*answers: bytes | None, pipelining: bool) -> tuple[asyncio.Se
         # RFC 5321 wants RSET known; who doesn't know it, or closes, has answered the dot all the same.
         ((b"", b"250 2.0.0 ok\r\n", b"502 5.5.1 no such command\r\n"), "delivered", False),
         ((b"", b"250 2.0.0 ok\r\n", b"421 4.3.2 bye\r\n"), "delivered", False),
+        ((b"", b"250 2.0.0 ok\r\n", b"451 4.7.0 not so fast\r\n"), "delivered", False),
+        ((b"", b"250 2.0.0 ok\r\n", b"550 5.7.0 too many errors\r\n"), "delivered", False),
+        ((b"", b"250 2.0.0 ok\r\n", b"354 what?\r\n"), "delivered", False),
+        ((b"", b"250 2.0.0 ok\r\n", b"no reply at all\r\n"), "delivered", False),
+        ((b"", b"250 2.0.0 ok\r\n", b""), "delivered", False),
+        ((b"", b"451 4.3.0 full\r\n", b"451 4.7.0 not so fast\r\n"), "later", False),
+        ((b"250 2.0.0 ok\r\n", b"503 5.5.1 no\r\n"), "later", True),
+        ((b"250 2.0.0 ok\r\n", b"451 4.3.0 disk full\r\n", b"502 5.5.1 no such command\r\n"), "later", True),
         ((b"", b"250 2.0.0 ok\r\n", None), "delivered", False),
         ((b"", b"550 5.7.1 spam\r\n", None), "never", False),
         ((b"", None), "later", True),
@@ -280,7 +288,8 @@ async def test_only_an_answer_that_came_after_the_dot_is_one(
 ) -> None:
     server, port = await unsteady(*answers, pipelining=pipelining)
     async with server:
-        connection = await Connection.open(Target("mx.test", "127.0.0.1", port, "relay.test"), tls(contexts))
+        where, limits = Target("mx.test", "127.0.0.1", port, "relay.test"), Limits(reset_seconds=0.2)
+        connection = await Connection.open(where, tls(contexts), limits)
         assert isinstance(connection, Connection)
         outcome = await connection.deliver(Transaction("a@a.test", "x@b.test", (BODY,)))
         assert (outcome.kind, outcome.unanswered, outcome.stage) == (kind, unanswered, "dot")
@@ -301,6 +310,34 @@ async def test_a_reply_too_many_counts_for_nothing_on_a_used_connection_too(
     found = [await connection.deliver(Transaction("a@a.test", "x@b.test", (BODY,))) for _ in range(2)]
     assert (kinds(found), connection.usable) == (["delivered", "later"], False)
     await connection.close()
+
+
+@pytest.mark.parametrize("secure", [True, False], ids=["tls", "plain"])
+async def test_a_host_that_takes_the_message_and_hangs_up_without_reading_on_has_it(
+    contexts: Any, secure: bool
+) -> None:
+    async def brief(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 hi\r\n")
+        while (line := await reader.readline()) != b"DATA\r\n":
+            if line == b"STARTTLS\r\n":
+                writer.write(b"220 go\r\n")
+                await writer.start_tls(contexts[1])
+                continue
+            writer.write(b"250-hi\r\n250-STARTTLS\r\n250 PIPELINING\r\n" if line[:4] == b"EHLO" else b"250 ok\r\n")
+        writer.write(b"354 go\r\n")
+        await reader.readuntil(b"\r\n.\r\n")
+        writer.write(b"250 2.0.0 taken\r\n")
+        writer.close()
+
+    policy = OPPORTUNISTIC if secure else TlsPolicy(TlsLevel.NONE)
+    async with await asyncio.start_server(brief, "127.0.0.1", 0) as server:
+        where = Target("mx.test", "127.0.0.1", server.sockets[0].getsockname()[1], "relay.test", policy=policy)
+        for _ in range(20):
+            connection = await Connection.open(where, tls(contexts), QUICK)
+            assert isinstance(connection, Connection)
+            outcome = await connection.deliver(Transaction("a@a.test", "x@b.test", (BODY,)))
+            assert (outcome.kind, outcome.tls is not None) == ("delivered", secure)
+            await connection.close()
 
 
 async def test_a_host_that_hangs_up_amid_the_message_does_not_have_it(contexts: Any) -> None:

@@ -340,10 +340,14 @@ class _Delivery:
                 # RFC 5321 §3.8: it closes, and whatever comes now is about nothing any more.
                 wire.abort()
                 return
-            # RFC 5321 §4.3.2: RSET is answered by 250 alone. 500 to 504 say that the command is not known here.
-            if reply.code // 100 != 2 and not 500 <= reply.code <= 504:
+            if reply.code // 100 != 2:
+                # RFC 5321 §4.3.2: RSET is answered by 250 alone. Is this the true answer to the dot, with RSET's to
+                # follow, or does the host refuse RSET? A last command tells: which gets one answer, or two.
                 wire.last_words = reply
-                raise WireFailed("out_of_step")
+                wire.send(b"QUIT\r\n", 1)
+                await wire.gather(2, self.limits.reset_seconds)
+                if wire.failure is None:
+                    wire.abort()
         if wire.failure == "out_of_step":
             raise WireFailed("out_of_step")
 
