@@ -23,6 +23,9 @@ _GONE = (
     r"ikke find|"
     r"eksisterer ikke|ukendt|ukjent|ei ole olemassa|neexist|nenalezen|bulunam|mevcut degil|nem letez|nu exista|"
     r"ne postoji|"
+    r"ei loydy|ismeretlen|necunoscut|nepoznat|nie ma |không tồn tại|αγνωστ|άγνωστ|не знайд|невідом|無此|无此|"
+    r"ユーザーはいません|ユーザはいません|おりません|사용자가 없|사용자 없|수신자가 없|계정이 없|주소가 없|"
+    r"(?:address|name|group|list) (?:is |may be |might be )?(?:wrong|incorrect|misspel\w+|mistyped)|"
     r"khong ton tai|tidak ada|tidak ditemukan|не существ|не найден|нет так|неизвест|не існу|δεν υπαρχ|δεν υπάρχ|"
     r"存在しな|存在しま|見つから|不明|不存在|找不到|查无|查無|존재하지|찾을 수 없|없는|لا يوجد|غير موجود)"
 )
@@ -49,19 +52,24 @@ _OFF = (
     r"suspendu|suspendid|bloquead|desativad|sospes|disabilitat|disattivat|bloccat|geblokkeerd|uitgeschakeld|zablokowan|"
     r"заблок|отключ|неактив|停止|無効|停用|禁用|冻结|비활성|정지)"
 )
-_IS_GONE, _IS_OR, _IS_FORBIDDEN, _IS_OFF = map(re.compile, (_GONE, _OR, _MAY_NOT, _OFF))
+IS_GONE, _IS_OR, IS_FORBIDDEN, IS_OFF = map(re.compile, (_GONE, _OR, _MAY_NOT, _OFF))
 _ORS_MAX, _BEFORE, _BEHIND = 20, 90, 110
 
 _WHO = r"(?:recipient|user|addressee|mailbox|owner|customer|account|subscriber|member|person|employee|receiver)"
 _WHAT = (
     r"(?:settings?|preferences?|filters?|filtering|rules?|policy|policies|configuration|choices?|wish(?:es)?|request|"
-    r"instructions?|options|restrictions?|criteria|controls?|profile|block ?list|black ?list|deny ?list|allow ?list|"
-    r"white ?list|safe ?list|contacts?|block|blocking)"
+    r"instructions?|options|restrictions?|criteria|controls?|modes?|profile|block ?list|"
+    r"black ?list|deny ?list|allow ?list|white ?list|safe ?list|contacts?|block|blocking)"
 )
 _CHOSE = re.compile("|".join((
-    rf" {_WHO}(?:'s|s'|s)? (?:(?:own|personal|mail|email|e mail|spam|privacy|delivery|security|custom) )?{_WHAT}\b",
+    rf" {_WHO}(?:'s|s'|s)? (?:(?:own|personal|mail|email|e mail|spam|privacy|delivery|security|custom|vacation|holiday|"
+    rf"safe|safe sender|safe senders|mailbox|inbox) )?{_WHAT}\b",
+    r" list of (?:allowed|approved|known|accepted|permitted|trusted|safe) (?:senders?|addresses)\b",
+    r" (?:allowed|approved|permitted|trusted) senders? list ",
+    r" \* (?:no longer |does not |doesn't )?(?:wish|want|prefer)(?:e?s)? (?:to|no|any|your|mail|email)\b",
     rf" {_WHAT} (?:of|by|from|set by|made by|chosen by|for) (?:(?:the|this|that|your|its|intended) ){{0,2}}{_WHO}\b",
-    rf" {_WHO}(?: \*)?(?: \S{{1,12}}){{0,2}}? (?:chose|chosen|opted|asked|decided|declined|declines|rejects|refuses|"
+    rf" {_WHO}(?: \*)?(?: \S{{1,12}}){{0,2}}? (?:unsubscribed|chose|chosen|opted|asked|decided|declined|"
+    rf"declines|rejects|refuses|"
     rf"refused|"
     rf"blocked|"
     r"blocks|blocking|prefers?|wants?|wishes|requested|restricts?|restricted|screens?) ",
@@ -110,6 +118,16 @@ _CHOSE = re.compile("|".join((
     r"огранич)",
     r"(?:mottagarens?|modtagerens?|mottakerens?|vastaanottajan|prijemce|alicinin|cimzett) (?:installning|indstilling|"
     r"innstilling|asetu|nastaven|ayar|beallit|filter|regl|blocker|blokker|estanyt|accept)",
+    r"(?:mottagaren|modtageren|mottakeren) (?:har )?(?:avvis|nekat|nekar|vagra|blocker|blokker|afvis|afslaet|nekt)",
+    r"vastaanottaja (?:on )?(?:estanyt|hylannyt|torjunut|hylkasi|torjui)",
+    r"(?:prijemce|uzivatel) (?:si )?(?:odmit|zablok|nepreje|neprij)|alici (?:\S{1,15} ){0,2}(?:reddet|engelle)",
+    r"cimzett (?:\S{1,15} ){0,2}(?:elutasit|letilt|visszautasit)|destinatarul (?:a )?(?:refuz|respins|bloc)",
+    r"primatelj (?:je )?(?:odbi|blokir)|penerima (?:telah )?(?:menolak|memblokir)",
+    r"(?:получатель|пользователь|адресат|одержувач|отримувач) (?:\S{1,15} )?(?:отклонил|отверг|відхилив|заблокував|"
+    r"відмов)",
+    r"παραλ[ηή]πτης (?:\S{1,15} )?(?:απ[εέ]ρριψε|αρν|μπλοκ)|người nhận (?:đ\S{1,3} |d\S{1,3} )?(?:từ chối|chặn)",
+    r"(?:رفض|حظر) المستلم|المستلم (?:رفض|حظر)|受信者[がは].{0,12}拒否し|수신자[가는](?: \S{1,12}){0,2} ?(?:거부|차단)",
+    r"收件人(?: ?已)? ?(?:拒|屏蔽|封锁|封鎖)|받는 ?사람[이은](?: \S{1,12}){0,2} ?(?:거부|차단)",
     r"受信拒否|受信設定|受信者の設定|受信者が拒否|受信者により|迷惑メール設定|指定受信|ドメイン指定",
     r"收件人设置|收件人設定|收件人拒|收件人的设置|收件人的設定|收件人已拒|收件人已将|用户设置|对方拒|對方拒|拒收",
     r"수신 ?거부|수신자(?:의|가) ?(?:설정|거부|차단)|받는 ?사람(?:의|이) ?(?:설정|거부|차단)",
@@ -131,14 +149,14 @@ _PASSES = re.compile(
 _OF_THE_SENDER = re.compile(
     r" client (?:host|ip|name) | (?:helo|ehlo) | your (?:ip|host|server|domain) "
     r"| for sender | mail from (?!\*)| blocked your | from address | you sent from | valid sender | sender domain|"
-    r" sender's "
+    r" sender's | return (?:address|path) | envelope (?:from|sender) | from domain | reverse path "
 )
 # DNS that could not be asked: nothing is known of the domain.
 _UNASKED = re.compile(
     r"(?:host|domain|name|dns|mx|lookup|resol|nameserver|name server|query|zone).{0,80}(?: try again| servfail|"
     r" timed? ?out| temporar|"
     r" will (?:re)?try| again later| not respon| no respon| refused | lame| unreachable| 2\(| server fail|"
-    r" serverfail| unavailable)|"
+    r" serverfail| unavailable| soft error| not complete| not answer| no answer)|"
     r"(?:servfail|server failure|time ?out|timed out|temporar\w*|no answer|unable to reach|could not reach).{0,60}"
     r"(?: dns| lookup| resol| nameserver| name server| mx )|"
     r" (?:mx|exchanger|mail server|mail host|smtp server)s?\b.{0,40} (?:reach|respon|answer|contact|connect|unreach|"
@@ -159,7 +177,7 @@ _CHOICES = _set(
     "whit safe bloc chos opte aske deci decl refu want scre acce rece take perm auth enab enti able clea lice "
     "exte outs inte fore unap eins empf benu nutz vom durc para regl souh dest util par ajus defi impo rego scel "
     "usua uten por pelo dal dall voor onga ontv door usta regu odbi uzyt adre prze mott modt vast prij alic cimz "
-    "book"
+    "book list * vaca holi safe prim pene unsu"
 )
 _CHOICES_OR = _set(
     "or oder ou o oppu of lub albo badz elle tai nebo aneb veya ya vagy sau ili atau hoac или либо або чи ή أو"
@@ -168,7 +186,7 @@ _PASSING = _set(
     "temp agai try trie retr late come few some sec seco min minu hour mome time resp now wait serv over busy "
     "main aske spat voru zeit plus ulte mas mais piu tijd pozn chwi tymc"
 )
-_SENDING = _set("clie helo ehlo your for mail bloc from you vali send")
+_SENDING = _set("clie helo ehlo your for mail bloc from you vali send retu enve reve")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,12 +205,12 @@ def plain(text: str) -> Plain:
 
 def either(said: Plain) -> bool:
     """Whether it is left open if there is no such address, or if this sender may not write to it."""
-    return _riddle(said, _IS_FORBIDDEN)
+    return _riddle(said, IS_FORBIDDEN)
 
 
 def either_off(said: Plain) -> bool:
     """Whether it is left open if there is no such address, or if it takes no mail at present."""
-    return _riddle(said, _IS_OFF)
+    return _riddle(said, IS_OFF)
 
 
 def _riddle(said: Plain, other: re.Pattern[str]) -> bool:
@@ -203,10 +221,10 @@ def _riddle(said: Plain, other: re.Pattern[str]) -> bool:
         # The blank behind the word begins the next one.
         before = said.text[max(0, found.start() - _BEFORE) : found.start() + 1]
         behind = said.text[found.end() - 1 : found.end() + _BEHIND]
-        if _IS_GONE.search(before):
+        if IS_GONE.search(before):
             if other.search(behind):
                 return True
-        elif other.search(before) and _IS_GONE.search(behind):
+        elif other.search(before) and IS_GONE.search(behind):
             return True
     return False
 

@@ -101,7 +101,7 @@ def said(text: str, *, weak: bool = True) -> str:
             return class_
         if weak:
             return class_[5:]
-    return grammar.said(_ADDRESSES.sub(" ", raw)) if weak else ""
+    return grammar.said(_ADDRESSES.sub(" ", raw).translate(_FOLDS)) if weak else ""
 
 
 def _follows(text: str, at: int, first: str, others: tuple[str, ...]) -> bool:

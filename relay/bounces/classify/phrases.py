@@ -50,6 +50,7 @@ TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
         "rfc 7505", "rfc7505", "domain…takes no mail", "domain…accepts no mail", "domain…receives no mail",
         "domain…accepts no email", "domain…no smtp service", "domain…no email service", "domain…no mail service",
         "domain…not used for mail", "domain…not used for email", "domain…not configured for mail",
+        "domain…is not registered", "domain…isn't registered",
         "domain…not configured for email", "domain…not set up to receive", "domain…not setup to receive",
         "domain…never receives", "domain…never accepts", "domain…cannot receive", "domain…can't receive",
     )),
