@@ -139,6 +139,22 @@ async def test_a_task_that_dies_is_started_again_and_at_last_given_up() -> None:
     await tasks.stop()
 
 
+async def test_a_task_that_is_back_is_no_trouble_any_more() -> None:
+    tasks, back, runs = Tasks(Clock(), QUICK), asyncio.Event(), iter((True, False))
+
+    async def dies_once() -> None:
+        if next(runs):
+            raise RuntimeError("no")
+        back.set()
+        await asyncio.Event().wait()
+
+    tasks.keep("dies once", dies_once)
+    await asyncio.wait_for(back.wait(), 5)
+    assert tasks.troubles() == {"dies once": ""}
+    assert tasks.well
+    await tasks.stop()
+
+
 async def test_a_room_whose_own_task_ends_fails_the_node(node: Node) -> None:
     task = node.rooms.directory.task
     assert task is not None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
+import pytest
 from sqlalchemy import func, select
 
 from relay import replies
@@ -131,6 +133,39 @@ async def test_handed_over_recipients_are_leased_and_nobody_else_claims_them(wor
         message = (await tx.execute(select(messages))).one()
     assert (row.state, row.attempts, row.lease_owner) == ("sent", 1, None)
     assert message.finished_at is not None
+
+
+@pytest.mark.parametrize("category", [None, "password-reset", "broadcast"])
+async def test_what_is_handed_over_is_what_the_tables_say(world: World, category: str | None) -> None:
+    """The worker is told the same of a recipient whether it was handed over or claimed."""
+    alice = await world.member()
+    await world.domain(alice)
+    world.handoff.open = True
+    await world.submit(
+        alice, "bob+x@sink.test", door="smtp" if category is None else "http", category=category, envid="Q1", ret="HDRS"
+    )
+    [handed] = world.handoff.take()
+    await world.queue.release(handed.due)
+    [claimed] = await world.queue.claim(10, {})
+    assert claimed.due == handed.due
+    assert claimed.head + claimed.body == handed.head + handed.body
+
+
+async def test_the_last_try_comes_when_patience_ends(world: World) -> None:
+    alice = await world.member()
+    await world.domain(alice)
+    await world.submit(alice)
+    hour = 3600.0
+    await world.pass_time(world.config.delivery.max_age_seconds - hour)
+    [ready] = await world.queue.claim(10, {})
+    due = replace(ready.due, attempts=20)  # the schedule's step is four hours by now
+    assert await world.queue.settle(due, outcome("later", 451)) == "deferred"
+    async with world.storage.read() as tx:
+        row = (await tx.execute(select(recipients))).one()
+    assert row.next_at == row.expires_at
+    await world.pass_time(hour)
+    [last] = await world.queue.claim(10, {})
+    assert await world.queue.settle(last.due, outcome("later", 451)) == "bounced"
 
 
 async def test_a_lost_lease_makes_a_late_settle_a_no_op(world: World) -> None:
