@@ -118,7 +118,8 @@ class Gate:
             None, token, self._address(request), did=claimed_did(request), scope=scope, reads=reads
         )
         if isinstance(found, Verdict):
-            self.visitor(request)
+            # A right key, used wrongly, is its member's: its refusal is in no stranger's way, nor they in its.
+            self.visitor(request) if found.member_id is None else self.known(request, found.member_id)
             raise Refused(found)
         return Actor(await self._accounts.by_id(found.member_id), self.known(request, found.member_id), login=found)
 

@@ -119,3 +119,24 @@ async def test_a_flood_of_strangers_does_not_use_up_what_a_member_may_ask(doors:
     said = [(await doors.ask("GET", "/v1/domains", bearer(doors.key)))[0] for _ in range(40)]
     assert 429 in said
     assert (await doors.ask("POST", "/v1/send", bearer(doors.key), json=MAIL))[0] == 200
+
+
+@pytest.mark.parametrize("doors", [5], indirect=True)
+async def test_a_right_key_used_wrongly_hears_why_whatever_strangers_asked(doors: Doors) -> None:
+    services = doors.at.house.services
+    reads, _ = await services.credentials.issue(
+        (await services.accounts.get("alice")).id, scopes=("read",)
+    )
+    await doors.at.house.rooms.directory.refresh()
+    for n in range(6):
+        await doors.ask("GET", "/v1/domains", bearer(nobodys(n)))
+    new = {"name": "new.test"}
+    assert await doors.ask("POST", "/v1/domains", bearer(reads), json=new) == (403, 0)
+    assert await doors.ask("GET", "/v1/domains?did=did:web:other.test", bearer(doors.key)) == (401, 0)
+    await services.accounts.suspend("alice", "spam")
+    assert await doors.ask("POST", "/v1/domains", bearer(doors.key), json=new) == (403, 0)
+    # Nor does it use up what others at its address may ask.
+    await doors.at.house.rooms.pass_time(61)
+    for _ in range(6):
+        last = (await doors.ask("POST", "/v1/domains", bearer(doors.key), json=new))[0]
+    assert (last, (await doors.ask("GET", "/account"))[0]) == (429, 200)
