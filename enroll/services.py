@@ -92,10 +92,11 @@ class Services:
         """These services and those about domains, which ask `resolver` and send through `intake`."""
         ground = (self.storage, self.config, self.clock)
         notices = Notices(intake, self.config)
-        domains = Domains(
-            *ground, self.vault, resolver=resolver, intake=intake, directory=self.directory, notices=notices
-        )
         forwarding = Forwarding(*ground, self.vault, notices, self.directory)
+        domains = Domains(
+            *ground, self.vault, resolver=resolver, intake=intake, directory=self.directory, notices=notices,
+            forwarding=forwarding,
+        )
         sending = SendingDomains(self.storage, self.config, domains)
         senders = SenderServices(
             Addresses(*ground, self.vault, notices), Details(*ground, sending), sending

@@ -9,12 +9,12 @@ from __future__ import annotations
 import base64
 import hmac
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from enroll.domains.model import Domain, load_one
 from enroll.errors import EnrollError, invalid, not_found
-from enroll.notices import Notices
+from enroll.notices import Join, Notices
 from relay.base import names
 from relay.base.clock import HOUR, Clock, not_before
 from relay.base.config import Config
@@ -50,6 +50,14 @@ def round_trip(name: str, mailbox: str, directory: Directory, field: str) -> Non
         at = entry.options.forward_to
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A change that is about to be written, with the letter that goes out about it."""
+
+    change: Change
+    join: Join | None = None
+
+
 class Forwarding:
     """Sets and clears a domain's forward-to mailbox."""
 
@@ -67,28 +75,32 @@ class Forwarding:
         The mailbox in use stays until another one is confirmed. Raises EnrollError: 404, 422 for a bad address or
         code, 429 when too many codes were sent or tried, 503.
         """
-        if not address.strip():
-            return await self._write(
-                member_id, name, lambda o, n: (replace(o, forward_to=""), replace(n, forward_wanted="", **_WELL))
-            )
-        try:
-            wanted = names.address(address.strip()).text
-        except names.BadName as e:
-            raise invalid("forward_to", e.reason) from None
         async with self._storage.read() as tx:
             row = await self._row(tx, member_id, name)
-        self._goes_round(row, wanted)
-        if Options.read(row.options).forward_to == wanted:
-            return await self._write(member_id, name, lambda o, n: (o, replace(n, forward_wanted="")))
+        asked = await self.prepare(row, address, code)
+
+        async def write(tx: Tx) -> Domain:
+            row = await self._row(tx, member_id, name, lock=True)
+            await self.apply(tx, row, asked)
+            return await load_one(tx, await rows.get(tx, row.id))
+
+        return await self._storage.write(write)
+
+    async def prepare(self, row: Row, address: str, code: str | None = None) -> Asked:
+        """`set` up to the change: raises what that does, and writes nothing yet."""
+        options = Options.read(row.options)
+        if not address.strip():
+            return Asked(lambda o, n: (replace(o, forward_to=""), replace(n, forward_wanted="", **_WELL)))
+        wanted = self.possible(row.name, options, address)
+        if options.forward_to == wanted:
+            return Asked(lambda o, n: (o, replace(n, forward_wanted="")))
         if code is not None:
             self._limited(self._tried, row.id)
             given = code.strip().upper().encode()
             if not any(hmac.compare_digest(one.encode(), given) for one in self._codes(row, wanted)):
                 raise invalid("code", "This is not the code that was sent to that mailbox.")
-            return await self._write(
-                member_id, name, lambda o, n: (replace(o, forward_to=wanted), replace(n, forward_wanted="", **_WELL))
-            )
-        self._limited(self._sent, member_id)
+            return Asked(lambda o, n: (replace(o, forward_to=wanted), replace(n, forward_wanted="", **_WELL)))
+        self._limited(self._sent, row.member_id)
         shown = names.to_unicode(row.name)
         join = await self._notices.mail(
             wanted, f"Confirm mail for {row.name}",
@@ -97,22 +109,28 @@ class Forwarding:
             f"    {self._codes(row, wanted)[0]}\n\nIf you don't, do nothing.\n",
             about=row.name,
         )
+        return Asked(lambda o, n: (o, replace(n, forward_wanted=wanted)), join)
 
-        async def write(tx: Tx) -> Domain:
-            domain = await self._apply(tx, member_id, name, lambda o, n: (o, replace(n, forward_wanted=wanted)))
-            await join(tx)
-            return domain
+    async def apply(self, tx: Tx, row: Row, asked: Asked) -> None:
+        """Write what was prepared into `row`, which the caller has locked and just read."""
+        await rows.change(tx, row.id, **columns(*asked.change(Options.read(row.options), Notes.of(row))))
+        await versions.bump(tx, versions.DIRECTORY, domains=[row.id])
+        if asked.join is not None:
+            await asked.join(tx)
 
-        return await self._storage.write(write)
-
-    def _goes_round(self, row: Row, mailbox: str) -> None:
-        """Refuse a mailbox whose mail would come back to this domain; the door ends what is only seen there."""
-        domain = names.address(mailbox).domain
+    def possible(self, name: str, options: Options, address: str) -> str:
+        """`address` in its one form, if mail for the domain `name` can go there. Raises EnrollError 422 for one that
+        is none or whose mail would come back to this domain; port 25 ends what is only seen there."""
+        try:
+            wanted = names.address(address.strip())
+        except names.BadName as e:
+            raise invalid("forward_to", e.reason) from None
         c = self._config
-        if domain in (c.server.hostname, c.mx_host, c.bounce_host):
+        if wanted.domain in (c.server.hostname, c.mx_host, c.bounce_host):
             raise invalid("forward_to", "Mail to this address comes to the relay itself. Name a mailbox elsewhere.")
-        if Options.read(row.options).replies:
-            round_trip(row.name, mailbox, self._directory, "forward_to")
+        if options.replies:
+            round_trip(name, wanted.text, self._directory, "forward_to")
+        return wanted.text
 
     def _limited(self, throttle: Throttle, key: int) -> None:
         now = self._clock.monotonic()
@@ -127,15 +145,6 @@ class Forwarding:
         """Under the master key in use, then under previous ones."""
         about = f"{row.uuid}\0{row.ownership_token}\0{address}".encode()
         return [base64.b32encode(mac).decode()[:_CODE_LETTERS] for mac in self._vault.macs("forward-to", about)]
-
-    async def _write(self, member_id: int, name: str, change: Change) -> Domain:
-        return await self._storage.write(lambda tx: self._apply(tx, member_id, name, change))
-
-    async def _apply(self, tx: Tx, member_id: int, name: str, change: Change) -> Domain:
-        row = await self._row(tx, member_id, name, lock=True)
-        await rows.change(tx, row.id, **columns(*change(Options.read(row.options), Notes.of(row))))
-        await versions.bump(tx, versions.DIRECTORY, domains=[row.id])
-        return await load_one(tx, await rows.get(tx, row.id))
 
     @staticmethod
     async def _row(tx: Tx, member_id: int, name: str, *, lock: bool = False) -> Row:

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from enroll.domains.lifecycle import Features
 from enroll.errors import EnrollError, invalid, not_found
 from relay.base import names
-from relay.base.domain_options import MAX_LABEL, OPTIONS, BadOption, Notes, Options, change
+from relay.base.domain_options import MAX_LABEL, BadOption, Notes, Options, change
 from relay.base.storage import Tx
 from relay.base.storage import domains as rows
 from relay.base.storage.domains import KeyRow, Row
@@ -23,9 +23,6 @@ _HOSTS = ("custom_subdomain", "track_prefix", "tracking")
 
 def changed(options: Options, changes: Mapping[str, Any]) -> Options:
     """`options` with `changes` (by name) applied. Raises EnrollError 422 naming the field that can't be used."""
-    for name, value in changes.items():
-        if name in OPTIONS and OPTIONS[name].kind == "mailbox" and value != getattr(options, name):
-            raise invalid(name, "A mailbox is set by a code that is sent to it.")
     try:
         after = change(options, changes)
     except BadOption as e:

@@ -14,7 +14,7 @@ import structlog
 from enroll import stats as figures
 from enroll.domains.altering import altering
 from enroll.domains.checking import TOKEN_BYTES, Checking
-from enroll.domains.forwarding import round_trip
+from enroll.domains.forwarding import Forwarding, round_trip
 from enroll.domains.hosting import Hosting
 from enroll.domains.lifecycle import LOCKED, By
 from enroll.domains.listing import Overviews
@@ -28,7 +28,7 @@ from enroll.records import Record, zone_file
 from relay.base import events, names
 from relay.base.clock import Clock
 from relay.base.config import Config
-from relay.base.domain_options import OPTIONS, Notes, Options, columns
+from relay.base.domain_options import OPTIONS, BadOption, Notes, Options, columns
 from relay.base.events import Event
 from relay.base.resolver import Resolver
 from relay.base.secrets import Vault, random_id
@@ -51,10 +51,10 @@ class Domains:
 
     def __init__(
         self, storage: Storage, config: Config, clock: Clock, vault: Vault, *, resolver: Resolver, intake: Intake,
-        directory: Directory, notices: Notices,
+        directory: Directory, notices: Notices, forwarding: Forwarding,
     ) -> None:
         self._storage, self._config, self._clock = storage, config, clock
-        self._intake, self._directory = intake, directory
+        self._intake, self._directory, self._forwarding = intake, directory, forwarding
         self._hosts, self.overviews = hosts_of(config), Overviews(storage, clock, config.octeth.max_list)
         self._hosting = Hosting(resolver, clock, cache_seconds=config.enrollment.dns_host_cache_seconds)
         self.rotation = Rotation(storage, config, clock, vault)
@@ -84,9 +84,13 @@ class Domains:
             name = names.enrollable(name)
         except names.BadName as e:
             raise invalid("name", f"This name can't be enrolled: {e.reason}.") from None
-        wanted = self._possible(options or {}, changed(basis or Options(), options or {}))
-        domain_id, new = await self.commit(lambda tx: self._enter(tx, member_id, name, wanted, options or {}))
-        return await self.finish(domain_id), new
+        given, mailbox = _without_mailbox(options or {})
+        wanted = self._possible(basis or Options(), given)
+        if mailbox:
+            self._forwarding.possible(name, wanted, mailbox)
+        domain_id, new = await self.commit(lambda tx: self._enter(tx, member_id, name, wanted, given))
+        domain = await self.finish(domain_id)
+        return (domain if mailbox is None else await self._forwarding.set(member_id, name, mailbox)), new
 
     async def begin(self, tx: Tx, member_id: int, name: str, options: Mapping[str, Any]) -> int | None:
         """Within the caller's transaction (see `commit`), enroll a name that can be enrolled, unless the member has it.
@@ -96,7 +100,7 @@ class Domains:
         row = await rows.of_member(tx, member_id, name)
         if row is not None and row.state != "deleted":
             return None
-        wanted = self._possible(options, changed(Options(), options))
+        wanted = self._possible(Options(), options)
         return (await self._enter(tx, member_id, name, wanted, options))[0]
 
     async def _enter(
@@ -229,7 +233,8 @@ class Domains:
 
     async def update(self, member_id: int, key: int | str, changes: Mapping[str, Any]) -> Domain:
         """Change options. Where other records follow from it, what is proved goes on and what is new waits for its
-        record; state, keys and token stay. Raises EnrollError 422, 404."""
+        record; state, keys and token stay. Another `forward_to` is sent a code and used once that is repeated (see
+        `Forwarding`). Raises EnrollError 422, 404; 429 and 503 for a mailbox."""
         return (await self.revise(member_id, key, changes))[0]
 
     async def revise(
@@ -240,9 +245,23 @@ class Domains:
         Returns the domain, and whether other records followed. Raises EnrollError 422, 409, 404.
         """
 
+        changes, mailbox = _without_mailbox(changes)
+        asked = None
+        if mailbox is not None:
+            async with self._storage.read() as tx:
+                row = await self._row(tx, member_id, key)
+                domain = await load_one(tx, row)
+            assert row is not None
+            if mailbox != domain.options.forward_to:
+                # Refused before a code is on its way.
+                self._possible(domain.options, changes)
+                asked = await self._forwarding.prepare(row, mailbox)
+
         async def write(tx: Tx) -> tuple[Domain, bool]:
             row = await self._owned(tx, member_id, key)
             anew = await self._change(tx, row, changes)
+            if asked is not None:
+                await self._forwarding.apply(tx, await self._owned(tx, member_id, row.id), asked)
             if enabled is not None:
                 await self._flipped(tx, await self._owned(tx, member_id, row.id), enabled)
             return await load_one(tx, await rows.get(tx, row.id)), anew
@@ -260,12 +279,14 @@ class Domains:
                 await rows.change(tx, row.id, **columns(options, Notes.of(row)))
                 await versions.bump(tx, versions.DIRECTORY, domains=[row.id])
 
-    def _possible(self, asked: Mapping[str, Any], options: Options) -> Options:
+    def _possible(self, before: Options, asked: Mapping[str, Any]) -> Options:
+        """`before` with what is asked for, if this relay can do that. Raises EnrollError 422."""
+        after = changed(before, asked)
         for name in asked:
             needs = OPTIONS[name].needs
-            if asked[name] and needs and not getattr(self._config, needs):
+            if needs and getattr(after, name) and not getattr(before, name) and not getattr(self._config, needs):
                 raise invalid(name, "This relay has no zone for members' records: publish the records themselves.")
-        return options
+        return after
 
     async def _with_stems(self, tx: Tx, row: Row, options: Options, notes: Notes) -> Notes:
         """A hosted domain needs two stems: the live pair's, and the one that the next pair will have."""
@@ -274,7 +295,7 @@ class Domains:
     async def _change(self, tx: Tx, row: Row, changes: Mapping[str, Any]) -> bool:
         """Apply options to a row whose keys are made; returns whether other records followed."""
         before = Options.read(row.options)
-        after = self._possible(changes, changed(before, changes))
+        after = self._possible(before, changes)
         notes = await self._with_stems(tx, row, after, with_chosen(Notes.of(row), changes))
         if after.replies and not before.replies and after.forward_to:
             round_trip(row.name, after.forward_to, self._directory, "replies")
@@ -383,6 +404,18 @@ class Domains:
         if row is None or row.state == "deleted":
             raise not_found("No such domain")
         return row
+
+
+def _without_mailbox(changes: Mapping[str, Any]) -> tuple[Mapping[str, Any], str | None]:
+    """The changes that can be made at once, and the mailbox that has to confirm, None for none."""
+    mailbox = changes.get("forward_to")
+    if mailbox is None:
+        return changes, None
+    try:
+        mailbox = str(OPTIONS["forward_to"].check(mailbox))
+    except BadOption as e:
+        raise invalid(e.name, e.reason) from None
+    return {name: value for name, value in changes.items() if name != "forward_to"}, mailbox
 
 
 async def check_batch(

@@ -20,7 +20,7 @@ Kind = Literal["switch", "label", "choice", "mailbox"]
 """true or false; one label of a host name; one of some words; a mailbox that has to confirm by a code."""
 _ON, _OFF = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
-_MAX_MAILBOX = 320
+MAX_MAILBOX = 320
 MAX_LABEL = 63
 
 
@@ -84,8 +84,8 @@ class Option:
             # RFC 1123 §2.1
             if not _LABEL.fullmatch(value):
                 raise BadOption(self.name, "Use 1 to 32 letters, digits and hyphens, with no hyphen at either end.")
-        if self.kind == "mailbox" and len(value) > _MAX_MAILBOX:
-            raise BadOption(self.name, f"A mailbox has {_MAX_MAILBOX} characters at most.")
+        if self.kind == "mailbox" and len(value) > MAX_MAILBOX:
+            raise BadOption(self.name, f"A mailbox has {MAX_MAILBOX} characters at most.")
         return value
 
     def parse(self, text: str) -> bool | str:

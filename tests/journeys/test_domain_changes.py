@@ -70,7 +70,8 @@ async def test_a_change_that_needs_no_other_record_costs_nothing(relay: Enrollin
     ("field", "value"),
     [
         ("custom_subdomain", "-x"), ("custom_subdomain", "a.b"), ("track_prefix", "a" * 33), ("track_prefix", ""),
-        ("tracking", 1), ("replies", "yes"), ("approved", True), ("forward_to", "x@y.test"), ("nonsense", 1),
+        ("tracking", 1), ("replies", "yes"), ("approved", True), ("forward_to", "nobody"), ("forward_to", 1),
+        ("forward_to", "a" * 321), ("nonsense", 1),
     ],
 )
 async def test_an_option_that_can_not_be_is_refused_by_name(relay: Enrolling, field: str, value: object) -> None:
@@ -422,6 +423,23 @@ async def test_a_forward_to_mailbox_must_say_yes(relay: Enrolling) -> None:
     cleared = await relay.forwarding.set(alice.id, "example.test", "")
     assert cleared.options.forward_to == ""
     assert domain.id == cleared.id
+
+
+async def test_a_mailbox_among_other_changes_is_sent_a_code_and_all_of_it_or_nothing_happens(relay: Enrolling) -> None:
+    alice = await relay.member()
+    new = {"forward_to": "alice@inbox.test", "link_tracking": True}
+    bad = await refused(relay.domains.enroll(alice.id, "example.test", new | {"forward_to": "me@"}))
+    assert (bad.field, await relay.domains.list(alice.id)) == ("forward_to", [])
+    domain = await relay.domains.enroll(alice.id, "example.test", new)
+    assert (domain.options.forward_to, domain.notes.forward_wanted) == ("", "alice@inbox.test")
+    assert domain.options.link_tracking
+    bad = await refused(relay.domains.update(alice.id, domain.id, {"forward_to": "b@inbox.test", "track_prefix": "-"}))
+    assert (bad.field, await relay.mail_to("b@inbox.test")) == ("track_prefix", [])
+    domain = await relay.domains.update(alice.id, domain.id, {"forward_to": "b@inbox.test", "open_tracking": True})
+    assert (domain.notes.forward_wanted, domain.options.open_tracking) == ("b@inbox.test", True)
+    assert len(await relay.mail_to("b@inbox.test")) == 1
+    domain = await relay.domains.update(alice.id, domain.id, {"forward_to": ""})
+    assert (domain.options.forward_to, domain.notes.forward_wanted) == ("", "b@inbox.test")  # as it was shown
 
 
 async def test_a_mailbox_whose_mail_would_come_back_is_refused(relay: Enrolling) -> None:

@@ -229,6 +229,36 @@ async def test_options_pause_and_delete(api: Api) -> None:
     assert (await api.ask("DELETE", path))[0] == 404
 
 
+async def test_what_is_shown_is_taken_back(api: Api) -> None:
+    for name, made in (("a.test", api.enroll("a.test")), ("b.test", api.verified("b.test"))):
+        shown = await made
+        path = f"/v1/domains/{shown['id']}"
+        taken = {"options": shown["options"], "enabled": shown["enabled"]}
+        assert await api.ask("PATCH", path, taken) == (200, shown), name
+        assert (await api.ask("PATCH", path, shown["options"])) == (200, shown)
+        other = shown["options"] | {"linkTracking": True, "reportTo": "mail_from"}
+        status, body = await api.ask("PATCH", path, {"options": other})
+        assert (status, body["options"]) == (200, other)
+        status, again = await api.ask("POST", "/v1/domains", {"name": name, "options": other})
+        assert (status, again["domain"]["options"]) == (200, other)
+    status, body = await api.ask("PATCH", path, {"openTracking": True, "options": {"openTracking": False}})
+    assert (status, body["detail"]["field"]) == (400, "openTracking")
+    assert (await api.ask("PATCH", path, {"options": {"nonsense": 1}}))[0] == 400
+
+
+async def test_a_mailbox_is_shown_as_waiting_until_it_confirms(api: Api) -> None:
+    path = f"/v1/domains/{(await api.enroll())['id']}"
+    status, body = await api.ask("PATCH", path, {"forwardTo": "me@inbox.test"})
+    assert (status, body["options"]["forwardTo"], body["forwardPending"]) == (200, "", "me@inbox.test")
+    (mail,) = await api.relay.mail_to("me@inbox.test")
+    code = next(line.strip() for line in mail.decode().splitlines() if line.startswith("    "))
+    asked = {"domain": "example.test", "forward_to": "me@inbox.test", "code": code}
+    assert (await api.ask("PUT", "/member/forward-to", asked))[0] == 200
+    body = (await api.ask("GET", path))[1]
+    assert (body["options"]["forwardTo"], body["forwardPending"]) == ("me@inbox.test", None)
+    assert (await api.ask("PATCH", path, {"forwardTo": "nobody"}))[0] == 422
+
+
 async def test_a_rotation_shows_both_pairs(api: Api) -> None:
     made = await api.verified()
     status, body = await api.ask("POST", f"/v1/domains/{made['id']}/rotate")

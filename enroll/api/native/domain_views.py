@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from enroll.api.native.option_models import DomainIn, OptionsView
 from enroll.domains import Domain
 from enroll.records import Record, dig_command
 from enroll.stats import Stats
@@ -16,26 +17,7 @@ State = Literal["initializing", "pending", "verified", "disabled", "suspended", 
 Purpose = str
 
 
-class OptionsIn(Strict):
-    """The switches; one left out keeps its value. Where one asks for another record, its feature begins when that is
-    seen (`awaits`); mail goes on meanwhile."""
-
-    return_path: bool | None = Field(None, description="A return path under the domain itself.")
-    custom_subdomain: str | None = Field(None, max_length=64, description="First label of the return path.")
-    tracking: bool | None = Field(None, description="A tracking host under the domain itself.")
-    track_prefix: str | None = Field(None, max_length=64, description="Prefix of the tracking host.")
-    replies: bool | None = Field(None, description="Mail to the domain is forwarded; needs the MX record.")
-    hosted: bool | None = Field(
-        None, description="Records are published once as CNAMEs into the relay's own zone; keys then change there."
-    )
-    report_to: Literal["forward_to", "mail_from"] | None = Field(None, description="Where bounce reports go.")
-    link_tracking: bool | None = Field(None, description="Links in HTML lead over the relay; clicks become events.")
-    open_tracking: bool | None = Field(None, description="HTML gets an unseen image; opens become events.")
-    unsubscribe_link: bool | None = Field(None, description="Bulk mail gets a line with a link to unsubscribe.")
-    default_sender: bool | None = Field(None, description="Messages without a From are sent from this domain.")
-
-
-class NewDomain(OptionsIn):
+class NewDomain(DomainIn):
     """What POST /v1/domains takes."""
 
     name: str = Field(
@@ -44,7 +26,7 @@ class NewDomain(OptionsIn):
     )
 
 
-class DomainPatch(OptionsIn):
+class DomainPatch(DomainIn):
     """What PATCH /v1/domains/{id} takes: at least one field."""
 
     enabled: bool | None = Field(
@@ -60,23 +42,6 @@ class TestRequest(Strict):
 
     to: str = Field(min_length=3, max_length=320, examples=["you@example.net"])
     subject: str | None = Field(None, max_length=200)
-
-
-class OptionsView(View):
-    """The switches of a domain."""
-
-    return_path: bool
-    custom_subdomain: str
-    tracking: bool
-    track_prefix: str
-    replies: bool
-    hosted: bool
-    report_to: str
-    forward_to: str
-    link_tracking: bool
-    open_tracking: bool
-    unsubscribe_link: bool
-    default_sender: bool
 
 
 class KeyView(View):
@@ -102,8 +67,10 @@ class DomainView(View):
     flag: str | None
     state: State
     reason: str
+    enabled: bool = Field(description="False while its owner has paused it.")
     options: OptionsView
     awaits: list[str] = Field(description="Options that are on, but rest until their record is seen.")
+    forward_pending: str | None = Field(description="A mailbox that was sent a code and has not confirmed yet.")
     tier: str | None
     provider: str
     return_path_ok: bool
@@ -218,19 +185,14 @@ class StatsView(View):
     reputation_bucket: str | None
 
 
-def option_changes(asked: OptionsIn) -> dict[str, Any]:
-    """The options named in a request, by their names in the service."""
-    return {
-        name: getattr(asked, name) for name in OptionsIn.model_fields if getattr(asked, name) is not None
-    }
-
-
 def domain_view(domain: Domain) -> DomainView:
     """A domain as it is shown."""
     return DomainView(
         id=domain.id, uuid=domain.uuid, name=domain.name, unicode_name=domain.unicode_name, flag=domain.flag,
         state=domain.state,  # type: ignore[arg-type]  # the model checks it
-        reason=domain.reason, options=OptionsView(**domain.options.stored()), awaits=list(domain.notes.awaits),
+        reason=domain.reason, enabled=domain.state != "disabled",
+        options=OptionsView(**domain.options.stored()), awaits=list(domain.notes.awaits),
+        forward_pending=domain.notes.forward_wanted or None,
         tier=domain.tier,
         provider=domain.provider, return_path_ok=domain.return_path_ok, tracking_ok=domain.tracking_ok,
         failing=domain.failing,

@@ -21,7 +21,6 @@ from enroll.api.native.domain_views import (
     VerifiedView,
     batch_view,
     domain_view,
-    option_changes,
     records_view,
     stats_view,
 )
@@ -78,7 +77,7 @@ class OfDomains:
             allowed = True  # the service says what is wrong with it
         if not allowed:
             raise EnrollError(403, "FORBIDDEN", "This API key is limited to other domains", "name")
-        domain, new = await self._domains.enter(who.member.id, body.name, option_changes(body))
+        domain, new = await self._domains.enter(who.member.id, body.name, body.changes())
         response = self._with_records(domain).response(201 if new else 200)
         response.headers[hdrs.LOCATION] = f"/v1/domains/{domain.id}"
         return response
@@ -93,15 +92,12 @@ class OfDomains:
 
     @_calls.patch(_ONE, "Change a domain's options, pause or resume it")
     async def update(self, who: Actor, id: str, body: DomainPatch) -> DomainView:
-        domain, changes = await self._one(who, id), option_changes(body)
-        if body.enabled is None and not changes:
+        domain, changes, enabled = await self._one(who, id), body.changes(), body.enabled
+        if enabled is None and not changes:
             refuse_fields([("", "nothing to change was named")])
-        if changes:
-            domain = await self._domains.update(who.member.id, domain.id, changes)
-        if body.enabled is not None:
-            flip = self._domains.resume if body.enabled else self._domains.pause
-            domain = await flip(who.member.id, domain.id)
-        return domain_view(domain)
+        if enabled and domain.state not in ("verified", "disabled"):
+            enabled = None  # as it is shown: nobody has paused it
+        return domain_view((await self._domains.revise(who.member.id, domain.id, changes, enabled=enabled))[0])
 
     @_calls.delete(_ONE, "Delete a domain and its keys")
     async def delete(self, who: Actor, id: str) -> None:
