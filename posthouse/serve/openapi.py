@@ -15,7 +15,6 @@ from enroll.pages import Described
 from relay import monitor, sendapi
 from relay.base.config import Config
 from relay.base.web.calls import SECURITY_SCHEMES, operations
-from relay.base.web.describe import Paths, tagged
 from relay.base.web.openapi import document
 
 _NATIVE = """\
@@ -57,14 +56,6 @@ of its address is there. Publish its `dnsRecords`, CNAMEs all, and authenticate.
 `validationError` (the fields at fault).
 """
 
-_OCTETH_TAG = ("Sender domains", "Each call also answers at `/api.php`, by its `Command`.")
-_WIX_KINDS = (
-    ("Sender emails", "Addresses, proved by a code.", "sender-emails"),
-    ("Sender details", "Names to send under; one is the default.", "sender-details"),
-    ("Sending domains", "The domains of those addresses, published as CNAMEs.", "sending-domains"),
-)
-"""Tag, what it says, and the word in the paths."""
-
 
 def described(config: Config) -> list[Described]:
     """The documents of an application with this configuration, the relay's own first."""
@@ -72,10 +63,10 @@ def described(config: Config) -> list[Described]:
     found = [_described(config, "", "Posthouse", "The relay's own API", _own, _NATIVE, *tags)]
     if config.octeth.enabled:
         title = "Sender domains in Octeth's shape"
-        found.append(_described(config, "octeth", "Octeth's", title, _in_octeths_shape, _OCTETH, _OCTETH_TAG))
+        found.append(_described(config, "octeth", "Octeth's", title, _in_octeths_shape, _OCTETH, octeth.TAG))
     if config.senders.wix:
-        kinds = [(kind, says) for kind, says, _ in _WIX_KINDS]
-        found.append(_described(config, "wix", "Wix's", "Sending domains in Wix's shape", _in_wixs_shape, _WIX, *kinds))
+        title = "Sending domains in Wix's shape"
+        found.append(_described(config, "wix", "Wix's", title, _in_wixs_shape, _WIX, *wix.TAGS))
     return found
 
 
@@ -89,16 +80,12 @@ def _own() -> list[dict[str, Any]]:
 
 
 def _in_octeths_shape() -> list[dict[str, Any]]:
-    paths = tagged(octeth.openapi_paths(), _OCTETH_TAG[0])
     schemes = octeth.SECURITY_SCHEMES | {"apiKey": SECURITY_SCHEMES["apiKey"]}
-    return [{"paths": paths, "components": {"securitySchemes": schemes}}]
+    return [{"paths": octeth.openapi_paths(), "components": {"securitySchemes": schemes}}]
 
 
 def _in_wixs_shape() -> list[dict[str, Any]]:
-    told: Paths = {}
-    for kind, _, part in _WIX_KINDS:
-        told |= tagged({path: ops for path, ops in wix.openapi_paths().items() if f"/{part}/" in path}, kind)
-    return [{"paths": told, "components": {"securitySchemes": SECURITY_SCHEMES}}]
+    return [{"paths": wix.openapi_paths(), "components": {"securitySchemes": SECURITY_SCHEMES}}]
 
 
 def _described(

@@ -1,13 +1,23 @@
 """The sender-domain calls `user.senderdomain.*` in the shape that Octeth's clients know.
 
-`asking` reads parameters, from wherever that shape lets them stand; `faults` has its numbered errors; `views` its
-answers, and `shapes` makes them from domains; `calls` are the nine calls; `door` the routes, who may pass, how often.
+`requests` reads parameters, from wherever that shape lets them stand; `errors` has its numbered errors; `views` its
+answers, and `responses` makes them from domains; `calls` are the nine calls; `routes` who may pass, and how often.
 
 Promises shapes and codes, to the letter and the type, and no rule of its own: what is allowed, and what follows from
 it, is decided in the services that the native API calls too.
 """
 
-from enroll.api.octeth.openapi import SECURITY_SCHEMES, openapi_paths
-from enroll.api.octeth.routes import routes, translate
+from typing import Any
 
-__all__ = ["SECURITY_SCHEMES", "openapi_paths", "routes", "translate"]
+from enroll.api.octeth.calls import TAG
+from enroll.api.octeth.routes import openapi_paths, routes, translate
+
+__all__ = ["SECURITY_SCHEMES", "TAG", "openapi_paths", "routes", "translate"]
+
+SECURITY_SCHEMES: dict[str, Any] = {
+    "octethKey": {"type": "apiKey", "in": "query", "name": "APIKey", "description": "An API key; also in the body."},
+    "octethSession": {
+        "type": "apiKey", "in": "query", "name": "SessionID",
+        "description": "The token of a sign-in (POST /v1/sessions); also in the body.",
+    },
+}

@@ -1,4 +1,7 @@
-"""The nine calls: parameters in, an answer out. Each asks the services that the native API asks."""
+"""The nine calls: parameters in, an answer out. Each asks the services that the native API asks.
+
+A call's name is its `Command`, `user.senderdomain.<name>`; its decorator says the path at which it answers besides.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,21 @@ from enroll.api.octeth import responses
 from enroll.api.octeth.errors import Fault, bad_label, missing, not_found
 from enroll.api.octeth.requests import Parameters
 from enroll.api.octeth.views import (
-    Answer,
+    Create,
     CreateAnswer,
     DeleteAnswer,
     DnsAnswer,
     DnsHostAnswer,
+    ErrorsView,
     GetAnswer,
     ListAnswer,
+    OneDomain,
+    OneDomainOrFigures,
+    SendTest,
     SendTestAnswer,
+    Update,
     UpdateAnswer,
+    Verify,
     VerifyAllAnswer,
     VerifyAnswer,
 )
@@ -33,6 +42,8 @@ from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.domain_options import Options
 from relay.base.storage import StorageError
+from relay.base.web.calls import Access, Calls
+from relay.base.web.describe import json_of, schema_of
 from relay.replies import Refused
 
 _SWITCHES = {"LinkTracking": "link_tracking", "OpenTracking": "open_tracking", "UnsubscribeLink": "unsubscribe_link"}
@@ -41,37 +52,47 @@ _BY_OPTION = {option: parameter for parameter, option in _LABELS.items()}
 _STATUS = {"enabled": True, "disabled": False}
 
 
-class Calls:
+TAG = ("Sender domains", "Each call also answers at `/api.php`, by its `Command`.")
+ACCESS = Access(keys=("octethKey", "apiKey"), sign_ins=("octethSession",))
+_PATH = "/api/v1/user.senderdomain"
+_BY_HEADER = Access(keys=("apiKey",))
+_calls = Calls(TAG[0], ACCESS, scope="manage", hands=("p",))
+
+
+class SenderDomains:
     """Every call takes who asks and what. Raises Fault, and what the services raise."""
 
     def __init__(self, domains: Domains, config: Config, clock: Clock) -> None:
         self._domains, self._config, self._clock = domains, config, clock
         self._fixed: dict[int, tuple[Domain, dict[str, Any]]] = {}
 
-    async def list(self, actor: Actor, p: Parameters) -> Answer:
+    @_calls.get(f"{_PATH}s", "List the sender domains")
+    async def list(self, who: Actor, p: Parameters) -> ListAnswer:
         """user.senderdomain.list"""
-        found = await self._domains.overview(actor.member.id, limit=self._config.octeth.max_list)
+        found = await self._domains.overview(who.member.id, limit=self._config.octeth.max_list)
         return ListAnswer.of(
-            [responses.listed(self._shown(domain), figures) for domain, figures in found if actor.may_use(domain.name)]
+            [responses.listed(self._shown(domain), figures) for domain, figures in found if who.may_use(domain.name)]
         )
 
-    async def get(self, actor: Actor, p: Parameters) -> Answer:
+    @_calls.get(_PATH, "Show a sender domain", asks=OneDomainOrFigures)
+    async def get(self, who: Actor, p: Parameters) -> GetAnswer:
         """user.senderdomain.get"""
-        domain = await self._one(actor, p)
+        domain = await self._one(who, p)
         wanted, days = p.days()
-        figures = await self._domains.stats(actor.member.id, domain.id, days)
+        figures = await self._domains.stats(who.member.id, domain.id, days)
         shown = {"SenderDomain": responses.listed(self._shown(domain), figures)}
         more = {"Days": figures.days, "Stats": responses.periods(figures.periods)} if wanted else {}
         return GetAnswer.model_validate(shown | more)
 
-    async def create(self, actor: Actor, p: Parameters) -> Answer:
+    @_calls.post(_PATH, "Enroll a sender domain", takes=Create)
+    async def create(self, who: Actor, p: Parameters) -> CreateAnswer:
         """user.senderdomain.create"""
         if not p.has("SenderDomain"):
             raise missing("SenderDomain")
         name = p.text("SenderDomain")
         if name.rstrip(".").lower() == "localhost":
             raise Fault(4, "localhost is not a valid sender domain")
-        if not actor.may_use(_plain(name)):
+        if not who.may_use(_plain(name)):
             raise Fault(4, "This API key is limited to other domains", 403)
         options = _options(p)
         if "custom_subdomain" in options:
@@ -83,16 +104,18 @@ class Calls:
             custom_subdomain=octeth.subdomain, track_prefix=octeth.track_prefix,
         )
         try:
-            domain = await self._domains.enroll(actor.member.id, name, options, basis=basis)
+            domain = await self._domains.enroll(who.member.id, name, options, basis=basis)
         except EnrollError as e:
             raise _not_created(e) from e
         except (Refused, StorageError) as e:
             raise Fault(7, "Sender domain create process failed") from e
         return CreateAnswer(DomainID=domain.id, SenderDomain=responses.brief(domain, self._records(domain)))
 
-    async def update(self, actor: Actor, p: Parameters) -> Answer:
+    # PATCH reads no query: credentials stand in its body or in the header.
+    @_calls.patch(_PATH, "Change a sender domain", takes=Update, access=_BY_HEADER)
+    async def update(self, who: Actor, p: Parameters) -> UpdateAnswer:
         """user.senderdomain.update"""
-        domain = await self._one(actor, p)
+        domain = await self._one(who, p)
         options = _options(p)
         if options.get("custom_subdomain", domain.options.custom_subdomain).lower() != domain.options.custom_subdomain:
             # In this shape a domain always has a return path of its own; one enrolled elsewhere may not have. Sending
@@ -104,50 +127,62 @@ class Calls:
             if enabled is None:
                 raise Fault(9, "Invalid Status value. Allowed: Enabled, Disabled")
         try:
-            domain, anew = await self._domains.revise(actor.member.id, domain.id, options, enabled=enabled)
+            domain, anew = await self._domains.revise(who.member.id, domain.id, options, enabled=enabled)
         except EnrollError as e:
             raise _not_updated(e, enabled) from e
         shown = responses.brief(domain, self._records(domain))
         return UpdateAnswer(DnsRegenerated=anew, SenderDomain=shown)
 
-    async def delete(self, actor: Actor, p: Parameters) -> Answer:
+    @_calls.delete(_PATH, "Delete a sender domain", asks=OneDomain)
+    async def delete(self, who: Actor, p: Parameters) -> DeleteAnswer:
         """user.senderdomain.delete"""
-        domain = await self._one(actor, p)
+        domain = await self._one(who, p)
         try:
-            await self._domains.delete(actor.member.id, domain.id)
+            await self._domains.delete(who.member.id, domain.id)
         except EnrollError as e:
             if e.status != 409:
                 raise
             raise Fault(3, "A suspended or blocked sender domain cannot be deleted", 422) from e
         return DeleteAnswer()
 
-    async def verify(self, actor: Actor, p: Parameters) -> Answer:
+    @_calls.post(
+        f"{_PATH}.verify", "Look at DNS now, of one or of 25", takes=Verify,
+        gives={"anyOf": [schema_of(one, "serialization") for one in (VerifyAnswer, VerifyAllAnswer)]},
+    )
+    async def verify(self, who: Actor, p: Parameters) -> VerifyAnswer | VerifyAllAnswer:
         """user.senderdomain.verify"""
         if p.flag("verifyall"):
-            checked, truncated = await self._domains.check_all(actor.member.id, actor.domains)
+            checked, truncated = await self._domains.check_all(who.member.id, who.domains)
             shown = [responses.verified(d) for d in checked]
             good = sum(one.IsVerified for one in shown)
             return VerifyAllAnswer(
                 VerifyAll=True, Verified=good, Failed=len(shown) - good, Truncated=truncated, Domains=shown
             )
-        domain = await self._domains.check((await self._one(actor, p)).id)
+        domain = await self._domains.check((await self._one(who, p)).id)
         return VerifyAnswer(
             DomainID=domain.id, IsVerified=domain.proved, Status=responses.status(domain),
             DNSRecords=responses.probed(domain, self._records(domain)),
         )
 
-    async def dns(self, actor: Actor, p: Parameters) -> Answer:
+    @_calls.get(f"{_PATH}.dns", "The records of a sender domain", asks=OneDomain)
+    async def dns(self, who: Actor, p: Parameters) -> DnsAnswer:
         """user.senderdomain.dns"""
-        domain = await self._one(actor, p)
+        domain = await self._one(who, p)
         table = responses.dns_table(domain, self._records(domain))
         return DnsAnswer(DomainID=domain.id, SenderDomain=domain.name, DNSRecords=table)
 
-    async def sendtest(self, actor: Actor, p: Parameters) -> Answer:
+    @_calls.post(
+        f"{_PATH}.sendtest", "Send a test message", takes=SendTest,
+        responses={
+            "502": {"description": "It could not be delivered.", "content": json_of(ErrorsView, "serialization")}
+        },
+    )
+    async def sendtest(self, who: Actor, p: Parameters) -> SendTestAnswer:
         """user.senderdomain.sendtest"""
         octeth = self._config.octeth
         if octeth.demo_mode:
             raise Fault(99, "Not available in demo mode", 403)
-        domain = await self._one(actor, p)
+        domain = await self._one(who, p)
         if not p.has("to"):
             raise missing("To", 3)
         to, subject = p.text("to"), test_subject(domain.name, p.text("subject"))
@@ -156,14 +191,14 @@ class Calls:
         message_id = f"senderdomaintest_{unique}"
         try:
             accepted = await self._domains.send_test(
-                actor.member.id, domain.id, to, subject, local_part=octeth.test_from_prefix, message_id=message_id,
+                who.member.id, domain.id, to, subject, local_part=octeth.test_from_prefix, message_id=message_id,
                 beyond_tier=octeth.tests,
             )
         except EnrollError as e:
             raise Fault(8, "Invalid recipient email address") if e.field == "to" else _not_sent(e.text) from e
         except Refused as e:
             raise _not_sent(e.verdict.text(f"{self._config.server.public_url}/account")) from e
-        tried = await self._domains.first_try(actor.member.id, accepted, seconds=octeth.test_seconds)
+        tried = await self._domains.first_try(who.member.id, accepted, seconds=octeth.test_seconds)
         if tried is None:
             raise _not_sent(f"no try finished within {octeth.test_seconds:g} seconds; the message stays in the queue")
         if tried.state != "sent":
@@ -172,9 +207,10 @@ class Calls:
             DomainID=domain.id, SenderDomain=domain.name, To=to, Subject=subject, MessageID=message_id
         )
 
-    async def dnshost(self, actor: Actor, p: Parameters) -> Answer:
+    @_calls.get(f"{_PATH}.dnshost", "Who runs a sender domain's DNS", asks=OneDomain)
+    async def dnshost(self, who: Actor, p: Parameters) -> DnsHostAnswer:
         """user.senderdomain.dnshost"""
-        domain = await self._one(actor, p)
+        domain = await self._one(who, p)
         label, servers = await self._domains.dns_host(domain)
         return DnsHostAnswer(
             DomainID=domain.id, SenderDomain=domain.name, DnsHost=label, Nameservers=[s.rstrip(".") for s in servers]

@@ -10,13 +10,13 @@ import math
 from collections.abc import Awaitable, Callable
 
 import structlog
-from aiohttp import hdrs, web
+from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from enroll.api.octeth.calls import Calls
+from enroll.api.octeth.calls import ACCESS, TAG, SenderDomains
 from enroll.api.octeth.errors import Fault, fault_of
-from enroll.api.octeth.requests import Parameters, read
-from enroll.api.octeth.views import Answer
+from enroll.api.octeth.requests import read
+from enroll.api.octeth.views import Answer, AnyCommand, Asking, ErrorsView
 from enroll.errors import EnrollError
 from enroll.services import DomainServices, Services
 from enroll.sessions import Actor
@@ -25,26 +25,17 @@ from relay.base.storage import StorageError
 from relay.base.throttle import Throttle
 from relay.base.web import CLOCK, CONFIG, bearer
 from relay.base.web.body import shown
+from relay.base.web.calls import Call, Calls, declared, operations
+from relay.base.web.describe import Paths
 from relay.replies import Refused
 
 log = structlog.get_logger("http")
-Call = Callable[[Actor, Parameters], Awaitable[Answer]]
+Function = Callable[..., Awaitable[Answer]]
 
-ROUTES = (
-    (hdrs.METH_GET, "user.senderdomains", "list"),
-    (hdrs.METH_GET, "user.senderdomain", "get"),
-    (hdrs.METH_POST, "user.senderdomain", "create"),
-    (hdrs.METH_PATCH, "user.senderdomain", "update"),
-    (hdrs.METH_DELETE, "user.senderdomain", "delete"),
-    (hdrs.METH_POST, "user.senderdomain.verify", "verify"),
-    (hdrs.METH_GET, "user.senderdomain.dns", "dns"),
-    (hdrs.METH_POST, "user.senderdomain.sendtest", "sendtest"),
-    (hdrs.METH_GET, "user.senderdomain.dnshost", "dnshost"),
-)
-"""(method, path under /api/v1/, call)."""
-_READS = frozenset(call for method, _, call in ROUTES if method == hdrs.METH_GET)
 _FAMILY = "user.senderdomain."
 _PATHS = ("/api.php", "/api/v1/user.senderdomain")
+_ANY_ANSWER = {"type": "object", "required": ["Success"], "properties": {"Success": {"const": True}}}
+_by_command = Calls(TAG[0], ACCESS, scope="manage", gives=_ANY_ANSWER)
 
 
 def routes(services: Services, of_domains: DomainServices) -> list[web.RouteDef]:
@@ -53,10 +44,14 @@ def routes(services: Services, of_domains: DomainServices) -> list[web.RouteDef]
         return []
     door = Door(services, of_domains)
     return [
-        *(web.route(method, f"/api/v1/{path}", door.rest(call)) for method, path, call in ROUTES),
-        web.route(hdrs.METH_GET, "/api.php", door.by_command),
-        web.route(hdrs.METH_POST, "/api.php", door.by_command),
+        *(web.route(call.method, call.path, door.rest(call, made)) for call, made in declared(door.calls)),
+        *(web.route(call.method, call.path, made) for call, made in declared(door)),
     ]
+
+
+def openapi_paths() -> Paths:
+    """Every call at its own path, and /api.php."""
+    return operations([SenderDomains, Door], refusal=ErrorsView)
 
 
 def translate(request: web.Request, error: Exception) -> web.Response | None:
@@ -74,51 +69,47 @@ class Door:
 
     def __init__(self, services: Services, of_domains: DomainServices) -> None:
         self._gate, self._clock = services.gate, services.clock
-        calls = Calls(of_domains.domains, services.config, services.clock)
-        self._calls: dict[str, Call] = {call: getattr(calls, call) for _, _, call in ROUTES}
+        self.calls = SenderDomains(of_domains.domains, services.config, services.clock)
+        self._by_name = {made.__name__: (call, made) for call, made in declared(self.calls)}
         o = services.config.octeth
         self._asked = Throttle(o.requests, o.window_seconds)
         self._tested = Throttle(o.tests, o.tests_window_seconds)
 
-    def rest(self, call: str) -> Handler:
+    def rest(self, call: Call, made: Function) -> Handler:
         """A route that makes one call, whatever `Command` says."""
 
         async def handler(request: web.Request) -> web.StreamResponse:
-            return await self._answered(request, call)
+            return await self._answered(request, (call, made))
 
         return handler
 
+    @_by_command.get("/api.php", "Any of these calls, by its Command", asks=AnyCommand)
+    @_by_command.post("/api.php", "Any of these calls, by its Command", takes=Asking)
     async def by_command(self, request: web.Request) -> web.StreamResponse:
         """The route on which `Command` names the call."""
         return await self._answered(request, None)
 
-    async def _answered(self, request: web.Request, call: str | None) -> web.Response:
+    async def _answered(self, request: web.Request, found: tuple[Call, Function] | None) -> web.Response:
         try:
-            return (await self._called(request, call)).response()
+            return (await self._called(request, found)).response()
         except (Fault, Refused, EnrollError, StorageError) as e:
             if isinstance(e, StorageError):
                 log.warning("storage", cause=str(e))
             return fault_of(e, self._clock.now()).response()
 
-    async def _called(self, request: web.Request, call: str | None) -> Answer:
+    async def _called(self, request: web.Request, found: tuple[Call, Function] | None) -> Answer:
         p = await read(request)
-        named = call or p.text("Command").lower().removeprefix(_FAMILY)
-        actor = await self._gate.named(
+        command = p.text("Command").lower()
+        found = found or (self._by_name.get(command.removeprefix(_FAMILY)) if command.startswith(_FAMILY) else None)
+        who = await self._gate.named(
             request, "manage", api_key=p.text("APIKey") or bearer(request) or "", session=p.text("SessionID"),
-            reads=named in _READS,
+            reads=found is not None and found[0].reads,
         )
-        call = call or self._command(p)
-        self._pace(actor, call)
-        return await self._calls[call](actor, p)
-
-    def _command(self, p: Parameters) -> str:
-        command = p.text("Command")
-        call = command.lower().removeprefix(_FAMILY)
-        if not command:
-            raise Fault(400, "Missing Command parameter")
-        if call == command.lower() or call not in self._calls:
-            raise Fault(400, f"Unknown Command {shown(command)}")
-        return call
+        if found is None:
+            raise Fault(400, f"Unknown Command {shown(p.text('Command'))}" if command else "Missing Command parameter")
+        _, made = found
+        self._pace(who, made.__name__)
+        return await made(who=who, p=p)
 
     def _pace(self, actor: Actor, call: str) -> None:
         throttle = self._tested if call == "sendtest" else self._asked

@@ -214,6 +214,24 @@ class Asking(BaseModel):
     SessionID: str = ""
 
 
+class OneDomain(BaseModel):
+    """Which domain, in a query."""
+
+    DomainID: int | None = Field(None, examples=[1])
+
+
+class OneDomainOrFigures(OneDomain):
+    """Which domain, and whether with its figures."""
+
+    days: int | None = Field(None, description="With it come the figures of so many days, at most 365.")
+
+
+class AnyCommand(OneDomainOrFigures):
+    """What a query names to make any call that reads."""
+
+    Command: str | None = Field(None, examples=["user.senderdomain.get"])
+
+
 class OfDomain(Asking):
     """What each call about one domain takes."""
 

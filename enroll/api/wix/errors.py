@@ -16,6 +16,30 @@ from relay.base.storage import StorageFull
 from relay.base.web import answer, retry_after
 from relay.replies import DISK_FULL, UNAVAILABLE, Refused, Verdict
 
+ENVELOPE: dict[str, Any] = {
+    "type": "object",
+    "required": ["message", "details"],
+    "properties": {
+        "message": {"type": "string"},
+        "details": {
+            "type": "object",
+            "properties": {
+                "applicationError": {
+                    "type": "object",
+                    "required": ["code", "description", "data"],
+                    "properties": {
+                        "code": {"type": "string"}, "description": {"type": "string"}, "data": {"type": "object"},
+                    },
+                },
+                "validationError": {
+                    "type": "object",
+                    "properties": {"fieldViolations": {"type": "array", "items": {"type": "object"}}},
+                },
+            },
+        },
+    },
+}
+"""The shape of every refusal."""
 _STANDARD = {
     400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
     405: "UNIMPLEMENTED", 409: "ABORTED", 413: "INVALID_ARGUMENT", 429: "RESOURCE_EXHAUSTED", 501: "UNIMPLEMENTED",

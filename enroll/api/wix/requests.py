@@ -96,6 +96,25 @@ class Paging(Asked):
     cursor: str | None = Field(None, max_length=MAX_CURSOR)
 
 
+class List(BaseModel):
+    """How much of a list, and from where."""
+
+    limit: int | None = Field(None, ge=0, le=MAX_LIST, validation_alias="paging.limit")
+    cursor: str | None = Field(None, max_length=MAX_CURSOR, validation_alias="paging.cursor")
+
+
+class ListEmails(List):
+    """What a list of sender emails takes."""
+
+    address: str | None = Field(None, validation_alias="emailAddress")
+
+
+class ListDetails(List):
+    """What a list of sender details takes."""
+
+    address: str | None = Field(None, validation_alias="fromEmailAddress")
+
+
 class Query(Asked):
     """What is wanted of the sending domains."""
 

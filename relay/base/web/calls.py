@@ -77,7 +77,8 @@ class Call:
     the good answer, `also` are further ones with the same body and what they mean, `errors` statuses of refusals
     beside those that its kind has; `headers` are those of the good answer, `takes_headers` parameters in OpenAPI's
     form. `asks`, `takes`, `gives` are shapes that the handler's signature doesn't say; `body_as` and `gives_as` name
-    a body that isn't JSON, or not only, by media type.
+    a body that isn't JSON, or not only, by media type. `hands`: what else handlers are handed, in an API that makes
+    its routes itself.
     """
 
     method: str
@@ -101,6 +102,7 @@ class Call:
     body_as: Mapping[str, Any] = field(default_factory=dict)
     gives_as: Mapping[str, Any] = field(default_factory=dict)
     responses: Mapping[str, Any] = field(default_factory=dict)
+    hands: tuple[str, ...] = ()
 
 
 Authenticate = Callable[[web.Request, Call], Awaitable[Any]]
@@ -183,15 +185,15 @@ def operations(pages: Iterable[type[Any]], *, refusal: Shape | None = None) -> P
 
 def signature_of(function: Callable[..., Any], call: Call) -> Signature:
     """What the signature of a handler says."""
-    return _signature(inspect.unwrap(getattr(function, "__func__", function)), call.path)
+    return _signature(inspect.unwrap(getattr(function, "__func__", function)), call.path, call.hands)
 
 
 @functools.cache
-def _signature(function: Callable[..., Any], path: str) -> Signature:
+def _signature(function: Callable[..., Any], path: str, hands: tuple[str, ...]) -> Signature:
     hints = get_type_hints(function)
     wants = frozenset(name for name in inspect.signature(function).parameters if name != "self")
     placed = {part[1:-1]: str for part in path.split("/") if part.startswith("{")}
-    strange = wants - placed.keys() - {"who", "request", "query", "body"}
+    strange = wants - placed.keys() - {"who", "request", "query", "body", *hands}
     if strange:
         raise TypeError(f"{function.__qualname__}: nobody hands it {', '.join(sorted(strange))}")
     return Signature(

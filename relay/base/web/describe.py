@@ -138,7 +138,7 @@ def operation(
     """One operation. `path` names path parameters with their type, `query` optional parameters with their schema;
     `gives` None is an answer without a body; `also` are further statuses with the same body and what they mean;
     `headers` are those of the good answer. `refusal` is the shape of every other answer, where it isn't ours;
-    ours come by status: `errors`, and those that `completed` adds."""
+    ours come by status: `errors`, and those that `with_refusals` adds."""
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": {"type": kind}} for name, kind in (path or {}).items()
     ] + [_query(name, schema) for name, schema in (query or {}).items()]
@@ -164,25 +164,6 @@ def operation(
     return made
 
 
-def completed(paths: Paths, tag: str) -> Paths:
-    """The same operations under a tag, with the refusals that their kind can meet and the scope that a key needs.
-
-    Reading needs the scope `read`, all else `manage`. Operations with a refusal of their own keep it.
-    """
-    return {
-        path: {method: with_refusals(_scoped(method, found), path, method, tag) for method, found in methods.items()}
-        for path, methods in paths.items()
-    }
-
-
-def tagged(paths: Paths, tag: str) -> Paths:
-    """The same operations under a tag, and nothing else changed: for those whose refusals have a shape of their own."""
-    return {
-        path: {method: found | {"tags": [tag]} for method, found in methods.items()}
-        for path, methods in paths.items()
-    }
-
-
 def with_refusals(found: dict[str, Any], path: str, method: str, tag: str) -> dict[str, Any]:
     """An operation under a tag, with the refusals that its kind can meet; where it has a shape of its own for them
     (`default`), that stays alone."""
@@ -199,14 +180,6 @@ def with_refusals(found: dict[str, Any], path: str, method: str, tag: str) -> di
             statuses |= {409, 422, 507}
         responses = refusals(statuses) | responses
     return found | {"tags": [tag], "responses": responses}
-
-
-def _scoped(method: str, found: dict[str, Any]) -> dict[str, Any]:
-    scope = "read" if method == "get" else "manage"
-    security = [
-        {name: [scope] if name == "apiKey" else needs for name, needs in way.items()} for way in found["security"]
-    ]
-    return found | {"security": security}
 
 
 def refusals(statuses: Iterable[int]) -> dict[str, Any]:
