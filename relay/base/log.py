@@ -114,7 +114,7 @@ def _writer(config: Config, stream: TextIO, fold_seconds: float) -> Writer | Non
 
 
 def lines_dropped() -> int:
-    """Lines that nobody will read, since the start: the queue was full."""
+    """Lines that nobody will read, since the start: the queue was full, or they could not be written."""
     return sys.stderr.writer.dropped if isinstance(sys.stderr, Stream) else 0
 
 

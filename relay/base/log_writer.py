@@ -8,9 +8,9 @@ that is killed loses the lines of its last moment.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
+import select
 import threading
 import time
 from collections import OrderedDict
@@ -37,7 +37,7 @@ class Writer:
         self._awake = self._closing = False
         self._known: OrderedDict[str, tuple[float, int, str]] = OrderedDict()
         self.dropped = 0
-        """Lines dropped since the start."""
+        """Lines dropped since the start, or lost in writing."""
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
@@ -109,10 +109,19 @@ class Writer:
 
     def _write(self, lines: list[str]) -> None:
         data = memoryview("".join(line + "\n" for line in lines).encode("utf-8", "backslashreplace"))
-        # A log that can't be written must not stop the mail.
-        with contextlib.suppress(OSError):
+        try:
             while data:
-                data = data[os.write(self.fd, data) :]
+                try:
+                    data = data[os.write(self.fd, data) :]
+                except BlockingIOError:
+                    # Somebody who shares it has set it so, and its reader is slow: this thread can wait.
+                    select.select([], [self.fd], [])
+        except (OSError, ValueError):
+            # A log that can't be written (a full disk, no reader) must not stop the mail.
+            with self._lock:
+                lost = bytes(data).count(b"\n")
+                self.dropped += lost
+                self._unsaid += lost
 
 
 class Stream(io.TextIOBase):

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -158,3 +159,45 @@ def _fills(fd: int) -> bool:
         return os.write(fd, b"x" * 4096) > 0
     except BlockingIOError:
         return False
+
+
+def test_a_log_that_somebody_has_set_to_non_blocking_loses_nothing(tmp_path: Path) -> None:
+    config = make_config(tmp_path, log={"close_seconds": 20})
+    configure(config)
+    log = structlog.get_logger()
+    got: list[bytes] = []
+    with pipe() as read:
+        os.set_blocking(sys.stderr.fileno(), False)
+
+        def reader() -> None:
+            while b'"last"' not in b"".join(got[-2:]):
+                got.append(os.read(read, 4096))
+
+        thread = threading.Thread(target=reader, daemon=True)
+        with in_background(config):
+            for n in range(2_000):
+                log.info("x", n=n, room="r" * 100)
+            log.info("last")
+            thread.start()
+        thread.join(20)
+    lines = [json.loads(line) for line in b"".join(got).decode().splitlines()]
+    assert [line["n"] for line in lines if line["event"] == "x"] == list(range(2_000))
+
+
+def test_what_can_not_be_written_is_counted(tmp_path: Path) -> None:
+    config = make_config(tmp_path)
+    configure(config)
+    log = structlog.get_logger()
+    before, full = sys.stderr, open("/dev/full", "w")  # noqa: SIM115
+    sys.stderr = full
+    try:
+        with in_background(config):
+            log.info("one")
+            log.info("two")
+            until = time.monotonic() + 10
+            while lines_dropped() < 2 and time.monotonic() < until:
+                time.sleep(0.01)
+            assert lines_dropped() >= 2
+    finally:
+        sys.stderr = before
+        full.close()
