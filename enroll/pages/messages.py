@@ -14,7 +14,7 @@ from enroll.pages.guard import Guard, Known
 from enroll.pages.render import Renderer, to
 from enroll.pages.services import PageServices
 from relay.base import names
-from relay.base.events import ACCEPTED, AFTERWARDS, CLICKED, COMPLAINED, OPENED, UNSUBSCRIBED, Event
+from relay.base.events import ACCEPTED, AFTERWARDS, Event
 from relay.base.storage import events, reports
 from relay.base.storage.reports import AttemptRow, DetailRow, MessageRow
 
@@ -27,8 +27,6 @@ _STAGES = {
     "rcpt": "to the recipient", "data": "to DATA", "dot": "to the whole message",
     "report": "later, in a report",
 }
-_SEEN_MAX = 500
-_RARE, _OFTEN = (COMPLAINED, UNSUBSCRIBED), (OPENED, CLICKED)
 _TRACKED = {
     "large": "not tracked: the copies for its recipients would have been too large together",
     "signed": "not tracked: it came with a DKIM signature of its own",
@@ -97,21 +95,19 @@ class Messages:
         visitor = await self._guard.known(request)
         message, people, tries = await self._find(request, visitor)
         async with self._services.storage.read() as tx:
-            # Opens are without number; a complaint behind them must not be cut off.
-            rare = await events.of_message(tx, message.id, types=_RARE, limit=_SEEN_MAX)
-            seen = await events.of_message(tx, message.id, types=_OFTEN, limit=_SEEN_MAX)
+            after = await events.timeline(tx, message.id, types=AFTERWARDS)
             taken = await events.of_message(tx, message.id, types=(ACCEPTED,), limit=1)
         of: dict[int, list[AttemptRow]] = {}
         for one in tries:
             of.setdefault(one.recipient_id, []).append(one)
         happened: dict[int | None, list[Event]] = {}
-        for e in sorted([*rare, *seen], key=lambda e: e.id):
+        for e in after:
             happened.setdefault(e.recipient_id, []).append(e)
         return self._renderer.page(
             "message.html", visitor, done=request.query.get("done"), message=message, states=STATES,
             people=[
-                (p, tries, what_next(p, tries, after), after)
-                for p in people for tries, after in [(of.get(p.id, []), happened.get(p.id, []))]
+                (p, tries, what_next(p, tries, did), did)
+                for p in people for tries, did in [(of.get(p.id, []), happened.get(p.id, []))]
             ],
             tracked=_TRACKED.get(str(taken[0].data.get("tracking", "")) if taken else "", ""), machines=_MACHINES,
             ways=_WAYS,

@@ -23,8 +23,6 @@ CONCLUSIONS = {
     "later": "temporary: it will be tried again",
     "never": "permanent: it will not be tried again",
 }
-RARE = ("complained", "unsubscribed")
-_EVENTS_MAX = 500
 _SHOWN = 20
 
 
@@ -47,9 +45,7 @@ async def explain(
                 raise Failure(NOT_FOUND, f"{message}: no such message (the log keeps "
                               f"{rooms.config.retention.log_days:g} days)")
             detail = await reports.message(tx, found.member_id, queue_id=found.queue_id)
-            happened = await events.of_message(tx, found.message_id, limit=_EVENTS_MAX)
-            # Thousands of opens must not hide that somebody complained.
-            after = await events.of_message(tx, found.message_id, types=RARE)
+            happened = await events.timeline(tx, found.message_id)
         if detail is None:
             raise Failure(NOT_FOUND, f"{message}: no such message")
         row, recipients, tries = detail
@@ -57,7 +53,6 @@ async def explain(
         now = rooms.clock.now()
         d = rooms.config.delivery
 
-    happened = sorted({e.id: e for e in [*happened, *after]}.values(), key=lambda e: e.id)
     told = [
         _recipient(
             r, [t for t in tries if t.recipient_id == r.id], [e for e in happened if e.recipient_id == r.id], now
@@ -193,8 +188,8 @@ def _told(r: dict[str, Any]) -> list[str]:
         lines.append(f"     we concluded: {t['conclusion']}")
     if not r["attempts"]:
         lines.append("  not tried yet")
-    did = r["afterwards"]
-    shown = [e for e in did if e["type"] in RARE] + [e for e in did if e["type"] not in RARE][:_SHOWN]
+    did, often = r["afterwards"], ("opened", "clicked")
+    shown = [e for e in did if e["type"] not in often] + [e for e in did if e["type"] in often][:_SHOWN]
     lines += [f"  {e['at']}  {_did(e)}" for e in sorted(shown, key=lambda e: e["at"])]
     if len(did) > len(shown):
         lines.append(f"  and {len(did) - len(shown)} more opens and clicks (--json has more of them)")

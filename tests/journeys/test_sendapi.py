@@ -23,12 +23,15 @@ import enroll.app as enrollment
 from enroll.api.native import Mail
 from enroll.services import Services
 from relay.base.clock import DAY, iso
-from relay.base.storage import Tx, mail, versions
+from relay.base.events import Event
+from relay.base.storage import Tx, events, mail, reports, versions
 from relay.base.storage.sqlite_driver import InlineConnection
 from relay.base.storage.tables import dkim_keys
 from relay.base.web import Listener, application
 from relay.base.web.calls import operations
 from relay.base.web.openapi import document, document_route
+from relay.bounces.parse import Report
+from relay.bounces.record import Records
 from relay.outcome import Outcome
 from relay.replies import QUEUE_FULL, UNAVAILABLE, Verdict
 from relay.sendapi import Sending, SendServices, schemas, send_routes
@@ -956,6 +959,36 @@ async def test_the_list_filters_and_pages(door: Door) -> None:
         assert (await door.ask("GET", f"/v1/messages?{query}"))[0] == 400, query
     for wrong in ("limit=-1", "limit=x"):
         assert "whole number" in (await door.ask("GET", f"/v1/messages?{wrong}"))[1]["error"]
+
+
+async def test_a_message_tells_all_that_happened_to_it(door: Door) -> None:
+    _, sent = await door.ask("POST", "/v1/send", message(to=["angry@sink.test", "silent@sink.test"]))
+    angry, silent = sorted((a["recipientId"], a["recipient"]) for a in sent["accepted"])
+    await deliver(door, kind="delivered", code=250, text="250 ok", host="mx.sink.test")
+    records = Records(door.world.storage, door.world.vault, door.world.config, door.world.clock)
+    assert await records.apply(angry[0], Report("complaint", feedback="abuse"), "sink.test") == "complained"
+    # A reader may open it a thousand times afterwards; and once before, as far as the feed goes.
+    who = {"member_id": door.alice.id, "at": door.world.clock.now(), "recipient_id": silent[0]}
+
+    async def opened(tx: Tx) -> None:
+        found = await reports.message(tx, door.alice.id, queue_id=sent["id"])
+        assert found is not None
+        await events.append(tx, [Event("opened", message_id=found[0].id, **who) for _ in range(600)])
+
+    await door.world.storage.write(opened)
+    assert await records.apply(silent[0], Report("complaint", feedback="abuse"), "sink.test") == "complained"
+    _, told = await door.ask("GET", f"/v1/messages/{sent['id']}")
+    kinds = [e["type"] for e in told["timeline"]]
+    assert (kinds[0], kinds.count("sent"), kinds.count("complained"), kinds[-1]) == ("accepted", 2, 2, "complained")
+    assert [e["id"] for e in told["timeline"]] == sorted(e["id"] for e in told["timeline"])
+    assert {p["reportTo"] for p in told["recipients"]} == {None}
+    _, told = await door.ask("GET", f"/v1/messages/{angry[0]}")
+    assert [e["type"] for e in told["timeline"]] == ["accepted", "sent", "complained"]
+    for event, expected in (("complained", {angry[0], silent[0]}), ("opened", {silent[0]}), ("clicked", set())):
+        _, got = await door.ask("GET", f"/v1/messages?event={event}")
+        assert {m["recipientId"] for m in got["messages"]} == expected
+        assert all(event in m["events"] for m in got["messages"])
+    assert (await door.ask("GET", "/v1/messages?event=sent"))[0] == 400
 
 
 async def test_a_sign_in_reads_what_a_key_reads_and_is_no_guess_at_one(door: Door) -> None:

@@ -20,7 +20,7 @@ from enroll.services import Services
 from enroll.sessions import Actor
 from relay.base import names
 from relay.base.clock import iso
-from relay.base.events import TYPES, shown
+from relay.base.events import AFTERWARDS, TYPES, Event, shown
 from relay.base.events import Shown as EventShown
 from relay.base.names import BadName
 from relay.base.storage import events, reports
@@ -32,9 +32,10 @@ from relay.replies import NOT_FOUND, NOT_POSSIBLE, Refused
 
 _QUEUE_ID = re.compile(r"[a-z0-9]{8,32}")
 _BIG = 2**62
-Found = tuple[MessageRow, list[DetailRow], list[AttemptRow]]
+Found = tuple[MessageRow, list[DetailRow], list[AttemptRow], list[Event]]
 
 
+Happened = Annotated[str, Field(json_schema_extra={"enum": list(AFTERWARDS)})]
 State = Annotated[str, Field(json_schema_extra={"enum": list(reports.STATES)})]
 _From = TypedDict("_From", {"from": str})
 
@@ -56,6 +57,7 @@ class Row(_From):
     reply: str
     nextAttemptAt: Moment | None
     settledAt: Moment | None
+    events: Annotated[list[Happened], Field(description="What the recipient did with it.")]
 
 
 class Messages(TypedDict):
@@ -94,6 +96,7 @@ class Person(TypedDict):
     expiresAt: Moment
     settledAt: Moment | None
     attempts: list[Attempt]
+    reportTo: Annotated[str | None, Field(description="Where the report of the failure went; null: none did.")]
 
 
 class Message(_From):
@@ -112,6 +115,11 @@ class Message(_From):
     receivedAt: Moment
     finishedAt: Moment | None
     recipients: list[Person]
+    timeline: Annotated[
+        list[EventShown],
+        Field(description="All that happened to it, oldest first: the first 500 events, and every complaint and "
+              "leaving. The rest stands in GET /v1/events."),
+    ]
 
 
 class Changed(Message):
@@ -136,6 +144,7 @@ class Filter(Page):
     """What GET /v1/messages can be narrowed by."""
 
     status: Annotated[str, *one_of(reports.STATES)] | None = None
+    event: Annotated[str, *one_of(AFTERWARDS)] | None = Field(None, description="What the recipient did with it.")
     recipient: str | None = Field(None, description="An address.")
     domain: str | None = Field(None, description="A sending domain.")
     since: str | None = Field(None, description="RFC 3339 or Unix seconds.")
@@ -175,11 +184,12 @@ class OfMessages:
         limit = query.size(self._config.http)
         async with self._storage.read() as tx:
             rows = await reports.recipients_of(
-                tx, who.member.id, names=who.domains, state=query.status, address=to, domain=name,
+                tx, who.member.id, names=who.domains, state=query.status, event=query.event, address=to, domain=name,
                 since=_since(query.since), before=query.cursor, limit=limit + 1,
             )
+            happened = await reports.afterwards(tx, {r.message_id for r in rows[:limit]})
         cursor = str(rows[limit - 1].id) if len(rows) > limit else None
-        return {"messages": [_row(r) for r in rows[:limit]], "cursor": cursor}
+        return {"messages": [_row(r, happened.get(r.id, [])) for r in rows[:limit]], "cursor": cursor}
 
     @_calls.get(_ONE, "One message with every attempt", description=_NAMED)
     async def get(self, who: Actor, id: str) -> Message:
@@ -212,7 +222,7 @@ class OfMessages:
         return {"events": told, "cursor": str(found[-1].id if found else after), "more": more}
 
     async def _change(self, action: str, who: Actor, named: str) -> Changed:
-        _, people, _ = await self._found(who, named)
+        _, people, _, _ = await self._found(who, named)
         done = await self._mail.queue.change(action, [p.id for p in people], member_id=who.member.id)
         if not done:
             states = ", ".join(sorted({p.state for p in people}))
@@ -234,9 +244,10 @@ class OfMessages:
             raise Refused(NOT_FOUND)
         async with self._storage.read() as tx:
             found = await reports.message(tx, who.member.id, names=who.domains, **wanted)
-        if found is None:
-            raise Refused(NOT_FOUND)
-        return found
+            if found is None:
+                raise Refused(NOT_FOUND)
+            happened = await events.timeline(tx, found[0].id, recipient_id=wanted.get("recipient_id"))
+        return *found, happened
 
 
 @contextmanager
@@ -265,16 +276,19 @@ def _since(text: str | None) -> float | None:
         return at.timestamp()
 
 
-def _row(r: RecipientRow) -> Row:
+def _row(r: RecipientRow, happened: list[str]) -> Row:
     return {
         "recipientId": r.id, "messageId": r.id, "id": r.queue_id, "recipient": r.address, "status": r.state,
         "from": r.header_from or r.mail_from, "subject": r.subject, "domain": r.domain, "category": r.category,
         "receivedAt": iso(r.received_at), "attempts": r.attempts, "code": r.code, "reply": r.says,
         "nextAttemptAt": _next(r.state, r.held, r.next_at), "settledAt": _iso(r.settled_at),
+        "events": happened,
     }
 
 
-def _detail(message: MessageRow, people: list[DetailRow], tries: list[AttemptRow]) -> Message:
+def _detail(
+    message: MessageRow, people: list[DetailRow], tries: list[AttemptRow], happened: list[Event]
+) -> Message:
     of: dict[int, list[Attempt]] = {}
     for one in tries:
         of.setdefault(one.recipient_id, []).append(
@@ -295,9 +309,11 @@ def _detail(message: MessageRow, people: list[DetailRow], tries: list[AttemptRow
                 "recipientId": p.id, "messageId": p.id, "recipient": p.address, "status": p.state, "held": p.held,
                 "code": p.code, "reply": p.says, "nextAttemptAt": _next(p.state, p.held, p.next_at),
                 "expiresAt": iso(p.expires_at), "settledAt": _iso(p.settled_at), "attempts": of.get(p.id, []),
+                "reportTo": p.report_sent_to,
             }
             for p in people
         ],
+        "timeline": [shown(e, message.domain if e.domain_id else None) for e in happened],
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, func, select
 
-from relay.base.events import BOUNCED, DEFERRED, SENT, Event
+from relay.base.events import BOUNCED, COMPLAINED, DEFERRED, SENT, UNSUBSCRIBED, Event
 from relay.base.storage.engine import Tx, serialise
 from relay.base.storage.prepared import Prepared
 from relay.base.storage.tables import events, messages
@@ -80,12 +80,26 @@ async def of_forwards(tx: Tx, after: int, upto: int, limit: int) -> list[OfForwa
     return [OfForward(*row) for row in await tx.execute(query)]
 
 
-async def of_message(tx: Tx, message_id: int, limit: int = 500, *, types: Sequence[str] = ()) -> list[Event]:
-    """The events of one message, all or those of some types, oldest first."""
+async def of_message(
+    tx: Tx, message_id: int, limit: int = 500, *, types: Sequence[str] = (), recipient_id: int | None = None
+) -> list[Event]:
+    """The events of one message, all or those of some types or of one recipient, oldest first."""
     query = select(events).where(events.c.message_id == message_id).order_by(events.c.id).limit(limit)
     if types:
         query = query.where(events.c.type.in_(types))
+    if recipient_id is not None:
+        query = query.where(events.c.recipient_id == recipient_id)
     return [_event(row) for row in await tx.execute(query)]
+
+
+async def timeline(
+    tx: Tx, message_id: int, *, types: Sequence[str] = (), recipient_id: int | None = None
+) -> list[Event]:
+    """The same, at most 500, and at most 500 complaints and leavings besides: opens and clicks without number must
+    not hide those."""
+    found = await of_message(tx, message_id, types=types, recipient_id=recipient_id)
+    rare = await of_message(tx, message_id, types=(COMPLAINED, UNSUBSCRIBED), recipient_id=recipient_id)
+    return sorted({e.id: e for e in [*found, *rare]}.values(), key=lambda e: e.id)
 
 
 _TOLD = Prepared(
