@@ -25,6 +25,17 @@ def split(listed: list[str]) -> list[str]:
     return [item for item in found if item]
 
 
+def quoted(text: str) -> str:
+    """A sender with its display name in quotation marks: in JSON people write `ACME, Inc. (@acme) <ann@example.com>`,
+    which a header must quote. What has quotation marks or brackets of its own stays as it is."""
+    display, bracket, rest = text.rpartition("<")
+    display = display.strip()
+    if not (display and bracket and text.endswith(">")) or any(c in display for c in '"<>'):
+        return text
+    escaped = display.replace("\\", "\\\\")
+    return f'"{escaped}" <{rest}'
+
+
 def read(where: str, text: str) -> Named:
     """One mailbox. Raises BadName for a malformed one, Refused (UNSAFE_VALUE) for controls in any part of it."""
     safe(where, text)

@@ -206,7 +206,7 @@ class Sender:
             return Mailbox("", Address("noreply", usable[0].name))
         safe("from", given)
         try:
-            return single_mailbox(given.strip().encode())
+            return single_mailbox(mailboxes.quoted(given.strip()).encode())
         except BadName as e:
             verdict = Verdict(FROM_MISMATCH, saw=e.reason, member_id=caller.login.member_id)
             self.door.refuse(verdict, caller.address, caller.login)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import email
+import email.policy
 import json
 import re
 import sqlite3
@@ -378,6 +379,30 @@ async def test_bulk_gets_unsubscribe_headers_and_transactional_none(door: Door) 
         _, got = await door.ask("POST", "/v1/send", message(category=category))
         raw = await door.raw_of(got["accepted"][0]["messageId"])
         assert (b"List-Unsubscribe-Post:" in raw) is there, category
+
+
+@pytest.mark.parametrize("name", [
+    "ACME, Inc.", "Jane Doe (@jdoe)", "news@example.test", "Jürgen (ACME)", "[ACME] Sales; Support:", "Jane\\",
+    "Jane \\\"", "x (y", "Ann via news@example.test, Inc.", "'Ann'", "@",
+])  # fmt: skip
+async def test_a_senders_name_needs_no_quotation_marks_in_json(door: Door, name: str) -> None:
+    given = name if '"' not in name else '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    status, got = await door.ask("POST", "/v1/send", message(**{"from": f"{given} <news@example.test>"}))
+    assert status == 200, got
+    sent = email.message_from_bytes(await door.raw_of(got["accepted"][0]["messageId"]), policy=email.policy.default)
+    [sender] = sent["From"].addresses
+    assert (sender.display_name, sender.addr_spec) == (name, "news@example.test")
+
+
+@pytest.mark.parametrize("given", [
+    "ceo@bank.test <news@example.test>", "Ann, ceo@bank.test <news@example.test>",
+    "Ann <news@example.test>, Bob <more@example.test>", "news@example.test, more@example.test",
+    "<ceo@bank.test> <news@example.test>", "Ann: news@example.test;", "=?utf-8?q?ceo=40bank.test?= <news@example.test>",
+    '"Ann" <ceo@bank.test> <news@example.test>',
+])  # fmt: skip
+async def test_what_shows_two_senders_is_refused_in_json_as_in_a_header(door: Door, given: str) -> None:
+    status, got = await door.ask("POST", "/v1/send", message(**{"from": given}))
+    assert (status, got["code"]) == (403, "FROM_MISMATCH")
 
 
 async def test_limits_refuse_the_whole_request(door: Door) -> None:
