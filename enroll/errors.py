@@ -1,4 +1,4 @@
-"""What enrollment refuses, as one exception: status, code and a sentence for the person who asked.
+"""What enrollment refuses, as one exception: a reply of the table, and a sentence for the person who asked.
 
 Promises that nothing in it comes from an exception's text or from another member's data. How it looks as JSON or
 on a page is left to `enroll.app` and `enroll.pages`.
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from relay.replies import INVALID_VALUE, MEMBER_SUSPENDED, NOT_FOUND, NOT_POSSIBLE, Reply
+
 
 class EnrollError(Exception):
-    """A refusal. `status` is the HTTP status, `code` the machine's word, `text` the person's sentence.
+    """A refusal out of the one table of replies, in a sentence for this case.
 
     `field` names the wrong field of the request; `passes_at` (Unix seconds) is when trying again can help;
     `extra` goes into the answer's `detail`.
@@ -18,17 +20,26 @@ class EnrollError(Exception):
 
     def __init__(
         self,
-        status: int,
-        code: str,
-        text: str,
+        reply: Reply,
+        text: str = "",
         field: str | None = None,
         *,
         passes_at: float | None = None,
         extra: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(f"{status} {code}: {text}")
-        self.status, self.code, self.text, self.field = status, code, text, field
+        self.reply, self.text, self.field = reply, text or reply.text, field
+        super().__init__(f"{reply.http} {reply.code}: {self.text}")
         self.passes_at, self.extra = passes_at, extra or {}
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.reply.http
+
+    @property
+    def code(self) -> str:
+        """The same for programs."""
+        return self.reply.code
 
     @property
     def detail(self) -> dict[str, Any]:
@@ -38,19 +49,19 @@ class EnrollError(Exception):
 
 def not_found(what: str = "Not found") -> EnrollError:
     """404: there is no such thing, or it is another member's. Nobody can tell which."""
-    return EnrollError(404, "NOT_FOUND", what)
+    return EnrollError(NOT_FOUND, what)
 
 
 def invalid(field: str, text: str) -> EnrollError:
     """422: a field's value can't be used; `text` says why."""
-    return EnrollError(422, "INVALID_VALUE", text, field)
+    return EnrollError(INVALID_VALUE, text, field)
 
 
 def conflict(text: str, field: str | None = None) -> EnrollError:
     """409: the thing is in a state in which this can't be done."""
-    return EnrollError(409, "CONFLICT", text, field)
+    return EnrollError(NOT_POSSIBLE, text, field)
 
 
 def suspended(reason: str) -> EnrollError:
     """403: the member is suspended; `reason` is what its owner may know."""
-    return EnrollError(403, "MEMBER_SUSPENDED", f"Member suspended: {reason or 'see your account'}")
+    return EnrollError(MEMBER_SUSPENDED, f"Member suspended: {reason or 'see your account'}")

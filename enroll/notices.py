@@ -19,7 +19,7 @@ from relay.base import names
 from relay.base.config import Config
 from relay.base.storage import Tx
 from relay.intake import Intake, Recipient, Submission
-from relay.replies import Verdict
+from relay.replies import UNAVAILABLE, Verdict
 
 log = structlog.get_logger("notices")
 Join = Callable[[Tx], Awaitable[None]]
@@ -121,7 +121,7 @@ def _listed(findings: Iterable[dict[str, Any]]) -> str:
 
 
 def _later() -> EnrollError:
-    return EnrollError(503, "TEMPORARILY_UNAVAILABLE", "Temporary failure, try again later")
+    return EnrollError(UNAVAILABLE, "Temporary failure, try again later")
 
 
 async def _nothing(tx: Tx) -> None:

@@ -19,6 +19,7 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 
 from enroll.errors import EnrollError, invalid
 from relay.base.config import Config
+from relay.replies import UNAVAILABLE
 
 T = TypeVar("T")
 MAX_CHARACTERS = 1024
@@ -64,7 +65,7 @@ class Passwords:
     def not_full(self, *, known: bool = False) -> None:
         """Raises EnrollError 503 when `turn` would."""
         if self._turns.locked() and self._waiting[known] >= self._most_waiting:
-            raise EnrollError(503, "TEMPORARILY_UNAVAILABLE", "Too many sign-ins at once, try again in a moment")
+            raise EnrollError(UNAVAILABLE, "Too many sign-ins at once, try again in a moment")
 
     def check(self, password: str, *names: str, field: str = "password") -> None:
         """Raises EnrollError 422 when `password` is too short, too long, or one of its owner's `names`."""

@@ -261,6 +261,126 @@ INTERNAL = Reply(
     fix="Retry with exponential backoff; give the operator the reference.", stages="any",
 )
 
+# Enrollment: accounts, sign-ins, domains, senders. No SMTP client hears these. `text` is what is said where nothing
+# more is known.
+INVALID_VALUE = Reply(
+    "invalid_value", 0, "", 422, "INVALID_VALUE", "This value can't be used",
+    "A field is well-formed, but its value can't be used: the sentence says why.", "Correct the field named.",
+)
+LABEL_TOO_LONG = Reply(
+    "label_too_long", 0, "", 422, "LABEL_TOO_LONG", "A label of the name is longer than 63 octets",
+    "Put together with the domain, the prefix makes a label or a name that DNS can't hold.", "Choose a shorter prefix.",
+)
+DID_UNUSABLE = Reply(
+    "did_unusable", 0, "", 422, "INVALID_DID", "Not a valid did:plc or did:web",
+    "The DID that an account wants to use can't be read, or isn't the account's.", "Send a did:plc or did:web, or null for the relay's own.",
+)
+HANDLE_TAKEN = Reply(
+    "handle_taken", 0, "", 409, "HANDLE_TAKEN", "The handle is taken", "Another account has this handle.", "Choose another one.",
+)
+SIGNUP_CLOSED = Reply(
+    "signup_closed", 0, "", 403, "SIGNUP_CLOSED", "This relay makes accounts by hand: ask its operator",
+    "Nobody makes an account here alone.", "Ask the operator for one.",
+)
+INVITE_INVALID = Reply(
+    "invite_invalid", 0, "", 403, "INVITE_INVALID", "An invite is needed: this code is unknown, used or expired",
+    "An account is made with an invite, and this is none, or none any more.", "Ask the operator for an invite.",
+)
+SIGN_IN_FAILED = Reply(
+    "sign_in_failed", 0, "", 401, "AUTH_FAILED", "Sign-in failed: wrong handle or password",
+    "Handle (or e-mail address) and password do not belong together.", "Correct them, or ask the operator for a link that sets a new password.",
+)
+SESSION_REQUIRED = Reply(
+    "session_required", 0, "", 403, "SESSION_REQUIRED", "This needs a sign-in, not an API key",
+    "Keys, sign-ins and the account itself are changed by people: a stolen key can't make itself a second one.",
+    "Sign in (POST /v1/sessions) and send its token as Authorization: Bearer.",
+)
+SESSION_ENDED = Reply(
+    "session_ended", 0, "", 401, "SESSION_ENDED", "The sign-in has ended: sign in again",
+    "The token is that of no sign-in, or of one that has ended.", "Sign in again.",
+)
+LINK_EXPIRED = Reply(
+    "link_expired", 0, "", 410, "LINK_EXPIRED", "This link has been used, has expired, or is not complete",
+    "A link that sets a password works once, for a time.", "Ask the operator for a new one.",
+)
+CROSS_SITE = Reply(
+    "cross_site", 0, "", 403, "CROSS_SITE", "This request comes from another site's page",
+    "The browser says that another site's page made the request.", "Use the relay's own pages.",
+)
+FORM_EXPIRED = Reply(
+    "form_expired", 0, "", 403, "CSRF_FAILED",
+    "This form is too old, or was not sent from our own page. Go back, load the page again and repeat it",
+    "A form does not carry the value that its page was given.", "Load the page again and repeat it.",
+)
+UNSUPPORTED_MEDIA = Reply(
+    "unsupported_media", 0, "", 415, "INVALID_REQUEST", "This Content-Type is not taken",
+    "A page's form came as something else than a form.", "Send application/x-www-form-urlencoded.",
+)
+METHOD_NOT_ALLOWED = Reply(
+    "method_not_allowed", 0, "", 405, "METHOD_NOT_ALLOWED", "Method Not Allowed",
+    "There is such a path, but it doesn't take this method.", "Use one of those in the Allow header.",
+)
+KEY_LIMITED = Reply(
+    "key_limited", 0, "", 403, "FORBIDDEN", "An API key limited to some domains can't be used here",
+    "The key is good, but is limited to other domains than the call is about.", "Use a key that is not limited, or sign in.",
+)
+LIMIT_REACHED = Reply(
+    "limit_reached", 0, "", 403, "LIMIT_REACHED", "There are as many as there may be",
+    "An account holds as many domains, sender emails or sender details as it may.", "Delete some, or ask the operator for more.",
+)
+ADDRESS_EXISTS = Reply(
+    "address_exists", 0, "", 409, "ALREADY_EXISTS", "This address is among your sender emails already",
+    "A sender email is added once.", "Use the one that is there.",
+)
+DETAILS_EXIST = Reply(
+    "details_exist", 0, "", 409, "ALREADY_EXISTS", "There are sender details for this already",
+    "Sender details have this name and address already, or still use the address that is to be deleted.",
+    "Change or delete those first.",
+)
+DEFAULT_SENDER = Reply(
+    "default_sender", 0, "", 409, "DEFAULT_SENDER", "This is the default sender: mark another one as default first",
+    "The default sender can't be deleted.", "Mark another one as default first.",
+)
+ADDRESS_NOT_VERIFIED = Reply(
+    "address_not_verified", 0, "", 409, "NOT_VERIFIED",
+    "This address is not verified: have a code sent to it and verify it, then try again",
+    "Mail is sent under proved addresses alone.", "Have a code sent to it, and repeat the code.",
+)
+ALREADY_VERIFIED = Reply(
+    "already_verified", 0, "", 409, "ALREADY_VERIFIED", "This address is verified already",
+    "A proved address needs no further code.", "Nothing needs doing.",
+)
+CODE_INVALID = Reply(
+    "code_invalid", 0, "", 422, "CODE_INVALID", "This is not the code that was last sent",
+    "The code that came back is not the newest one that was sent, or none is open.", "Repeat the newest code, or have a new one sent.",
+)
+CODE_EXPIRED = Reply(
+    "code_expired", 0, "", 409, "CODE_EXPIRED", "This code has expired: have a new one sent",
+    "A code is good for some minutes.", "Have a new one sent.",
+)
+TOO_MANY_TRIES = Reply(
+    "too_many_tries", 0, "", 429, "TOO_MANY_TRIES", "Too many tries",
+    "A code has had all the wrong answers it may have, or as many codes as may be were sent within the hour.",
+    "Have a new code sent, or wait until the time named.",
+)
+NO_SENDER = Reply(
+    "no_sender", 0, "", 409, "NO_SENDER", "There are no sender details for this domain",
+    "A sending domain is there by its sender details.", "Verify a sender email and create sender details first.",
+)
+RECORDS_MISSING = Reply(
+    "records_missing", 0, "", 409, "RECORDS_MISSING", "The records are not in DNS as they should be",
+    "A sending domain was looked at, and a record is missing or wrong.", "Publish the records as they are shown, then ask again.",
+)
+DOMAIN_NOT_READY = Reply(
+    "domain_not_ready", 0, "", 409, "DOMAIN_NOT_READY", "The sending domain is not ready",
+    "Its records are still being made, or no domain of the account may send yet.", "Ask again in a minute, or authenticate the domain.",
+)
+HOSTED_ZONE_MISSING = Reply(
+    "hosted_zone_missing", 0, "", 501, "HOSTED_ZONE_MISSING", "This relay keeps no zone for members' records",
+    "Sending domains are published as CNAMEs into the relay's zone ([dns] hosted_zone), and this relay has none.",
+    "Enroll the domain at /enroll or by POST /v1/domains.",
+)
+
 NO_RECIPIENTS = Reply(
     name="no_recipients", smtp=554, enhanced="5.5.1", http=422, code="NOTHING_ACCEPTED", text="No valid recipients",
     meaning="Every recipient was refused by itself, so nothing was sent. SMTP has said why at each RCPT; over HTTP `rejected` "

@@ -37,6 +37,7 @@ from relay.base.storage import (
 from relay.base.storage import events as log_rows
 from relay.base.storage.accounts import ACTIVE, DELETED, SUSPENDED
 from relay.base.throttle import Throttle
+from relay.replies import DID_UNUSABLE, HANDLE_TAKEN, INVITE_INVALID, SIGNUP_CLOSED, TOO_MANY_REQUESTS
 
 log = structlog.get_logger("accounts")
 
@@ -114,7 +115,7 @@ class Accounts(SignIn):
         if made == "invite":
             raise _bad_invite()
         if isinstance(made, str):
-            raise EnrollError(409, "HANDLE_TAKEN", f"The handle {handle} is taken", "handle")
+            raise EnrollError(HANDLE_TAKEN, f"The handle {handle} is taken", "handle")
         await self._tell()
         log.info("member.created", handle=handle, by_operator=by_operator)
         return Member.of(await self._row(made))
@@ -123,7 +124,7 @@ class Accounts(SignIn):
         """The hashes of the invite to use up, or None when none is needed."""
         signup = self._config.enrollment.signup
         if signup == "closed":
-            raise EnrollError(403, "SIGNUP_CLOSED", "This relay makes accounts by hand: ask its operator")
+            raise EnrollError(SIGNUP_CLOSED, "This relay makes accounts by hand: ask its operator")
         code = self._code_hashes(invite or "") if signup == "invite" else None
         if code is None:
             self._tried(address)
@@ -135,7 +136,7 @@ class Accounts(SignIn):
             if not usable:
                 raise _bad_invite()
         if handle in RESERVED:
-            raise EnrollError(409, "HANDLE_TAKEN", f"The handle {handle} is taken", "handle")
+            raise EnrollError(HANDLE_TAKEN, f"The handle {handle} is taken", "handle")
         return code
 
     def _tried(self, who: str) -> None:
@@ -143,7 +144,7 @@ class Accounts(SignIn):
         if wait := self._signups.wait(who, now):
             at = self._clock.now() + wait
             raise EnrollError(
-                429, "TOO_MANY_REQUESTS", f"Too many accounts tried from here, try again after {not_before(at)}",
+                TOO_MANY_REQUESTS, f"Too many accounts tried from here, try again after {not_before(at)}",
                 passes_at=at,
             )
         self._signups.count(who, now)
@@ -296,7 +297,7 @@ class Accounts(SignIn):
         try:
             wanted = own if did is None else names.did(did)
         except names.BadName as e:
-            raise EnrollError(422, "INVALID_DID", f"Not a valid did:plc or did:web: {e.reason}", "did") from None
+            raise EnrollError(DID_UNUSABLE, f"Not a valid did:plc or did:web: {e.reason}", "did") from None
         if wanted.lower() == own.lower():
             wanted = own
         elif wanted.lower().startswith(did_prefix(self._config).lower()):
@@ -344,4 +345,4 @@ def _email(text: str) -> str:
 
 
 def _bad_invite() -> EnrollError:
-    return EnrollError(403, "INVITE_INVALID", "An invite is needed: this code is unknown, used or expired", "invite")
+    return EnrollError(INVITE_INVALID, "An invite is needed: this code is unknown, used or expired", "invite")

@@ -32,6 +32,7 @@ from relay.base.secrets import Vault
 from relay.base.storage import Storage, Tx, accounts, sessions
 from relay.base.storage.accounts import DELETED, MemberRow
 from relay.base.throttle import Throttle
+from relay.replies import LINK_EXPIRED, NOT_POSSIBLE, SIGN_IN_FAILED, TOO_MANY_FAILURES
 
 _LINK = "set-password"
 _MAX_LOGIN = 320
@@ -108,7 +109,7 @@ class SignIn:
             right = await self._passwords.verify(stored, password)
             if not right or row is None or stored is None:
                 self._from_network.count(of, self._clock.monotonic())
-                raise EnrollError(401, "AUTH_FAILED", "Sign-in failed: wrong handle or password")
+                raise EnrollError(SIGN_IN_FAILED, "Sign-in failed: wrong handle or password")
             self._failed.take_back(count)
             if self._passwords.outdated(stored):
                 await self._replace(row.id, stored, await self._passwords.hash(password), end_others=False)
@@ -149,7 +150,7 @@ class SignIn:
         return Member.of(await self._row(row.id))
 
     async def _linked(self, token: str) -> MemberRow:
-        gone = EnrollError(410, "LINK_EXPIRED", "This link has been used, has expired, or is not complete")
+        gone = EnrollError(LINK_EXPIRED, "This link has been used, has expired, or is not complete")
         try:
             said: Any = self._vault.signer(_LINK).loads(token)
             member_id, expires_at, fingerprint = int(said["m"]), int(said["x"]), str(said["p"])
@@ -167,7 +168,7 @@ class SignIn:
         async with self._passwords.turn(known=True):
             hashed = await self._passwords.hash(new)
         if not await self._replace(row.id, row.password_hash, hashed, end_others=True, keep=keep):
-            raise EnrollError(409, "CONFLICT", "The password was changed by somebody else meanwhile")
+            raise EnrollError(NOT_POSSIBLE, "The password was changed by somebody else meanwhile")
 
     async def _replace(
         self, member_id: int, old: str | None, new: str, *, end_others: bool, keep: int | None = None
@@ -212,5 +213,5 @@ class SignIn:
         if seconds > 0:
             at = self._clock.now() + seconds
             raise EnrollError(
-                429, "TOO_MANY_FAILURES", f"Too many failed sign-ins, try again after {not_before(at)}", passes_at=at
+                TOO_MANY_FAILURES, f"Too many failed sign-ins, try again after {not_before(at)}", passes_at=at
             )

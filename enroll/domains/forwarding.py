@@ -25,6 +25,7 @@ from relay.base.storage import domains as rows
 from relay.base.storage.domains import Row
 from relay.base.throttle import Throttle
 from relay.directory import Directory
+from relay.replies import TOO_MANY_REQUESTS
 
 Change = Callable[[Options, Notes], tuple[Options, Notes]]
 _CHAIN = 5  # domains of this relay that forward to each other, followed so far
@@ -137,7 +138,7 @@ class Forwarding:
         if wait := throttle.wait(key, now):
             at = self._clock.now() + wait
             raise EnrollError(
-                429, "TOO_MANY_REQUESTS", f"Too many tries, try again after {not_before(at)}", passes_at=at
+                TOO_MANY_REQUESTS, f"Too many tries, try again after {not_before(at)}", passes_at=at
             )
         throttle.count(key, now)
 

@@ -13,6 +13,7 @@ from relay.base.domain_options import MAX_LABEL, BadOption, Notes, Options, chan
 from relay.base.storage import Tx
 from relay.base.storage import domains as rows
 from relay.base.storage.domains import KeyRow, Row
+from relay.replies import LABEL_TOO_LONG
 
 Form = Literal["txt", "cname"]
 """How records are entered: as they are, or as aliases into the relay's own zone where that can be."""
@@ -32,7 +33,7 @@ def changed(options: Options, changes: Mapping[str, Any]) -> Options:
     if named and len(after.tracking_label) > MAX_LABEL:
         at_fault = "track_prefix" if "track_prefix" in changes else "custom_subdomain"
         text = f"Prefix and subdomain together may have {MAX_LABEL - 1} characters at most."
-        raise EnrollError(422, "LABEL_TOO_LONG", text, at_fault)
+        raise EnrollError(LABEL_TOO_LONG, text, at_fault)
     return after
 
 

@@ -39,6 +39,7 @@ from relay.base.storage import stats as counters
 from relay.base.storage.domains import Row
 from relay.directory import Directory
 from relay.intake import Accepted, Intake
+from relay.replies import LIMIT_REACHED, NOT_POSSIBLE
 
 log = structlog.get_logger("domains")
 _FINISH_SECONDS = 60.0  # the clock finishes an enrollment whose process died
@@ -117,7 +118,7 @@ class Domains:
         if row is None or row.state == "deleted":
             limit = self._config.enrollment.max_domains if owner.max_domains is None else owner.max_domains
             if await rows.count(tx, member_id) >= limit:
-                raise EnrollError(403, "LIMIT_REACHED", f"At most {limit} domains can be enrolled.")
+                raise EnrollError(LIMIT_REACHED, f"At most {limit} domains can be enrolled.")
         now = self._clock.now()
         created = Event(events.DOMAIN_CREATED, member_id, now, data={"domain": name})
         if row is not None and row.state != "deleted":
@@ -320,7 +321,7 @@ class Domains:
         was, to = ("disabled", "verified") if enabled else ("verified", "disabled")
         if row.state not in (was, to):
             text = f"The domain is {row.state}: only a {was} one can be changed to {to}."
-            raise EnrollError(409, "CONFLICT", text, extra={"state": row.state})
+            raise EnrollError(NOT_POSSIBLE, text, extra={"state": row.state})
         if row.state == was:
             now, event = self._clock.now(), events.DOMAIN_ENABLED if enabled else events.DOMAIN_DISABLED
             await rows.change(tx, row.id, state=to, next_check_at=now if enabled else None)

@@ -19,6 +19,7 @@ from relay.base.clock import DAY
 from relay.base.storage import allowances, refusals, reports
 from relay.base.storage import stats as counters
 from relay.base.storage.stats import Day
+from relay.replies import INVALID_VALUE
 from relay.standing import SLOWED, standing_of, texts
 
 _LATEST = 6
@@ -236,7 +237,7 @@ def _volume(counted: list[Day], now: float) -> Chart | None:
 
 def _twice(new: str, again: str, field: str = "password") -> str:
     if new != again:
-        raise EnrollError(422, "INVALID_VALUE", "the two passwords are not the same", field)
+        raise EnrollError(INVALID_VALUE, "the two passwords are not the same", field)
     return new
 
 

@@ -18,7 +18,7 @@ from enroll.pages.services import PageServices
 from enroll.records import Record, dig_command
 from relay.base.clock import DAY
 from relay.base.storage import allowances
-from relay.replies import Refused
+from relay.replies import INVALID_VALUE, Refused
 from relay.standing import standing_of
 
 FRAGMENT_HEADER = "X-Fragment"
@@ -150,7 +150,7 @@ class DomainPages:
             verdict = e.verdict
             account = f"{self._services.config.server.public_url}/account"
             refusal = EnrollError(
-                verdict.reply.http or 409, verdict.reply.code, f"{verdict.text(account)}. {verdict.fix(account)}", "to"
+                verdict.reply, f"{verdict.text(account)}. {verdict.fix(account)}", "to"
             )
             return await self._page(visitor, domain, error=refusal, about="test", mailbox=mailbox)
         return to(f"/account/messages/{taken.queue_id}?done=test")
@@ -161,7 +161,7 @@ class DomainPages:
         form = await self._guard.form(request, visitor)
         domain = await self._find(request, visitor)
         if form.text("confirm").rstrip(".").lower() not in (domain.name, domain.unicode_name.lower()):
-            wrong = EnrollError(422, "INVALID_VALUE", f"type {domain.unicode_name} to delete it", "confirm")
+            wrong = EnrollError(INVALID_VALUE, f"type {domain.unicode_name} to delete it", "confirm")
             return await self._page(visitor, domain, error=wrong, about="delete")
         await self._services.domains.delete(visitor.member.id, domain.id)
         return to("/account?done=deleted")

@@ -24,6 +24,7 @@ from enroll.errors import EnrollError
 from enroll.pages.services import PageServices
 from enroll.sessions import Session, clear_cookie, cookie_name, cookie_token, proven
 from relay.base.web import form, read_body
+from relay.replies import FORM_EXPIRED, INVALID_REQUEST, INVALID_VALUE, TOO_LARGE, UNSUPPORTED_MEDIA
 
 MAX_FORM_BYTES = 65_536
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
@@ -69,7 +70,7 @@ class Form:
         """A field's text without blanks around it, "" when absent. EnrollError 422 over `most` characters."""
         found = next((v for k, v in self.fields if k == name), "").strip()
         if len(found) > most:
-            raise EnrollError(422, "INVALID_VALUE", f"at most {most} characters", name)
+            raise EnrollError(INVALID_VALUE, f"at most {most} characters", name)
         return found
 
     def secret(self, name: str) -> str:
@@ -133,12 +134,12 @@ class Guard:
         if request.content_type != "multipart/form-data":
             # Not what a browser makes of our page, so there is no file in it.
             await self.form(request, visitor)
-            raise EnrollError(422, "INVALID_VALUE", "Choose a file", "file")
+            raise EnrollError(INVALID_VALUE, "Choose a file", "file")
         try:
             async with asyncio.timeout(self._services.config.http.read_timeout_seconds):
                 form, raw = await self._parts(request, visitor, limit)
         except (ValueError, AssertionError, TimeoutError, ConnectionError, web.RequestPayloadError):
-            raise EnrollError(400, "INVALID_REQUEST", "The form can't be read, or did not arrive in time") from None
+            raise EnrollError(INVALID_REQUEST, "The form can't be read, or did not arrive in time") from None
         return form, raw
 
     async def _parts(self, request: web.Request, visitor: Visitor, limit: int) -> tuple[Form, bytes]:
@@ -157,7 +158,7 @@ class Guard:
             form = Form(tuple(fields))
             self._repeated(request, visitor, form.secret("csrf"))
             return form, await _bounded(part, limit)
-        raise EnrollError(422, "INVALID_VALUE", "Choose a file", "file")
+        raise EnrollError(INVALID_VALUE, "Choose a file", "file")
 
     def _repeated(self, request: web.Request, visitor: Visitor, given: str) -> None:
         """Raises EnrollError 403 unless the form repeats the token it was given."""
@@ -170,7 +171,7 @@ class Guard:
             )
         if not right:
             raise EnrollError(
-                403, "CSRF_FAILED",
+                FORM_EXPIRED,
                 "This form is too old, or was not sent from our own page. Go back, load the page again and repeat it",
             )
 
@@ -209,7 +210,7 @@ async def _bounded(part: BodyPartReader, limit: int) -> bytes:
     while chunk := await part.read_chunk(65_536):
         size += len(chunk)
         if size > limit:
-            raise EnrollError(413, "TOO_LARGE", f"The file is larger than {limit // 1024} KiB", "file")
+            raise EnrollError(TOO_LARGE, f"The file is larger than {limit // 1024} KiB", "file")
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -217,12 +218,12 @@ async def _bounded(part: BodyPartReader, limit: int) -> bytes:
 async def _read(request: web.Request) -> Form:
     kind = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
-        raise EnrollError(415, "INVALID_REQUEST", "A form is sent as application/x-www-form-urlencoded")
+        raise EnrollError(UNSUPPORTED_MEDIA, "A form is sent as application/x-www-form-urlencoded")
     raw = await read_body(request, MAX_FORM_BYTES)
     try:
         found = form.fields(raw, kind, strict=True)
     except form.BadForm:
-        raise EnrollError(400, "INVALID_REQUEST", "The form can't be read") from None
+        raise EnrollError(INVALID_REQUEST, "The form can't be read") from None
     if any("\0" in f.name or "\0" in f.value for f in found):
-        raise EnrollError(400, "INVALID_REQUEST", "The form can't be read")
+        raise EnrollError(INVALID_REQUEST, "The form can't be read")
     return Form(tuple((f.name, f.value) for f in found))

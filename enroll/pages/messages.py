@@ -17,6 +17,7 @@ from relay.base import names
 from relay.base.events import ACCEPTED, AFTERWARDS, Event
 from relay.base.storage import events, reports
 from relay.base.storage.reports import AttemptRow, DetailRow, MessageRow
+from relay.replies import INVALID_VALUE
 
 _QUEUE_ID = re.compile(r"[a-z0-9]{8,32}")
 _FILTERS = ("status", "event", "recipient", "domain")
@@ -68,10 +69,10 @@ class Messages:
             to, name = _address(given["recipient"]), _domain(given["domain"])
             state = given["status"] or None
             if state is not None and state not in reports.STATES:
-                raise EnrollError(422, "INVALID_VALUE", f"one of {', '.join(reports.STATES)}", "status")
+                raise EnrollError(INVALID_VALUE, f"one of {', '.join(reports.STATES)}", "status")
             event = given["event"] or None
             if event is not None and event not in AFTERWARDS:
-                raise EnrollError(422, "INVALID_VALUE", f"one of {', '.join(AFTERWARDS)}", "event")
+                raise EnrollError(INVALID_VALUE, f"one of {', '.join(AFTERWARDS)}", "event")
             async with self._services.storage.read() as tx:
                 rows = await reports.recipients_of(
                     tx, visitor.member.id, state=state, event=event, address=to, domain=name, limit=size + 1,
@@ -144,11 +145,11 @@ def _address(text: str) -> str | None:
     try:
         return names.address(text).text if text else None
     except names.BadName as e:
-        raise EnrollError(422, "INVALID_VALUE", e.reason, "recipient") from None
+        raise EnrollError(INVALID_VALUE, e.reason, "recipient") from None
 
 
 def _domain(text: str) -> str | None:
     try:
         return names.domain(text) if text else None
     except names.BadName as e:
-        raise EnrollError(422, "INVALID_VALUE", e.reason, "domain") from None
+        raise EnrollError(INVALID_VALUE, e.reason, "domain") from None

@@ -24,6 +24,15 @@ from relay.base.secrets import Vault
 from relay.base.storage import Storage, Tx
 from relay.base.storage import senders as rows
 from relay.base.storage.senders import EmailRow
+from relay.replies import (
+    ADDRESS_EXISTS,
+    ALREADY_VERIFIED,
+    CODE_EXPIRED,
+    CODE_INVALID,
+    DETAILS_EXIST,
+    LIMIT_REACHED,
+    TOO_MANY_TRIES,
+)
 
 log = structlog.get_logger("senders")
 _DIGITS = 6
@@ -60,7 +69,7 @@ class Addresses:
     ) -> SenderEmail:
         """Add an address; one that stands on a domain the member has proved is verified at once.
 
-        `even_known` gives the one that is there; without it that is EnrollError 409 SENDER_EMAIL_ALREADY_EXISTS.
+        `even_known` gives the one that is there; without it that is EnrollError ADDRESS_EXISTS.
         Raises 422 for what isn't an address, 403 LIMIT_REACHED.
         """
         wanted, kept = read_address(address), read_data(data, self._config.senders.max_data_bytes)
@@ -73,12 +82,12 @@ class Addresses:
                 if even_known:
                     return await self._value(tx, there)
                 raise EnrollError(
-                    409, "SENDER_EMAIL_ALREADY_EXISTS", f"{there.address} is among your sender emails already",
+                    ADDRESS_EXISTS, f"{there.address} is among your sender emails already",
                     "emailAddress", extra={"senderEmailId": there.uuid},
                 )
             limit = self._config.senders.max_addresses
             if await rows.count_emails(tx, member_id) >= limit:
-                raise EnrollError(403, "LIMIT_REACHED", f"At most {limit} sender emails can be kept: delete some")
+                raise EnrollError(LIMIT_REACHED, f"At most {limit} sender emails can be kept: delete some")
             made = str(uuid.uuid4())
             await rows.add_email(
                 tx, uuid=made, member_id=member_id, address=wanted.text, folded=fold(wanted), domain=wanted.domain,
@@ -96,7 +105,7 @@ class Addresses:
             row = await self._row(tx, member_id, id)
             if await rows.all_details(tx, member_id, email_id=row.id, limit=1):
                 raise EnrollError(
-                    409, "SENDER_DETAILS_ALREADY_EXIST",
+                    DETAILS_EXIST,
                     f"Sender details use {row.address}: change or delete those first",
                 )
             await rows.remove_email(tx, row.id)
@@ -108,7 +117,7 @@ class Addresses:
     async def send_code(self, member_id: int, id: str) -> None:
         """Mail a new code to the address; the ones before it count no more.
 
-        Raises EnrollError 404, 409 SENDER_EMAIL_ALREADY_VERIFIED, 428 TOO_MANY_VERIFICATION_ATTEMPTS with the time
+        Raises EnrollError 404, ALREADY_VERIFIED, TOO_MANY_TRIES with the time
         when the next may be sent, 503 when the relay can't take mail just now.
         """
         async with self._storage.read() as tx:
@@ -136,8 +145,7 @@ class Addresses:
     async def verify(self, member_id: int, id: str, code: str) -> SenderEmail:
         """Prove an address by its newest code.
 
-        Raises EnrollError 404, 409 SENDER_EMAIL_ALREADY_VERIFIED or VERIFICATION_CODE_EXPIRED, 400
-        VERIFICATION_CODE_INVALID, 428 TOO_MANY_VERIFICATION_ATTEMPTS.
+        Raises EnrollError 404, ALREADY_VERIFIED, CODE_EXPIRED, CODE_INVALID, TOO_MANY_TRIES.
         """
 
         async def write(tx: Tx) -> SenderEmail | EnrollError:
@@ -160,19 +168,19 @@ class Addresses:
         newest, tries = await rows.code(tx, row.uuid), self._config.senders.code_tries
         if newest is None:
             text = "No code is open for this address: have one sent, then repeat it here"
-            return EnrollError(400, "VERIFICATION_CODE_INVALID", text, "verificationCode")
+            return EnrollError(CODE_INVALID, text, "verificationCode")
         if newest.expires_at <= self._clock.now():
             text = f"This code was good for {self._config.senders.code_minutes} minutes: have a new one sent"
-            return EnrollError(409, "VERIFICATION_CODE_EXPIRED", text, "verificationCode")
+            return EnrollError(CODE_EXPIRED, text, "verificationCode")
         if newest.tries >= tries:
             text = f"This code has had {tries} wrong answers and is good no more: have a new one sent"
-            return EnrollError(428, "TOO_MANY_VERIFICATION_ATTEMPTS", text, "verificationCode")
+            return EnrollError(TOO_MANY_TRIES, text, "verificationCode")
         if any(hmac.compare_digest(newest.mac, mac) for mac in self._macs(row, code.strip())):
             return None
         await rows.count_try(tx, newest.id)
         left = tries - newest.tries - 1
         text = f"This is not the code that was last sent to {row.address} (tries left: {left})"
-        return EnrollError(400, "VERIFICATION_CODE_INVALID", text, "verificationCode", extra={"triesLeft": left})
+        return EnrollError(CODE_INVALID, text, "verificationCode", extra={"triesLeft": left})
 
     async def _within_limits(self, tx: Tx, row: EmailRow) -> None:
         now, s = self._clock.now(), self._config.senders
@@ -184,7 +192,7 @@ class Addresses:
             if len(sent) >= limit:
                 at = sent[-limit] + HOUR
                 raise EnrollError(
-                    428, "TOO_MANY_VERIFICATION_ATTEMPTS",
+                    TOO_MANY_TRIES,
                     f"At most {limit} codes an hour are sent {whom}: look into the spam folder, or wait until "
                     f"{not_before(at)}", passes_at=at,
                 )
@@ -206,7 +214,7 @@ class Addresses:
     async def _unproved(self, tx: Tx, member_id: int, id: str) -> EmailRow:
         row = await self._row(tx, member_id, id)
         if (await self._value(tx, row)).verified:
-            raise EnrollError(409, "SENDER_EMAIL_ALREADY_VERIFIED", f"{row.address} is verified already")
+            raise EnrollError(ALREADY_VERIFIED, f"{row.address} is verified already")
         return row
 
     @staticmethod

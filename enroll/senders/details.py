@@ -29,6 +29,7 @@ from relay.base.config import Config
 from relay.base.storage import Storage, Tx
 from relay.base.storage import senders as rows
 from relay.base.storage.senders import DetailsRow, EmailRow
+from relay.replies import DEFAULT_SENDER, DETAILS_EXIST, LIMIT_REACHED
 
 _MISSING = "No such sender details"
 
@@ -66,7 +67,7 @@ class Details:
     ) -> Sender:
         """Join a name and a proved address; its domain, if the member hasn't it, is enrolled in the background.
 
-        Raises EnrollError 422, 428 SENDER_EMAIL_NOT_VERIFIED, 409 SENDER_DETAILS_ALREADY_EXIST, 403 LIMIT_REACHED
+        Raises EnrollError 422, ADDRESS_NOT_VERIFIED, DETAILS_EXIST, LIMIT_REACHED
         (of details, or of domains).
         """
         wanted, read = read_name(name), read_address(address, "fromEmailAddress")
@@ -79,7 +80,7 @@ class Details:
             await self._free(tx, member_id, email, wanted)
             limit, has = self._config.senders.max_details, await rows.count_details(tx, member_id)
             if has >= limit:
-                raise EnrollError(403, "LIMIT_REACHED", f"At most {limit} sender details can be kept: delete some")
+                raise EnrollError(LIMIT_REACHED, f"At most {limit} sender details can be kept: delete some")
             made = str(uuid.uuid4())
             await rows.add_details(
                 tx, uuid=made, member_id=member_id, email_id=email.id, from_name=wanted, is_default=not has,
@@ -137,14 +138,14 @@ class Details:
         return await self._storage.write(write)
 
     async def remove(self, member_id: int, id: str) -> None:
-        """Delete details; their domain stays enrolled. EnrollError 404; 428 for the default."""
+        """Delete details; their domain stays enrolled. EnrollError 404; DEFAULT_SENDER for the default."""
 
         async def write(tx: Tx) -> None:
             await rows.hold(tx, member_id)
             row = await self._row(tx, member_id, id)
             if row.is_default:
                 raise EnrollError(
-                    428, "DEFAULT_SENDER_CANNOT_BE_DELETED",
+                    DEFAULT_SENDER,
                     "This is the default sender: mark another one as default first",
                 )
             await rows.remove_details(tx, row.id)
@@ -166,7 +167,7 @@ class Details:
         there = await rows.details_named(tx, member_id, email.id, name)
         if there is not None:
             raise EnrollError(
-                409, "SENDER_DETAILS_ALREADY_EXIST",
+                DETAILS_EXIST,
                 f"There are sender details with this name and {email.address} already", "fromName",
                 extra={"senderDetailsId": there.uuid},
             )

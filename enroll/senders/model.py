@@ -12,6 +12,7 @@ from relay.base import names
 from relay.base.storage import Tx
 from relay.base.storage import domains as domain_rows
 from relay.base.storage.senders import DetailsRow, EmailRow
+from relay.replies import ADDRESS_NOT_VERIFIED
 
 MIN_ADDRESS, MAX_ADDRESS, MAX_NAME = 6, 254, 100
 
@@ -114,8 +115,8 @@ async def active(tx: Tx, member_id: int) -> str:
 
 
 def not_verified() -> EnrollError:
-    """428: details need a proved address."""
+    """409: details need a proved address."""
     return EnrollError(
-        428, "SENDER_EMAIL_NOT_VERIFIED",
+        ADDRESS_NOT_VERIFIED,
         "This address is not verified: have a code sent to it and verify it, then try again", "fromEmailAddress",
     )

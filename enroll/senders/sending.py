@@ -25,6 +25,7 @@ from relay.base.storage import Storage, Tx
 from relay.base.storage import domains as domain_rows
 from relay.base.storage import senders as rows
 from relay.directory import resting_of
+from relay.replies import DOMAIN_NOT_READY, HOSTED_ZONE_MISSING, NO_SENDER, RECORDS_MISSING
 
 log = structlog.get_logger("senders")
 MAX_RECORDS = 5
@@ -107,7 +108,7 @@ class SendingDomains:
     ) -> list[Domain]:
         """Those with one of these names (A-labels) and one of these ids, where given; by number.
 
-        Raises EnrollError 428 SENDER_DETAILS_DO_NOT_EXIST when nothing is asked for, or none of what is asked for is
+        Raises EnrollError NO_SENDER when nothing is asked for, or none of what is asked for is
         linked to sender details; 501 without a zone for members' records. An unknown id finds nothing, nor does an
         empty list.
         """
@@ -147,7 +148,7 @@ class SendingDomains:
             raise _unlinked("there are no sender details yet: verify a sender email and create them first")
         if not self._config.hosted_zone:
             raise EnrollError(
-                501, "HOSTED_ZONE_MISSING", "This relay keeps no zone for members' records ([dns] hosted_zone), so it "
+                HOSTED_ZONE_MISSING, "This relay keeps no zone for members' records ([dns] hosted_zone), so it "
                 "can't hand out CNAMEs: enroll the domain at /enroll or by POST /v1/domains",
             )
         return linked
@@ -168,13 +169,13 @@ class SendingDomains:
     async def authenticate(self, member_id: int, id: str) -> Domain:
         """Look at the domain's DNS, as its owner's Verify does; returns it `verified` or `disabled`.
 
-        Raises as `get`; EnrollError 428 SENDING_DOMAIN_NOT_READY without keys, 428 DNS_RECORDS_NOT_VERIFIED with
+        Raises as `get`; EnrollError DOMAIN_NOT_READY without keys, RECORDS_MISSING with
         what was found.
         """
         domain = await self.get(member_id, id)
         if domain.state == "initializing":
             raise EnrollError(
-                428, "SENDING_DOMAIN_NOT_READY", "The records are still being made: ask again in a minute, then "
+                DOMAIN_NOT_READY, "The records are still being made: ask again in a minute, then "
                 f"publish them. {ADVICE}",
             )
         domain = await self._domains.check(domain.id)
@@ -186,7 +187,7 @@ class SendingDomains:
         else:
             wrong = [f["name"] for f in domain.findings if f["required"] and f["ok"] is not True]
             text = f"Not found as they should be: {', '.join(wrong)}. {ADVICE}"
-        raise EnrollError(428, "DNS_RECORDS_NOT_VERIFIED", text, extra=extra)
+        raise EnrollError(RECORDS_MISSING, text, extra=extra)
 
     def _finding(self, finding: dict[str, Any], domain: Domain) -> dict[str, Any]:
         value = next((a.value for a in self.records(domain) if a.host == finding["name"]), None)
@@ -201,7 +202,7 @@ class SendingDomains:
         """The address that mail from `address` really bears: itself on a verified domain of the member, else the same
         mailbox at its default verified domain, or at its first one; of those domains that `may_use` allows.
 
-        Raises EnrollError 422; 428 SENDING_DOMAIN_NOT_READY without any.
+        Raises EnrollError 422; DOMAIN_NOT_READY without any.
         """
         asked = read_address(address, "fromAddress")
         async with self._storage.read() as tx:
@@ -215,9 +216,9 @@ class SendingDomains:
             rests = next((resting_of(d) for d in found if d.name == asked.domain and may_use(d.name)), None)
             why = rests.says if rests else "No domain of yours is authenticated yet"
             text = f"{why}: mail from this address is refused until that changes"
-            raise EnrollError(428, "SENDING_DOMAIN_NOT_READY", text, "fromAddress")
+            raise EnrollError(DOMAIN_NOT_READY, text, "fromAddress")
         return f"{asked.local}@{default.name}"
 
 
 def _unlinked(why: str) -> EnrollError:
-    return EnrollError(428, "SENDER_DETAILS_DO_NOT_EXIST", f"cannot access requested sending domain: {why}")
+    return EnrollError(NO_SENDER, f"cannot access requested sending domain: {why}")

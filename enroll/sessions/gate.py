@@ -23,7 +23,16 @@ from relay.base.config import Config
 from relay.base.throttle import Throttle
 from relay.base.web import bearer, claimed_did, client_address
 from relay.directory import Directory, Login
-from relay.replies import AUTH_REQUIRED, TOO_MANY_REQUESTS, Refused, Verdict
+from relay.replies import (
+    AUTH_FAILED,
+    AUTH_REQUIRED,
+    CROSS_SITE,
+    SESSION_ENDED,
+    SESSION_REQUIRED,
+    TOO_MANY_REQUESTS,
+    Refused,
+    Verdict,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +79,11 @@ class Gate:
             if keys:
                 return await self._by_key(request, token, scope, reads=reads)
             self.visitor(request)
-            raise EnrollError(403, "SESSION_REQUIRED", "This needs a sign-in, not an API key")
+            raise EnrollError(SESSION_REQUIRED, "This needs a sign-in, not an API key")
         session = await self._sessions.find(token)
         if session is None:
             self.visitor(request)
-            raise EnrollError(401, "SESSION_ENDED", "The sign-in has ended: sign in again")
+            raise EnrollError(SESSION_ENDED, "The sign-in has ended: sign in again")
         return await self._by_session(request, session, reads=reads)
 
     async def named(
@@ -90,7 +99,7 @@ class Gate:
         found = await self._sessions.find(session)
         if found is None:
             self.visitor(request)
-            raise EnrollError(401, "AUTH_FAILED", "Neither an API key nor a sign-in that is still open was named")
+            raise EnrollError(AUTH_FAILED, "Neither an API key nor a sign-in that is still open was named")
         return await self._by_session(request, found, reads=reads)
 
     def visitor(self, request: web.Request) -> str:
@@ -111,7 +120,7 @@ class Gate:
     def own_page(self, request: web.Request) -> None:
         """Raises EnrollError 403 when a browser says that another site's page asks."""
         if cross_site(request, self._config):
-            raise EnrollError(403, "CROSS_SITE", "This request comes from another site's page")
+            raise EnrollError(CROSS_SITE, "This request comes from another site's page")
 
     async def _by_key(self, request: web.Request, token: str, scope: str, *, reads: bool) -> Actor:
         found = self._directory.login(

@@ -8,8 +8,12 @@ import sys
 import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from http import HTTPStatus
 from importlib.metadata import packages_distributions
 from pathlib import Path
+
+from relay import replies
+from relay.base.web.describe import shared
 
 ROOT = Path(__file__).resolve().parents[2]
 MIGRATIONS = ROOT / "relay" / "base" / "storage" / "migrations"
@@ -60,6 +64,39 @@ def test_nothing_is_made_of_a_row_of_values_without_names() -> None:
         and ast.unparse(node.func).rpartition(".")[2] not in ("select", "returning", "Table")
     ]
     assert found == [], "more than 8 arguments by position"
+
+
+RAISED = {"EnrollError", "Refused", "Verdict"}
+
+
+def test_every_code_that_is_raised_is_in_the_table_and_told() -> None:
+    """A refusal is a reply of the table, never a status and a word made up where it is raised."""
+    table = {name: v for name, v in vars(replies).items() if isinstance(v, replies.Reply)}
+    raised, strange = set(), []
+    for path, tree in trees():
+        ours = re.search(r"from relay\.(replies|verdict) import [^\n]*\bReply\b", path.read_text("utf-8"))
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            called, first = ast.unparse(node.func).rpartition(".")[2], node.args[0]
+            if called == "Reply" and ours and path.name != "replies.py":
+                strange.append(f"{path.relative_to(ROOT)}:{node.lineno} makes a reply of its own")
+            if called in RAISED and isinstance(first, ast.Constant | ast.JoinedStr):
+                strange.append(f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(first)}")
+            if called in RAISED and ast.unparse(first).rpartition(".")[2] in table:
+                raised.add(ast.unparse(first).rpartition(".")[2])
+    assert strange == []
+    assert len(raised) > 60
+    shown, told = shared()["responses"], replies.document()
+    for name in sorted(raised):
+        reply = table[name]
+        assert not reply.code or f"`{reply.code}`" in told, name
+        says = [one["description"] for one in shown.values() if one["description"].startswith(_phrase(reply.http))]
+        assert reply.http < 400 or any(f"`{reply.code}`" in one for one in says), f"OpenAPI doesn't tell of {name}"
+
+
+def _phrase(status: int) -> str:
+    return HTTPStatus(status).phrase if status else ""
 
 
 def test_every_dependency_is_used() -> None:

@@ -11,6 +11,7 @@ from enroll.errors import EnrollError
 from enroll.services import Services
 from enroll.sessions import Actor
 from relay.base.web.calls import OPEN, Authenticate, Call
+from relay.replies import KEY_LIMITED
 
 
 def authenticator(services: Services) -> Authenticate:
@@ -23,7 +24,7 @@ def authenticator(services: Services) -> Authenticate:
             request, call.scope, reads=call.reads or call.suspended, keys=bool(call.access.keys)
         )
         if not call.limited and actor.domains is not None:
-            raise EnrollError(403, "FORBIDDEN", "An API key limited to some domains can't be used here")
+            raise EnrollError(KEY_LIMITED, "An API key limited to some domains can't be used here")
         return actor
 
     return found

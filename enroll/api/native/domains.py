@@ -31,6 +31,7 @@ from enroll.sessions import Actor
 from relay.base import names
 from relay.base.web.calls import KEY_OR_SIGN_IN, Calls
 from relay.base.web.models import OlderPage, Query, refuse_fields
+from relay.replies import KEY_LIMITED
 
 
 class RecordsForm(Query):
@@ -76,7 +77,7 @@ class OfDomains:
         except names.BadName:
             allowed = True  # the service says what is wrong with it
         if not allowed:
-            raise EnrollError(403, "FORBIDDEN", "This API key is limited to other domains", "name")
+            raise EnrollError(KEY_LIMITED, "This API key is limited to other domains", "name")
         domain, new = await self._domains.enter(who.member.id, body.name, body.changes())
         response = self._with_records(domain).response(201 if new else 200)
         response.headers[hdrs.LOCATION] = f"/v1/domains/{domain.id}"

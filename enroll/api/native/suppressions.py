@@ -17,6 +17,7 @@ from relay.base.web import UploadMemory, read_body
 from relay.base.web.calls import KEY_OR_SIGN_IN, Calls
 from relay.base.web.download import download
 from relay.base.web.models import Page, Query, Strict, View, one_of, refuse_fields, shown_at
+from relay.replies import UNAVAILABLE
 from relay.suppression import BULK, DETAIL_MAX, FORMATS, Imported, Lists, New, Suppression
 
 Reason = Literal["unsubscribe", "complaint", "hard_bounce", "manual", "import"]
@@ -177,7 +178,7 @@ class Suppressions:
         view = _imported(found)
         if found.stopped:
             raise EnrollError(
-                503, "TEMPORARILY_UNAVAILABLE",
+                UNAVAILABLE,
                 f"The database can't be asked just now. What stands up to line {found.line} is taken in; "
                 "send the file again, and the rest is added",
                 extra=view.model_dump(mode="json", by_alias=True),

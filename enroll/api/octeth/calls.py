@@ -44,7 +44,7 @@ from relay.base.domain_options import Options
 from relay.base.storage import StorageError
 from relay.base.web.calls import Access, Calls
 from relay.base.web.describe import json_of, schema_of
-from relay.replies import Refused
+from relay.replies import LIMIT_REACHED, Refused
 
 _SWITCHES = {"LinkTracking": "link_tracking", "OpenTracking": "open_tracking", "UnsubscribeLink": "unsubscribe_link"}
 _LABELS = {"CustomSubdomain": "custom_subdomain", "CustomTrackPrefix": "track_prefix"}
@@ -261,7 +261,7 @@ def _not_created(e: EnrollError) -> Fault:
         return bad_label(_BY_OPTION[e.field], e)
     if e.field == "name":
         return Fault(4, e.text)
-    if e.code == "LIMIT_REACHED":
+    if e.reply is LIMIT_REACHED:
         return Fault(5, "Sender domain limit reached for your account", 403)
     if e.status == 404:
         return Fault(8, "Sender domain could not be retrieved after creation", 500)

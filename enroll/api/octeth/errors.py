@@ -11,7 +11,7 @@ from enroll.api.octeth.views import ErrorsView, ErrorView
 from enroll.errors import EnrollError
 from relay.base.storage import StorageError
 from relay.base.web import answer, retry_after
-from relay.replies import MEMBER_SUSPENDED, Refused, Verdict
+from relay.replies import LABEL_TOO_LONG, MEMBER_SUSPENDED, Refused, Verdict
 
 _WAIT = {429: 60, 503: 30}
 
@@ -53,7 +53,7 @@ def not_found() -> Fault:
 
 def bad_label(parameter: str, why: EnrollError) -> Fault:
     """A subdomain or prefix that can't be one."""
-    if why.code == "LABEL_TOO_LONG":
+    if why.reply is LABEL_TOO_LONG:
         return Fault(6, f"Invalid {parameter}. {why.text}")
     return Fault(
         6, f"Invalid {parameter}. Letters, digits, and hyphens only; max 32 chars; no leading/trailing hyphens"

@@ -16,6 +16,7 @@ from enroll.services import SenderServices
 from enroll.sessions import Actor
 from relay.base import names
 from relay.base.web.calls import KEY_OR_SIGN_IN, Calls
+from relay.replies import KEY_LIMITED
 
 
 class _Numbered(Protocol):
@@ -234,4 +235,4 @@ def _may(actor: Actor, address: str) -> None:
     except names.BadName:
         allowed = True  # the service says what is wrong with it
     if not allowed:
-        raise EnrollError(403, "FORBIDDEN", "This API key is limited to other domains")
+        raise EnrollError(KEY_LIMITED, "This API key is limited to other domains")

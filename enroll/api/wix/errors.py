@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from enroll.errors import EnrollError
+from relay import replies
 from relay.base.clock import not_before
 from relay.base.storage import StorageFull
 from relay.base.web import answer, retry_after
@@ -45,14 +46,22 @@ _STANDARD = {
     405: "UNIMPLEMENTED", 409: "ABORTED", 413: "INVALID_ARGUMENT", 429: "RESOURCE_EXHAUSTED", 501: "UNIMPLEMENTED",
     503: "UNAVAILABLE", 507: "RESOURCE_EXHAUSTED",
 }
-# Codes of our services that have another name here.
-_NAMES = {"LIMIT_REACHED": "RESOURCE_EXHAUSTED", "CONFLICT": "ABORTED", "HOSTED_ZONE_MISSING": "UNIMPLEMENTED"}
-_OURS = frozenset({
-    "SENDER_DETAILS_DO_NOT_EXIST", "DNS_RECORDS_NOT_VERIFIED", "SENDING_DOMAIN_NOT_READY",
-    "SENDER_EMAIL_ALREADY_EXISTS", "SENDER_EMAIL_ALREADY_VERIFIED", "SENDER_EMAIL_NOT_VERIFIED",
-    "VERIFICATION_CODE_INVALID", "VERIFICATION_CODE_EXPIRED", "TOO_MANY_VERIFICATION_ATTEMPTS",
-    "SENDER_DETAILS_ALREADY_EXIST", "DEFAULT_SENDER_CANNOT_BE_DELETED", "NOT_FOUND",
-})  # fmt: skip
+# What our services say, in this API's words: status and code.
+_NAMES = {
+    replies.LIMIT_REACHED: (403, "RESOURCE_EXHAUSTED"),
+    replies.HOSTED_ZONE_MISSING: (501, "UNIMPLEMENTED"),
+    replies.NO_SENDER: (428, "SENDER_DETAILS_DO_NOT_EXIST"),
+    replies.RECORDS_MISSING: (428, "DNS_RECORDS_NOT_VERIFIED"),
+    replies.DOMAIN_NOT_READY: (428, "SENDING_DOMAIN_NOT_READY"),
+    replies.ADDRESS_EXISTS: (409, "SENDER_EMAIL_ALREADY_EXISTS"),
+    replies.ALREADY_VERIFIED: (409, "SENDER_EMAIL_ALREADY_VERIFIED"),
+    replies.ADDRESS_NOT_VERIFIED: (428, "SENDER_EMAIL_NOT_VERIFIED"),
+    replies.CODE_INVALID: (400, "VERIFICATION_CODE_INVALID"),
+    replies.CODE_EXPIRED: (409, "VERIFICATION_CODE_EXPIRED"),
+    replies.TOO_MANY_TRIES: (428, "TOO_MANY_VERIFICATION_ATTEMPTS"),
+    replies.DETAILS_EXIST: (409, "SENDER_DETAILS_ALREADY_EXIST"),
+    replies.DEFAULT_SENDER: (428, "DEFAULT_SENDER_CANNOT_BE_DELETED"),
+}
 _WAIT = {429: 60, 503: 30}
 
 
@@ -69,14 +78,14 @@ def refusal(error: Exception, now: float) -> web.Response:
     if isinstance(error, Invalid):
         return _violated(error.violations)
     if isinstance(error, EnrollError):
-        if error.status == 422:
+        if error.status == 422 and error.reply not in _NAMES:
             return _violated([(error.field or "", "INVALID_ARGUMENT", error.text)])
-        code = error.code if error.code in _OURS else _NAMES.get(error.code) or _standard(error.status)
+        status, code = _NAMES.get(error.reply) or (error.status, _standard(error.status))
         data = dict(error.extra)
         if error.passes_at is not None:
             data["passesAt"] = not_before(error.passes_at)
         wait = max(1, math.ceil(error.passes_at - now)) if error.passes_at is not None else None
-        return _refused(error.status, code, error.text, data, wait)
+        return _refused(status, code, error.text, data, wait)
     if isinstance(error, Refused):
         return _of_verdict(error.verdict, now)
     return _of_verdict(Verdict(DISK_FULL if isinstance(error, StorageFull) else UNAVAILABLE), now)

@@ -20,7 +20,16 @@ from relay.base.web.answers import dumps, error_body, raw_answer, refuse
 from relay.base.web.client import client_address, host_fault, peer_address
 from relay.base.web.crowd import CROWD, Crowd
 from relay.base.web.keys import CLOCK, CONFIG, ERROR_PAGE, REQUEST_ID, STORAGE, ErrorPage
-from relay.replies import DISK_FULL, INTERNAL, INVALID_REQUEST, NOT_FOUND, UNAVAILABLE, Refused
+from relay.replies import (
+    DISK_FULL,
+    INTERNAL,
+    INVALID_REQUEST,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    TOO_LARGE,
+    UNAVAILABLE,
+    Refused,
+)
 
 log = structlog.get_logger("http")
 
@@ -41,8 +50,8 @@ _HEADERS = {
     "Cache-Control": "no-store",
     "Server": "posthouse",
 }
-_CODES = {400: "INVALID_REQUEST", 401: "AUTH_FAILED", 403: "FORBIDDEN", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED",
-          413: "TOO_LARGE", 429: "TOO_MANY_REQUESTS"}
+# What aiohttp refuses by itself; whatever else it may be is a malformed request.
+_ITS_OWN = {404: NOT_FOUND, 405: METHOD_NOT_ALLOWED, 413: TOO_LARGE}
 
 
 def application(
@@ -149,12 +158,12 @@ def _http_exception(
     """aiohttp's own errors (no such route, wrong method) in our shape; its redirects as they are."""
     if error.status < 400:
         return error
-    code = _CODES.get(error.status, f"HTTP_{error.status}")
-    text = NOT_FOUND.text if error.status == 404 else (error.reason or code)
+    reply = _ITS_OWN.get(error.status, INVALID_REQUEST)
+    text = NOT_FOUND.text if reply is NOT_FOUND else error.reason
     asked = (attempt(request, error) for attempt in translate)
     response = next((made for made in asked if made is not None), None)
     if response is None:
-        response = raw_answer(dumps(error_body(code, text)), error.status)
+        response = raw_answer(dumps(error_body(reply.code, text)), error.status)
     if hdrs.ALLOW in error.headers:
         # RFC 9110 §15.5.6: a 405 lists the methods that would do.
         response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]

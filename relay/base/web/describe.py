@@ -33,7 +33,7 @@ ERROR: dict[str, Any] = {
     },
 }
 _WAITS = (429, 500, 503, 507)
-_STATUSES = (400, 401, 403, 404, 409, 413, 422, *_WAITS)
+_STATUSES = sorted({r.http for r in replies.TABLE if r.http >= 400})
 _INTEGER = {"type": "integer", "minimum": 1}
 
 
