@@ -541,6 +541,20 @@ def test_no_spelling_hides_another_address(
         names.single_mailbox(f' {" ".join(words)} <ann@demo.test>'.encode())
 
 
+@pytest.mark.parametrize("label", ["utf-16", "utf-16le", "utf-16be", "ucs-2", "UTF-16BE"])
+@pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_utf_16_is_read_in_both_orders(label: str, order: str, mark: str) -> None:
+    def sender(name: str) -> bytes:
+        return b" =?%s?b?%s?= <ann@demo.test>" % (label.encode(), base64.b64encode((mark + name).encode(order)))
+
+    with pytest.raises(BadName, match="holds another address, bob@evil"):
+        names.single_mailbox(sender("bob@evil.test"))
+    agree = mark or (order == "utf-16-be") == (label.lower() == "utf-16be")
+    if agree:
+        assert names.single_mailbox(sender("Ann (@ann), München")).display == "Ann (@ann), München"
+
+
 @given(st.text(st.characters(min_codepoint=32, exclude_characters="@<>＠﹫＜＞﹤﹥", exclude_categories=("C", "Z"))))
 def test_any_visible_name_may_stand_before_an_address(name: str) -> None:
     escaped = name.replace("\\", "\\\\").replace('"', '\\"')

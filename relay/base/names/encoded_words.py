@@ -8,6 +8,7 @@ may then be used for is the caller's matter.
 
 import base64
 import binascii
+import codecs
 import quopri
 import re
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from relay.base.charsets import Charset
 _WORD = re.compile(r"=\?([A-Za-z0-9_.:+-]{1,60})(?:\*[A-Za-z0-9-]{0,40})?\?([BbQq])\?([^? \t]{0,998})\?=")
 # What many programs decode as well: blanks and question marks within, any charset.
 _LOOSE = re.compile(r"=\?([^?*\s]{1,60})(?:\*[^?\s]{0,40})?\?([BbQq])\?(.{0,998}?)\?=", re.DOTALL)
+_OTHER_ORDER = {"utf-16le": "utf-16-be", "utf-16be": "utf-16-le"}
+_MARKED = {codecs.BOM_UTF16_LE: "utf-16le", codecs.BOM_UTF16_BE: "utf-16be"}
 _HEX = re.compile(rb"=([0-9A-Fa-f]{2})")
 _BROKEN_HEX = re.compile(rb"=(?![0-9A-Fa-f]{2})")
 
@@ -43,7 +46,7 @@ def readings(text: str) -> tuple[str, ...] | None:
     if "=?" not in text:
         return (text,)
     found = [
-        _decoded(text, grammar, read) for grammar in (_WORD, _LOOSE) for read in (_alone, _joined, _one_by_one)
+        _decoded(text, grammar, read) for grammar in (_WORD, _LOOSE) for read in (_alone, _joined, _one_by_one, _turned)
     ]
     return None if None in found else tuple(dict.fromkeys(each for each in found if each is not None))
 
@@ -128,6 +131,15 @@ def _joined(known: Charset, words: list[bytes]) -> str:
 def _one_by_one(known: Charset, words: list[bytes]) -> str:
     """Readers that never join."""
     return "".join(known.read(octets, "replace") for octets in words)
+
+
+def _turned(known: Charset, words: list[bytes]) -> str:
+    """Readers that take UTF-16 in the other order: without a mark RFC 2781 §4.3 has one, WHATWG Encoding the other."""
+    if known.name not in _OTHER_ORDER:
+        return _alone(known, words)
+    octets = b"".join(words)
+    mark = octets[:2] if octets[:2] in _MARKED else b""
+    return octets[len(mark) :].decode(_OTHER_ORDER[_MARKED.get(mark, known.name)], "replace")
 
 
 def _octets(encoding: str, payload: str) -> bytes | None:
