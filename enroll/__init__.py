@@ -5,10 +5,9 @@
 2. `sessions` knows who asks: an API key, or a sign-in. `accounts`, `passwords` and `api_keys` are people, their
    passwords and their API keys.
 3. `domains` is a domain's life: enrolled, proved, verified, paused, lost, deleted, with its DKIM pairs.
-4. `records` says what the owner must publish and why. `dns_check.query` asks DNS, `dns_check` compares the two
-and names the
-   mistake, `domains.states` says what follows, `domains.checking` writes it in one transaction with the event and
-   the mail about it. `providers` recognises who runs the DNS.
+4. `records` says what the owner must publish and why, a class for each kind. `dns_check` asks DNS and names the
+   mistake, `domains.lifecycle` says what follows, `domains.checking` writes it in one transaction with the event and
+   the mail about it. `dns_check.provider` recognises who runs the DNS.
 5. `recheck` is the clock that looks again, so that a record that goes away is noticed.
 6. `notices` and `letter` are the mail to the owner; it leaves through the relay's own gate.
 7. `stats` makes figures of the daily counters; `errors` is the one shape of a refusal.

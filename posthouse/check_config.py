@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from posthouse.fitting import misfit
 from relay.base import names
 from relay.base.clock import Clock, iso
-from relay.base.config import Config, listen_address
+from relay.base.config import Config
 from relay.base.runtime import most_descriptors
 from relay.base.secrets import SecretsError, Vault
 from relay.base.storage.location import place
@@ -101,12 +101,25 @@ def _sandbox(config: Config) -> Iterable[Mistake]:
     if not config.sandbox.enabled:
         return
     try:
-        host = listen_address(config.sandbox.listen)[0]
+        host = split(config.sandbox.listen)[0]
         loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return  # named where addresses are looked at
     if not loopback:
         yield Mistake("sandbox.listen", f"{host or 'every address'} is not on loopback; take 127.0.0.1:2526")
+
+
+def split(address: str) -> tuple[str, int]:
+    """HOST:PORT (IPv6 in brackets) as its halves. Raises ValueError with a reason."""
+    host, colon, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"{address!r} is not HOST:PORT")
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        raise ValueError(f"{address!r}: {host!r} is not an IP address") from None
+    return host, int(port)
 
 
 # -- the file's own words --------------------------------------------------------------------------------------
@@ -295,7 +308,7 @@ def _addresses(config: Config) -> Iterable[Mistake]:
     seen: set[tuple[str, int]] = set()
     for key, address, _ in listeners(config):
         try:
-            place = listen_address(address)
+            place = split(address)
         except ValueError as e:
             yield Mistake(key, str(e))
             continue
@@ -310,7 +323,7 @@ def _addresses(config: Config) -> Iterable[Mistake]:
 
 def _ports(config: Config) -> Iterable[Mistake]:
     for key, address, udp in listeners(config):
-        host, port = listen_address(address)
+        host, port = split(address)
         for kind in (socket.SOCK_STREAM, *([socket.SOCK_DGRAM] if udp else [])):
             fault = _fault(host, port, kind)
             if fault:
@@ -369,7 +382,7 @@ def _production(config: Config) -> Iterable[Mistake]:
 
 def _on_loopback(address: str) -> bool:
     try:
-        return ipaddress.ip_address(listen_address(address)[0]).is_loopback
+        return ipaddress.ip_address(split(address)[0]).is_loopback
     except ValueError:
         return False
 

@@ -142,7 +142,7 @@ class Policy:
         )
 
     def header_from(self, login: Login, parsed: message.Parsed) -> DomainEntry | Verdict:
-        """The signing domain: that of the one mailbox of the one From field (RFC 5322 §3.6.2, RFC 7489 §3.1)."""
+        """The signing domain: that of the one mailbox of the one From field (RFC 5322 §3.6.2, RFC 9989 §5.3.1)."""
         try:
             mailbox = message.single_from(parsed)
         except names.BadName as e:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from enroll.dns_check.match import MISSING, Mistake, foreign_alias, judge, line, printable, shown
+from enroll.dns_check.match import judge, judge_answer
 from enroll.dns_check.misplaced import Seen, explain
-from enroll.records import Purpose, Record
+from enroll.records import MISSING, Mistake, Record, line, printable, shown
 from relay.base.resolver import Answer, Nothing, Result, ServerAnswer
 
 __all__ = ["Finding", "Observation", "Seen", "compare", "needs_probes"]
@@ -22,30 +23,19 @@ _MAX_CHARS = 600
 _ASK_AGAIN_SECONDS = 60
 _SPREADING_SECONDS = 300
 
-_FAILED: dict[Purpose, str] = {
-    "ownership": "Domain ownership verification failed",
-    "dkim_rsa": "DKIM not yet verified (RSA key)",
-    "dkim_ed25519": "DKIM not yet verified (Ed25519 key)",
-    "spf": "SPF is not as recommended",
-    "dmarc": "DMARC is not as recommended",
-    "return_path": "Return path not yet verified",
-    "former_return_path": "The return path in use is gone",
-    "tracking": "Tracking name not yet verified",
-    "mx": "Reply forwarding not yet verified",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Observation:
     """What was heard about one record.
 
     servers: each authoritative server's answer. resolvers: the configured resolvers' answer, None if not asked.
-    elsewhere: what stands at the names of `probes`.
+    elsewhere: what stands at the names of `probes`. further: what the kind of record asked besides.
     """
 
     servers: tuple[ServerAnswer, ...] = ()
     resolvers: Result | None = None
     elsewhere: tuple[Seen, ...] = ()
+    further: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +45,10 @@ class Finding:
     ok: True, False, or None when it could not be asked. found: the values seen at its name. mistake: the machine's
     word for what is wrong. says: what was found, in a sentence. fix: the corrected line or what to do.
     servers: each answer, values shortened. retry_after_seconds: when asking again can show something new.
+    enter, note: of a kind that merges, the value to enter as things stand and what to know before; else "".
     """
 
-    purpose: Purpose
+    purpose: str
     name: str
     ok: bool | None
     found: list[str]
@@ -66,6 +57,8 @@ class Finding:
     fix: str
     servers: list[ServerAnswer] = field(default_factory=list)
     retry_after_seconds: int | None = None
+    enter: str = ""
+    note: str = ""
 
 
 def compare(records: Sequence[Record], observations: Sequence[Observation]) -> list[Finding]:
@@ -73,39 +66,60 @@ def compare(records: Sequence[Record], observations: Sequence[Observation]) -> l
     return [_finding(one, seen, records) for one, seen in zip(records, observations, strict=True)]
 
 
-def needs_probes(record: Record, servers: Sequence[ServerAnswer]) -> bool:
+def needs_probes(record: Record, servers: Sequence[ServerAnswer], further: Any = None) -> bool:
     """True when some server could be asked and none has what `record` wants: it may stand elsewhere."""
-    facts = _facts(servers)
-    return bool(facts) and all(judge(record, one.values) is not None for one in facts)
+    known = facts(servers)
+    return bool(known) and all(judge(record, one.values, further=further) is not None for one in known)
+
+
+def facts(servers: Sequence[ServerAnswer]) -> list[ServerAnswer]:
+    """The answers of those that could be asked."""
+    return [one for one in servers if one.state in ("present", "absent")]
 
 
 def _finding(record: Record, seen: Observation, records: Sequence[Record]) -> Finding:
+    found = _judged(record, seen, records)
+    known = facts(seen.servers)
+    if not record.kind.merges or not known or record.kind.unsure(record, seen.further):
+        return found
+    values = list(dict.fromkeys(value for one in known for value in one.values))
+    enter, note = record.kind.to_enter(record, values, seen.further)
+    return replace(found, enter=enter, note=note)
+
+
+def _judged(record: Record, seen: Observation, records: Sequence[Record]) -> Finding:
     servers = [_shortened(one) for one in seen.servers]
-    facts = _facts(seen.servers)
-    if not facts:
+    known = facts(seen.servers)
+    if not known:
         return _unknown(record, seen, servers)
-    found = _shortened_values([value for one in facts for value in one.values])
-    mistakes = [_mistake(record, one, records) for one in facts]
+    found = _shortened_values([value for one in known for value in one.values])
+    mistakes = [judge_answer(record, one, records, seen.further) for one in known]
     wrong = [mistake for mistake in mistakes if mistake is not None]
     if not wrong:
-        says, retry = _seen_by_others(record, seen, facts)
+        says, retry = _seen_by_others(record, seen, known)
         return Finding(
             purpose=record.purpose, name=record.name, ok=True, found=found, mistake=None, says=says, fix="",
             servers=servers, retry_after_seconds=retry,
         )
-    if len(wrong) < len(facts):
-        mistake, retry = _spreading(facts, mistakes), _SPREADING_SECONDS
+    if record.kind.unsure(record, seen.further) and all(one.code == MISSING for one in wrong):
+        says = "Nothing stands there, and the names above could not be asked; nothing changes until they answer."
+        return Finding(
+            purpose=record.purpose, name=record.name, ok=None, found=found, mistake=None, says=says, fix="",
+            servers=servers, retry_after_seconds=_ASK_AGAIN_SECONDS,
+        )
+    if len(wrong) < len(known):
+        mistake, retry = _spreading(known, mistakes), _SPREADING_SECONDS
         return _false(record, found, mistake, servers, retry)
     mistake = next((one for one in wrong if one.code != MISSING), None) or explain(
-        record, seen.elsewhere, next((one.cname[-1] for one in facts if one.cname and not one.values), "")
+        record, seen.elsewhere, next((one.cname[-1] for one in known if one.cname and not one.values), "")
     )
-    return _false(record, found, mistake, servers, _no_expires(facts))
+    return _false(record, found, mistake, servers, _no_expires(known))
 
 
 def _false(
     record: Record, found: list[str], mistake: Mistake, servers: list[ServerAnswer], retry: int | None
 ) -> Finding:
-    says = f"{_FAILED[record.purpose]}: {mistake.says}"
+    says = f"{record.kind.failed}: {mistake.says}"
     return Finding(
         purpose=record.purpose, name=record.name, ok=False, found=found, mistake=mistake.code, says=says,
         fix=mistake.fix, servers=servers, retry_after_seconds=retry,
@@ -127,17 +141,14 @@ def _unknown(record: Record, seen: Observation, servers: list[ServerAnswer]) -> 
     )
 
 
-def _mistake(record: Record, one: ServerAnswer, records: Sequence[Record]) -> Mistake | None:
-    mistake = judge(record, one.values, records)
-    # An alias to somebody else's place in the relay's zone explains whatever stands there.
-    return mistake if mistake is None else foreign_alias(record, one.cname) or mistake
-
-
-def _seen_by_others(record: Record, seen: Observation, facts: Sequence[ServerAnswer]) -> tuple[str, int | None]:
-    by = next((f", by CNAME to {printable(one.cname[-1])}" for one in facts if one.cname), "")
-    says = f"Found at {'the name server' if len(facts) == 1 else f'all {len(facts)} name servers'} asked{by}."
+def _seen_by_others(record: Record, seen: Observation, known: Sequence[ServerAnswer]) -> tuple[str, int | None]:
+    by = next((f", by CNAME to {printable(one.cname[-1])}" for one in known if one.cname), "")
+    says = f"Found at {'the name server' if len(known) == 1 else f'all {len(known)} name servers'} asked{by}."
+    remark = next((said for one in known if (said := record.kind.remark(record, one.values, seen.further))), "")
+    if remark:
+        return remark, None
     other = seen.resolvers
-    if isinstance(other, Answer) and judge(record, _values(other)) is not None:
+    if isinstance(other, Answer) and judge(record, _values(other), further=seen.further) is not None:
         wait = other.ttl
     elif isinstance(other, Nothing):
         wait = other.negative_ttl
@@ -146,27 +157,21 @@ def _seen_by_others(record: Record, seen: Observation, facts: Sequence[ServerAns
     return f"{says} Resolvers may go on seeing the former state for up to {wait} seconds.", wait
 
 
-def _spreading(
-    facts: Sequence[ServerAnswer], mistakes: Sequence[Mistake | None]
-) -> Mistake:
+def _spreading(known: Sequence[ServerAnswer], mistakes: Sequence[Mistake | None]) -> Mistake:
     without = dict.fromkeys(
-        one.server or one.ip for one, mistake in zip(facts, mistakes, strict=True) if mistake is not None
+        one.server or one.ip for one, mistake in zip(known, mistakes, strict=True) if mistake is not None
     )
     have = sum(1 for mistake in mistakes if mistake is None)
     return Mistake(
         "propagating",
-        f"{have} of {len(facts)} answers have the record; not yet at {', '.join(without)}.",
+        f"{have} of {len(known)} answers have the record; not yet at {', '.join(without)}.",
         "Wait until all name servers have it; if one never does, ask your DNS provider about that server.",
     )
 
 
-def _no_expires(facts: Sequence[ServerAnswer]) -> int | None:
+def _no_expires(known: Sequence[ServerAnswer]) -> int | None:
     # RFC 2308 §5: resolvers may repeat a "no" for so long after the record is published.
-    return max((one.negative_until_seconds for one in facts if one.negative_until_seconds is not None), default=None)
-
-
-def _facts(servers: Sequence[ServerAnswer]) -> list[ServerAnswer]:
-    return [one for one in servers if one.state in ("present", "absent")]
+    return max((one.negative_until_seconds for one in known if one.negative_until_seconds is not None), default=None)
 
 
 def _values(answer: Answer) -> list[str]:

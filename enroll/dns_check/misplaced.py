@@ -1,6 +1,7 @@
 """Where a missing record may have been put instead, and what that says about the mistake.
 
-`probes` lists the names to ask besides; `explain` reads what was found there. Pure.
+`probes` lists the names to ask besides, those that the kind of record knows among them; `explain` reads what was found
+there. Pure.
 """
 
 from __future__ import annotations
@@ -8,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from enroll.dns_check.match import MISSING, Mistake, judge, line, shown
-from enroll.records import Record
+from enroll.dns_check.match import judge
+from enroll.records import MISSING, Mistake, Record, line, shown
 from relay.base import names
 
 
@@ -24,7 +25,7 @@ class Seen:
 
 def probes(record: Record) -> list[tuple[str, str]]:
     """The (name, type) pairs worth asking when `record` is missing; at most ten."""
-    asked = [(name, record.type) for name in (*_doubled(record), *_levels(record))]
+    asked = [(name, record.type) for name in (*_doubled(record), *record.kind.misplaced(record))]
     if record.type == "CNAME":
         asked += [(record.name, "A"), (record.name, "AAAA"), (record.name, "TXT")]
     return [pair for pair in dict.fromkeys(asked) if len(pair[0]) <= 253 and pair != (record.name, record.type)]
@@ -40,7 +41,7 @@ def explain(record: Record, seen: Iterable[Seen], dead_alias: str = "") -> Mista
                 f"The record stands at {name}: your provider has put the domain behind the name once more.",
                 f"Enter only “{name_to_enter(record, name)}” as the name.",
             )  # fmt: skip
-    for name in _levels(record):
+    for name in record.kind.misplaced(record):
         if _holds(record, found.get((name, record.type), ())):
             return Mistake(
                 "wrong_level", f"The record stands at {name} instead of {record.name}.", line(record)
@@ -60,7 +61,8 @@ def explain(record: Record, seen: Iterable[Seen], dead_alias: str = "") -> Mista
     if dead_alias:
         says = f"An alias leads to {dead_alias}, and there is no {record.type} record."
         return Mistake("dead_alias", says, line(record))
-    return Mistake(MISSING, f"There is no such {record.type} record.", line(record))
+    # What the owner was asked to enter: of a record that may be an alias, the alias where that was chosen.
+    return Mistake(MISSING, f"There is no {record.kind.noun or f'such {record.published.type} record'}.", line(record))
 
 
 def name_to_enter(record: Record, doubled: str) -> str:
@@ -77,19 +79,3 @@ def _holds(record: Record, values: tuple[str, ...]) -> bool:
 def _doubled(record: Record) -> list[str]:
     zones = dict.fromkeys((record.domain, names.registrable(record.domain) or record.domain))
     return [f"{record.name}.{zone}" for zone in zones]
-
-
-def _levels(record: Record) -> list[str]:
-    domain = record.domain
-    label = record.name.partition(".")[0]
-    top = names.registrable(domain) or domain
-    if record.purpose in ("spf", "mx"):
-        return [f"@.{domain}", f"www.{domain}"]
-    if record.type == "CNAME":
-        return [f"{label}.{top}"] if top != domain else []
-    places = [domain]
-    if record.purpose in ("dkim_rsa", "dkim_ed25519"):
-        places += [f"{label}.{domain}", f"_domainkey.{domain}", f"{label}._domainkey.{top}"]
-    else:
-        places += [f"{label.removeprefix('_')}.{domain}", f"{label}.{top}"]
-    return [place for place in dict.fromkeys(places) if place != record.name]

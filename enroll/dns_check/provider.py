@@ -11,7 +11,7 @@ UNKNOWN = "unknown"
 _PATTERNS = tuple(
     (label, re.compile(rf"(?:^|\.)(?:{pattern})$"))
     for label, pattern in (
-        ("Cloudflare", r"ns\.cloudflare\.com"),
+        ("Cloudflare", r"cloudflare\.com"),
         ("Route 53", r"awsdns-[0-9]+\.(?:com|net|org|co\.uk)"),
         ("GoDaddy", r"domaincontrol\.com"),
         ("Namecheap", r"registrar-servers\.com|namecheaphosting\.com"),
@@ -21,7 +21,7 @@ _PATTERNS = tuple(
         ("Bluehost", r"bluehost\.com"),
         ("HostGator", r"hostgator\.com|websitewelcome\.com"),
         ("eNom", r"name-services\.com"),
-        ("Dynadot", r"dynadot\.com"),
+        ("Dynadot", r"dynadot\.com|dyna-ns\.net"),
         ("Azure DNS", r"azure-dns\.(?:com|net|org|info)"),
         ("Google Cloud DNS", r"ns-cloud-[a-z][0-9]+\.googledomains\.com"),
         ("Google Domains", r"googledomains\.com"),

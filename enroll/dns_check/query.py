@@ -1,23 +1,25 @@
 """Asking DNS for a domain's records: each authoritative server, the resolvers, and the likely wrong places.
 
 Promises one observation for each record, in order, within the deadline, whatever DNS does: what was not heard in
-time is empty, which the checks read as "could not be asked". Judges nothing and writes nothing.
+time is empty, which is read as "could not be asked". Writes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
-from enroll.dns_check import Observation, Seen, needs_probes, probes
+from enroll.dns_check.finding import Observation, facts, needs_probes
+from enroll.dns_check.misplaced import Seen, probes
 from enroll.records import Record
 from relay.base.resolver import Answer, Result, ServerAnswer
+from relay.verify import AsksRecords
 
 T = TypeVar("T")
 
 
-class Asker(Protocol):
+class Asker(AsksRecords, Protocol):
     """What is needed of a resolver."""
 
     async def authoritative(self, name: str, rdtype: str) -> list[ServerAnswer]:
@@ -47,10 +49,11 @@ async def observe(
     heard, second = await asyncio.gather(
         _ask_all(room, ends_at, servers, wanted), _ask_all(room, ends_at, others, wanted)
     )
+    further = await _look_further(resolver, room, ends_at, records, heard)
     places = {
         record: probes(record)
         for record in records
-        if needs_probes(record, heard.get((record.name, record.type), []))
+        if needs_probes(record, heard.get((record.name, record.type), []), further.get(record))
     }
     seen = await _ask_all(room, ends_at, others, dict.fromkeys(pair for asked in places.values() for pair in asked))
     return [
@@ -58,9 +61,33 @@ async def observe(
             tuple(heard.get((record.name, record.type), ())),
             second.get((record.name, record.type)),
             tuple(_seen(pair, seen.get(pair)) for pair in places.get(record, ()) if isinstance(seen.get(pair), Answer)),
+            further.get(record),
         )
         for record in records
     ]
+
+
+async def _look_further(
+    resolver: Asker, room: asyncio.Semaphore, ends_at: float, records: Sequence[Record],
+    heard: Mapping[tuple[str, str], list[ServerAnswer]],
+) -> dict[Record, Any]:
+    """What kinds of records ask besides, where their own name could be asked; answers come from the cache too, for what
+    stands at other people's names is the same for all domains."""
+    found: dict[Record, Any] = {}
+
+    async def one(record: Record, values: tuple[str, ...]) -> None:
+        async with room:
+            found[record] = await record.kind.look_further(record, values, resolver)
+
+    try:
+        async with asyncio.timeout_at(ends_at), asyncio.TaskGroup() as group:
+            for record in records:
+                known = facts(heard.get((record.name, record.type), []))
+                if known and record.type != "CNAME":
+                    group.create_task(one(record, max((answer.values for answer in known), key=len)))
+    except TimeoutError:
+        pass
+    return found
 
 
 async def _ask_all(

@@ -2,8 +2,8 @@
 
 `service` is what pages, APIs, the command line and the clock call; `model` the values they get, and how they are made
 from rows (the options an owner may set are declared in `relay.base.domain_options`). `dkim_keys` makes DKIM pairs,
-`rotation` moves them on. `looking` asks DNS once, `lifecycle` says what follows from it, `checking` does both and
-writes the outcome. `hosting` tells the DNS provider, `hosted` is the relay's own zone of members' records,
+`rotation` moves them on. `checking` asks DNS once, `lifecycle` says what follows from it, and `checking` writes that.
+`hosting` tells the DNS provider, `hosted` is the relay's own zone of members' records,
 `test_message` sends a test message, `forwarding` sets where replies go, `mailboxes` notices when they don't arrive
 there, `admin` holds what only the operator may.
 
@@ -15,10 +15,10 @@ from enroll.domains.admin import Operator
 from enroll.domains.forwarding import Forwarding
 from enroll.domains.hosted import HostedZone, export
 from enroll.domains.mailboxes import MailboxWatch
-from enroll.domains.model import Domain, Form, KeyState
+from enroll.domains.model import Domain, Form, KeyState, as_of
 from enroll.domains.service import Domains
 
 __all__ = [
     "Domain", "Domains", "Form", "Forwarding", "HostedZone", "KeyState", "MailboxWatch", "Operator",
-    "export",
+    "as_of", "export",
 ]

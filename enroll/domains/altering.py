@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from enroll.domains.lifecycle import Features
-from enroll.domains.model import features_of, noting
+from enroll.domains.model import features_of, lasting, noting
 from relay.base.clock import DAY
 from relay.base.config import Config
 from relay.base.domain_options import Notes, Options, columns
@@ -37,7 +37,8 @@ def altering(
         notes = replace(notes, pending_since=now, missing=())
     # Old findings answer no question any more.
     values: dict[str, Any] = columns(after, notes) | {
-        "findings": None, "checked_at": None, "return_path_ok": bool(features.path), "tracking_ok": features.tracking,
+        "findings": lasting(row.findings), "checked_at": None,
+        "return_path_ok": bool(features.path), "tracking_ok": features.tracking,
     }
     if row.state == "pending":
         values |= {"next_check_at": soon, "failing": 0, "reason": ""}

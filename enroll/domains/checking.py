@@ -2,31 +2,43 @@
 
 1. read the domain; a look younger than the cache time answers again, but no failed one of the clock answers the owner
 2. ask DNS, no transaction open
-3. compare, and let `states` say what follows                          4. prepare the mail about it
+3. compare, and let `lifecycle` say what follows                         4. prepare the mail about it
 5. one transaction writes findings, state, keys, event and mail, if nothing changed meanwhile; else the look is dropped
 6. where tracked links shall carry the domain's own name: does that host answer?
+
+The row is read once and written once; only a tracking host that answers otherwise than before is written after it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import structlog
 
-from enroll.domains.altering import leaving
+from enroll.dns_check import Finding, compare, observe
+from enroll.domains.altering import leaving, left
 from enroll.domains.hosting import Hosting
-from enroll.domains.lifecycle import By, Features, Move, Notice, Rhythm, next_features, next_look, next_state
-from enroll.domains.looking import Look, hosts_of, look
-from enroll.domains.model import Domain, load_one, noting
+from enroll.domains.lifecycle import By, Features, Move, Notice, Rhythm, next_features, next_look, next_state, proved
+from enroll.domains.model import (
+    Domain,
+    Form,
+    KeyState,
+    consent_for,
+    domain_of,
+    holders,
+    lasting,
+    noting,
+    spare_stem,
+)
 from enroll.domains.rotation import Rotation
 from enroll.domains.tracking_host import TrackingHosts
 from enroll.errors import not_found
 from enroll.notices import Join, Notices
-from enroll.records import FEATURES
+from enroll.records import BY_NAME, FEATURES, DomainView, Record, RelayHosts, hosted, required
 from relay.base import events, names
 from relay.base.clock import DAY, HOUR, Clock
 from relay.base.config import Config
@@ -42,6 +54,130 @@ from relay.base.storage.domains import KeyRow, Row
 log = structlog.get_logger("domains")
 TOKEN_BYTES = 20  # 160 random bits
 TAKEN = "another member has proved this domain"
+_NOTHING_SHOWN = "No line is shown until it could be, because it could break what is there: verify, then look again."
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was found. `proof`: all required records at once; `next_pair`: those of a rotation's new pair; `features`:
+    the record of each option that asks for one; `former`: that of a return path which serves until the new one is seen.
+    Each True, False, or None where it could not be asked (or there is none)."""
+
+    findings: list[dict[str, Any]]
+    proof: bool | None
+    next_pair: bool | None
+    features: dict[str, bool | None]
+    former: bool | None
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The names of the required records that were found missing or different."""
+        return tuple(f["name"] for f in self.findings if f["required"] and f["ok"] is False)
+
+
+def hosts_of(config: Config) -> RelayHosts:
+    """The relay's own names, as records point at them."""
+    return RelayHosts(
+        spf_host=config.spf_host, bounce_host=config.bounce_host, tracking_host=config.tracking_host,
+        mx_host=config.mx_host, dmarc_rua=config.dns.dmarc_report_to or None, hosted_zone=config.hosted_zone,
+    )
+
+
+def records_of(domain: Domain, hosts: RelayHosts, *, recommended: bool = True) -> list[Record]:
+    """What the owner must or should publish, those that the state depends on first; without `recommended` only those.
+
+    Of two pairs only the live one's records are required; a rotation's new one and a retiring one are listed too.
+    """
+    return required(_view(domain), hosts, recommended=recommended)
+
+
+def hosted_of(domain: Domain, hosts: RelayHosts) -> list[tuple[str, str, str]]:
+    """(name, type, value) of what the relay's own zone holds for `domain`, whichever form its owner chose."""
+    held = hosted(records_of(domain, hosts))
+    standing = {name for name, _, _ in held}
+    for purpose, label in left(domain.notes):
+        name = f"{label}.{domain.uuid}.{hosts.hosted_zone}"
+        if name not in standing:
+            held.append((name, "CNAME", f"{BY_NAME[purpose].target(hosts)}."))
+    return held
+
+
+def as_published(domain: Domain, records: Sequence[Record], form: Form | None = None) -> list[Record]:
+    """`records` as the owner enters them: in the form chosen (`form` instead, if given), and those that depend on what
+    stands there as the last look found it. While that could not be asked no line of those is shown: a second SPF record
+    makes both count for nothing, and a weaker policy may take a stronger one's place."""
+    seen = {f.get("purpose"): f for f in domain.findings}
+    out = []
+    for record in records:
+        if record.kind.merges:
+            record = _merged(record, seen.get(record.purpose))
+        by_alias = record.by_alias if form is None else form == "cname"
+        out.append(record if not by_alias and not record.by_alias else record._replace(by_alias=by_alias).published)
+    return out
+
+
+def _merged(record: Record, finding: dict[str, Any] | None) -> Record:
+    value, note = _to_enter(record, finding)
+    # The relay's own zone has the recommended record and no other.
+    return record._replace(value=value, note=note, alias=record.alias if value == record.value else "")
+
+
+def _to_enter(record: Record, finding: dict[str, Any] | None) -> tuple[str, str]:
+    if finding is None:
+        return "", f"DNS has not been asked yet what stands there. {_NOTHING_SHOWN}"
+    if finding.get("enter"):
+        return str(finding["enter"]), str(finding["note"])
+    found = [str(value) for value in finding.get("found") or ()]
+    if any(value.endswith("…") for value in found) or (finding["ok"] is None and not found):
+        return "", f"The domain's name servers could not be asked. {_NOTHING_SHOWN}"
+    # As an earlier version noted it, or as resolvers still know it.
+    return record.kind.to_enter(record, found)
+
+
+async def look(resolver: Resolver, domain: Domain, hosts: RelayHosts) -> Look:
+    """Ask for every record of `domain` and compare. Trouble with DNS is in the findings, never an exception.
+
+    A domain without a pair that could sign proves nothing, whatever else is found."""
+    wanted = [r for r in records_of(domain, hosts) if not _of_pair(r, domain, "retiring")]
+    findings = compare(wanted, await observe(resolver, wanted))
+    before = {(f["purpose"], f["name"]): f for f in domain.findings}
+    kept = [_kept(finding, record, before) for finding, record in zip(findings, wanted, strict=True)]
+    new = domain.next_pair
+    of_next = [f["ok"] for f in kept if new is not None and _names_pair(f["name"], new)]
+    features = {FEATURES[f["purpose"]]: f["ok"] for f in kept if f["purpose"] in FEATURES}
+    former = next((f["ok"] for f in kept if f["purpose"] == "former_return_path"), None)
+    proof = proved(f["ok"] for f in kept if f["required"]) if domain.signing_pair is not None else None
+    return Look(kept, proof, proved(of_next) if of_next else None, features, former)
+
+
+def _kept(finding: Finding, record: Record, before: dict[tuple[str, str], dict[str, Any]]) -> dict[str, Any]:
+    """A finding as a row keeps it: `required`, `needed`, and `known`, the last answer that was one."""
+    last = before.get((record.purpose, record.name), {}).get("known")
+    known = finding.ok if finding.ok is not None else last
+    servers = [asdict(one) | {"values": list(one.values), "cname": list(one.cname)} for one in finding.servers]
+    return asdict(finding) | {
+        "servers": servers, "required": record.required, "needed": record.needed, "known": known,
+    }
+
+
+def _view(domain: Domain) -> DomainView:
+    o = domain.options
+    return DomainView(
+        name=domain.name, ownership_token=domain.ownership_token,
+        keys=tuple((k.stem, k.rsa_txt, k.ed_txt, k.state) for k in domain.keys), options=o, uuid=domain.uuid,
+        spare=spare_stem(domain.notes.stems, domain.keys) if o.hosted else "",
+        proved=domain.first_verified_at is not None,
+        former=domain.notes.former_subdomain if o.return_path and domain.return_path_ok else "",
+        consent=domain.consent,
+    )
+
+
+def _of_pair(record: Record, domain: Domain, state: str) -> bool:
+    return any(_names_pair(record.name, pair) for pair in domain.keys if pair.state == state)
+
+
+def _names_pair(name: str, pair: KeyState) -> bool:
+    return name.partition(".")[0] in (f"{pair.stem}r", f"{pair.stem}e")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +213,9 @@ class Checking:
             pending_for=e.recheck_pending_days * DAY, verified=e.recheck_verified_hours * HOUR,
         )
 
-    async def check(self, domain_id: int, *, by: By) -> Domain:
-        """Look at one domain, or answer from a look younger than `verify_cache_seconds` (see `_in_grace`).
+    async def check(self, domain_id: int, *, by: By, fresh: bool = False) -> Domain:
+        """Look at one domain, or answer from a look younger than `verify_cache_seconds` (see `_in_grace`), unless a
+        `fresh` one is asked for. `age` of the answer says how old the look is.
 
         Raises EnrollError: 404 for no such domain, 503 when mail that belongs to the change can't be taken now;
         StorageError.
@@ -90,8 +227,9 @@ class Checking:
             age = now - domain.checked_at if domain.checked_at is not None else None
             if domain.state == "initializing":
                 return domain
-            cached = age is not None and 0 <= age < self._config.enrollment.verify_cache_seconds
+            cached = age is not None and 0 <= age < self._config.enrollment.verify_cache_seconds and not fresh
             if cached and not (by == "owner" and _in_grace(domain)):
+                domain = replace(domain, age=age)
                 return await self._asked(domain, now) if by == "owner" else domain
             looked, provider = await asyncio.gather(
                 look(self._resolver, domain, self._hosts), self._hosting.refreshed(row)
@@ -102,16 +240,26 @@ class Checking:
             plan = await self._plan(row, keys, domain, looked, by)
             plan.values.update(provider)
             written = await self._storage.write(lambda tx: self._write(tx, row, plan))
-            if not written:
+            if written is None:
                 log.info("domain.look_dropped", domain=row.name, domain_id=row.id)
-            elif plan.move.state != row.state:
+                return (await self._read(domain_id))[2]
+            if plan.move.state != row.state:
                 log.info("domain.state", domain=row.name, domain_id=row.id, was=row.state, now=plan.move.state, by=by)
-            if plan.move.state == "verified" and domain.options.tracking:
+            after = domain_of(*written, domain.consent)
+            if after.state == "verified" and after.options.tracking:
                 # The state first: a proxy that fetches certificates on demand asks this relay whether it may.
                 if self._changed is not None:
                     await self._changed()
-                await self._tracking.look(domain_id)
-            return (await self._read(domain_id))[2]
+                after = replace(after, tracking_ok=await self._tracking.look(written[0]))
+            return replace(after, age=0.0)
+
+    async def first_look(self, row: Row) -> list[dict[str, Any]]:
+        """The findings about what may stand at a new domain already and its records have to be merged into; within
+        `first_look_seconds`, and never an exception."""
+        domain = domain_of(row, [])
+        wanted = [record for record in records_of(domain, self._hosts) if record.kind.merges]
+        seen = await observe(self._resolver, wanted, deadline_seconds=self._config.enrollment.first_look_seconds)
+        return [_kept(finding, record, {}) for finding, record in zip(compare(wanted, seen), wanted, strict=True)]
 
     async def _asked(self, domain: Domain, now: float) -> Domain:
         """The owner asked, and the answer is an earlier look's."""
@@ -121,10 +269,11 @@ class Checking:
     async def _read(self, domain_id: int) -> tuple[Row, list[KeyRow], Domain]:
         async with self._storage.read() as tx:
             row = await rows.get(tx, domain_id)
-            if row is None:
+            if row is None or row.state == "deleted":
                 raise not_found("No such domain")
             keys = (await rows.pairs(tx, [row.id])).get(row.id, [])
-            return row, keys, await load_one(tx, row)
+            above = names.parents(row.name)
+            return row, keys, domain_of(row, keys, consent_for(row, above, await holders(tx, [above])))
 
     async def _plan(self, row: Row, keys: list[KeyRow], domain: Domain, looked: Look, by: By) -> _Plan:
         """Decide what the look means and prepare the mail about it. Nothing is written."""
@@ -238,18 +387,18 @@ class Checking:
             self._config.server.operator_email, f"{row.name} waits for approval", text, about=row.name
         )
 
-    async def _write(self, tx: Tx, row: Row, plan: _Plan) -> bool:
-        """Write it all, or nothing when the ground has moved. Returns whether it was written."""
+    async def _write(self, tx: Tx, row: Row, plan: _Plan) -> tuple[Row, list[KeyRow]] | None:
+        """Write it all, or nothing when the ground has moved. Returns the row and its pairs as written; None: not."""
         # Everybody's rows of the name are locked, in the order of their ids: proofs of one name take turns.
         fresh = {r.id: r for r in await rows.named(tx, row.name, lock=True)}
         keys = (await rows.pairs(tx, [row.id])).get(row.id, [])
         if row.id not in fresh or _state_of(fresh[row.id], keys) != plan.seen:
-            return False
+            return None
         verified = plan.move.state == "verified"
         if verified and row.state == "pending":
             holders = {i for i, r in fresh.items() if r.state in rows.HELD and i != row.id}
             if holders != plan.losers.keys():
-                return False
+                return None
         happened: list[Event] = []
         promoted = await self._promote(tx, row.member_id, keys, plan) if verified else False
         await rows.change(tx, row.id, **plan.values)
@@ -274,7 +423,9 @@ class Checking:
         if promoted or _shown(row) != _shown(row._replace(**plan.values)):
             await versions.bump(tx, versions.DIRECTORY, domains=[row.id, *plan.losers])
         await event_log.append(tx, happened)
-        return True
+        if promoted:
+            keys = (await rows.pairs(tx, [row.id])).get(row.id, [])
+        return fresh[row.id]._replace(**plan.values, flags=rows.flags_of(plan.looked.findings)), keys
 
     async def _promote(self, tx: Tx, member_id: int, keys: list[KeyRow], plan: _Plan) -> bool:
         """Make the pair live whose records have been seen: the first one, or a rotation's new one."""
@@ -290,7 +441,7 @@ class Checking:
         the clock can't swing the name back and forth."""
         notes = replace(Notes.of(loser), pending_since=now, lost_at=now, missing=())
         await rows.change(
-            tx, loser.id, state="pending", reason=TAKEN, failing=0, findings=None, checked_at=None,
+            tx, loser.id, state="pending", reason=TAKEN, failing=0, findings=lasting(loser.findings), checked_at=None,
             return_path_ok=False, tracking_ok=False, ownership_token=random_id(TOKEN_BYTES),
             **columns(Options.read(loser.options), notes),
             next_check_at=now + self._config.enrollment.recheck_pending_seconds,

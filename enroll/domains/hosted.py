@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 
 import structlog
 
-from enroll.domains.looking import hosted_of, hosts_of
+from enroll.domains.checking import hosted_of, hosts_of
 from enroll.domains.model import load
 from enroll.zone import Zone, ZoneRecord
 from relay.base.config import Config

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from enroll.domains.lifecycle import Features
 from enroll.errors import EnrollError, invalid, not_found
+from enroll.records import BY_NAME
 from relay.base import names
 from relay.base.domain_options import MAX_LABEL, BadOption, Notes, Options, change
 from relay.base.storage import Tx
@@ -105,7 +106,8 @@ class Domain:
 
     findings: those of the last look, one for each record; flags: the same in short, record's name → ok, where it could
     ever be asked. checked_at: of the last look by anybody; asked_at: when the owner last asked for one. consent:
-    parents, held by other members, at which this domain's ownership record must stand too.
+    parents, held by other members, at which this domain's ownership record must stand too. age: in the answer to a
+    check, how many seconds ago DNS was asked.
     """
 
     id: int
@@ -131,6 +133,7 @@ class Domain:
     provider: str
     consent: tuple[str, ...]
     ownership_token: str = field(repr=False)
+    age: float | None = field(default=None, compare=False)
 
     @property
     def signing_pair(self) -> KeyState | None:
@@ -169,6 +172,21 @@ class Domain:
     def flag(self) -> str | None:
         """A sentence when the name may be taken for another one."""
         return names.confusable(self.name)
+
+
+def as_of(seconds: float) -> str:
+    """How old an answer is, in words."""
+    for unit, most in (("second", 120), ("minute", 7200), ("hour", 172_800)):
+        if seconds < most:
+            count = int(seconds / {"second": 1, "minute": 60, "hour": 3600}[unit])
+            return f"as of {count} {unit}{'' if count == 1 else 's'} ago" if count else "as of now"
+    return f"as of {int(seconds / 86_400)} days ago"
+
+
+def lasting(findings: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+    """Those findings that are about the zone as it is, whatever the domain's owner asks for: into them records are
+    merged."""
+    return [f for f in findings or () if f["purpose"] in BY_NAME and BY_NAME[f["purpose"]].merges] or None
 
 
 def domain_of(row: Row, keys: Sequence[KeyRow], consent: tuple[str, ...] = ()) -> Domain:

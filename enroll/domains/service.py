@@ -13,13 +13,12 @@ import structlog
 
 from enroll import stats as figures
 from enroll.domains.altering import altering
-from enroll.domains.checking import TOKEN_BYTES, Checking
+from enroll.domains.checking import TOKEN_BYTES, Checking, as_published, hosts_of, records_of
 from enroll.domains.forwarding import Forwarding, round_trip
 from enroll.domains.hosting import Hosting
 from enroll.domains.lifecycle import LOCKED, By
 from enroll.domains.listing import Overviews
-from enroll.domains.looking import as_published, hosts_of, records_of
-from enroll.domains.model import Domain, Form, changed, load, load_one, with_chosen
+from enroll.domains.model import Domain, Form, as_of, changed, load, load_one, with_chosen
 from enroll.domains.rotation import Rotation
 from enroll.domains.test_message import FirstTry, first_try, send_test
 from enroll.errors import EnrollError, conflict, invalid, not_found, suspended
@@ -153,7 +152,10 @@ class Domains:
             row = await rows.get(tx, domain_id)
             if row is None or row.state != "initializing":
                 return await load_one(tx, row)
-        pair = await self.rotation.make(row.member_id, row.name)
+        # Before a line is shown, the zone is looked at: what stands there must go on working.
+        pair, findings = await asyncio.gather(
+            self.rotation.make(row.member_id, row.name), self._checking.first_look(row)
+        )
 
         async def write(tx: Tx) -> Domain:
             fresh = await rows.get(tx, domain_id, lock=True)
@@ -164,7 +166,7 @@ class Domains:
             options = Options.read(fresh.options)
             notes = await self._with_stems(tx, fresh, options, replace(Notes.of(fresh), pending_since=now))
             await rows.change(
-                tx, domain_id, state="pending", **columns(options, notes),
+                tx, domain_id, state="pending", findings=findings, **columns(options, notes),
                 next_check_at=now + self._config.enrollment.recheck_pending_seconds,
             )
             await versions.bump(tx, versions.DIRECTORY, domains=[domain_id])
@@ -192,13 +194,15 @@ class Domains:
         """What the owner must or (with `recommended`) should publish, in the form that was chosen for the domain, or in
         `form`: `txt`, or `cname` for aliases into the relay's own zone wherever one can stand."""
         wanted = records_of(domain, self._hosts, recommended=recommended)
-        return as_published(domain, wanted, self._hosts.spf_host, form)
+        return as_published(domain, wanted, form)
 
     def zone(self, domain: Domain, form: Form | None = None) -> str:
-        """The records as lines of a zone file (RFC 1035 §5); an SPF record found at the last look is not doubled."""
-        spf = next((f for f in domain.findings if f.get("purpose") == "spf"), {})
-        stands = any(str(value).strip('"').lower().startswith("v=spf1") for value in spf.get("found") or ())
-        return zone_file(self.records(domain, form), spf_there=str(spf.get("fix") or "") if stands else None)
+        """The records as lines of a zone file (RFC 1035 §5), SPF merged into what was found at the last look."""
+        return zone_file(self.records(domain, form))
+
+    def as_of(self, domain: Domain) -> str:
+        """How old its findings are, in words; "" while DNS has not been asked."""
+        return as_of(max(0.0, self._clock.now() - domain.checked_at)) if domain.checked_at is not None else ""
 
     async def dns_host(self, domain: Domain) -> tuple[str, builtins.list[str]]:
         """(label of the DNS provider or `unknown`, name servers); never an error."""
@@ -215,9 +219,10 @@ class Domains:
 
     # -- checking ------------------------------------------------------------------------------------------------
 
-    async def check(self, domain_id: int, *, by: By = "owner") -> Domain:
-        """Look at the domain's DNS and act on it (see `checking`); returns it with fresh findings."""
-        domain = await self._checking.check((await self.finish(domain_id)).id, by=by)
+    async def check(self, domain_id: int, *, by: By = "owner", fresh: bool = False) -> Domain:
+        """Look at the domain's DNS and act on it (see `checking`), or answer from a look made just before unless a
+        `fresh` one is asked for; returns it with its findings and their `age`."""
+        domain = await self._checking.check((await self.finish(domain_id)).id, by=by, fresh=fresh)
         await self._tell()
         return domain
 
@@ -423,30 +428,34 @@ async def check_batch(
     storage: Storage, config: Config, clock: Clock, check: Callable[[int], Awaitable[Domain]], member_id: int,
     names: Collection[str] | None = None,
 ) -> tuple[list[Domain], bool]:
-    """`check` a member's pending domains, at most `verify_batch`; those checked within the cache time are left.
+    """`check` a member's pending domains, at most `verify_batch`; of those checked within the cache time that look is
+    the answer.
 
-    With `names` (A-labels) all others are not there. Returns those that were checked, and whether others remain: one
-    that is deleted meanwhile is simply gone, one whose check fails for now remains. Raises what a check raised only if
-    none succeeded, or if nobody foresaw it.
+    With `names` (A-labels) all others are not there. Returns those that were checked, then those with an earlier look,
+    and whether others remain: one that is deleted meanwhile is simply gone, one whose check fails for now remains.
+    Raises what a check raised only if none succeeded, or if nobody foresaw it.
     """
-    e = config.enrollment
+    e, now = config.enrollment, clock.now()
+    before = now - e.verify_cache_seconds
     async with storage.read() as tx:
-        before = clock.now() - e.verify_cache_seconds
-        ids = await rows.unchecked(tx, member_id, before, e.verify_batch + 1, names)
+        found = await rows.waiting(tx, member_id, config.octeth.max_list, names)
+        cached = await load(tx, await rows.some(tx, [i for i, at in found if at is not None and at > before]))
+    due = [i for i, at in found if at is None or at <= before]
     at_once = asyncio.Semaphore(e.recheck_concurrency)
 
     async def one(domain_id: int) -> Domain:
         async with at_once:
             return await check(domain_id)
 
-    looks = await asyncio.gather(*(one(i) for i in ids[: e.verify_batch]), return_exceptions=True)
+    looks = await asyncio.gather(*(one(i) for i in due[: e.verify_batch]), return_exceptions=True)
     checked = [look for look in looks if isinstance(look, Domain)]
     failed = [look for look in looks if isinstance(look, BaseException) and not _gone(look)]
     for failure in failed:
         if not (checked and isinstance(failure, EnrollError | StorageError)):
             raise failure
         log.warning("domain.look_failed", member_id=member_id, cause=str(failure))
-    return checked, bool(failed) or len(ids) > e.verify_batch
+    earlier = [replace(domain, age=max(0.0, now - (domain.checked_at or now))) for domain in cached]
+    return checked + earlier, bool(failed) or len(due) > e.verify_batch
 
 
 def _gone(failure: BaseException) -> bool:

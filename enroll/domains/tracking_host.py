@@ -31,29 +31,25 @@ class TrackingHosts:
     def __init__(self, storage: Storage, config: Config, resolver: Resolver) -> None:
         self._storage, self._config, self._resolver = storage, config, resolver
 
-    async def look(self, domain_id: int) -> bool:
-        """Look at the host of a verified domain whose record was seen; returns whether that changed anything. Asks
-        nothing where no host is wanted. Raises StorageError."""
-        async with self._storage.read() as tx:
-            row = await rows.get(tx, domain_id)
-        if row is None:
-            return False
+    async def look(self, row: Row) -> bool:
+        """Look at the host of a verified domain whose record was seen; returns whether it answers, and keeps that.
+        Asks nothing where no host is wanted. Raises StorageError."""
         host = wanted(row)
         answers = bool(host) and await self.answers(host)
         if answers == row.tracking_ok:
-            return False
+            return answers
 
         async def write(tx: Tx) -> bool:
-            fresh = await rows.get(tx, domain_id, lock=True)
+            fresh = await rows.get(tx, row.id, lock=True)
             if fresh is None or (answers and wanted(fresh) != host):
-                return False
-            await rows.change(tx, domain_id, tracking_ok=answers)
-            await versions.bump(tx, versions.DIRECTORY, domains=[domain_id])
-            return True
+                return row.tracking_ok
+            await rows.change(tx, row.id, tracking_ok=answers)
+            await versions.bump(tx, versions.DIRECTORY, domains=[row.id])
+            return answers
 
-        changed = await self._storage.write(write)
-        log.info("domain.tracking_host", domain=row.name, domain_id=domain_id, answers=answers)
-        return changed
+        kept = await self._storage.write(write)
+        log.info("domain.tracking_host", domain=row.name, domain_id=row.id, answers=answers)
+        return kept
 
     async def answers(self, host: str) -> bool:
         """Whether `host` is reached over TLS with a good certificate, and is this relay."""

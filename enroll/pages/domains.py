@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +22,6 @@ from relay.replies import INVALID_VALUE, Refused
 from relay.standing import standing_of
 
 FRAGMENT_HEADER = "X-Fragment"
-PURPOSES: Mapping[str, str] = {
-    "ownership": "Ownership", "dkim_rsa": "DKIM (RSA)", "dkim_ed25519": "DKIM (Ed25519)", "spf": "SPF",
-    "dmarc": "DMARC", "return_path": "Return path", "former_return_path": "Return path in use", "tracking": "Tracking",
-    "mx": "Replies (MX)",
-}
 _SWITCHES = ("return_path", "replies", "tracking", "link_tracking", "open_tracking", "unsubscribe_link")
 
 
@@ -44,7 +39,7 @@ def lines(records: list[Record], findings: list[dict[str, Any]]) -> list[Line]:
     """Every record beside its finding."""
     seen = {(f["purpose"], f["name"]): f for f in findings}
     return [
-        Line(r, PURPOSES.get(r.purpose, r.purpose), seen.get((r.purpose, r.name)), dig_command(r)) for r in records
+        Line(r, r.title, seen.get((r.purpose, r.name)), dig_command(r)) for r in records
     ]
 
 
@@ -97,7 +92,7 @@ class DomainPages:
         domain = await self._services.domains.check(domain.id, by="owner")
         if request.headers.get(FRAGMENT_HEADER) == "findings":
             return self._renderer.fragment("_findings.html", visitor, **self._findings(domain))
-        return to(f"/account/domains/{domain.id}?done=checked")
+        return to(f"/account/domains/{domain.id}?done={'checked-before' if domain.age else 'checked'}")
 
     async def verify_all(self, request: web.Request) -> web.StreamResponse:
         """Ask DNS about the pending domains, as many as one call may."""
@@ -187,7 +182,7 @@ class DomainPages:
         options = [line for line in found if line.record.needed and not line.record.required]
         others = [line for line in found if not line.record.needed]
         return {
-            "domain": domain,
+            "domain": domain, "as_of": self._services.domains.as_of(domain),
             "groups": [
                 ("Required", "Mail can be sent once all of these are seen.", required),
                 ("Option", "Each option works once its record is seen; mail goes on meanwhile.", options),
@@ -219,4 +214,4 @@ class DomainPages:
         )
 
 
-__all__ = ["FRAGMENT_HEADER", "PURPOSES", "DomainPages", "Line", "lines"]
+__all__ = ["FRAGMENT_HEADER", "DomainPages", "Line", "lines"]

@@ -17,6 +17,7 @@ from enroll.pages.figures import Allowance, allowance, steps
 from enroll.pages.guard import Guard, Known, Visitor
 from enroll.pages.render import Renderer, span
 from enroll.pages.services import PageServices
+from enroll.records import BY_NAME
 from relay import replies
 from relay.base.clock import DAY
 from relay.base.storage import allowances, refusals, reports
@@ -106,8 +107,7 @@ class Help:
             latest = await reports.recipients_of(tx, visitor.member.id, limit=_LATEST)
             refused = await refusals.latest(tx, visitor.member.id, _SHOWN)
         return Own(
-            dkim=_wrong(found, ("dkim_rsa", "dkim_ed25519")), ownership=_wrong(found, ("ownership",)),
-            spf=_wrong(found, ("spf", "dmarc")),
+            dkim=_wrong(found, "dkim"), ownership=_wrong(found, "ownership"), spf=_wrong(found, "spf"),
             replies=_unheard([d for d in found if d.options.replies]),
             tiers=[
                 (d, allowance(d, spent.get(d.id, []), services.config, now, slowed=slowed))
@@ -121,12 +121,13 @@ def _unheard(found: Iterable[Domain]) -> list[tuple[Domain, list[dict[str, Any]]
     """Domains with forwarding whose replies don't get through: the MX record is wrong, or there is no mailbox."""
     missing = {"says": "No mailbox is set: mail for the domain is refused. Name one on its page.", "fix": ""}
     lost = {d.id: (d, [missing]) for d in found if not d.options.forward_to}
-    wrong = {d.id: (d, lost[d.id][1] + fs if d.id in lost else fs) for d, fs in _wrong(found, ("mx",))}
+    wrong = {d.id: (d, lost[d.id][1] + fs if d.id in lost else fs) for d, fs in _wrong(found, "replies")}
     return list((lost | wrong).values())
 
 
-def _wrong(found: Iterable[Domain], purposes: tuple[str, ...]) -> list[tuple[Domain, list[dict[str, Any]]]]:
-    """Domains with the findings of these purposes that are not right, those never looked at with none."""
+def _wrong(found: Iterable[Domain], topic: str) -> list[tuple[Domain, list[dict[str, Any]]]]:
+    """Domains with the findings about this topic that are not right, those never looked at with none."""
+    purposes = {name for name, kind in BY_NAME.items() if kind.topic == topic}
     out = []
     for domain in found:
         if domain.state in ("disabled", "deleted"):

@@ -45,6 +45,7 @@ DONE: Mapping[str, str] = {
     "known": "You have this domain already: nothing that is proved was lost.",
     "deleted": "The domain is deleted and its keys are destroyed.",
     "checked": "DNS was asked. What was found stands with each record.",
+    "checked-before": "DNS was asked just before and not again; what was found then stands with each record.",
     "checked-all": "Your pending domains were checked.",
     "test": "The test message is queued.",
     "cancelled": "Cancelled: what had not left yet will not leave.",

@@ -96,8 +96,8 @@ async def show(shell: Shell, name: Name, member: Whose = None) -> int:
     """One domain: state, keys, and what the last look at DNS found."""
     async with shell.rooms() as rooms:
         domain = await _find(rooms, name, member)
-        handle = _handle(rooms, domain.member_id)
-    shell.answer(domain_facts(domain) | {"member": handle}, lambda: _people(shell, domain, handle))
+        handle, age = _handle(rooms, domain.member_id), rooms.domains.as_of(domain)
+    shell.answer(domain_facts(domain) | {"member": handle}, lambda: _people(shell, domain, handle, age))
     return OK
 
 
@@ -132,7 +132,8 @@ def _records_table(shell: Shell, domain: Domain, wanted: list[Record]) -> None:
     shell.say(f"{domain.unicode_name} is {domain.state}. Publish these records,")
     shell.say(f"then: posthouse domain check {domain.name}\n")
     for r in wanted:
-        shell.say(f"{'required' if r.required else 'optional'}  {r.why}\n  {r.name}  {r.type}\n  {r.value}")
+        shell.say(f"{'required' if r.required else 'optional'}  {r.explained}\n  {r.name}  {r.type}")
+        shell.say(f"  {r.value or '(no line yet)'}")
         shell.say(f"  or  CNAME  {r.alias}\n" if r.alias and r.value != r.alias else "")
 
 
@@ -140,9 +141,9 @@ async def check(shell: Shell, name: Name, member: Whose = None) -> int:
     """Ask DNS now, and act on the answer; exit 1 unless the domain may send."""
     async with shell.rooms() as rooms:
         found = await _find(rooms, name, member)
-        domain = await rooms.domains.check(found.id, by="owner")
+        domain = await rooms.domains.check(found.id, by="owner", fresh=True)
         handle = _handle(rooms, domain.member_id)
-    shell.answer(domain_facts(domain), lambda: _people(shell, domain, handle))
+    shell.answer(domain_facts(domain), lambda: _people(shell, domain, handle, "as of now"))
     return OK if domain.state == "verified" else FAILED
 
 
@@ -211,10 +212,10 @@ async def delete(shell: Shell, name: Name, member: Whose = None, yes: Yes = Fals
     return OK
 
 
-def _people(shell: Shell, domain: Domain, handle: str) -> None:
+def _people(shell: Shell, domain: Domain, handle: str, age: str) -> None:
     shown = {
         "domain": domain.unicode_name, "member": handle, "state": domain.state, "reason": domain.reason,
-        "awaits": ", ".join(domain.notes.awaits),
+        "awaits": ", ".join(domain.notes.awaits), "DNS": age,
     }
     shell.pairs({k: v for k, v in shown.items() if v} | {"tier": domain.tier or "by age"})
     if domain.flag:
@@ -243,5 +244,5 @@ def record_facts(r: Record) -> dict[str, Any]:
     """A record for programs."""
     return {
         "purpose": r.purpose, "name": r.name, "short": r.short, "type": r.type, "value": r.value,
-        "cname": r.alias or None, "required": r.required, "why": r.why,
+        "cname": r.alias or None, "required": r.required, "why": r.explained,
     }

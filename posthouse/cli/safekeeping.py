@@ -1,4 +1,4 @@
-"""backup, restore and compact."""
+"""backup and restore."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from posthouse.cli.shell import FAILED, OK, REFUSED, Failure, Shell, command
+from posthouse.cli.shell import FAILED, OK, Failure, Shell, command
 
 if TYPE_CHECKING:
     from posthouse.backup import Progress, Summary
@@ -25,7 +25,6 @@ def register(app: typer.Typer) -> None:
     """Put the commands in."""
     command(app, "backup")(backup)
     command(app, "restore")(restore)
-    command(app, "compact")(compact)
 
 
 async def backup(
@@ -82,24 +81,6 @@ async def restore(
         "previous_keys_missing": list(done.previous_missing),
     }
     shell.answer(facts, text)
-    return OK
-
-
-async def compact(shell: Shell) -> int:
-    """Write an SQLite database anew, as small as it can be. Stop the relay first; nothing is lost if it fails."""
-    import asyncio
-
-    from relay.base.storage import space
-    from relay.base.storage.location import place
-
-    where = place(shell.config())
-    if where.file is None:
-        raise Failure(REFUSED, f"{where.engine} uses freed room again by itself: there is nothing to do")
-    before = where.file.stat().st_size if where.file.is_file() else 0
-    await asyncio.to_thread(space.compact, where.file)
-    after = where.file.stat().st_size
-    shell.answer({"file": str(where.file), "before": before, "after": after},
-                 f"{where.file}: {before} bytes before, {after} now.")
     return OK
 
 

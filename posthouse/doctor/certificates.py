@@ -8,10 +8,9 @@ from pathlib import Path
 
 from cryptography import x509
 
-from posthouse.check_config import covers
+from posthouse.check_config import covers, split
 from posthouse.doctor.finding import FAIL, OK, WARN, Finding, Patient
 from relay.base.clock import DAY, iso
-from relay.base.config import listen_address
 
 
 async def tls(patient: Patient) -> list[Finding]:
@@ -58,7 +57,7 @@ async def _shown(patient: Patient, configured: x509.Certificate) -> list[Finding
     addresses = patient.config.submission.listen_tls
     if not addresses:
         return []
-    host, port = listen_address(addresses[0])
+    host, port = split(addresses[0])
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (compared, not listened on)
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

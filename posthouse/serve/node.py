@@ -22,6 +22,7 @@ from prometheus_client.process_collector import ProcessCollector
 from enroll.domains import HostedZone
 from enroll.recheck import Recheck
 from enroll.zone import DnsServer, RateLimit, Zones
+from posthouse.check_config import split
 from posthouse.serve.duties import look_for_damage, post_reports, watch_mailboxes, watch_standing
 from posthouse.serve.http import http_application
 from posthouse.serve.sandbox import Mailbox
@@ -29,7 +30,7 @@ from posthouse.serve.tasks import Patience, Tasks
 from posthouse.serve.webhooks import post_webhooks
 from posthouse.wiring import Rooms
 from relay.base.clock import Clock
-from relay.base.config import Config, listen_address
+from relay.base.config import Config
 from relay.base.secrets import SecretsError
 from relay.base.storage import StorageError
 from relay.base.tls import Certificate, TlsError
@@ -156,7 +157,7 @@ class Node:
         self.tasks.watch("storage", rooms.storage.task)
 
     async def _start_dns(self, address: str, zones: Zones, open_world: bool) -> None:
-        host, port = listen_address(address)
+        host, port = split(address)
         d = self.config.dns
         limit = RateLimit(
             d.answers_a_second, monotonic=self.clock.monotonic, slip=d.answers_slip, max_networks=d.answers_networks
@@ -180,7 +181,7 @@ class Node:
         certificate = Certificate.of(config, self.clock)
         settings = SandboxSettings(hostname=name, max_message_bytes=config.submission.max_message_bytes)
         self.sandbox = Sandbox(self.mailbox.keep, clock=self.clock, tls=certificate.context, settings=settings)
-        host, port = listen_address(s.listen)
+        host, port = split(s.listen)
         await _listening(s.listen, self.sandbox.start(host, port))
 
     def _inbound_port(self) -> int:
@@ -190,7 +191,7 @@ class Node:
             return config.sandbox.answer_port
         if self.inbound is not None and self.inbound.ports:
             return self.inbound.ports[0]
-        return listen_address(config.inbound.listen[0])[1] if config.inbound.listen else 25
+        return split(config.inbound.listen[0])[1] if config.inbound.listen else 25
 
     def _start_delivery(self) -> None:
         rooms, config = self.rooms, self.config

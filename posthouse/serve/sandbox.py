@@ -22,7 +22,6 @@ from relay.base.web import is_inside
 from relay.replies import NOT_FOUND, Refused
 from relay.sandbox import Received, Responder, Store
 from relay.verify import AsksRecords, Dmarc, Signature, Spf, dmarc, signatures, spf
-from relay.verify.dmarc import aligned
 
 _SHOWN_BYTES = 200_000
 _LISTED = 200
@@ -63,7 +62,7 @@ class Judged:
             for s in self.signatures
         ] or [("DKIM", "", "", "none", "no signature")]
         policy = f"p={self.dmarc.policy}" if self.dmarc.policy else ""
-        # RFC 7489 §3.1: one proof that belongs to the From is enough.
+        # RFC 9989 §4.4: one proof that belongs to the From is enough.
         shown.append(("DMARC", self.dmarc.domain, policy, self.dmarc.result, _DMARC.get(self.dmarc.result, "")))
         columns = ("check", "domain", "detail", "result", "remark")
         return [dict(zip(columns, map(_text, row), strict=True)) for row in shown]
@@ -74,7 +73,7 @@ class Judged:
     def _kin(self, domain: str) -> str:
         if not (domain and self.dmarc.domain):
             return ""
-        same = aligned(self.dmarc.domain, domain)
+        same = domain in self.dmarc.aligned or names.same_organization(self.dmarc.domain, domain)
         return "of the same organisation as the From" if same else "of another organisation than the From"
 
 

@@ -1,11 +1,11 @@
 """DKIM key pairs: made here, and the TXT record that publishes one.
 
 Promises keys that verifiers accept (RSA of 2048 bits, Ed25519) and a record in the form they read.
-Keeping the private half secret is left to `secrets`, publishing the other to its owner.
+Keeping the private half secret is left to `secrets`, publishing the other to its owner, reading records to
+`relay.verify.key_record`.
 """
 
 import base64
-import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -25,9 +25,6 @@ RSA_BITS = 2048
 _STRING_OCTETS = 255
 
 _K = {"rsa-sha256": "rsa", "ed25519-sha256": "ed25519"}
-_BETWEEN_STRINGS = re.compile(r'"\s*"')
-# RFC 6376 §3.2.
-_TAG_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +68,6 @@ def dkim_txt(algorithm: Algorithm, public: bytes) -> str:
     """Write the TXT value `v=DKIM1; k=…; p=…` for a public key in the form KeyPair holds it."""
     # RFC 6376 §3.6.1; RFC 8463 §4.2: an Ed25519 key stands in p= as its 32 octets, without ASN.1.
     return f"v=DKIM1; k={_K[algorithm]}; p={base64.b64encode(public).decode('ascii')}"
-
-
-def parse_dkim_txt(text: str) -> dict[str, str]:
-    """Read a key record into its tags, as forgiving as receivers are.
-
-    Quotes of a pasted zone line, joined or apart, are taken off; white space around tags and everywhere
-    within p= goes. Values are not judged: an empty p= (a revoked key) is the tag "p" with "". Raises
-    ValueError when the text is no tag list or names a tag twice (RFC 6376 §3.2).
-    """
-    bare = _BETWEEN_STRINGS.sub("", text).replace('"', "").strip()
-    tags: dict[str, str] = {}
-    for part in bare.removesuffix(";").split(";"):
-        name, equals, value = part.partition("=")
-        name = name.strip()
-        if not equals or not _TAG_NAME.fullmatch(name):
-            raise ValueError("a part of the record is not of the form tag=value")
-        if name in tags:
-            raise ValueError("the record names a tag twice")
-        tags[name] = "".join(value.split()) if name == "p" else value.strip()
-    return tags
 
 
 def zone_strings(text: str) -> list[str]:

@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from relay.base.config import Config, listen_address
+from relay.base.config import Config
 from relay.base.secrets import Vault
 from relay.bounces import address as return_paths
 from relay.bounces import header
@@ -122,12 +122,12 @@ def own_addresses(config: Config) -> OwnAddresses:
     whichever process listens there; a wildcard means this machine only where this process has the role."""
     named, versions = set[str](), set[int]()
     for listen in config.inbound.listen:
+        host, _, port = listen.rpartition(":")
         try:
-            host, port = listen_address(listen)
+            ip, at_the_port = ipaddress.ip_address(host.strip("[]")), int(port) == config.delivery.port
         except ValueError:
             continue  # no address to listen on: said where it is tried
-        ip = ipaddress.ip_address(host)
-        if port != config.delivery.port:
+        if not at_the_port:
             continue
         if not ip.is_unspecified:
             named.add(str(ip))

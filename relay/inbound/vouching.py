@@ -40,7 +40,7 @@ from relay.base.config import Config
 from relay.base.config.reporters import KNOWN
 from relay.base.resolver import Answer, Later
 from relay.bounces.parse import Report
-from relay.verify import AsksRecords, address_of, aligned, confirmed, numbered, signatures, spf
+from relay.verify import AsksRecords, address_of, confirmed, numbered, signatures, spf
 
 log = structlog.get_logger()
 _KEPT_SECONDS = 300.0
@@ -74,7 +74,7 @@ class _Targets:
 
     def fits(self, name: str) -> bool:
         """Whether who speaks for `name` speaks for this domain's mail."""
-        return any(aligned(name, one) for one in (self.domain, *self.hosts))
+        return any(names.same_organization(name, one) for one in (self.domain, *self.hosts))
 
 
 class Vouching:
@@ -168,7 +168,7 @@ class Vouching:
                 return False
             if self._reports(d):
                 return True
-            return aligned(d, domain) and (
+            return names.same_organization(d, domain) and (
                 f"{local}@{domain}" in self._addresses or (local in _SYSTEM and targets.fits(d))
             )
 

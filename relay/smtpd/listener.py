@@ -17,7 +17,7 @@ import structlog
 
 from relay import replies
 from relay.base.accepting import Acceptor
-from relay.base.config import Config, listen_address
+from relay.base.config import Config
 from relay.base.tls import Certificate
 from relay.replies import Reply
 from relay.smtpd.bounds import Bounds
@@ -137,8 +137,10 @@ class Listener:
     # -- listening -------------------------------------------------------------------------------------------
 
     def _listen(self, address: str, implicit: bool) -> int:
-        host, port = listen_address(address)
-        door = Acceptor(host, port, lambda: self.conversation(implicit_tls=implicit), shared=True)
+        host, _, port = address.rpartition(":")
+        door = Acceptor(
+            host.strip("[]"), int(port), lambda: self.conversation(implicit_tls=implicit), shared=True
+        )
         self._listeners.append(door)
         log.info(f"{self.name}.listening", address=f"{host}:{door.port}", tls="implicit" if implicit else "starttls")
         return door.port

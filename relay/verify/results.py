@@ -31,7 +31,7 @@ def results_field(
         )
         for s in signatures
     ] or ["dkim=none"]
-    policy = f" (p={dmarc.policy})" if dmarc.policy else ""
+    policy = f" (p={dmarc.policy}{' t=y' if dmarc.testing else ''})" if dmarc.policy else ""
     results.append(_result("dmarc", dmarc.result + policy, [("header.from", _word(dmarc.domain))]))
     lines = [f"Authentication-Results: {authserv_id}", *results]
     return (";\r\n ".join(lines) + "\r\n").encode("ascii")

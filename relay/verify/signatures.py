@@ -18,23 +18,20 @@ from typing import Literal, Protocol
 
 import dkim
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_der_public_key
 from dkim.canonicalization import CanonicalizationPolicy, InvalidCanonicalizationPolicyError
 
-from relay.base.keys import parse_dkim_txt
 from relay.base.resolver import Answer, Later, Result
+from relay.verify.faults import BadRecord
+from relay.verify.key_record import KeyRecord, read_key
 
 MAX_SIGNATURES = 10
 MAX_BYTES = 64 * 1024 * 1024
 MAX_HEADER = 512 * 1024
 MAX_FIELD = 16 * 1024
-# RFC 8301 §3.2: shorter RSA keys don't count.
-MIN_RSA_BITS = 1024
 Verdict = Literal["pass", "fail", "temperror", "permerror", "neutral"]
 
 
@@ -88,8 +85,8 @@ async def _judge(read: _Read | Signature, resolver: AsksTxt) -> Signature:
         return read
     result: Verdict
     try:
-        tags = await _key(read, resolver)
-        result, says = await asyncio.to_thread(_arithmetic, read, tags), ""
+        record = await _key(read, resolver)
+        result, says = await asyncio.to_thread(_arithmetic, read, record), ""
         if result == "fail":
             says = "the signature does not belong to these header fields and this key"
     except _Wrong as wrong:
@@ -168,8 +165,8 @@ def _digest(
 # -- the key ---------------------------------------------------------------------------------------------------
 
 
-async def _key(read: _Read, resolver: AsksTxt) -> dict[str, str]:
-    """The tags of the one key record at the selector."""
+async def _key(read: _Read, resolver: AsksTxt) -> KeyRecord:
+    """The one key record at the selector, if it is for this signature."""
     found = await resolver.txt(f"{read.selector}._domainkey.{read.domain}")
     if isinstance(found, Later):
         raise _Wrong("temperror", "the key can't be asked for just now")
@@ -179,43 +176,30 @@ async def _key(read: _Read, resolver: AsksTxt) -> dict[str, str]:
     # RFC 6376 §3.6.2.2: what several records mean is undefined.
     if len(texts) > 1:
         raise _Wrong("permerror", "several records stand at the selector")
-    try:
-        tags = parse_dkim_txt(texts[0])
-    except ValueError:
-        raise _Wrong("permerror", "the record at the selector is no key") from None
-    if tags.get("v", "DKIM1") != "DKIM1" or "p" not in tags:
-        raise _Wrong("permerror", "the record at the selector is no key")
-    if not tags["p"]:
-        raise _Wrong("permerror", "the key was revoked")
     kind, _, hashed = read.algorithm.partition("-")
-    if tags.get("k", "rsa") != kind:
-        raise _Wrong("permerror", "the key is of another kind than the signature")
-    if "h" in tags and hashed not in tags["h"].replace(" ", "").split(":"):
-        raise _Wrong("permerror", "the key is not for this hash")
-    if "s" in tags and not {"*", "email"} & set(tags["s"].replace(" ", "").split(":")):
-        raise _Wrong("permerror", "the key is not for mail")
+    try:
+        record = read_key(texts[0])
+    except BadRecord:
+        raise _Wrong("permerror", "the record at the selector is no key") from None
+    if (fault := record.fault(kind, hashed)) is not None:
+        raise _Wrong("permerror", fault.brief)
     # RFC 6376 §3.6.1: t=s forbids an i= of a subdomain.
     identity = read.tags.get(b"i", b"").decode("ascii", "replace").rpartition("@")[2].lower()
-    if "s" in tags.get("t", "").replace(" ", "").split(":") and identity not in ("", read.domain):
+    if record.strict and identity not in ("", read.domain):
         raise _Wrong("permerror", "the key is not for subdomains")
-    return tags
+    return record
 
 
-def _arithmetic(read: _Read, tags: dict[str, str]) -> Literal["pass", "fail"]:
+def _arithmetic(read: _Read, record: KeyRecord) -> Literal["pass", "fail"]:
     try:
-        public = base64.b64decode(tags["p"])
-        if read.algorithm == "ed25519-sha256":
+        key = record.public(read.algorithm.partition("-")[0])
+        if isinstance(key, RSAPublicKey):
+            key.verify(read.signature, read.digest, PKCS1v15(), Prehashed(SHA256()))
+        else:
             # RFC 8463 §3: the SHA-256 of the fields is what is signed.
-            Ed25519PublicKey.from_public_bytes(public).verify(read.signature, read.digest)
-            return "pass"
-        key = load_der_public_key(public)
-        if not isinstance(key, RSAPublicKey):
-            raise _Wrong("permerror", "the key is of another kind than its record says")
-        if key.key_size < MIN_RSA_BITS:
-            raise _Wrong("permerror", "the key is too short")
-        key.verify(read.signature, read.digest, PKCS1v15(), Prehashed(SHA256()))
+            key.verify(read.signature, read.digest)
         return "pass"
     except InvalidSignature:
         return "fail"
-    except ValueError:
-        raise _Wrong("permerror", "the key can't be read") from None
+    except BadRecord as bad:
+        raise _Wrong("permerror", bad.fault.brief) from None

@@ -3,6 +3,8 @@
 A record is read whole before anything is asked, so that a mistake anywhere in it counts (§4.6). Work is bounded: ten
 terms that ask DNS and two empty answers a message (§4.6.4), and a time for all of it. Explanations (`exp=`) are not
 fetched: nothing that the other side writes is repeated. Reading records is `spf_record`.
+
+`spf_fault` looks at a policy without a client: what of it every receiver stumbles over, whoever sends.
 """
 
 from __future__ import annotations
@@ -10,14 +12,15 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 from urllib.parse import quote
 
 from relay.base import names
 from relay.base.resolver import Answer, Later, Nothing, Result
+from relay.verify.faults import BadRecord, Fault
 from relay.verify.reverse import MAX_NAMES, Address, address_of, confirmed
-from relay.verify.spf_record import MACRO, BadRecord, Term, read
+from relay.verify.spf_record import MACRO, Term, read, records
 
 SpfVerdict = Literal["none", "neutral", "pass", "fail", "softfail", "temperror", "permerror"]
 
@@ -46,18 +49,25 @@ class AsksRecords(Protocol):
 @dataclass(frozen=True, slots=True)
 class Spf:
     """The result in the words of RFC 8601 §2.7.2, for the `domain` of the envelope sender or of the HELO name.
-    `broad`: it was given to everybody, or to a large part of all addresses, and so says nothing of this one."""
+    `broad`: it was given to everybody, or to a large part of all addresses, and so says nothing of this one. `fault`:
+    why it is a permerror."""
 
     result: SpfVerdict
     domain: str
     scope: Literal["mailfrom", "helo"] = "mailfrom"
     broad: bool = False
+    fault: Fault | None = field(default=None, compare=False)
 
 
 class _Ends(Exception):
-    def __init__(self, result: SpfVerdict) -> None:
+    def __init__(self, result: SpfVerdict, fault: Fault | None = None) -> None:
         super().__init__(result)
         self.result: SpfVerdict = result
+        self.fault = fault
+
+
+def _permerror(code: str, says: str, at: str = "") -> _Ends:
+    return _Ends("permerror", Fault(code, says, at))
 
 
 async def spf(ip: str, helo: str, sender: str, resolver: AsksRecords, *, seconds: float = 20.0) -> Spf:
@@ -84,7 +94,27 @@ async def spf(ip: str, helo: str, sender: str, resolver: AsksRecords, *, seconds
     except TimeoutError:
         return Spf("temperror", domain, scope)
     except _Ends as end:
-        return Spf(end.result, domain, scope)
+        return Spf(end.result, domain, scope, fault=end.fault)
+
+
+async def spf_fault(
+    record: str, domain: str, resolver: AsksRecords, *, ours: str = "", seconds: float = 20.0
+) -> Fault | None:
+    """What makes `record`, of `domain`, a permerror for clients that nothing in it matches: in it, or in what it
+    includes. None where nothing does, or as far as could be asked: trouble with DNS is no fault of the record.
+
+    Terms that depend on who sends are counted and not asked. `ours`: a name that is the relay's own; that it has no
+    policy is the operator's matter.
+    """
+    check = _Everybody(domain, resolver, ours)
+    try:
+        async with asyncio.timeout(seconds):
+            await check.host(domain, record)
+    except TimeoutError:
+        pass
+    except _Ends as end:
+        return end.fault
+    return check.voids
 
 
 class _Check:
@@ -96,22 +126,18 @@ class _Check:
         self.broad = False
         self._type = "A" if ip.version == 4 else "AAAA"
 
-    async def host(self, domain: str) -> SpfVerdict:
-        """RFC 7208 §4, `check_host()`. Raises _Ends for what ends all evaluation."""
-        found = await self._resolver.txt(domain)
-        if isinstance(found, Later):
-            raise _Ends("temperror")
-        texts = found.texts() if isinstance(found, Answer) else ()
-        # RFC 7208 §4.5: the version is followed by a space or by nothing.
-        own = [t for t in texts if t.lower() == "v=spf1" or t.lower().startswith("v=spf1 ")]
+    async def host(self, domain: str, text: str = "") -> SpfVerdict:
+        """RFC 7208 §4, `check_host()`, with the record `text` where it is known. Raises _Ends for what ends all
+        evaluation."""
+        own = [text] if text else await self._policies(domain)
         if not own:
             return "none"
         if len(own) > 1:
-            raise _Ends("permerror")
+            raise _permerror("second_record", "{at}, which it refers to, has several SPF records.", domain)
         try:
             record = read(own[0])
-        except BadRecord:
-            raise _Ends("permerror") from None
+        except BadRecord as bad:
+            raise _Ends("permerror", bad.fault if text else _of(bad.fault, domain)) from None
         for term in record.terms:
             if await self._matches(term, domain):
                 return _QUALIFIERS[term.qualifier]
@@ -119,10 +145,21 @@ class _Check:
             return "neutral"
         # RFC 7208 §6.1: without a policy at the other name there is none at all.
         self._spend()
-        target = await self._expand(record.redirect, domain)
-        result = await self.host(target) if _askable(target) else "none"
+        return await self._referred("redirect=", record.redirect, domain)
+
+    async def _policies(self, domain: str) -> list[str]:
+        found = await self._resolver.txt(domain)
+        if isinstance(found, Later):
+            raise _Ends("temperror")
+        return records(found.texts() if isinstance(found, Answer) else ())
+
+    async def _referred(self, word: str, spec: str, domain: str) -> SpfVerdict:
+        """The result of the policy that an include or redirect names."""
+        target = await self._expand(spec, domain)
+        result = await self.host(target) if _askable(target) and target.isascii() else "none"
+        # RFC 7208 §5.2, §6.1: to refer to nothing is a mistake.
         if result == "none":
-            raise _Ends("permerror")
+            raise _permerror("dead_include", "{at} leads to a name without an SPF record.", f"{word}{target}")
         return result
 
     async def _matches(self, term: Term, domain: str) -> bool:
@@ -140,11 +177,7 @@ class _Check:
         if not target.isascii():
             return False
         if term.name == "include":
-            result = await self.host(target) if _askable(target) else "none"
-            # RFC 7208 §5.2: an include of nothing is a mistake.
-            if result == "none":
-                raise _Ends("permerror")
-            return result == "pass"
+            return await self._referred("include:", term.spec, domain) == "pass"
         if term.name == "exists":
             # RFC 7208 §5.7: always an A record, whatever the client's family.
             return bool(await self._ask(target, "A"))
@@ -155,7 +188,7 @@ class _Check:
         found = self._facts(await self._resolver.mx(target))
         exchanges = found.exchanges() if found else ()
         if len(exchanges) > MAX_NAMES:
-            raise _Ends("permerror")
+            raise _permerror("too_many_lookups", f"{{at}} has more than {MAX_NAMES} mail exchangers.", f"mx:{target}")
         for _, exchange in exchanges:
             if exchange != "." and self._within(await self._ask(exchange, self._type), term):
                 return True
@@ -164,7 +197,11 @@ class _Check:
     def _spend(self) -> None:
         self._terms += 1
         if self._terms > MAX_TERMS:
-            raise _Ends("permerror")
+            raise _permerror(
+                "too_many_lookups",
+                f"The record asks for more than {MAX_TERMS} lookups, counted with those of what it includes; receivers "
+                "give up and count it as an error.",
+            )
 
     def _facts(self, result: Result) -> Answer | None:
         if isinstance(result, Later):
@@ -172,7 +209,11 @@ class _Check:
         if isinstance(result, Nothing):
             self._voids += 1
             if self._voids > MAX_VOID:
-                raise _Ends("permerror")
+                raise _permerror(
+                    "void_lookups",
+                    f"More than {MAX_VOID} of the names it asks for have no address; receivers give up and count it as "
+                    "an error.",
+                )
             return None
         return result
 
@@ -217,6 +258,48 @@ class _Check:
             parts.reverse()
         value = ".".join(parts[-int(count) :] if count else parts)
         return quote(value, safe="-._~") if letter.isupper() else value
+
+
+class _Everybody(_Check):
+    """An evaluation for nobody in particular, of which only the end by a mistake matters."""
+
+    def __init__(self, domain: str, resolver: AsksRecords, ours: str) -> None:
+        # An address for documents: no policy is about it.
+        super().__init__(ipaddress.IPv4Address("192.0.2.1"), "postmaster", domain, domain, resolver)
+        self._ours = ours.lower()
+        self.voids: Fault | None = None
+
+    async def _policies(self, domain: str) -> list[str]:
+        found = await super()._policies(domain)
+        return found or (["v=spf1"] if domain == self._ours else [])
+
+    def _facts(self, result: Result) -> Answer | None:
+        try:
+            return super()._facts(result)
+        except _Ends as end:
+            if end.fault is None:
+                raise
+            # Said only where nothing worse is found: that there are too many at all explains more.
+            self.voids = end.fault
+            return None
+
+    async def _matches(self, term: Term, domain: str) -> bool:
+        if term.name == "all":
+            return True
+        if term.network is not None:
+            return False
+        if term.name == "ptr" or any(m["letter"] and m["letter"] not in "dD" for m in MACRO.finditer(term.spec)):
+            self._spend()
+            return False
+        await super()._matches(term, domain)
+        # Whoever sends, an include is done with only when something in it matches him.
+        return False
+
+
+def _of(fault: Fault, domain: str) -> Fault:
+    """A fault in a record that another one refers to."""
+    says = fault.says.replace("{at}", f"“{fault.at}”") if fault.at.isascii() and fault.at.isprintable() else ""
+    return Fault("bad_include", f"The SPF record at {{at}}, which it refers to, is broken. {says}".rstrip(), domain)
 
 
 def _sender(text: str) -> names.Address | None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from enroll.api.octeth.responses import dns_table
-from enroll.domains.looking import hosts_of, look
+from enroll.domains.checking import hosts_of, look
 from relay.base.clock import DAY
 from relay.base.config import Config
 from relay.base.domain_options import Options

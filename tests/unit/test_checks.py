@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Iterator, Sequence
 
 import pytest
 
-from enroll.dns_check import Finding, Observation, compare, probes
-from enroll.dns_check.query import observe
-from enroll.records import DomainView, Record, RelayHosts, required
+from enroll.dns_check import Finding, Observation, compare, observe, probes
+from enroll.records import KINDS, DomainView, Kind, Mistake, Record, RelayHosts, line, required, zone_file
 from enroll.zone import DnsServer, Zones
 from relay.base import keys
 from relay.base.domain_options import Options
@@ -147,7 +147,8 @@ async def test_an_alias_that_goes_round_is_unknown_and_named() -> None:
         ("spf", "V=SPF1 +include:SPF.relay.test ?all"),
         ("spf", "v=spf1 include:spf.relay.test"),
         ("dmarc", "v=DMARC1; p=reject; rua=mailto:x@example.test"),
-        ("dmarc", "v=DMARC1;p=quarantine;pct=10"),
+        ("dmarc", "v=DMARC1;p=quarantine;pct=10"), ("dmarc", "V=DMARC1; p=none"),
+        ("dmarc", "v=DMARC1; p=none; sp=reject; np=reject; t=y; psd=n"),
     ],
 )
 async def test_other_ways_to_write_the_same_are_accepted(purpose: str, value: str) -> None:
@@ -195,8 +196,8 @@ async def test_a_worse_exchange_beside_ours_is_accepted() -> None:
         ("dkim_rsa", [RSA, OTHER_KEY], "second_record"),
         ("dkim_rsa", ["v=DKIM1; k=rsa; p="], "revoked"),
         ("dkim_rsa", [OTHER_KEY], "other_domain"),
-        ("dkim_rsa", [RSA.replace("k=rsa", "k=ed25519")], "different"),
-        ("dkim_rsa", [RSA + "; h=sha1"], "different"),
+        ("dkim_rsa", [RSA.replace("k=rsa", "k=ed25519")], "bad_tag"),
+        ("dkim_rsa", [RSA + "; h=sha1"], "bad_tag"),
         ("dkim_rsa", ["hello"], "different"),
         ("spf", ["v=spf1 include:spf.relay.test ~all", "v=spf1 mx -all"], "second_record"),
         ("spf", ["v=spf1 include:spf.relay.test +all"], "permits_all"),
@@ -207,7 +208,7 @@ async def test_a_worse_exchange_beside_ours_is_accepted() -> None:
         ("spf", ['"v=spf1 include:spf.relay.test ~all"'], "quoted"),
         ("spf", ["v=spf1 include:spf.relay.test " + " ".join(f"a:h{n}.test" for n in range(10))], "too_many_lookups"),
         ("dmarc", ["v=DMARC1; p=none", "v=DMARC1; p=reject"], "second_record"),
-        ("dmarc", ["v=DMARC1; rua=mailto:x@example.test"], "different"),
+        ("dmarc", ["v=DMARC1; rua=mailto:x@example.test"], "no_policy"),
         ("dmarc", ['"v=DMARC1; p=none"'], "quoted"),
     ],
 )
@@ -218,6 +219,125 @@ async def test_a_wrong_value_is_named_with_the_corrected_line(purpose: str, valu
     assert (one.ok, one.mistake) == (False, mistake), one.says
     assert one.says.endswith(".")
     assert one.fix
+
+
+@pytest.mark.parametrize(("purpose", "value", "mistake", "says"), [
+    ("spf", "v=spf1 ipv4:192.0.2.1 include:spf.relay.test ~all", "unknown_mechanism", "“ipv4:192.0.2.1”"),
+    ("spf", "v=spf1 ip4:192.0.2.0/33 include:spf.relay.test ~all", "bad_network", "“ip4:192.0.2.0/33”"),
+    ("spf", "v=spf1 include:spf.relay.test ~all redirect=x.test redirect=y.test", "two_redirect", "two redirect="),
+    ("spf", "v=spf1 include:all.deep.test include:spf.relay.test -all", "too_many_lookups", "more than 10 lookups"),
+    ("spf", "v=spf1 include:gone.deep.test include:spf.relay.test -all", "dead_include", "“include:gone.deep.test”"),
+    ("spf", "v=spf1 include:bad.deep.test include:spf.relay.test -all", "bad_include", "“bad.deep.test”"),
+    ("spf", "v=spf1; include:spf.relay.test ~all", "semicolon", "semicolon"),
+    ("spf", " v=spf1 include:spf.relay.test ~all", "leading_blank", "blank before"),
+    ("spf", "v=spf1include:spf.relay.test ~all", "missing_blank", "no blank"),
+    ("spf", "v=spf1 include:a.deep.test, include:spf.relay.test ~all", "comma", "comma"),
+    ("dmarc", "v=DMARC1 p=none", "missing_semicolon", "no semicolon"),
+    ("dmarc", "v=DMARC1, p=none", "comma", "comma"), ("dmarc", " v=DMARC1; p=none", "leading_blank", "blank before"),
+    ("dmarc", "p=none; v=DMARC1", "wrong_first_tag", "“p=”"), ("dmarc", "v=dmarc1; p=none", "wrong_case", "capitals"),
+    ("dmarc", "v=DMARC1; p=reject rua=mailto:a@b.test", "missing_semicolon", "before “rua=”"),
+    ("dkim_rsa", RSA.replace("k=rsa", "k=RSA"), "bad_tag", "“k=RSA”"), ("dkim_rsa", RSA + ";;", "empty_tag", "“;;”"),
+    ("dkim_rsa", RSA.replace("k=rsa", "h=sha1; k=rsa"), "bad_tag", "“h=sha1”"),
+    ("dkim_rsa", RSA.replace("v=DKIM1", "v=dkim1"), "bad_tag", "“v=dkim1”"),
+    ("dkim_rsa", RSA.replace("k=rsa", "s=tlsrpt; k=rsa"), "bad_tag", "“s=tlsrpt”"),
+    ("dkim_rsa", RSA.replace("k=rsa;", "k=rsa;;"), "empty_tag", "an empty tag"),
+    ("dkim_rsa", RSA.replace("v=DKIM1; k=rsa", "k=rsa; v=DKIM1"), "wrong_first_tag", "v=DKIM1 has to stand first"),
+])  # fmt: skip
+async def test_the_mistake_that_is_named_is_the_one_that_was_made(
+    purpose: str, value: str, mistake: str, says: str
+) -> None:
+    deep = [(f"n{n}.deep.test", "TXT", "v=spf1 -all") for n in range(10)]
+    deep += [
+        ("all.deep.test", "TXT", "v=spf1 " + " ".join(f"include:n{n}.deep.test" for n in range(10)) + " -all"),
+        ("bad.deep.test", "TXT", "v=spf1 ip4:1.2.3.4/33 -all"), ("a.deep.test", "TXT", "v=spf1 -all"),
+    ]
+    async with world({D: [(BY[purpose].name, "TXT", value)], "deep.test": deep, "relay.test": []}) as w:
+        one = (await find(w))[purpose]
+    assert (one.ok, one.mistake) == (False, mistake), one.says
+    assert says in one.says
+    assert "quotation" not in one.says
+    # What somebody wrote of a policy stays.
+    assert purpose != "dmarc" or value.split("p=")[1].split()[0].rstrip(";") in one.fix
+
+
+async def test_a_text_beside_an_spf_record_is_never_taken_for_it() -> None:
+    stray = ["v=spf1 mx -all", " v=spf1 a", TOKEN, "v=DMARC1; p=none"]
+    one = await find_one("spf", *((D, "TXT", text) for text in stray))
+    assert one.mistake == "not_included"
+    async with world({D: [(D, "TXT", text) for text in stray]}) as w:
+        assert (await find(w))["spf"].mistake == "not_included", "also where another record's value is among them"
+
+
+@pytest.mark.parametrize(("org", "policy"), [
+    ("v=DMARC1; p=reject", "reject"), ("v=DMARC1; p=reject; sp=quarantine", "quarantine"),
+])  # fmt: skip
+async def test_a_subdomain_inherits_its_policy_and_is_told_so(org: str, policy: str) -> None:
+    async with world({D: [(f"_dmarc.{D}", "TXT", org), (f"news.{D}", "A", "192.0.2.1")]}) as w:
+        records = [r for r in required(VIEW._replace(name=f"news.{D}"), HOSTS) if r.purpose == "dmarc"]
+        (one,) = compare(records, await observe(w.resolver, records))
+    assert (one.ok, one.mistake, one.fix) == (True, None, "")
+    assert f"Inherited from {D}" in one.says
+    assert f"p={policy}" in one.says
+    assert one.enter == f"v=DMARC1; p={policy}", "no weaker one is advised"
+
+
+async def test_where_the_name_above_could_not_be_asked_nothing_is_said_to_be_missing() -> None:
+    async with world({D: [(f"news.{D}", "A", "192.0.2.1")]}, **IMPATIENT) as w:
+        w.faults.set(f"_dmarc.{D}", "servfail")
+        records = [r for r in required(VIEW._replace(name=f"news.{D}"), HOSTS) if r.purpose == "dmarc"]
+        (one,) = compare(records, await observe(w.resolver, records))
+    assert (one.ok, one.enter) == (None, "")
+
+
+async def test_the_line_to_enter_has_what_stands_there() -> None:
+    spf = await find_one("spf", (D, "TXT", "v=spf1 mx, a:x.test -all"))
+    assert spf.enter == "v=spf1 mx a:x.test include:spf.relay.test -all"
+    assert "take its place" in spf.note
+    dmarc = await find_one("dmarc", (f"_dmarc.{D}", "TXT", "v=DMARC1; p=reject"))
+    assert dmarc.enter == "v=DMARC1; p=reject"
+    assert (await find_one("spf")).enter == BY["spf"].value
+
+
+async def test_what_is_missing_is_called_by_the_type_that_was_asked_for() -> None:
+    records = required(VIEW._replace(uuid=MINE, options=Options(hosted=True)), HOSTED)
+    (key,) = [r for r in records if r.purpose == "dkim_rsa"]
+    async with world({D: []}) as w:
+        (one,) = compare([key], await observe(w.resolver, [key]))
+    assert "no such CNAME record" in one.says
+    assert "no such TXT record" in (await find_one("dkim_rsa")).says
+
+
+class TlsReporting(Kind):
+    """RFC 8460, as somebody might add it."""
+
+    name, title, failed, why = "tls_reporting", "TLS reports", "TLS reports are off", "Asks for reports about TLS."
+
+    def wanted(self, domain: DomainView, hosts: RelayHosts) -> Iterator[Record]:
+        name, value = f"_smtp._tls.{domain.name}", "v=TLSRPTv1; rua=mailto:t@x.test"
+        yield Record(self, domain.name, name, "TXT", value, required=False, why=self.why)
+
+    def match(self, record: Record, values: Sequence[str], further: object = None) -> Mistake | None:
+        if any(value.startswith("v=TLSRPTv1;") for value in values):
+            return None
+        return Mistake("different", f"{len(values)} others.", line(record)) if values else Mistake("missing", "", "")
+
+    def misplaced(self, record: Record) -> list[str]:
+        return [f"_tls.{record.domain}"]
+
+
+async def test_a_new_kind_of_record_is_one_class() -> None:
+    records = required(VIEW, HOSTS, kinds=(*KINDS, TlsReporting()))
+    (record,) = [r for r in records if r.purpose == "tls_reporting"]
+    assert (record.title, record.needed) == ("TLS reports", False)
+    assert record.name in zone_file(records)
+    for there, mistake in (
+        (record.name, None), (f"_tls.{D}", "wrong_level"), (f"{record.name}.{D}", "doubled_name"),
+        (f"x.{D}", "missing"),
+    ):
+        async with world({D: [(there, "TXT", record.value)]}) as w:
+            (one,) = compare([record], await observe(w.resolver, [record]))
+        assert (one.purpose, one.mistake) == ("tls_reporting", mistake)
+        assert mistake is None or one.says.startswith("TLS reports are off: ")
 
 
 async def test_two_spf_records_come_with_the_one_to_leave() -> None:

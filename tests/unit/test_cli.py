@@ -7,9 +7,7 @@ import functools
 import json
 import os
 import shutil
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from posthouse.cli import app
 from posthouse.cli.mail import _told
-from posthouse.cli.shell import CONFIG, FAILED, NOT_FOUND, OK, REFUSED, UNAVAILABLE, USAGE
+from posthouse.cli.shell import CONFIG, FAILED, NOT_FOUND, OK, REFUSED, USAGE
 from relay.base.clock import Clock
 from relay.base.config import example
 from relay.base.events import Event
@@ -64,7 +62,7 @@ def told(result: Result) -> Any:
 def test_help_names_every_command_and_the_exit_codes(run: Run) -> None:
     text = run("--help").stdout
     for name in (
-        "demo", "serve", "check-config", "migrate", "doctor", "backup", "restore", "compact", "member", "invite", "key",
+        "demo", "serve", "check-config", "migrate", "doctor", "backup", "restore", "member", "invite", "key",
         "domain", "queue", "explain", "suppression", "events", "send", "Exit codes",
     ):
         assert name in text
@@ -291,27 +289,6 @@ def test_migrate_backup_restore(run: Run, tmp_path: Path) -> None:
     other.write_text(f'[server]\ndata_dir = "{tmp_path}/other"\n')
     run("restore", str(tmp_path / "b"), "--passphrase-file", str(words), "-c", str(other))
     assert [m["handle"] for m in told(run("member", "list", "--json", "-c", str(other)))] == ["alice"]
-
-
-def test_an_older_database_is_made_small_and_gives_room_back_from_then_on(run: Run, tmp_path: Path) -> None:
-    run("compact", code=UNAVAILABLE)
-    run("migrate")
-    run("member", "add", "alice", "--no-key")
-    file = tmp_path / "data" / "posthouse.db"
-    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
-        # As a version made it that knew no auto_vacuum.
-        connection.execute("PRAGMA auto_vacuum=NONE")
-        connection.execute("VACUUM")
-        connection.execute("CREATE TABLE filler AS SELECT zeroblob(3000000) AS what")
-        connection.execute("DROP TABLE filler")
-        refused = run("compact", code=UNAVAILABLE)
-        assert "stop the relay first" in refused.stderr
-    made = told(run("compact", "--json"))
-    assert made["before"] > 3_000_000 > made["after"] == file.stat().st_size
-    with closing(sqlite3.connect(file)) as connection:
-        assert connection.execute("PRAGMA auto_vacuum").fetchall() == [(2,)]
-        assert connection.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
-    assert [m["handle"] for m in told(run("member", "list", "--json"))] == ["alice"]
 
 
 def test_an_incident_is_listed_shown_and_closed(run: Run, tmp_path: Path) -> None:

@@ -6,13 +6,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from relay.base.keys import dkim_txt, generate_ed25519, generate_rsa, parse_dkim_txt, zone_strings
+from relay.base.keys import dkim_txt, generate_ed25519, generate_rsa, zone_strings
 from relay.signing import load_ed25519, load_rsa
+from relay.verify import read_key
 
 
 def test_an_rsa_pair_is_published_as_its_public_half() -> None:
     pair = generate_rsa()
-    tags = parse_dkim_txt(pair.txt)
+    tags = read_key(pair.txt).tags
     public = load_der_public_key(base64.b64decode(tags["p"]))
     assert (tags["v"], tags["k"]) == ("DKIM1", "rsa")
     assert isinstance(public, RSAPublicKey)
@@ -24,7 +25,7 @@ def test_an_rsa_pair_is_published_as_its_public_half() -> None:
 
 def test_an_ed25519_pair_is_published_as_32_octets() -> None:
     pair = generate_ed25519()
-    tags = parse_dkim_txt(pair.txt)
+    tags = read_key(pair.txt).tags
     assert tags["k"] == "ed25519"
     assert base64.b64decode(tags["p"]) == load_ed25519(pair.private).public_key().public_bytes_raw()
     assert pair.private.hex() not in repr(pair)
@@ -42,17 +43,17 @@ def test_an_ed25519_pair_is_published_as_32_octets() -> None:
     ],
 )
 def test_a_pasted_record_is_read_as_receivers_would(text: str) -> None:
-    assert parse_dkim_txt(text) == {"v": "DKIM1", "k": "rsa", "p": "AAAABBBB"}
+    assert read_key(text).tags == {"v": "DKIM1", "k": "rsa", "p": "AAAABBBB"}
 
 
 def test_a_revoked_key_has_an_empty_p() -> None:
-    assert parse_dkim_txt("v=DKIM1; p=")["p"] == ""
+    assert read_key("v=DKIM1; p=").tags["p"] == ""
 
 
 @pytest.mark.parametrize("text", ["", "hello", "p=A; p=B", "v=DKIM1;; p=A", "=x"])
 def test_what_is_no_tag_list_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
-        parse_dkim_txt(text)
+        read_key(text)
 
 
 def test_long_values_are_split_for_the_zone() -> None:

@@ -14,12 +14,11 @@ from enroll.records import (
     RelayHosts,
     dig_command,
     hosted,
-    merge_several_spf,
-    merge_spf,
     required,
-    short_name,
     zone_file,
 )
+from enroll.records.record import short_name
+from enroll.records.spf_line import merge_several_spf, merge_spf
 from relay.base.domain_options import Options
 
 RSA = "v=DKIM1; k=rsa; p=" + "A" * 392
@@ -94,13 +93,13 @@ def test_the_zone_file_reads_back_to_the_same_records() -> None:
         assert found == record.value
 
 
-def test_the_zone_file_does_not_put_a_second_spf_record_beside_the_first() -> None:
-    fix = 'member.example. IN TXT "v=spf1 mx include:spf.relay.test -all"'
-    text = zone_file(required(PLAIN, HOSTS), spf_there=fix)
-    held = dns.zonefile.read_rrsets(text, rdclass=None)
-    assert not [r for r in held if r.name.to_text() == "member.example."], "importing it adds no SPF record"
-    assert f"; member.example has an SPF record already. {fix}\n" in text, "and it says what to change"
-    assert "; member.example has an SPF record already.\n" in zone_file(required(PLAIN, HOSTS), spf_there="")
+def test_the_zone_file_says_what_a_line_takes_the_place_of_and_has_none_that_could_break_something() -> None:
+    spf = next(r for r in required(PLAIN, HOSTS) if r.purpose == "spf")
+    merged = spf._replace(value="v=spf1 mx include:spf.relay.test -all", note="It takes the place of another.")
+    (held,) = dns.zonefile.read_rrsets(zone_file([merged]), rdclass=None)
+    assert [rdata.to_text() for rdata in held] == ['"v=spf1 mx include:spf.relay.test -all"']
+    assert zone_file([merged]).startswith("; member.example: It takes the place of another.\n")
+    assert zone_file([spf._replace(value="", note="Could not be asked.")]) == "; member.example: Could not be asked.\n"
 
 
 def test_the_dig_command_asks_for_the_record() -> None:
@@ -151,29 +150,30 @@ def test_a_hosted_domain_publishes_a_place_for_its_next_pair_once() -> None:
 @pytest.mark.parametrize(
     ("existing", "merged"),
     [
-        (None, "v=spf1 include:S ~all"),
-        ("v=spf1 -all", "v=spf1 include:S -all"),
-        ("v=spf1 mx include:other.test -all", "v=spf1 mx include:other.test include:S -all"),
-        ("v=spf1 a +all", "v=spf1 a include:S ~all"),
-        ("v=spf1 a all", "v=spf1 a include:S ~all"),
-        ("v=spf1 a", "v=spf1 a include:S"),
-        ("v=spf1 redirect=x.test", "v=spf1 include:S redirect=x.test"),
-        ("v=spf1 ?include:S -all", "v=spf1 include:S -all"),
-        ("v=spf1 -all include:S", "v=spf1 include:S -all"),
+        (None, "v=spf1 include:s.test ~all"),
+        ("v=spf1 -all", "v=spf1 include:s.test -all"),
+        ("v=spf1 mx include:other.test -all", "v=spf1 mx include:other.test include:s.test -all"),
+        ("v=spf1 a +all", "v=spf1 a include:s.test ~all"),
+        ("v=spf1 a all", "v=spf1 a include:s.test ~all"),
+        ("v=spf1 a", "v=spf1 a include:s.test"),
+        ("v=spf1 redirect=x.test", "v=spf1 include:s.test redirect=x.test"),
+        ("v=spf1 ?include:s.test -all", "v=spf1 include:s.test -all"),
+        ("v=spf1 -all include:s.test", "v=spf1 include:s.test -all"),
     ],
 )
 def test_spf_is_merged_into_the_line_that_is_there(existing: str | None, merged: str) -> None:
-    line, diff = merge_spf(existing, "S")
+    line, diff = merge_spf(existing, "s.test")
     assert line == merged
     assert f"+ {merged}" in diff
     assert existing is None or f"- {existing}" in diff
-    assert merge_spf(line, "S") == (line, ""), "a merged line is left alone"
+    assert merge_spf(line, "s.test") == (line, ""), "a merged line is left alone"
 
 
 @pytest.mark.parametrize(
     ("host", "label"),
     [
-        ("ada.ns.cloudflare.com", "Cloudflare"), ("ns-12.awsdns-34.co.uk.", "Route 53"),
+        ("ada.ns.cloudflare.com", "Cloudflare"), ("NS1.Cloudflare.COM.", "Cloudflare"),
+        ("ns1.dyna-ns.net", "Dynadot"), ("ns-12.awsdns-34.co.uk.", "Route 53"),
         ("NS51.DOMAINCONTROL.COM", "GoDaddy"), ("dns1.registrar-servers.com", "Namecheap"),
         ("ns1.digitalocean.com", "DigitalOcean"), ("ns-1-a.gandi.net", "Gandi"), ("dns10.ovh.net", "OVH"),
         ("ns1.bluehost.com", "Bluehost"), ("ns1.hostgator.com", "HostGator"), ("dns1.name-services.com", "eNom"),
@@ -193,6 +193,6 @@ def test_a_mixture_of_providers_or_none_is_unknown() -> None:
 
 
 def test_several_spf_lines_become_one() -> None:
-    assert merge_several_spf([], "S") == "v=spf1 include:S ~all"
-    assert merge_several_spf(["v=spf1 mx -all"], "S") == "v=spf1 mx include:S -all"
-    assert merge_several_spf(["v=spf1 mx -all", "v=spf1 a ?all"], "S") == "v=spf1 mx a include:S ~all"
+    assert merge_several_spf([], "s.test") == "v=spf1 include:s.test ~all"
+    assert merge_several_spf(["v=spf1 mx -all"], "s.test") == "v=spf1 mx include:s.test -all"
+    assert merge_several_spf(["v=spf1 mx -all", "v=spf1 a ?all"], "s.test") == "v=spf1 mx a include:s.test ~all"

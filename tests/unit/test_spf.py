@@ -9,8 +9,21 @@ import pytest
 
 from relay.base.resolver import Answer, Later, Nothing, Result
 from relay.message import speaks_for
-from relay.verify import Dmarc, Signature, Spf, dmarc, results_field, spf
-from relay.verify.spf_record import BadRecord, read
+from relay.verify import (
+    BadRecord,
+    Dmarc,
+    Signature,
+    Spf,
+    dmarc,
+    dmarc_record,
+    results_field,
+    spf,
+    spf_fault,
+    spf_record,
+    walk,
+)
+from relay.verify.dmarc import steps
+from relay.verify.spf_record import read
 from tests.kit.dns import DnsWorld, make_zone, world
 
 # RFC 7208 Appendix A, with one name for each record it shows.
@@ -143,6 +156,64 @@ def test_a_mistake_anywhere_in_a_record_is_found_before_anything_is_asked(record
         read(record)
 
 
+@pytest.mark.parametrize(("record", "code", "at"), [
+    ("v=spf1 ipv4:192.0.2.1 ~all", "unknown_mechanism", "ipv4:192.0.2.1"),
+    ("v=spf1 moo ~all", "unknown_mechanism", "moo"),
+    ("v=spf1 ip4:192.0.2.0/33 ~all", "bad_network", "ip4:192.0.2.0/33"),
+    ("v=spf1 ip4:mail.test", "bad_network", "ip4:mail.test"),
+    ("v=spf1 ip6:2001:db8::/129", "bad_network", "ip6:2001:db8::/129"),
+    ("v=spf1 ~all redirect=x.test redirect=y.test", "two_redirect", "redirect=y.test"),
+    ("v=spf1 include:a.test, ~all", "comma", "include:a.test"),
+    ("v=spf1 include:a.test; ~all", "semicolon", "include:a.test"),
+    ("v=spf1 a,mx ~all", "comma", "a,mx"), ("v=spf1 include:a.test~all", "missing_blank", "include:a.test~all"),
+    ("v=spf1 ip4:192.0.2.1include:a.test", "missing_blank", "ip4:192.0.2.1include:a.test"),
+    ("v=spf1 include: a.test ~all", "bad_term", "include:"),
+    ('v=spf1 "include:a.test" ~all', "quoted", '"include:a.test"'),
+])  # fmt: skip
+def test_the_fault_of_a_record_is_named_with_its_place(record: str, code: str, at: str) -> None:
+    with pytest.raises(BadRecord) as caught:
+        read(record)
+    assert (caught.value.fault.code, caught.value.fault.at) == (code, at)
+    assert caught.value.fault.says.endswith(".")
+
+
+@pytest.mark.parametrize(("text", "code"), [
+    ("v=spf1; include:a.test ~all", "semicolon"), ("v=spf1, a ~all", "comma"), (" v=spf1 a ~all", "leading_blank"),
+    ("v=spf1include:a.test ~all", "missing_blank"), ("v=spf1\ta ~all", "missing_blank"), ('"v=spf1 a ~all"', "quoted"),
+    ("v=spf1\u00a0a ~all", "not_ascii"), ("v=spf2 a ~all", "wrong_first_tag"), ("v=spf a ~all", "wrong_first_tag"),
+    ("spf1 a ~all", "wrong_first_tag"), ("include:a.test v=spf1 ~all", "wrong_first_tag"),
+    ("google-site-verification=v=spf1", ""), ("hello", ""), ("MS=ms1", ""), ("v=DMARC1; p=none", ""), ("", ""),
+])  # fmt: skip
+def test_a_text_that_was_meant_as_spf_is_known_by_its_mistake(text: str, code: str) -> None:
+    assert spf_record.records([text]) == []
+    fault = spf_record.near_miss(["hello", text])
+    assert (fault.code if fault else "") == code
+
+
+@pytest.mark.parametrize(("record", "code"), [
+    ("v=spf1 include:deep.example.com -all", "too_many_lookups"),
+    ("v=spf1 a:no1.example.com a:no2.example.com -all", ""),
+    ("v=spf1 include:void.example.com -all", "void_lookups"),
+    ("v=spf1 include:nothing.example.com -all", "dead_include"),
+    ("v=spf1 include:broken.example.com -all", "bad_include"), ("v=spf1 include:two.example.com -all", "second_record"),
+    ("v=spf1 include:loop.example.com -all", "too_many_lookups"),
+    ("v=spf1 redirect=deep.example.com", "too_many_lookups"),
+    ("v=spf1 mx:many.example.com -all", "too_many_lookups"), ("v=spf1 include:all.example.com a -all", ""),
+    # What depends on who sends is counted and not asked; trouble is no fault; nothing counts after all.
+    ("v=spf1 include:%{i}.example.com exists:%{ir}.x.example.com -all", ""),
+    ("v=spf1 include:silent.example.com ~all", ""),
+    ("v=spf1 a -all include:nothing.example.com", ""),
+    ("v=spf1 a " + "exists:%{i}.example.com " * 10, "too_many_lookups"),
+])  # fmt: skip
+async def test_a_policy_is_held_to_its_bounds_without_a_client(dns: DnsWorld, record: str, code: str) -> None:
+    for n in range(10):
+        dns.zones.add(f"d{n}.example.com", "TXT", "v=spf1 ip4:192.0.2.1 -all")
+    included = " ".join(f"include:d{n}.example.com" for n in range(10))
+    dns.zones.add("deep.example.com", "TXT", f"v=spf1 {included} -all")
+    fault = await spf_fault(record, "example.com", dns.resolver)
+    assert (fault.code if fault else "") == code
+
+
 def test_what_the_grammar_allows_is_read() -> None:
     found = read("v=spf1  A/0//0 mx:%{d}/24//64 ?exists:%{L1r-+}.x.test unknown=%{r} exp=%{d} redirect=_spf.x.test.")
     assert [(t.name, t.qualifier, t.bits4, t.bits6) for t in found.terms] == [
@@ -169,6 +240,10 @@ class Policies:
 
 
 RELAXED = Policies(shop_example="v=DMARC1; p=reject; sp=quarantine")
+PUBLIC = Policies(
+    example="v=DMARC1; p=quarantine; np=reject; psd=y", shop_example="v=DMARC1; p=none; np=reject; t=y",
+    mail_shop_example="v=DMARC1; p=reject", there_example=Answer(("hello",), 60), sub_example="v=DMARC1; p=none; psd=n",
+)
 STRICT = Policies(shop_example="v=DMARC1;p=none;adkim=s;aspf=s")
 
 
@@ -186,12 +261,72 @@ STRICT = Policies(shop_example="v=DMARC1;p=none;adkim=s;aspf=s")
     ("shop.example", _NONE, _GOOD, Policies(shop_example=Later("down")), ("temperror", "")),
     ("shop.example", _NONE, _GOOD, Policies(shop_example=Answer(("v=DMARC1",) * 2, 1)), ("none", "")),
     ("", _NONE, _GOOD, RELAXED, ("permerror", "")),
+    # The tree walk: the record furthest up is the organisation's, psd= sets its bounds, np= is for names that aren't.
+    ("a.mail.shop.example", _NONE, None, PUBLIC, ("fail", "reject")),
+    ("mail.shop.example", _NONE, None, PUBLIC, ("fail", "reject")),
+    ("shop.example", _NONE, None, PUBLIC, ("fail", "none")), ("gone.example", _NONE, None, PUBLIC, ("fail", "reject")),
+    ("there.example", _NONE, None, PUBLIC, ("fail", "quarantine")),
+    ("example", _NONE, None, PUBLIC, ("fail", "quarantine")),
+    ("shop.example", _NONE, Signature("there.example", "s", "", "pass"), PUBLIC, ("fail", "none")),
+    ("sub.example", _NONE, Signature("a.sub.example", "s", "", "pass"), PUBLIC, ("pass", "none")),
+    ("a.mail.shop.example", _NONE, Signature("shop.example", "s", "", "pass"), PUBLIC, ("pass", "reject")),
+    # One whose policy can't be read counts as p=none where it asks for reports, and not at all where it doesn't.
+    ("shop.example", _NONE, None, Policies(shop_example="v=DMARC1; rua=mailto:a@b.test"), ("fail", "none")),
+    ("shop.example", _NONE, None, Policies(shop_example="v=DMARC1; p=rejct"), ("none", "")),
+    ("shop.example", _NONE, None, Policies(shop_example="v=dmarc1; p=reject"), ("none", "")),
+    ("shop.example", _NONE, None, Policies(shop_example="V=DMARC1; p=reject"), ("fail", "reject")),
+    ("shop.example", _NONE, None, Policies(shop_example="v=DMARC1 p=reject"), ("none", "")),
 ])  # fmt: skip
 async def test_a_proof_counts_for_the_from_it_belongs_to(
     domain: str, by_spf: Spf, by_dkim: Signature | None, dns: Policies, wanted: tuple[str, str]
 ) -> None:
     found = await dmarc(domain, by_spf, [by_dkim] if by_dkim else [], dns)
     assert (found.result, found.policy) == wanted
+
+
+async def test_a_walk_asks_at_most_eight_times_and_stops_where_it_is_told() -> None:
+    name = "a.b.c.d.e.f.g.h.i.mail.shop.example"
+    assert steps(name)[:3] == [name, "f.g.h.i.mail.shop.example", "g.h.i.mail.shop.example"]
+    assert (len(steps(name)), steps(name)[-1]) == (8, "example")
+    assert steps("shop.example") == ["shop.example", "example"]
+    found = await walk("a.there.example", PUBLIC)
+    assert (found.at, found.organization, found.own) == ("example", "there.example", False)
+    assert (await walk("x.example.test", Policies())).record is None
+    assert (await dmarc("shop.example", _NONE, [], PUBLIC)).testing
+
+
+@pytest.mark.parametrize(("text", "codes"), [
+    ("v=DMARC1; p=none", []), ("v = DMARC1 ;p=Reject; sp=none ;; pct=10; rua=mailto:a@b.test,mailto:c@d.test!10m;", []),
+    ("v=DMARC1; p=none; unknown=1; t=y; psd=u; np=reject; adkim=s; aspf=r; fo=1:d:s", []),
+    ("v=DMARC1", ["no_policy"]), ("v=DMARC1; sp=none", ["no_policy"]), ("v=DMARC1; p=nono", ["bad_value"]),
+    ("v=DMARC1; p=none sp=reject", ["missing_semicolon"]), ("v=DMARC1; p=none, rua=mailto:a@b.test", ["comma"]),
+    ("v=DMARC1; p=none; p=reject", ["two_tags"]), ("v=DMARC1; p=none; rua=a@b.test", ["bad_address"]),
+    ("v=DMARC1; p=none; adkim=strict", ["bad_value"]), ("v=DMARC1; p=none; sp=", ["bad_value"]),
+    ("v=DMARC1; p=none; rua=mailto:a@b.test ruf=mailto:a@b.test", ["missing_semicolon"]),
+    ("v=DMARC1; reject", ["bad_tag", "no_policy"]),
+])  # fmt: skip
+def test_the_faults_of_a_dmarc_record_are_named(text: str, codes: list[str]) -> None:
+    assert dmarc_record.records([text]) == [text]
+    assert [fault.code for fault in dmarc_record.read(text).faults] == codes
+
+
+@pytest.mark.parametrize(("text", "code", "fixed"), [
+    ("v=DMARC1 p=none", "missing_semicolon", "v=DMARC1; p=none"), ("v=DMARC1, p=none", "comma", "v=DMARC1; p=none"),
+    (" v=DMARC1; p=reject", "leading_blank", "v=DMARC1; p=reject"),
+    ('"v=DMARC1; p=none"', "quoted", "v=DMARC1; p=none"),
+    ("p=none; v=DMARC1", "wrong_first_tag", "v=DMARC1; p=none"),
+    ("DMARC1; p=none", "wrong_first_tag", "v=DMARC1; p=none"),
+    ("v=dmarc1; p=none", "wrong_case", "v=DMARC1; p=none"),
+    ("v=DMARC1:p=reject", "missing_semicolon", "v=DMARC1; p=reject"),
+    ("v=DMARC1p=reject", "missing_semicolon", ""), ("v=DMARC2; p=none", "wrong_first_tag", "v=DMARC1; p=none"),
+    ("v=DMARC1\\; p=none", "escaped", "v=DMARC1; p=none"), ("v=spf1 -all", "", ""), ("hello", "", ""),
+])  # fmt: skip
+def test_a_text_that_was_meant_as_dmarc_is_known_by_its_mistake(text: str, code: str, fixed: str) -> None:
+    assert dmarc_record.records([text]) == []
+    fault = dmarc_record.near_miss(["hello", text])
+    assert (fault.code if fault else "") == code
+    if code:
+        assert dmarc_record.repaired(text) == fixed
 
 
 # -- the field -------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from enroll.api.native.option_models import DomainIn, OptionsView
-from enroll.domains import Domain
+from enroll.domains import Domain, as_of
 from enroll.records import Record, dig_command
 from enroll.stats import Stats
 from relay.base.web.models import Strict, View, shown_at
@@ -119,6 +119,7 @@ class RecordsView(View):
 
     name: str
     checked_at: str | None
+    as_of: str | None = Field(description="How old the look at DNS is, in words.")
     records: list[RecordView]
 
 
@@ -126,7 +127,14 @@ class VerifiedView(View):
     """A domain with its records."""
 
     domain: DomainView
+    as_of: str | None = Field(description="How old the look at DNS is, in words.")
     records: list[RecordView]
+
+
+class CheckedView(DomainView):
+    """One of many that were checked; `as_of`: how old the look at its DNS is, for one just made is not repeated."""
+
+    as_of: str
 
 
 class BatchView(View):
@@ -136,7 +144,7 @@ class BatchView(View):
     verified: int
     failed: int
     truncated: bool
-    domains: list[DomainView]
+    domains: list[CheckedView]
 
 
 class DnsHostView(View):
@@ -209,11 +217,11 @@ def domain_view(domain: Domain) -> DomainView:
     )
 
 
-def records_view(domain: Domain, records: list[Record]) -> RecordsView:
-    """The records with the findings of the last look beside them."""
+def records_view(domain: Domain, records: list[Record], age: str) -> RecordsView:
+    """The records with the findings of the last look beside them. age: of that look, in words."""
     found = {(f["purpose"], f["name"]): f for f in domain.findings}
     return RecordsView(
-        name=domain.name, checked_at=shown_at(domain.checked_at),
+        name=domain.name, checked_at=shown_at(domain.checked_at), as_of=age or None,
         records=[_record(r, found.get((r.purpose, r.name), {})) for r in records],
     )
 
@@ -221,7 +229,7 @@ def records_view(domain: Domain, records: list[Record]) -> RecordsView:
 def _record(record: Record, finding: dict[str, Any]) -> RecordView:
     return RecordView(
         purpose=record.purpose, name=record.name, short=record.short, type=record.type, value=record.value,
-        cname=record.alias or None, required=record.required, why=record.why, dig=dig_command(record),
+        cname=record.alias or None, required=record.required, why=record.explained, dig=dig_command(record),
         ok=finding.get("ok"),
         found=list(finding.get("found") or ()), mistake=finding.get("mistake"), says=finding.get("says") or "",
         fix=finding.get("fix") or "", retry_after_seconds=finding.get("retry_after_seconds"),
@@ -234,7 +242,7 @@ def batch_view(checked: list[Domain], truncated: bool) -> BatchView:
     verified = sum(d.state == "verified" for d in checked)
     return BatchView(
         checked=len(checked), verified=verified, failed=len(checked) - verified, truncated=truncated,
-        domains=[domain_view(d) for d in checked],
+        domains=[CheckedView(**dict(iter(domain_view(d))), as_of=as_of(d.age or 0.0)) for d in checked],
     )
 
 

@@ -118,7 +118,8 @@ class OfDomains:
             response = web.Response(text=self._domains.zone(domain, query.form), content_type="text/plain")
             response.headers[hdrs.CONTENT_DISPOSITION] = f'attachment; filename="{domain.name}.zone"'
             return response
-        return records_view(domain, self._domains.records(domain, query.form)).response()
+        shown = self._domains.records(domain, query.form)
+        return records_view(domain, shown, self._domains.as_of(domain)).response()
 
     @_calls.get(f"{_ONE}/dns-host", "Who runs the domain's DNS")
     async def dns_host(self, who: Actor, id: str) -> DnsHostView:
@@ -155,6 +156,5 @@ class OfDomains:
         return domain
 
     def _with_records(self, domain: Domain) -> VerifiedView:
-        return VerifiedView(
-            domain=domain_view(domain), records=records_view(domain, self._domains.records(domain)).records
-        )
+        shown = records_view(domain, self._domains.records(domain), self._domains.as_of(domain))
+        return VerifiedView(domain=domain_view(domain), as_of=shown.as_of, records=shown.records)

@@ -7,8 +7,7 @@ the machine (ports, files) is checked by `posthouse check-config`, not here.
 """
 
 from relay.base.config.example import example
-from relay.base.config.kinds import listen_address
 from relay.base.config.load import ConfigError, load
 from relay.base.config.model import Config, Tier
 
-__all__ = ["Config", "ConfigError", "Tier", "example", "listen_address", "load"]
+__all__ = ["Config", "ConfigError", "Tier", "example", "load"]

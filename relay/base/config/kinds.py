@@ -42,17 +42,6 @@ def host_and_port(text: str) -> str:
     return f"{host}:{int(port)}"
 
 
-def listen_address(text: str) -> tuple[str, int]:
-    """IP:PORT (IPv6 in brackets) to listen on, as its halves; port 0: any. Raises ValueError with a reason."""
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f"{text!r} is not HOST:PORT")
-    if not _is_address(host):
-        raise ValueError(f"{text!r}: {host!r} is not an IP address")
-    return host, int(port)
-
-
 def name_server(text: str) -> str:
     """IP, IP:PORT or [IPv6]:PORT. Raises ValueError with what to write."""
     if _is_address(text):

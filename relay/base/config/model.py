@@ -130,6 +130,7 @@ class Enrollment(Section):
     password_link_hours: Count = key(48, "How long a set-password link can be used.")
     min_password_length: Count = key(10, "Shortest password.")
     verify_cache_seconds: Seconds = key(60.0, "A check of a domain is not repeated within this time.")
+    first_look_seconds: Seconds = key(5.0, "How long enrolling waits to see what SPF and DMARC records stand at the domain already.")
     verify_batch: Count = key(25, "Pending domains checked by one call for all.")
     recheck_pending_seconds: Seconds = key(300.0, "First wait between checks of a pending domain; it doubles up to an hour.")
     recheck_pending_days: Count = key(30, "After so many days a pending domain is only checked on demand.")

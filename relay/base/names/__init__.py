@@ -19,6 +19,7 @@ from relay.base.names.domains import (
     parents,
     prepare,
     registrable,
+    same_organization,
     to_unicode,
 )
 from relay.base.names.encoded_words import decode_words, readings, shown_words
@@ -45,6 +46,7 @@ __all__ = [
     "readings",
     "registrable",
     "reverse_path",
+    "same_organization",
     "shown_words",
     "single_mailbox",
     "to_unicode",

@@ -152,6 +152,12 @@ def registrable(name: str) -> str | None:
     return found
 
 
+def same_organization(one: str, other: str) -> bool:
+    """Whether two A-label names are the same or have one registrable domain, by the list of public suffixes."""
+    top = registrable(one)
+    return one == other or (top is not None and top == registrable(other))
+
+
 @lru_cache(maxsize=8192)
 def parents(name: str) -> tuple[str, ...]:
     """List the parents of an A-label name, nearest first, up to and with its registrable domain."""

@@ -227,41 +227,46 @@ async def due(tx: Tx, now: float, limit: int) -> list[int]:
     )
 
 
-async def unchecked(
-    tx: Tx, member_id: int, before: float, limit: int, names: Collection[str] | None = None
-) -> list[int]:
-    """Ids of a member's domains that wait for records and were last checked before `before`: never checked ones first,
-    then the oldest. They are pending, or verified with an option whose record has not been looked for or seen.
+async def waiting(
+    tx: Tx, member_id: int, limit: int, names: Collection[str] | None = None
+) -> list[tuple[int, float | None]]:
+    """(id, time of the last check) of a member's domains that wait for records: never checked ones first, then the
+    oldest. They are pending, or verified with an option whose record has not been looked for or seen.
 
     With `names`, of those only.
     """
     among = domains.c.name.in_(names) if names is not None else true()
     notes = domains.c.notes
-    waiting = (func.json_array_length(notes["awaits"]) > 0) | notes["regenerated"].as_boolean()
-    return list(
-        (
-            await tx.execute(
-                select(domains.c.id)
-                .where(
-                    domains.c.member_id == member_id,
-                    (domains.c.state == "pending") | ((domains.c.state == "verified") & waiting),
-                    domains.c.checked_at.is_(None) | (domains.c.checked_at <= before), among,
-                )
-                .order_by(case((domains.c.checked_at.is_(None), 0), else_=1), domains.c.checked_at, domains.c.id)
-                .limit(limit)
-            )
-        ).scalars()
+    waits = (func.json_array_length(notes["awaits"]) > 0) | notes["regenerated"].as_boolean()
+    found = await tx.execute(
+        select(domains.c.id, domains.c.checked_at)
+        .where(
+            domains.c.member_id == member_id,
+            (domains.c.state == "pending") | ((domains.c.state == "verified") & waits), among,
+        )
+        .order_by(case((domains.c.checked_at.is_(None), 0), else_=1), domains.c.checked_at, domains.c.id)
+        .limit(limit)
     )
+    return [(row.id, row.checked_at) for row in found]
+
+
+async def some(tx: Tx, ids: Collection[int]) -> list[Row]:
+    """The domains with these ids that are not deleted, by id."""
+    query = select(domains).where(domains.c.id.in_(ids), domains.c.state != "deleted").order_by(domains.c.id)
+    return await _all(tx, query)
 
 
 async def change(tx: Tx, domain_id: int, **values: Any) -> None:
-    """Set columns of one domain; `flags` follow `findings`, for a name the required one's."""
+    """Set columns of one domain; `flags` follow `findings`."""
     if "findings" in values:
-        # Two records may have one name (MX and SPF): its flag is that of the one which is needed.
-        found = sorted(values["findings"] or [], key=lambda f: bool(f.get("needed", f.get("required"))))
-        known = {f["name"]: f.get("known") for f in found}
-        values["flags"] = {name: ok for name, ok in known.items() if ok is not None} or None
+        values["flags"] = flags_of(values["findings"])
     await tx.execute(update(domains).where(domains.c.id == domain_id).values(**values))
+
+
+def flags_of(findings: list[dict[str, Any]] | None) -> dict[str, bool] | None:
+    """What `findings` tell of each record that its owner has to publish, as far as it could ever be asked."""
+    known = {f["name"]: f.get("known") for f in findings or () if f.get("needed", f.get("required"))}
+    return {name: ok for name, ok in known.items() if ok is not None} or None
 
 
 async def owner(tx: Tx, member_id: int) -> Owner | None:

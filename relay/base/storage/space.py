@@ -5,13 +5,9 @@ On SQLite, for a database made with `auto_vacuum`; an older one gets that by `co
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-from pathlib import Path
 from typing import Any
 
 from relay.base.storage.engine import Tx
-from relay.base.storage.errors import StorageUnavailable, classify
 from relay.base.storage.sqlite_driver import InlineConnection
 
 _SPARE_SHARE = 0.25
@@ -33,29 +29,6 @@ async def give_back(tx: Tx, limit: int) -> int:
     # One page with each step, and the driver makes one step of a statement without columns.
     await _direct(tx, "PRAGMA incremental_vacuum(1)", count)
     return count
-
-
-def compact(file: Path) -> None:
-    """Write an SQLite file anew without its free pages, and so that from now on they are given back in slices.
-
-    Needs the file for itself, and as much room beside it as it has content. Raises StorageError and changes nothing
-    where somebody else has it open, or the disk is full.
-    """
-    if not file.is_file():
-        raise StorageUnavailable(f"{file}: no such file")
-    try:
-        with contextlib.closing(sqlite3.connect(file, timeout=1.0, isolation_level=None)) as connection:
-            # Refused while any other process has the file open, and shuts them out until the end.
-            connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-            connection.execute("BEGIN EXCLUSIVE")
-            connection.execute("COMMIT")
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-            connection.execute("VACUUM")
-    except sqlite3.Error as e:
-        if "locked" in str(e):
-            raise StorageUnavailable(f"{file} is in use: stop the relay first") from e
-        raise classify(e) from e
 
 
 async def _direct(tx: Tx, statement: str, times: int = 1) -> list[Any]:

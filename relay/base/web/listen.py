@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from relay.base.accepting import Acceptor
-from relay.base.config import Config, listen_address
+from relay.base.config import Config
 from relay.base.web.answers import dumps, error_body, raw_answer
 from relay.base.web.crowd import CROWD, Crowd
 
@@ -47,8 +47,8 @@ class Listener:
         await self._runner.setup()
         try:
             for address in self._addresses:
-                host, port = listen_address(address)
-                site = _Site(self._runner, host, port, shared=self._reuse_port)
+                host, _, port = address.rpartition(":")
+                site = _Site(self._runner, host.strip("[]"), int(port), shared=self._reuse_port)
                 await site.start()
                 self._sites.append(site)
         except BaseException:

@@ -1,0 +1,176 @@
+"""A DMARC record, read as receivers read it (RFC 9989 §4.7, §4.8), with its faults named. Pure; finding the one that
+applies is `dmarc`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from relay.verify.faults import Fault
+
+POLICIES = ("none", "quarantine", "reject")
+# RFC 9989 §4.8: tag names in any case, the version's value exactly so, and nothing before it.
+_VERSION = re.compile(r"[vV][ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)")
+_NEARLY = re.compile(r"\s*[\"'“”]*\s*v?\s*[=:]?\s*dmarc\s*\d*", re.IGNORECASE)
+_KNOWN = ("adkim", "aspf", "fo", "np", "p", "pct", "psd", "rf", "ri", "rua", "ruf", "sp", "t", "v")
+_WITHIN = re.compile(rf"[\s,](?P<tag>{'|'.join(_KNOWN)})\s*=", re.IGNORECASE)
+_URI = re.compile(r"(?:mailto:[^\s,!@]+@[^\s,!@]+|https?://[^\s,!]+)(?:![0-9]+[kmgt]?)?", re.IGNORECASE)
+_ONE_OF = {
+    "p": POLICIES, "sp": POLICIES, "np": POLICIES, "psd": ("y", "n", "u"), "t": ("y", "n"), "adkim": ("r", "s"),
+    "aspf": ("r", "s"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DmarcRecord:
+    """What a record says. p, sp, np: "" where the tag is missing or is none that receivers know. reports: whether at
+    least one address for reports can be read. faults: what is wrong with it, in order."""
+
+    text: str
+    p: str
+    sp: str
+    np: str
+    psd: str
+    testing: bool
+    strict_dkim: bool
+    strict_spf: bool
+    reports: bool
+    faults: tuple[Fault, ...]
+    broken: bool
+
+    @property
+    def applies(self) -> bool:
+        """Whether receivers go by it at all (RFC 9989 §4.10.1): one whose policy can't be read counts as p=none where
+        it has an address for reports, and not at all where it has none."""
+        return not self.broken or self.reports
+
+    def policy(self, *, own: bool, exists: bool = True) -> str:
+        """What it asks for mail of the domain itself (`own`), or of one below it that does or doesn't exist."""
+        if self.broken:
+            return "none"
+        if own:
+            return self.p
+        return (self.np if not exists else "") or self.sp or self.p
+
+
+def records(texts: Iterable[str]) -> list[str]:
+    """Those TXT values that are DMARC records, by their version."""
+    return [text for text in texts if _VERSION.match(text)]
+
+
+def read(text: str) -> DmarcRecord:
+    """The record. Never raises: what can't be read has its default (RFC 9989 §4.7), and stands in `faults`."""
+    tags: dict[str, str] = {}
+    faults: list[Fault] = []
+    broken = False
+    for part in text.split(";")[1:]:
+        name, equals, value = part.partition("=")
+        name, value = name.strip().lower(), value.strip()
+        if not part.strip():
+            continue
+        if not equals:
+            faults.append(Fault("bad_tag", "{at} is not of the form tag=value.", part.strip()))
+        elif name in tags:
+            faults.append(Fault("two_tags", "The tag {at} stands twice.", f"{name}="))
+        else:
+            tags[name] = value
+            if (fault := _fault(name, value)) is not None:
+                faults.append(fault)
+                broken = broken or name in ("p", "sp", "np")
+    if "p" not in tags:
+        broken = True
+        faults.append(Fault("no_policy", "The record has no policy p= that receivers know."))
+    if not text.isascii():
+        faults.append(Fault("not_ascii", "The record has characters beyond ASCII."))
+
+    def of(name: str) -> str:
+        value = tags.get(name, "").lower()
+        return value if value in _ONE_OF[name] else ""
+
+    return DmarcRecord(
+        text=text, p=of("p"), sp=of("sp"), np=of("np"), psd=of("psd") or "u", testing=of("t") == "y",
+        strict_dkim=of("adkim") == "s", strict_spf=of("aspf") == "s",
+        reports=any(_URI.fullmatch(uri.strip()) for uri in tags.get("rua", "").split(",")),
+        faults=tuple(faults), broken=broken,
+    )
+
+
+def _fault(name: str, value: str) -> Fault | None:
+    within = _WITHIN.search(value)
+    if within is not None:
+        before = value[: within.start() + 1]
+        comma = before.rstrip().endswith(",")
+        says = "A comma stands instead of a semicolon before {at}." if comma else "A semicolon is missing before {at}."
+        return Fault("comma" if comma else "missing_semicolon", says, f"{within['tag']}=")
+    if name in _ONE_OF and value.lower() not in _ONE_OF[name]:
+        if value.rstrip(",").lower() in _ONE_OF[name]:
+            return Fault("comma", "A comma stands behind {at}; in DMARC a semicolon separates the tags.", f"{name}=")
+        says = f"{{at}} has a value that receivers don't know; it is one of {', '.join(_ONE_OF[name])}."
+        return Fault("bad_value", says, f"{name}={value}")
+    if name in ("rua", "ruf"):
+        for uri in value.split(","):
+            if not _URI.fullmatch(uri.strip()):
+                says = "{at} is no address for reports; each begins with mailto:, and a comma separates several."
+                return Fault("bad_address", says, f"{name}={uri.strip()}")
+    return None
+
+
+def near_miss(texts: Iterable[str]) -> Fault | None:
+    """Why the first of `texts` that was meant as a DMARC record is none; None where none was."""
+    return next((fault for text in texts if (fault := _near(text)) is not None), None)
+
+
+def _near(text: str) -> Fault | None:
+    bare = re.sub(r'"\s*"', "", text.strip()).strip("\"'“”").strip()
+    if _VERSION.match(text):
+        return None
+    if bare != text.strip() and _VERSION.match(bare):
+        says = "The value has quotation marks of its own, which receivers read as part of it."
+        return Fault("quoted", says, fixed=bare)
+    if _VERSION.match(bare) and text[:1].isspace():
+        return Fault("leading_blank", "The value has a blank before v=DMARC1, so receivers pass it over.", fixed=bare)
+    if "\\;" in bare and _VERSION.match(bare.replace("\\;", ";")):
+        says = "The semicolons have backslashes before them, which receivers read as part of the value."
+        return Fault("escaped", says, fixed=bare.replace("\\;", ";"))
+    start = _NEARLY.match(bare)
+    if start is None:
+        tag = re.match(r"(?:p|sp|np|rua|ruf|pct|adkim|aspf|fo)\s*=", bare, re.IGNORECASE)
+        if tag is not None and ("dmarc1" in bare.lower() or "p=" in bare.lower()):
+            return Fault("wrong_first_tag", "The record begins with {at}; v=DMARC1 has to stand first.", tag[0])
+        return None
+    version = re.match(r"v\s*=\s*(?P<value>DMARC1)(?P<rest>.*)", bare, re.IGNORECASE | re.DOTALL)
+    if version is None:
+        says = "The record begins with {at}; it has to begin with v=DMARC1 and a semicolon."
+        return Fault("wrong_first_tag", says, bare.split(";")[0][:40])
+    if version["value"] != "DMARC1":
+        fixed = f"v=DMARC1{version['rest']}"
+        if records([fixed]):
+            return Fault("wrong_case", "{at} has to be written in capitals: DMARC1.", version["value"], fixed)
+    rest = version["rest"].lstrip()
+    if rest.startswith(","):
+        says = "A comma follows v=DMARC1; in DMARC a semicolon separates the tags."
+        return Fault("comma", says, fixed=_separated(bare))
+    if rest[:1] in (":", ".", "|", "/"):
+        says = "{at} follows v=DMARC1; in DMARC a semicolon separates the tags."
+        return Fault("missing_semicolon", says, rest[:1], _separated(bare))
+    return Fault("missing_semicolon", "There is no semicolon behind v=DMARC1.", fixed=_separated(bare))
+
+
+def repaired(text: str) -> str:
+    """`text` with its tags separated as they have to be, for a line to enter; "" where its policy can't be told."""
+    made = _separated(re.sub(r'"\s*"', "", text.strip()).strip("\"'“”").replace("\\;", ";").strip())
+    found = read(made)
+    return made if records([made]) and found.p and not found.faults else ""
+
+
+def _separated(text: str) -> str:
+    """The tags of `text` that can be told apart, v=DMARC1 first, a semicolon between each two."""
+    marked = re.sub(rf"(?:^|[\s;,:|]+)(?=(?:{'|'.join(_KNOWN)})\s*=)", ";", text, flags=re.IGNORECASE)
+    pairs: dict[str, str] = {}
+    for part in marked.split(";"):
+        name, equals, value = part.partition("=")
+        if equals and name.strip():
+            pairs.setdefault(name.strip().lower(), value.strip().rstrip(",;:").strip())
+    pairs.pop("v", None)
+    return "; ".join(["v=DMARC1", *(f"{name}={value}" for name, value in pairs.items())])
