@@ -34,7 +34,9 @@ def altering(
     notes = noting(replace(notes, regenerated=True), after, features)
     notes = leaving(notes, after, before, was, features, now=now, config=config)
     if row.state in ("pending", "verified"):
-        notes = replace(notes, pending_since=now, missing=())
+        # A domain that was proved once needs what no option asks for: that is missing as it was.
+        missing = notes.missing if row.first_verified_at is not None else ()
+        notes = replace(notes, pending_since=now, missing=missing)
     # Old findings answer no question any more.
     values: dict[str, Any] = columns(after, notes) | {
         "findings": lasting(row.findings), "checked_at": None,

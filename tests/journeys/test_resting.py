@@ -122,6 +122,21 @@ async def test_what_is_under_way_hears_the_same_from_the_accepting_transaction(r
     assert told(found)[0] == f"{NAME} is yours, paused by you"
 
 
+async def test_what_is_missing_is_said_also_after_a_change_of_options(relay: Enrolling) -> None:
+    alice = await relay.member()
+    domain = await relay.verified(alice, NAME)
+    relay.unpublish(domain, only=["ownership"])
+    await relay.look(domain)
+    missing = ["_posthouse-challenge." + NAME]
+    assert told(ask(relay, alice))[1]["missing"] == missing
+    await relay.domains.update(alice.id, domain.id, {"return_path": True})
+    assert told(ask(relay, alice))[1]["missing"] == missing
+    # Of a new one, the option's record is asked for as well, and nobody knows yet whether it is there.
+    await relay.domains.enroll(alice.id, "new.test")
+    await relay.domains.update(alice.id, "new.test", {"return_path": True})
+    assert "missing" not in told(relay.rooms.policy.sender(relay.rooms.login(alice), "a@new.test"))[1]
+
+
 async def test_a_domain_that_waits_for_approval_says_so(tmp_path: Any) -> None:
     async with enrolling(make_config(tmp_path, enrollment={"manual_approval": True})) as relay:
         alice = await relay.member()
