@@ -70,6 +70,27 @@ def used(entries: Sequence[Entry], now: float) -> tuple[int, int]:
     return hour, day
 
 
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """What a tier still lets out: recipients in this hour and day, and when (Unix seconds) the first that are used
+    come back."""
+
+    tier: Tier
+    hour: int
+    day: int
+    hour_at: float
+    day_at: float
+
+
+def remaining(entries: Sequence[Entry], tier: Tier, now: float) -> Remaining:
+    """What is left after `entries`, oldest first."""
+    hour, day = used(entries, now)
+    first_hour, first_day = (next((at for at, _ in entries if at > now - w), now) for w in (HOUR, DAY))
+    return Remaining(
+        tier, max(0, tier.per_hour - hour), max(0, tier.per_day - day), first_hour + HOUR, first_day + DAY
+    )
+
+
 def judge(entries: Sequence[Entry], tier: Tier, now: float, want: int) -> Judgement:
     """Test both windows for `want` more recipients. `entries` oldest first."""
     hour, day = used(entries, now)

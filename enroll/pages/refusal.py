@@ -11,16 +11,17 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from enroll.pages.guard import Guard, Known, Visitor
 from enroll.pages.render import Renderer
 from enroll.pages.services import PageServices
 from relay import replies
 from relay.base import names
-from relay.base.clock import DAY
+from relay.base.clock import DAY, iso
 from relay.base.storage import refusals
 from relay.base.storage.refusals import RefusalRow
+from relay.base.web import answer
 from relay.directory import Login
 from relay.intake import Gate, Recipient, Submission
 from relay.replies import NOT_FOUND, Refused, Reply, Verdict
@@ -104,6 +105,17 @@ def told(row: RefusalRow, public_url: str, member_id: int | None) -> Told | None
     )
 
 
+def as_json(refusal: Told, public_url: str) -> dict[str, Any]:
+    """The refusal in the shape that the request got, with when and where, as far as its reader may see it."""
+    verdict = Verdict(
+        refusal.reply, saw=refusal.saw or "…", wanted=refusal.wanted or "…", passes_at=refusal.passes_at,
+        extra={"tier": refusal.tier} if refusal.tier else {}, reference=refusal.id, cure=refusal.fix,
+    )
+    said = verdict.json(public_url)
+    facts = {k: v for k, v in said["detail"].items() if v != "…"}
+    return said | {"detail": facts | {"at": iso(refusal.at), "door": refusal.door.lower()}}
+
+
 class Refusal:
     """The handlers."""
 
@@ -118,6 +130,9 @@ class Refusal:
         """The page, for anybody who has its address."""
         visitor = await self._guard.visitor(request)
         _, refusal = await self._find(request, visitor)
+        if "text/html" not in request.headers.get(hdrs.ACCEPT, ""):
+            # Programs ask for no page, as with every error.
+            return answer(as_json(refusal, self._services.config.server.public_url))
         return self._renderer.page("refusal.html", visitor, refusal=refusal, again=None, max_shown=_MAX_RECIPIENTS)
 
     async def ask(self, request: web.Request) -> web.Response:

@@ -12,6 +12,7 @@ from relay.directory import DomainEntry, Login
 from relay.message import Parsed
 from relay.message import Prepared as PreparedMessage
 from relay.replies import Verdict
+from relay.warming import Remaining
 
 Also = Callable[[Tx, "Accepted"], Awaitable[None]]
 """Something that must be written in the same transaction as the message."""
@@ -69,12 +70,14 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The message is on disk. `recipients` pairs each address with its integer id; `rejected` were left out."""
+    """The message is on disk. `recipients` pairs each address with its integer id; `rejected` were left out;
+    `remaining` is what the domain's tier lets out after it, None where there is no limit."""
 
     queue_id: str
     message_id: int
     recipients: tuple[tuple[Address, int], ...]
     rejected: tuple[tuple[str, Verdict], ...] = ()
+    remaining: Remaining | None = None
 
 
 @dataclass(slots=True)

@@ -40,7 +40,7 @@ class Writer:
         seen = await versions.current(tx)
         await self._standing(tx, batch, refused, seen.get(versions.DIRECTORY, 0))
         left = await self._suppressed(tx, batch, refused, seen.get(versions.SUPPRESSIONS, 0))
-        await self._warming(tx, batch, refused, left, now, seen.get(versions.DIRECTORY, 0))
+        after = await self._warming(tx, batch, refused, left, now, seen.get(versions.DIRECTORY, 0))
         written: list[tuple[int, NewMessage]] = []
         for i, built in enumerate(batch):
             if i not in refused:
@@ -53,7 +53,7 @@ class Writer:
         counted: dict[tuple[int, str, int], dict[str, int]] = {}
         for i, row in written:
             built = batch[i]
-            results[i] = accepted = self._accepted(built, row, left[i])
+            results[i] = accepted = self._accepted(built, row, left[i], after.get(i))
             self._account(built, accepted, happened, counted, now)
             if built.submission.also is not None:
                 await built.submission.also(tx, accepted)
@@ -134,8 +134,10 @@ class Writer:
     async def _warming(
         self, tx: Tx, batch: Sequence[Built], refused: dict[int, Verdict],
         left: dict[int, dict[int, Verdict]], now: float, version: int,
-    ) -> None:
+    ) -> dict[int, warming.Remaining]:
+        """Judge and spend; returns what is left after each message that came by HTTP, which says so."""
         w = self._config.warming
+        after: dict[int, warming.Remaining] = {}
         slowed = await self._slowed(tx, batch, version)
         limited = {}
         for i, b in enumerate(batch):
@@ -147,7 +149,7 @@ class Writer:
             if tier is not None:
                 limited[i] = _widened(tier, b.submission.beyond_tier)
         if not limited:
-            return
+            return after
         ids = sorted({batch[i].signer.id for i in limited})  # type: ignore[union-attr]
         await allowances.lock(tx, ids)
         entries = await allowances.entries(tx, ids, now - DAY)
@@ -164,7 +166,10 @@ class Writer:
             at = warming.entry_time(tier, now, w.aggregate_from)
             mine.append((at, want))
             spent[signer.id, at] = spent.get((signer.id, at), 0) + want
+            if batch[i].submission.door == "http":
+                after[i] = warming.remaining(mine, tier, now)
         await allowances.spend(tx, spent)
+        return after
 
     async def _slowed(self, tx: Tx, batch: Sequence[Built], version: int) -> set[int]:
         """Members whose standing puts their domains into the next lower tier."""
@@ -206,10 +211,12 @@ class Writer:
             counted=s.forward is None,
         )
 
-    def _accepted(self, built: Built, row: NewMessage, left_out: dict[int, Verdict]) -> Accepted:
+    def _accepted(
+        self, built: Built, row: NewMessage, left_out: dict[int, Verdict], after: warming.Remaining | None
+    ) -> Accepted:
         kept = [r.address for i, r in enumerate(built.submission.recipients) if i not in left_out]
         rejected = tuple((built.submission.recipients[i].address.text, v) for i, v in left_out.items())
-        return Accepted(built.queue_id, row.id, tuple(zip(kept, row.recipient_ids, strict=True)), rejected)
+        return Accepted(built.queue_id, row.id, tuple(zip(kept, row.recipient_ids, strict=True)), rejected, after)
 
     def _account(
         self, built: Built, accepted: Accepted, happened: list[Event],

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from relay.base.clock import Clock
+from relay.base.clock import DAY, HOUR, Clock
 from relay.base.config import Config
-from relay.base.names import Address
 from relay.base.web import dumps, raw_answer, refuse, shown
-from relay.replies import NO_RECIPIENTS, Refused, Verdict
+from relay.intake import Accepted
+from relay.replies import NO_RECIPIENTS, RATE_LIMITED, Refused, Verdict
 from relay.sendapi.responses import NothingAccepted, RejectedOne, Sent
+from relay.warming import Remaining
 
 Rejected = tuple[str, Verdict]
 """A recipient that was left out, as it was written, and why."""
@@ -41,23 +43,51 @@ class Answer:
 
 def refused(refusal: Refused | Verdict, config: Config, clock: Clock) -> Answer:
     """A refusal as an answer."""
-    made = refuse(refusal, public_url=config.server.public_url, clock=clock)
+    verdict = refusal.verdict if isinstance(refusal, Refused) else refusal
+    made = refuse(verdict, public_url=config.server.public_url, clock=clock)
     kept = {k: v for k, v in made.headers.items() if k in ("Retry-After", "WWW-Authenticate")}
+    if verdict.reply is RATE_LIMITED:
+        facts, wait = verdict.extra, int(kept["Retry-After"])
+        kept |= _limits(
+            ("hour", facts["perHour"], HOUR, facts["perHour"] - facts["usedThisHour"], wait),
+            ("day", facts["perDay"], DAY, facts["perDay"] - facts["usedToday"], wait),
+        )
     return Answer(made.status, made.text or "", kept)
 
 
 def sent(
-    accepted: Iterable[tuple[Address, int]], rejected: Iterable[Rejected], queue_id: str | None, public_url: str
+    accepted: Accepted, rejected: Iterable[Rejected], public_url: str, now: float
 ) -> Answer:
     """The 200: one integer for each accepted recipient, each refused one with its reason."""
     body: Sent = {
         "accepted": [
-            {"recipient": address.text, "recipientId": number, "messageId": number} for address, number in accepted
+            {"recipient": address.text, "recipientId": number, "messageId": number}
+            for address, number in accepted.recipients
         ],
         "rejected": [rejection(text, verdict, public_url) for text, verdict in rejected],
-        "id": queue_id,
+        "id": accepted.queue_id,
     }
-    return Answer(200, dumps(body))
+    return Answer(200, dumps(body), rate_limit(accepted.remaining, now))
+
+
+def rate_limit(left: Remaining | None, now: float) -> dict[str, str]:
+    """What a warming tier lets out, and what is left of it, as header fields; none where there is no limit."""
+    if left is None:
+        return {}
+    tier = left.tier
+    return _limits(
+        ("hour", tier.per_hour, HOUR, left.hour, math.ceil(left.hour_at - now)),
+        ("day", tier.per_day, DAY, left.day, math.ceil(left.day_at - now)),
+    )
+
+
+def _limits(*windows: tuple[str, int, float, int, int]) -> dict[str, str]:
+    """(name, quota, window in seconds, left, seconds until more) each, in recipients."""
+    # draft-ietf-httpapi-ratelimit-headers: lists of strings with parameters (RFC 9651 §3.1).
+    return {
+        "RateLimit-Policy": ", ".join(f'"{name}";q={quota};w={int(window)}' for name, quota, window, _, _ in windows),
+        "RateLimit": ", ".join(f'"{name}";r={max(0, left)};t={max(0, wait)}' for name, _, _, left, wait in windows),
+    }
 
 
 def nothing_accepted(rejected: Iterable[Rejected], public_url: str) -> Answer:

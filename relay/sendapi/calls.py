@@ -15,11 +15,16 @@ from relay.sendapi.batch import send_batch
 from relay.sendapi.idempotency import HEADER, MAX_KEY, Slot, once
 from relay.sendapi.models import BatchRequest, SendRequest
 from relay.sendapi.preflight import ask_all
-from relay.sendapi.raw import HEADERS, RawQuery, raw_draft
+from relay.sendapi.raw import HEADERS, MESSAGE_KINDS, RawQuery, raw_draft
 from relay.sendapi.send import Sender, parsed, uploaded
 
 TAGS = (("Sending", "Hand messages over. A 200 means: written to disk, signed, in the queue."),)
-_SENT = {"Idempotent-Replayed": "`true`, where this is the answer of an earlier request with the same key."}
+_AGAIN = {"Idempotent-Replayed": "`true`, where this is the answer of an earlier request with the same key."}
+_SENT = _AGAIN | {
+    "RateLimit-Policy": "What the domain's warming tier lets out, in recipients: `\"hour\";q=50;w=3600`, and by day. "
+    "None where there is no limit.",
+    "RateLimit": "What is left after this message, and the seconds until more is: `\"hour\";r=12;t=340`, and by day.",
+}
 _KEY = {
     "name": HEADER, "in": "header", "required": False,
     "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[!-~]+$"},
@@ -36,6 +41,7 @@ _NOBODY: dict[str, Any] = {
         }),
     }
 }
+_OCTETS = {"type": "string", "format": "binary"}
 _ONE, _MANY = ({"$ref": f"#/components/schemas/{model.__name__}"} for model in (SendRequest, BatchRequest))
 
 _calls = Calls("Sending", KEY, scope="send", errors=(409, 413, 422, 507))
@@ -61,13 +67,13 @@ class Sending:
             return (await once(self._services, request, who, body, work)).response()
 
     @_calls.post(
-        "/v1/send/raw", "Send a finished message", body_as={"message/rfc822": {"type": "string", "format": "binary"}},
+        "/v1/send/raw", "Send a finished message", body_as=dict.fromkeys(MESSAGE_KINDS, _OCTETS),
         gives=responses.Sent, takes_headers=(*HEADERS, _KEY), headers=_SENT, responses=_NOBODY,
         description="The body is the message as it leaves (RFC 5322), its lines ending in CRLF; the envelope stands in "
         "the query or in headers.",
     )
     async def raw(self, who: Caller, request: web.Request, query: RawQuery) -> web.Response:
-        async with uploaded(self._services, request, "message/rfc822") as body:
+        async with uploaded(self._services, request, *MESSAGE_KINDS) as body:
 
             async def work(slot: Slot | None) -> Answer:
                 return await self._sender.submit(who, await raw_draft(self._sender, who, request, query, body), slot)
@@ -76,7 +82,7 @@ class Sending:
 
     @_calls.post(
         "/v1/send/batch", "Send many messages, a result each", takes=_MANY, gives=responses.BatchSent,
-        takes_headers=(_KEY,), headers=_SENT,
+        takes_headers=(_KEY,), headers=_AGAIN,
     )
     async def batch(self, who: Caller, request: web.Request) -> web.Response:
         async with uploaded(self._services, request, "application/json") as body:

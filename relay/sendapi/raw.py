@@ -22,6 +22,8 @@ from relay.sendapi.headers import safe
 from relay.sendapi.models import Category
 from relay.sendapi.send import Draft, Sender
 
+# The second for programs, generated ones among them, that know no other name for octets.
+MESSAGE_KINDS = ("message/rfc822", "application/octet-stream")
 FROM, TO = "X-Envelope-From", "X-Envelope-To"
 # Before they are looked at; those that are named twice count once.
 _MAX_NAMED = 1000

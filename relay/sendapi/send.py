@@ -116,7 +116,7 @@ class Sender:
             for text, verdict in accepted.rejected
         ]
         public_url = self.services.config.server.public_url
-        return sent(accepted.recipients, [*draft.rejected, *late], accepted.queue_id, public_url)
+        return sent(accepted, [*draft.rejected, *late], public_url, self.services.clock.now())
 
     async def not_accepted(self, caller: Caller, draft: Draft, verdict: Verdict) -> Answer:
         """The answer when the accepting transaction refused: all recipients suppressed since, or the message."""
@@ -244,10 +244,11 @@ class Sender:
 
 
 @asynccontextmanager
-async def uploaded(services: SendServices, request: web.Request, kind: str) -> AsyncIterator[bytes]:
-    """The body of a request that carries a message, held within this process's bound. Raises Refused."""
-    if request.content_type.lower() != kind or hdrs.CONTENT_TYPE not in request.headers:
-        reject(f"send Content-Type: {kind}")
+async def uploaded(services: SendServices, request: web.Request, *kinds: str) -> AsyncIterator[bytes]:
+    """The body of a request that carries a message, of one of these media types, held within this process's bound.
+    Raises Refused."""
+    if request.content_type.lower() not in kinds or hdrs.CONTENT_TYPE not in request.headers:
+        reject(f"send Content-Type: {kinds[0]}")
     limit = services.config.http.max_body_bytes
     with services.uploads.room(min(limit, request.content_length or limit)):
         yield await read_body(request, limit)

@@ -441,6 +441,28 @@ async def test_warming_is_429_for_the_whole_and_says_when(door: Door) -> None:
     assert (await door.ask("POST", "/v1/send", body | {"to": "c@sink.test"}))[0] == 429
 
 
+async def test_sending_tells_what_is_left(door: Door) -> None:
+    """draft-ietf-httpapi-ratelimit-headers: lists of strings with parameters, in recipients."""
+    policy = '"hour";q=5;w=3600, "day";q=20;w=86400'
+    [first] = door.world.directory.domains_of_member(door.alice.id)
+    await door.world.change("domains", first.id, tier="week 1")
+    await door.world.directory.refresh()
+    for left, path, more in ((4, "/v1/send", {}), (3, "/v1/send/raw?from=a@example.test&to=b@sink.test", RFC822)):
+        body = message() if path == "/v1/send" else None
+        raw = None if body else letter()
+        status, _, headers = await door.full("POST", path, body, headers=dict(more), raw=raw)
+        assert (status, headers["RateLimit-Policy"]) == (200, policy)
+        assert headers["RateLimit"] == f'"hour";r={left};t=3600, "day";r={left + 15};t=86400'
+    await later(door, 600)
+    many = [f"b{i}@sink.test" for i in range(4)]
+    status, _, headers = await door.full("POST", "/v1/send", message(to=many))
+    assert (status, headers["RateLimit-Policy"]) == (429, policy)
+    wait = headers["Retry-After"]
+    assert headers["RateLimit"] == f'"hour";r=3;t={wait}, "day";r=18;t={wait}'
+    _, _, headers = await door.full("POST", "/v1/send", message(to=many[:3]))
+    assert headers["RateLimit"] == '"hour";r=0;t=3000, "day";r=15;t=85800'
+
+
 async def test_what_never_fits_the_tier_is_no_matter_of_waiting(door: Door) -> None:
     await door.world.domain(door.alice, "young.test", tier="week 1")
     await suppress(door, "gone@sink.test")

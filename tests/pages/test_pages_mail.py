@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -247,6 +248,14 @@ async def test_a_full_tier_is_explained_and_asked_again(place: Site) -> None:
     assert "Back off and retry" in text
     for private in ("late@sink.test", "news@example.test", "Ask the same again"):
         assert private not in text
+
+    # A program gets the shape that the request got, and no more of it than a page would show.
+    status, text, answer = await place.visit().get(page, Accept="application/json")
+    told = json.loads(text)
+    assert (status, answer.content_type, told["code"]) == (200, "application/json", "RATE_LIMITED")
+    assert (told["detail"]["rule"], told["detail"]["url"].endswith(page)) == ("rate_limited", True)
+    assert "5 of 5 this hour" in told["error"]
+    assert "late@sink.test" not in text
 
     visit = await place.signed_in()
     _, text, _ = await visit.get(page)

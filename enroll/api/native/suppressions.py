@@ -167,7 +167,10 @@ class Suppressions:
 
     @_calls.post(
         "/v1/suppressions/import", "Take in a file, ours or another relay's",
-        body_as={"text/csv": _TEXT, "application/json": {}, "text/plain": _TEXT},
+        body_as={
+            "text/csv": _TEXT, "application/json": {}, "text/plain": _TEXT,
+            "application/octet-stream": _TEXT | {"format": "binary"},
+        },
         description="A list of addresses, one a line; a table with a heading line, as CSV; or JSON. Files that another "
         "service has exported are recognised.",
     )
