@@ -164,11 +164,12 @@ async def _to_exchangers(
                 return _never("5.4.4", f"the domain {domain} has neither MX nor address", 550)
             if not isinstance(answer, Answer):
                 continue
-            if any(ip in settings.own_addresses for ip in answer.texts()):
-                ours = min(ours, preference)
-                continue
+            # Loopback and the like are nobody's exchanger, although this machine has them too.
             ips = [ip for ip in answer.texts() if settings.allow_private_networks or is_public(ip)]
             private = private or len(ips) < len(answer.records)
+            if any(ip in settings.own_addresses for ip in ips):
+                ours = min(ours, preference)
+                continue
             ips = _alternating(ips, settings)
             if ips:
                 hosts.append(Host(name, tuple(ips), settings.port, preference))
@@ -207,10 +208,10 @@ def _to_literal(domain: str, settings: RouteSettings) -> Route | Outcome:
         ip = str(ipaddress.ip_address(text))
     except ValueError:
         return _never("5.1.2", "the address literal is malformed", 550)
-    if ip in settings.own_addresses:
-        return _never("5.4.6", f"{domain} is this relay itself", 550)
     if not (settings.allow_private_networks or is_public(ip)):
         return _never("5.4.4", f"{domain} is a private address", 550)
+    if ip in settings.own_addresses:
+        return _never("5.4.6", f"{domain} is this relay itself", 550)
     return Route(domain, (Host(f"[{ip}]", (ip,), settings.port),))
 
 
