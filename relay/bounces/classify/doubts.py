@@ -88,6 +88,8 @@ _CHOSE = re.compile("|".join((
     r"addresses)\b",
     r" not (?:in|on|among) (?:\S{1,12} ){0,3}(?:contacts|address ?book|safe ?list|white ?list|allow ?list) ",
     r" (?:your|his|her|their|the|my|its) contacts ",
+    r" not (?:a )?(?:member|subscriber|subscribed) (?:of|to|on) (?:\S{1,15} ){0,2}(?:list|group)\b",
+    r" for (?:outgoing|outbound) (?:mail|email|messages|use)\b| (?:outgoing|outbound|send|sending) only ",
     r" not (?:\S{1,12} )?(?:allowed|permitted|authori[sz]ed|entitled) to (?:send|post|write|mail|email)\b",
     r" internal (?:mail|emails?|use|senders?|recipients?|address|mailbox) ?(?:only)?\b",
     # Others say it in their own words.
@@ -136,7 +138,8 @@ _CHOSE = re.compile("|".join((
 _PASSES = re.compile(
     r" tempor|again later| try later| later again| come back| will (?:be )?(?:re)?tr(?:y|ied)|"
     r"(?<! and)(?<! then)(?<! to) try again|"
-    r" retry (?:in|later|after)| in (?:a few|some|\d{1,4}) (?:sec|min|hour|moment)| at this time | at the moment |"
+    r" retry (?:in|later|after)| please retry | being (?:moved|migrated|restored|upgraded) |"
+    r" in (?:a few|some|\d{1,4}) (?:sec|min|hour|moment)| at this time | at the moment |"
     r" for the moment |"
     r" right now | for now | please wait | servfail| time ?out| timed out| (?:could not|cannot|can't|couldn't|"
     r"unable to) be asked|"
@@ -149,7 +152,8 @@ _PASSES = re.compile(
 _OF_THE_SENDER = re.compile(
     r" client (?:host|ip|name) | (?:helo|ehlo) | your (?:ip|host|server|domain) "
     r"| for sender | mail from (?!\*)| blocked your | from address | you sent from | valid sender | sender domain|"
-    r" sender's | return (?:address|path) | envelope (?:from|sender) | from domain | reverse path "
+    r" sender's | return (?:address|path) | envelope (?:from|sender) | from domain | reverse path |"
+    r" you (?:wrote|write|send|are sending|mailed) from | verify your | tls (?:is )?required | require[sd]? tls "
 )
 # DNS that could not be asked: nothing is known of the domain.
 _UNASKED = re.compile(
@@ -157,6 +161,7 @@ _UNASKED = re.compile(
     r" timed? ?out| temporar|"
     r" will (?:re)?try| again later| not respon| no respon| refused | lame| unreachable| 2\(| server fail|"
     r" serverfail| unavailable| soft error| not complete| not answer| no answer)|"
+    r" lookup fail(?!.{0,60}(?:exist|nxdomain|no such|not found|unknown))|"
     r"(?:servfail|server failure|time ?out|timed out|temporar\w*|no answer|unable to reach|could not reach).{0,60}"
     r"(?: dns| lookup| resol| nameserver| name server| mx )|"
     r" (?:mx|exchanger|mail server|mail host|smtp server)s?\b.{0,40} (?:reach|respon|answer|contact|connect|unreach|"
@@ -177,7 +182,7 @@ _CHOICES = _set(
     "whit safe bloc chos opte aske deci decl refu want scre acce rece take perm auth enab enti able clea lice "
     "exte outs inte fore unap eins empf benu nutz vom durc para regl souh dest util par ajus defi impo rego scel "
     "usua uten por pelo dal dall voor onga ontv door usta regu odbi uzyt adre prze mott modt vast prij alic cimz "
-    "book list * vaca holi safe prim pene unsu"
+    "book memb subs outg outb send list * vaca holi safe prim pene unsu"
 )
 _CHOICES_OR = _set(
     "or oder ou o oppu of lub albo badz elle tai nebo aneb veya ya vagy sau ili atau hoac или либо або чи ή أو"
@@ -186,7 +191,7 @@ _PASSING = _set(
     "temp agai try trie retr late come few some sec seco min minu hour mome time resp now wait serv over busy "
     "main aske spat voru zeit plus ulte mas mais piu tijd pozn chwi tymc"
 )
-_SENDING = _set("clie helo ehlo your for mail bloc from you vali send retu enve reve")
+_SENDING = _set("clie helo ehlo your for mail bloc from you vali send retu enve reve veri tls requ")
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ _PASSED_ON = re.compile(
     r"respondeu|resposta|ответил|ответ)|smtp;|[-=]>)\W{0,6})$",
     re.IGNORECASE,
 )
+_LINK, _WORD = re.compile(r"https?://\S+"), re.compile(r"[^\W\d_]{2}")
+_IS_GONE = re.compile(r"invalid|unknown", re.IGNORECASE)
 _BEFORE = 24
 # Postfix's "… (in reply to RCPT TO command)", and what others add.
 _BEHIND = ("(in reply to ", "(in response to ", "(state ")
@@ -116,6 +118,8 @@ def innermost(text: str) -> Heard:
     framed = None
     if (":" in inner or " - " in inner or not inner.isascii()) and any(word in low for word in _FRAMES):
         framed = _FRAME.search(inner)
+        if framed is not None and _IS_GONE.search(framed[0]) and not _WORD.search(_LINK.sub("", inner[framed.end() :])):
+            framed = None  # a page's address is no reason: what stands before it is
     if framed is not None:
         # The noun stays: "Unknown" behind it says that the recipient is.
         inner = f"{inner[: framed.start()]} recipient {inner[framed.end() :]}"
