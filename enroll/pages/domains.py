@@ -1,4 +1,4 @@
-"""/account/domains/<id>: the records to publish with what DNS was seen to say of each, and a domain's switches."""
+"""/account/domains/<id>: the records to publish with what DNS was seen to say of each, and a domain's options."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from enroll.pages.render import Renderer, to
 from enroll.pages.services import PageServices
 from enroll.records import Record, dig_command
 from relay.base.clock import DAY
+from relay.base.domain_options import MAX_LABEL, OPTIONS, Option
 from relay.base.storage import allowances
 from relay.replies import INVALID_VALUE, Refused
 from relay.standing import standing_of
 
 FRAGMENT_HEADER = "X-Fragment"
-_SWITCHES = ("return_path", "replies", "tracking", "link_tracking", "open_tracking", "unsubscribe_link")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,15 @@ class Line:
     title: str
     finding: dict[str, Any] | None
     dig: str
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """An option of a domain, what it is set to, and its help with the domain's own names."""
+
+    option: Option
+    value: bool | str
+    help: str
 
 
 def lines(records: list[Record], findings: list[dict[str, Any]]) -> list[Line]:
@@ -102,16 +111,16 @@ class DomainPages:
         return to("/account?done=checked-all")
 
     async def options(self, request: web.Request) -> web.StreamResponse:
-        """Set the switches."""
+        """Set the options, all of the form at once."""
         visitor = await self._guard.known(request)
         form = await self._guard.form(request, visitor)
         domain = await self._find(request, visitor)
-        changes: dict[str, Any] = {name: form.ticked(name) for name in _SWITCHES}
-        if self._services.config.hosted_zone:
-            changes["hosted"] = form.ticked("hosted")
-        for name in ("custom_subdomain", "track_prefix"):
-            if form.text(name):
-                changes[name] = form.text(name, 63)
+        changes: dict[str, Any] = {}
+        for o in self._offered():
+            if o.kind == "switch":
+                changes[o.name] = form.ticked(o.name)
+            elif form.text(o.name):
+                changes[o.name] = form.text(o.name, MAX_LABEL)
         try:
             await self._services.domains.update(visitor.member.id, domain.id, changes)
         except EnrollError as e:
@@ -176,6 +185,22 @@ class DomainPages:
     async def _find(self, request: web.Request, visitor: Known) -> Domain:
         return await self._services.domains.get(visitor.member.id, int(request.match_info["id"]))
 
+    def _offered(self) -> list[Option]:
+        """The options of the form, which this relay can do; a mailbox that has to confirm has a form of its own."""
+        config = self._services.config
+        return [
+            o for o in OPTIONS.values() if o.kind != "mailbox" and (not o.needs or getattr(config, o.needs))
+        ]
+
+    def _settings(self, domain: Domain) -> list[Setting]:
+        c, chosen = self._services.config, domain.options
+        names = {
+            "return_path_host": chosen.return_path_host(domain.name), "bounce_host": c.bounce_host,
+            "tracking_host": chosen.tracking_host(domain.name), "host": c.server.hostname, "mx_host": c.mx_host,
+            "hosted_zone": c.hosted_zone,
+        }
+        return [Setting(o, getattr(chosen, o.name), o.help.format_map(names)) for o in self._offered()]
+
     def _findings(self, domain: Domain) -> dict[str, Any]:
         found = lines(self._services.domains.records(domain), domain.findings)
         required = [line for line in found if line.record.required]
@@ -209,8 +234,8 @@ class DomainPages:
             ),
             stats=stats, differs=differs(stats.reputation_bucket, standing.stage, services.config),
             charts=[c for c in (charts.volume(days), charts.rates(days), charts.readers(days)) if c],
-            test_from=f"{services.config.enrollment.test_sender}@{domain.name}", mx_host=services.config.mx_host,
-            bounce_host=services.config.bounce_host, hosted_zone=services.config.hosted_zone, **self._findings(domain),
+            test_from=f"{services.config.enrollment.test_sender}@{domain.name}",
+            settings=self._settings(domain), **self._findings(domain),
         )
 
 

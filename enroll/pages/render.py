@@ -77,7 +77,7 @@ class Renderer:
         )
         env.filters |= {
             "ago": self.ago, "until": self.until, "when": when, "span": span, "octets": octets,
-            "unicode": names.to_unicode,
+            "unicode": names.to_unicode, "code": code,
         }
         env.globals |= {
             "asset": assets.url, "host": config.server.hostname, "public_url": config.server.public_url,
@@ -127,6 +127,12 @@ def to(path: str) -> web.Response:
 
 def _time(at: float, words: str) -> Markup:
     return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(iso(at), escape(words))
+
+
+def code(text: str) -> Markup:
+    """A text in which what stands between backticks is code."""
+    parts = enumerate(text.split("`"))
+    return Markup("").join(Markup("<code>{0}</code>").format(part) if at % 2 else escape(part) for at, part in parts)
 
 
 def when(at: float) -> Markup:

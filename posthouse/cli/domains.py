@@ -1,4 +1,4 @@
-"""domain: enroll, show, records, check, tier, approve, rotate, delete; forwarding has a file of its own."""
+"""domain: enroll, show, set, records, check, tier, approve, rotate, delete; forwarding has a file of its own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from posthouse.cli import forwarding
 from posthouse.cli.members import Yes, sure
 from posthouse.cli.shell import FAILED, OK, USAGE, Failure, Run, Shell, command
+from relay.base.domain_options import OPTIONS, BadOption
 
 if TYPE_CHECKING:
     from enroll.domains.model import Domain, Form
@@ -21,6 +22,7 @@ Whose = Annotated[
     str | None, typer.Option("--member", help="Whose domain is meant, where several members enrolled the name.")
 ]
 PAGE = 200
+_SETTABLE = ", ".join(f"{o.name}={o.values}" for o in OPTIONS.values())
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +30,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Sending domains.")
     app.add_typer(group, name="domain")
     commands: dict[str, Run] = {
-        "add": add, "list": list_, "show": show, "records": records, "check": check, "tier": tier,
+        "add": add, "list": list_, "show": show, "set": set_, "records": records, "check": check, "tier": tier,
         "approve": approve, "suspend": suspend, "release": release, "rotate": rotate, "delete": delete,
         "forward": forwarding.forward, "replies": forwarding.replies,
     }
@@ -50,11 +52,15 @@ async def add(
     name: Name,
     return_path: Annotated[bool, typer.Option(help="A return path of the domain's own, which aligns SPF.")] = False,
     hosted: Annotated[bool, typer.Option(help="CNAMEs, published once, into the relay's own zone.")] = False,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="An option, as for domain set.")
+    ] = None,
 ) -> int:
     """Enroll a domain for a member; shows the records to publish."""
     async with shell.rooms() as rooms:
         member = await rooms.enroll.accounts.get(handle)
         options = {name: True for name, wanted in (("return_path", return_path), ("hosted", hosted)) if wanted}
+        options |= _changes(settings or [])
         domain, new = await rooms.domains.enter(member.id, name, options)
         wanted = rooms.domains.records(domain)
     if not new and not shell.as_json:
@@ -93,12 +99,62 @@ def _handle(rooms: Rooms, member_id: int) -> str:
 
 
 async def show(shell: Shell, name: Name, member: Whose = None) -> int:
-    """One domain: state, keys, and what the last look at DNS found."""
+    """One domain: state, keys, what the last look at DNS found, and its options."""
     async with shell.rooms() as rooms:
         domain = await _find(rooms, name, member)
         handle, age = _handle(rooms, domain.member_id), rooms.domains.as_of(domain)
-    shell.answer(domain_facts(domain) | {"member": handle}, lambda: _people(shell, domain, handle, age))
+
+    def say() -> None:
+        _people(shell, domain, handle, age)
+        shell.say("")
+        _options(shell, domain)
+
+    shell.answer(domain_facts(domain) | {"member": handle}, say)
     return OK
+
+
+def _changes(settings: list[str]) -> dict[str, Any]:
+    """NAME=VALUE, several times."""
+    changes: dict[str, Any] = {}
+    for one in settings:
+        name, equals, value = one.partition("=")
+        name = name.strip().replace("-", "_")
+        declared = OPTIONS.get(name) or next((o for o in OPTIONS.values() if o.alias == name), None)
+        if not equals or declared is None:
+            raise Failure(USAGE, f"{one}: what can be set is {_SETTABLE}")
+        try:
+            changes[declared.name] = declared.parse(value.strip())
+        except BadOption as e:
+            raise Failure(USAGE, f"{one}: {e.reason}") from None
+    return changes
+
+
+async def set_(
+    shell: Shell,
+    name: Name,
+    settings: Annotated[list[str], typer.Argument(metavar="NAME=VALUE...", help=_SETTABLE)],
+    member: Whose = None,
+) -> int:
+    """Set options of a domain. Another forward_to is used once the code sent to it is given to domain forward."""
+    changes = _changes(settings)
+    async with shell.rooms() as rooms:
+        found = await _find(rooms, name, member)
+        domain, anew = await rooms.domains.revise(found.member_id, found.id, changes)
+    shell.answer(domain_facts(domain), lambda: _set(shell, domain, anew))
+    return OK
+
+
+def _set(shell: Shell, domain: Domain, anew: bool) -> None:
+    _options(shell, domain)
+    if domain.notes.forward_wanted:
+        wanted = domain.notes.forward_wanted
+        shell.say(f"A code was sent to {wanted}: posthouse domain forward {domain.name} --code CODE")
+    if anew:
+        shell.say(f"Other records follow: posthouse domain records {domain.name}")
+
+
+def _options(shell: Shell, domain: Domain) -> None:
+    shell.pairs({o.name: o.show(getattr(domain.options, o.name)) for o in OPTIONS.values()})
 
 
 async def records(

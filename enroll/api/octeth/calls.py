@@ -13,6 +13,8 @@ from enroll.api.octeth import responses
 from enroll.api.octeth.errors import Fault, bad_label, missing, not_found
 from enroll.api.octeth.requests import Parameters
 from enroll.api.octeth.views import (
+    CREATED,
+    NAMED,
     Create,
     CreateAnswer,
     DeleteAnswer,
@@ -46,9 +48,7 @@ from relay.base.web.calls import Access, Calls
 from relay.base.web.describe import json_of, schema_of
 from relay.replies import LIMIT_REACHED, Refused
 
-_SWITCHES = {"LinkTracking": "link_tracking", "OpenTracking": "open_tracking", "UnsubscribeLink": "unsubscribe_link"}
-_LABELS = {"CustomSubdomain": "custom_subdomain", "CustomTrackPrefix": "track_prefix"}
-_BY_OPTION = {option: parameter for parameter, option in _LABELS.items()}
+_BY_OPTION = {o.name: o.octeth for o in NAMED if o.kind == "label"}
 _STATUS = {"enabled": True, "disabled": False}
 
 
@@ -99,10 +99,7 @@ class SenderDomains:
             # Of a domain that was enrolled elsewhere and is created again: who names it wants it.
             options["return_path"] = True
         octeth = self._config.octeth
-        basis = Options(
-            return_path=True, tracking=True, link_tracking=True, open_tracking=True,
-            custom_subdomain=octeth.subdomain, track_prefix=octeth.track_prefix,
-        )
+        basis = Options(**CREATED, custom_subdomain=octeth.subdomain, track_prefix=octeth.track_prefix)
         try:
             domain = await self._domains.enroll(who.member.id, name, options, basis=basis)
         except EnrollError as e:
@@ -240,8 +237,8 @@ class SenderDomains:
 
 def _options(p: Parameters) -> dict[str, Any]:
     """The options that were named, as the services call them."""
-    switches = {option: p.flag(name) for name, option in _SWITCHES.items()}
-    labels = {option: p.text(name) or "?" for name, option in _LABELS.items() if p.has(name)}
+    switches = {o.name: p.flag(o.octeth) for o in NAMED if o.kind == "switch"}
+    labels = {option: p.text(name) or "?" for option, name in _BY_OPTION.items() if p.has(name)}
     # Stored as TrackPrefixDisabled; clients send back what they were shown. The switch's own name counts for more.
     if (separate := p.flag("UseTrackingSubdomain")) is None and (turned := p.flag("TrackPrefixDisabled")) is not None:
         separate = not turned

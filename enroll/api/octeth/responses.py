@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from enroll.api.octeth.views import (
+    NAMED,
     DomainView,
     OptionsView,
     PeriodView,
@@ -103,18 +104,16 @@ def periods(found: Iterable[Period]) -> dict[str, PeriodView]:
 
 def _options(domain: Domain, *, everything: bool) -> dict[str, Any]:
     """What an `OptionsView` is made of."""
-    o = domain.options
-    shown: dict[str, Any] = {
-        "LinkTracking": int(o.link_tracking), "OpenTracking": int(o.open_tracking),
-        "UnsubscribeLink": int(o.unsubscribe_link),
-    }
-    for name, option, value in (
-        ("CustomSubdomain", "custom_subdomain", o.custom_subdomain),
-        ("CustomTrackPrefix", "track_prefix", o.track_prefix),
-        ("TrackPrefixDisabled", "tracking", not o.tracking),
-    ):
-        if everything or option in domain.notes.chosen:
-            shown[name] = value
+    options, chosen = domain.options, domain.notes.chosen
+    shown: dict[str, Any] = {}
+    for o in NAMED:
+        value = getattr(options, o.name)
+        if o.kind == "switch":
+            shown[o.octeth] = int(value)
+        elif everything or o.name in chosen:
+            shown[o.octeth] = value
+    if everything or "tracking" in chosen:
+        shown["TrackPrefixDisabled"] = not options.tracking
     return shown
 
 

@@ -6,12 +6,14 @@ is described here (see `asking`).
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic_core import to_json
 
+from relay.base.domain_options import OPTIONS, Option
 from relay.base.web import raw_answer
 
 Flag = Literal[0, 1]
@@ -19,6 +21,23 @@ Probed = tuple[str, str, bool]
 Record = tuple[str, str] | Probed
 Status = Literal["Approval Pending", "Enabled", "Disabled", "Suspended", "Blocked"]
 Bucket = Literal["excellent", "good", "fair", "poor"]
+Model = TypeVar("Model", bound=BaseModel)
+NAMED = [o for kind in ("switch", "label") for o in OPTIONS.values() if o.octeth and o.kind == kind]
+"""The options that have a name in this shape, switches first."""
+CREATED: dict[str, Any] = {"return_path": True, "tracking": True, "link_tracking": True, "open_tracking": True}
+"""What a domain created here has, unless its options are named."""
+
+
+def _with_options(field: Callable[[Option], Any]) -> Callable[[type[Model]], type[Model]]:
+    """A model with a field for each of `NAMED`: (type, default)."""
+
+    def made(model: type[Model]) -> type[Model]:
+        fields: dict[str, Any] = {o.octeth: field(o) for o in NAMED}
+        return create_model(
+            model.__name__, __base__=model, __doc__=model.__doc__, __module__=model.__module__, **fields
+        )
+
+    return made
 
 
 class View(BaseModel):
@@ -51,14 +70,14 @@ class ErrorsView(View):
     Errors: list[ErrorView]
 
 
-class OptionsView(View):
+@_with_options(lambda o: (Flag, ...) if o.kind == "switch" else (str, ""))
+class _ShownOptions(View):
+    """Those that have a name in this shape."""
+
+
+class OptionsView(_ShownOptions):
     """A domain's switches."""
 
-    LinkTracking: Flag
-    OpenTracking: Flag
-    UnsubscribeLink: Flag
-    CustomSubdomain: str = ""
-    CustomTrackPrefix: str = ""
     TrackPrefixDisabled: bool = False
 
 
@@ -238,28 +257,20 @@ class OfDomain(Asking):
     DomainID: int
 
 
+@_with_options(lambda o: (bool, CREATED.get(o.name, o.default)) if o.kind == "switch" else (str, ""))
 class Create(Asking):
     """What create takes."""
 
     SenderDomain: str = Field(examples=["example.org"])
-    LinkTracking: bool = True
-    OpenTracking: bool = True
-    UnsubscribeLink: bool = False
     UseTrackingSubdomain: bool = True
-    CustomSubdomain: str = ""
-    CustomTrackPrefix: str = ""
 
 
+@_with_options(lambda o: (bool, False) if o.kind == "switch" else (str, ""))
 class Update(OfDomain):
     """What update takes; what is left out keeps its value."""
 
-    LinkTracking: bool = False
-    OpenTracking: bool = False
-    UnsubscribeLink: bool = False
     UseTrackingSubdomain: bool = True
     TrackPrefixDisabled: bool = Field(False, description="The inverse of UseTrackingSubdomain, which counts for more.")
-    CustomSubdomain: str = ""
-    CustomTrackPrefix: str = ""
     status: Literal["Enabled", "Disabled"] = "Enabled"
 
 

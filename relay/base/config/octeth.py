@@ -8,6 +8,7 @@ from pydantic import Field
 
 from relay.base.config.kinds import LocalPart
 from relay.base.config.section import Count, Seconds, Section, key
+from relay.base.domain_options import OPTIONS
 
 Label = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$")]
 
@@ -17,8 +18,12 @@ class Octeth(Section):
 
     enabled: bool = key(True, "False leaves the calls out.")
     demo_mode: bool = key(False, "True refuses sendtest with code 99.")
-    subdomain: Label = key("sl", "Subdomain of the return path, for domains made by these calls.")
-    track_prefix: Label = key("track", "Prefix of the tracking host, for domains made by these calls.")
+    subdomain: Label = key(
+        OPTIONS["custom_subdomain"].default, "Subdomain of the return path, for domains made by these calls."
+    )
+    track_prefix: Label = key(
+        OPTIONS["track_prefix"].default, "Prefix of the tracking host, for domains made by these calls."
+    )
     test_from_prefix: LocalPart = key("test", "Local part from which sendtest sends.")
     test_seconds: Seconds = key(30.0, "Longest wait of sendtest for the first try to deliver.")
     requests: Count = key(100, "Requests of one key (or sign-in) to one call in the window.")
