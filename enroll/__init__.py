@@ -9,8 +9,7 @@
    mistake, `domains.lifecycle` says what follows, `domains.checking` writes it in one transaction with the event and
    the mail about it. `dns_check.provider` recognises who runs the DNS.
 5. `recheck` is the clock that looks again, so that a record that goes away is noticed.
-6. `notices` and `letter` are the mail to the owner; it leaves through the relay's own gate.
-7. `stats` makes figures of the daily counters; `errors` is the one shape of a refusal.
+6. `stats` makes figures of the daily counters; `errors` is the one shape of a refusal.
 
 Beside the walk: `zone`, the authoritative DNS server of the role dns and of the demo.
 

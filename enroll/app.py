@@ -29,10 +29,8 @@ def routes(
     """Every route of enrollment; with `mail`, those about messages. `enroll_form` takes what a browser's form posts to
     /enroll; JSON goes to the API."""
     found = native.routes(services, mail)
-    if services.for_domains is not None:
-        found += octeth.routes(services, services.for_domains)
-    if services.for_senders is not None:
-        found += wix.routes(services, services.for_senders)
+    found += octeth.routes(services, services.for_domains)
+    found += wix.routes(services, services.for_senders)
     if enroll_form is None:
         return found
     return [_or_form(route, enroll_form) if route.path == "/enroll" else route for route in found]

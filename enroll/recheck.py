@@ -17,6 +17,7 @@ from relay.base.config import Config
 from relay.base.duty import Duty
 from relay.base.storage import Storage, StorageError, Tx
 from relay.base.storage import domains as rows
+from relay.notices import NoticeLater
 
 log = structlog.get_logger("recheck")
 DUTY = "recheck"
@@ -63,6 +64,8 @@ class Recheck:
             if e.status == 404:
                 return
             log.info("recheck.later", domain_id=domain_id, code=e.code)
+        except NoticeLater as e:
+            log.info("recheck.later", domain_id=domain_id, code=e.verdict.reply.code)
         except StorageError:
             raise
         except Exception:

@@ -1,19 +1,23 @@
-"""The rooms, wired: everything below the doors, opened in order and closed in the opposite one.
+"""The wiring: every object of a running relay is made here, in one phase, and closed in the opposite order.
 
-`serve` puts doors and a delivery worker on top; the command line uses the same rooms directly, so a command and a
-running relay can't disagree. Opening listens nowhere and delivers nothing.
+`serve` starts what these functions make; the command line uses the same objects directly, so a command and a running
+relay can't disagree, and the tests' world is `wire` too. Making listens nowhere and delivers nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
 import random
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
-from enroll.domains import Domains
+from enroll.domains import Domains, MailboxWatch
 from enroll.domains.admin import Operator
 from enroll.domains.forwarding import Forwarding
+from enroll.recheck import Recheck
 from enroll.services import Services
+from posthouse.duties import look_for_damage, post_reports
 from posthouse.resealing import refuse_wrong_keys
 from posthouse.unlocking import look, unlock
 from relay.base.clock import Clock
@@ -22,19 +26,31 @@ from relay.base.resolver import Resolver
 from relay.base.runtime import owner_name
 from relay.base.secrets import Vault
 from relay.base.storage import Storage, migrate
+from relay.base.tls import Certificate
+from relay.delivery.courier import Courier
+from relay.delivery.dsn import Reports
+from relay.delivery.pacing import Pacer
+from relay.delivery.suppression_check import SuppressionCheck
+from relay.delivery.worker import Worker
 from relay.directory import Directory
+from relay.inbound import InboundServer
 from relay.intake import Intake
+from relay.notices import Notices
 from relay.policy import Policy
 from relay.queue import Handoff, Queue
 from relay.refusals import Refusals
+from relay.retention import Retention
+from relay.standing import Watch
+from relay.submission import SubmissionServer
 from relay.suppression import Suppressions
 from relay.tracking import Tracking
 from relay.unsubscribe import Unsubscribe
+from relay.webhooks import Dispatcher, Poster
 
 
-@dataclass
+@dataclass(frozen=True)
 class Rooms:
-    """The open rooms of one process. `owner` is its name on leases."""
+    """What one process stands on, open. `owner` is its name on leases; with a `handoff` it has a worker."""
 
     config: Config
     clock: Clock
@@ -51,6 +67,7 @@ class Rooms:
     queue: Queue
     refusals: Refusals
     resolver: Resolver
+    notices: Notices
     enroll: Services
     _stack: contextlib.AsyncExitStack
 
@@ -68,57 +85,65 @@ class Rooms:
             stack.push_async_callback(storage.close)
             vault = await unlock(storage, config, clock.now())
             await refuse_wrong_keys(storage, vault)
-            directory = Directory(storage, config, clock, vault)
-            stack.push_async_callback(directory.stop)
-            enroll = Services.build(storage, config, clock, vault, directory)
-            stack.callback(enroll.close)
-            # The relay's own mail goes in this member's name; the directory must know it from the start.
-            await enroll.accounts.system_member()
-            await directory.start()
-            suppressions = Suppressions(storage, config, clock)
-            stack.push_async_callback(suppressions.stop)
-            await suppressions.start()
-            policy = Policy(storage, directory, suppressions, config, clock)
-            unsubscribe = Unsubscribe(storage, vault, config, clock)
-            tracking = Tracking(storage, vault, config, clock, directory)
-            stack.push_async_callback(tracking.close)
-            owner = owner_name()
-            handoff = Handoff(config, owner) if delivers else None
-            intake = Intake(
-                storage=storage, directory=directory, policy=policy, suppressions=suppressions,
-                unsubscribe=unsubscribe, vault=vault, config=config, clock=clock, owner=owner, handoff=handoff,
-            )
-            stack.push_async_callback(intake.close)
-            refusals = Refusals(storage, config, clock)
-            stack.push_async_callback(refusals.flush)
             resolver = resolver_of(config)
             stack.push_async_callback(resolver.close)
-            enroll = enroll.with_domains(resolver, intake)
-            stack.push_async_callback(enroll.settled)
-            return cls(
-                config=config, clock=clock, owner=owner, storage=storage, vault=vault, directory=directory,
-                suppressions=suppressions, policy=policy, unsubscribe=unsubscribe, tracking=tracking, handoff=handoff,
-                intake=intake, queue=Queue(storage, config, clock, owner, random.Random(), handoff),
-                refusals=refusals, resolver=resolver, enroll=enroll, _stack=stack.pop_all(),
+            return await cls.wire(
+                config, clock, storage, vault, resolver, stack=stack, owner=owner_name(), delivers=delivers
             )
         raise AssertionError("unreachable")
+
+    @classmethod
+    async def wire(
+        cls, config: Config, clock: Clock, storage: Storage, vault: Vault, resolver: Resolver, *,
+        stack: contextlib.AsyncExitStack, owner: str, delivers: bool,
+    ) -> Rooms:
+        """Everything above storage, vault and resolver. What `stack` holds then closes with it. Raises StorageError."""
+        directory = Directory(storage, config, clock, vault)
+        stack.push_async_callback(directory.stop)
+        suppressions = Suppressions(storage, config, clock)
+        stack.push_async_callback(suppressions.stop)
+        policy = Policy(storage, directory, suppressions, config, clock)
+        unsubscribe = Unsubscribe(storage, vault, config, clock)
+        tracking = Tracking(storage, vault, config, clock, directory)
+        stack.push_async_callback(tracking.close)
+        handoff = Handoff(config, owner) if delivers else None
+        intake = Intake(
+            storage=storage, directory=directory, policy=policy, suppressions=suppressions, unsubscribe=unsubscribe,
+            vault=vault, config=config, clock=clock, owner=owner, handoff=handoff,
+        )
+        stack.push_async_callback(intake.close)
+        refusals = Refusals(storage, config, clock)
+        stack.push_async_callback(refusals.flush)
+        notices = Notices(intake, config)
+        enroll = Services.build(
+            storage, config, clock, vault, directory=directory, resolver=resolver, intake=intake, notices=notices
+        )
+        stack.callback(enroll.close)
+        stack.push_async_callback(enroll.settled)
+        # The relay's own mail goes in this member's name; the directory must know it from the start.
+        await enroll.accounts.system_member()
+        await directory.start()
+        await suppressions.start()
+        return cls(
+            config=config, clock=clock, owner=owner, storage=storage, vault=vault, directory=directory,
+            suppressions=suppressions, policy=policy, unsubscribe=unsubscribe, tracking=tracking, handoff=handoff,
+            intake=intake, queue=Queue(storage, config, clock, owner, random.Random(), handoff), refusals=refusals,
+            resolver=resolver, notices=notices, enroll=enroll, _stack=stack.pop_all(),
+        )
 
     @property
     def domains(self) -> Domains:
         """A member's hand on domains."""
-        assert self.enroll.for_domains is not None
         return self.enroll.for_domains.domains
 
     @property
     def operator(self) -> Operator:
         """The operator's."""
-        assert self.enroll.for_domains is not None
         return self.enroll.for_domains.operator
 
     @property
     def forwarding(self) -> Forwarding:
         """Where domains' replies and reports go."""
-        assert self.enroll.for_domains is not None
         return self.enroll.for_domains.forwarding
 
     async def close(self) -> None:
@@ -140,3 +165,65 @@ def resolver_of(config: Config) -> Resolver:
         cache_entries=d.cache_entries, authoritative_port=d.authoritative_port,
         private_servers=config.delivery.allow_private_networks,
     )
+
+
+# -- what a process runs on top of them, by role -------------------------------------------------------------------
+
+Work = Callable[[], Awaitable[None]]
+"""Runs until cancelled; it may be run again."""
+
+
+def submission_server(r: Rooms) -> SubmissionServer:
+    """587 and 465."""
+    return SubmissionServer(
+        config=r.config, directory=r.directory, policy=r.policy, intake=r.intake, refusals=r.refusals,
+        certificate=Certificate.of(r.config, r.clock),
+    )
+
+
+def inbound_server(r: Rooms) -> InboundServer:
+    """25."""
+    return InboundServer(
+        config=r.config, storage=r.storage, vault=r.vault, directory=r.directory, intake=r.intake,
+        refusals=r.refusals, clock=r.clock, resolver=r.resolver, certificate=Certificate.of(r.config, r.clock),
+    )
+
+
+def worker(r: Rooms, settled: Callable[[str, float], None]) -> Worker:
+    """Delivery. `settled`: hears of every try, its state and how long it took."""
+    assert r.handoff is not None
+    courier = Courier(
+        resolver=r.resolver, vault=r.vault, config=r.config, monotonic=r.clock.monotonic, rng=random.Random(),
+        takes_in=lambda domain: r.directory.forwarding(domain) is not None,
+    )
+    return Worker(
+        r.queue, r.handoff, courier, SuppressionCheck(r.storage, r.suppressions), Pacer(r.clock.monotonic), r.config,
+        r.clock, settled,
+    )
+
+
+def works(r: Rooms) -> Mapping[str, Work]:
+    """What goes on in the background in the roles of the configuration, by name; delivery itself is the worker's."""
+    roles = set(r.config.roles)
+    found: dict[str, Work] = {"damage": partial(look_for_damage, r.storage)}
+    ground = (r.storage, r.config, r.clock)
+    if "delivery" in roles:
+        reports = Reports(r.storage, r.intake, r.config, r.clock)
+        found["reports"] = partial(post_reports, reports, r.config.delivery.poll_seconds)
+        found["retention"] = Retention(*ground, r.owner).run
+        found["standing"] = Watch(*ground, r.vault, r.notices, owner=r.owner).run
+    if "recheck" in roles:
+        found["recheck"] = Recheck(*ground, r.domains, owner=r.owner).run
+        found["mailboxes"] = MailboxWatch(*ground, r.notices, owner=r.owner).run
+    if "webhooks" in roles:
+        found["webhooks"] = partial(_post_webhooks, r)
+    return found
+
+
+async def _post_webhooks(r: Rooms) -> None:
+    """Post what is due until cancelled."""
+    poster = Poster(r.config.webhooks, r.resolver, r.clock.monotonic)
+    try:
+        await Dispatcher(r.storage, r.config, r.clock, r.vault, poster, r.notices, owner=r.owner).run()
+    finally:
+        await poster.close()

@@ -11,9 +11,11 @@
    when that is on disk, the door says 250 or 200.
 5. `queue` is a recipient's life: claimed under a lease, settled after each try, retried by the schedule.
 6. `delivery` carries: worker, route, connections, one conversation. `outcome` alone says what a remote answer means.
-7. `bounces` makes return paths and writes reports to senders; `delivery.reports` posts them through `intake`. What
+7. `bounces` makes return paths and writes reports to senders; `delivery.dsn` posts them through `intake`. What
    other hosts send back later comes in by `inbound` (port 25), is read by `bounces.parse` and applied by
    `bounces.record`; `bounces.classify` is the one table of why mail fails.
+
+8. `notices` is all mail of the relay's own: texts, one builder, and the way into the queue through `intake`.
 
 Beside the walk: `monitor` (health and metrics), `retention` (clean-up), `sandbox` (a mail exchanger for trying things
 out), `verify` (DKIM of what arrives there).

@@ -22,7 +22,7 @@ import structlog
 from enroll.dns_check import Finding, compare, observe
 from enroll.domains.altering import leaving, left
 from enroll.domains.hosting import Hosting
-from enroll.domains.lifecycle import By, Features, Move, Notice, Rhythm, next_features, next_look, next_state, proved
+from enroll.domains.lifecycle import By, Features, Move, Rhythm, next_features, next_look, next_state, proved
 from enroll.domains.model import (
     Domain,
     Form,
@@ -37,7 +37,6 @@ from enroll.domains.model import (
 from enroll.domains.rotation import Rotation
 from enroll.domains.tracking_host import TrackingHosts
 from enroll.errors import not_found
-from enroll.notices import Join, Notices
 from enroll.records import BY_NAME, FEATURES, DomainView, Record, RelayHosts, hosted, required
 from relay.base import events, names
 from relay.base.clock import DAY, HOUR, Clock
@@ -49,7 +48,8 @@ from relay.base.secrets import random_id
 from relay.base.storage import Storage, Tx, versions
 from relay.base.storage import domains as rows
 from relay.base.storage import events as event_log
-from relay.base.storage.domains import KeyRow, Row
+from relay.base.storage.domains import KeyRow, Owner, Row
+from relay.notices import About, Join, Notices, texts
 
 log = structlog.get_logger("domains")
 TOKEN_BYTES = 20  # 160 random bits
@@ -217,8 +217,8 @@ class Checking:
         """Look at one domain, or answer from a look younger than `verify_cache_seconds` (see `_in_grace`), unless a
         `fresh` one is asked for. `age` of the answer says how old the look is.
 
-        Raises EnrollError: 404 for no such domain, 503 when mail that belongs to the change can't be taken now;
-        StorageError.
+        Raises EnrollError 404 for no such domain; NoticeLater when mail that belongs to the change can't be taken
+        now; StorageError.
         """
         turn = self._turns.setdefault(domain_id, asyncio.Lock())
         async with turn:
@@ -365,27 +365,22 @@ class Checking:
             owners = {r.id: await rows.owner(tx, r.member_id) for r in held}
         found = {}
         for r in held:
-            owner = owners[r.id]
-            join = await self._notices.prepare(
-                "taken", to=owner.email if owner else "", handle=owner.handle if owner else "", domain=r.name
-            )
-            found[r.id] = (r, join)
+            found[r.id] = (r, await self._notice("taken", r, owners[r.id], []))
         return found
 
-    async def _tell(self, row: Row, kind: Notice, findings: list[dict[str, Any]]) -> Join:
+    async def _tell(self, row: Row, kind: About, findings: list[dict[str, Any]]) -> Join:
         async with self._storage.read() as tx:
             owner = await rows.owner(tx, row.member_id)
-        return await self._notices.prepare(
-            kind, to=owner.email if owner else "", handle=owner.handle if owner else "", domain=row.name,
-            findings=findings,
-        )
+        return await self._notice(kind, row, owner, findings)
+
+    async def _notice(self, kind: About, row: Row, owner: Owner | None, findings: list[dict[str, Any]]) -> Join:
+        to, handle = (owner.email, owner.handle) if owner else ("", "")
+        notice = texts.domain(kind, row.name, handle=handle, config=self._config, findings=findings)
+        return await self._notices.prepare(to, notice, about=row.name)
 
     async def _tell_operator(self, row: Row) -> Join:
-        shown = names.to_unicode(row.name)
-        text = f"{shown} is proved and waits for your approval.\n\nposthouse domain approve {row.name}\n"
-        return await self._notices.mail(
-            self._config.server.operator_email, f"{row.name} waits for approval", text, about=row.name
-        )
+        to = self._config.server.operator_email
+        return await self._notices.prepare(to, texts.approval(row.name), about=row.name)
 
     async def _write(self, tx: Tx, row: Row, plan: _Plan) -> tuple[Row, list[KeyRow]] | None:
         """Write it all, or nothing when the ground has moved. Returns the row and its pairs as written; None: not."""

@@ -14,7 +14,6 @@ from typing import Any
 
 from enroll.domains.model import Domain, load_one
 from enroll.errors import EnrollError, invalid, not_found
-from enroll.notices import Join, Notices
 from relay.base import names
 from relay.base.clock import HOUR, Clock, not_before
 from relay.base.config import Config
@@ -25,6 +24,7 @@ from relay.base.storage import domains as rows
 from relay.base.storage.domains import Row
 from relay.base.throttle import Throttle
 from relay.directory import Directory
+from relay.notices import Join, Notices, texts
 from relay.replies import TOO_MANY_REQUESTS
 
 Change = Callable[[Options, Notes], tuple[Options, Notes]]
@@ -102,14 +102,8 @@ class Forwarding:
                 raise invalid("code", "This is not the code that was sent to that mailbox.")
             return Asked(lambda o, n: (replace(o, forward_to=wanted), replace(n, forward_wanted="", **_WELL)))
         self._limited(self._sent, row.member_id)
-        shown = names.to_unicode(row.name)
-        join = await self._notices.mail(
-            wanted, f"Confirm mail for {row.name}",
-            f"Somebody asked that replies and bounce reports for {shown} go to this mailbox.\n\n"
-            f"If you agree, enter this code at {self._config.server.public_url}/account:\n\n"
-            f"    {self._codes(row, wanted)[0]}\n\nIf you don't, do nothing.\n",
-            about=row.name,
-        )
+        notice = texts.forward_code(row.name, self._codes(row, wanted)[0], self._config)
+        join = await self._notices.prepare(wanted, notice, about=row.name)
         return Asked(lambda o, n: (o, replace(n, forward_wanted=wanted)), join)
 
     async def apply(self, tx: Tx, row: Row, asked: Asked) -> None:

@@ -17,10 +17,10 @@ from typing import Literal
 
 from relay.base import events
 from relay.base.clock import DAY, HOUR
+from relay.notices import About
 
 State = Literal["initializing", "pending", "verified", "disabled", "suspended", "blocked", "deleted"]
 By = Literal["owner", "clock"]
-Notice = Literal["verified", "failing", "lost", "taken", "resting"]
 
 LOCKED: frozenset[str] = frozenset({"suspended", "blocked"})
 """States that only the operator lifts."""
@@ -35,7 +35,7 @@ class Move:
     failing: int
     reason: str = ""
     event: str | None = None
-    notice: Notice | None = None
+    notice: About | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def next_state(
     if state == "pending" and proof:
         if needs_approval:
             return Move("blocked", 0, APPROVAL)
-        told: Notice | None = "verified" if by == "clock" else None
+        told: About | None = "verified" if by == "clock" else None
         return Move("verified", 0, event=events.DOMAIN_VERIFIED, notice=told)
     if state != "verified" or proof is None:
         return Move(state, failing, reason)

@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from enroll.errors import EnrollError
-from enroll.notices import Notices
 from relay.base import names
 from relay.base.clock import DAY, HOUR, Clock
 from relay.base.config import Config
@@ -27,6 +25,7 @@ from relay.base.storage import Storage, Tx, accounts, events, versions
 from relay.base.storage import domains as rows
 from relay.base.storage.domains import Row
 from relay.base.storage.events import OfForward
+from relay.notices import NoticeLater, Notices, texts
 
 log = structlog.get_logger("mailboxes")
 DUTY = "mailboxes"
@@ -126,17 +125,11 @@ class MailboxWatch:
         now, notes = self._clock.now(), Notes.of(row)
         join = None
         if not notes.forward_failing and now - notes.forward_told >= DAY and self._elsewhere(member.email, row):
-            shown = names.to_unicode(row.name)
+            notice = texts.forwarding_fails(member.handle, row.name, row.id, mailbox, spell.says, self._config)
             try:
-                join = await self._notices.mail(
-                    member.email, f"Mail for {shown} can't be forwarded",
-                    f"Hello {member.handle},\n\nmail for {shown} is forwarded to {mailbox}, which does not take it. At "
-                    f"the last try:\n\n  {spell.says}\n\nWho wrote is not told by this relay. Fix the mailbox, or "
-                    f"name another one:\n{self._config.server.public_url}/account/domains/{row.id}\n",
-                    about=row.name,
-                )
-            except EnrollError:
-                return  # the relay can't take the letter just now; the next turn asks again
+                join = await self._notices.prepare(member.email, notice, about=row.name)
+            except NoticeLater:
+                return  # the next turn asks again
 
         async def do(tx: Tx) -> None:
             if await self._mark(tx, key, spell, told=join is not None) and join is not None:
@@ -144,7 +137,7 @@ class MailboxWatch:
 
         try:
             await self._storage.write(do)
-        except EnrollError:
+        except NoticeLater:
             return
         spell.told = True
         log.warning("forward.failing", domain=row.name, failed=spell.failed, mailed=join is not None)

@@ -22,7 +22,6 @@ from enroll.domains.model import Domain, Form, as_of, changed, load, load_one, w
 from enroll.domains.rotation import Rotation
 from enroll.domains.test_message import FirstTry, first_try, send_test
 from enroll.errors import EnrollError, conflict, invalid, not_found, suspended
-from enroll.notices import Notices
 from enroll.records import Record, zone_file
 from relay.base import events, names
 from relay.base.clock import Clock
@@ -38,6 +37,7 @@ from relay.base.storage import stats as counters
 from relay.base.storage.domains import Row
 from relay.directory import Directory
 from relay.intake import Accepted, Intake
+from relay.notices import Notices
 from relay.replies import LIMIT_REACHED, NOT_POSSIBLE
 
 log = structlog.get_logger("domains")

@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 
 from enroll.domains.model import Domain
 from enroll.errors import conflict, invalid
-from enroll.letter import letter
 from relay.base import names
 from relay.base.config import Config
 from relay.base.storage import Storage, reports
 from relay.directory import Directory, Login
 from relay.intake import Accepted, Intake, Recipient, Submission
+from relay.notices import letter, texts
 from relay.replies import Refused, Verdict
 
 MAX_SUBJECT = 200
@@ -76,20 +76,17 @@ async def send_test(
     if entry is None or member is None:
         raise conflict("The domain may not send just now.")
     sender = names.own_address(f"{local_part or config.enrollment.test_sender}@{domain.name}")
-    shown = names.to_unicode(domain.name)
     tracked = domain.options.link_tracking or domain.options.open_tracking
     host = entry.tracking_host or urlsplit(config.server.public_url).hostname
-    text = (
-        f"This is a test message from {shown}, sent through {config.server.hostname}.\n\n"
-        f"From:        {sender.text}\n"
-        f"Return path: {entry.return_path or config.bounce_host}\n"
-        f"Tracking:    {host if tracked else 'off'}\n\n"
-        "Look at its Authentication-Results header: DKIM should say pass, twice, for this domain.\n"
-        "It counts as one recipient of the domain's sending allowance.\n"
+    notice = texts.test_message(
+        domain.name, hostname=config.server.hostname, mail_from=sender.text,
+        return_path=entry.return_path or config.bounce_host, tracking=str(host) if tracked else "off",
+        subject=test_subject(domain.name, subject),
     )
+    # Somebody asked for it and looks at it: it is not automatic.
     raw = letter(
-        sender.text, recipient, test_subject(domain.name, subject), text, auto_submitted=False,
-        headers={"Message-ID": f"<{message_id}@{domain.name}>"} if message_id else None,
+        sender.text, recipient, notice, automatic=None,
+        more={"Message-ID": f"<{message_id}@{domain.name}>"} if message_id else None,
     )
     login = Login(member.id, member.handle, member.did, 0, "", frozenset({"send"}), None, "transactional")
     taken = await intake.accept(

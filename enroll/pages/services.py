@@ -43,8 +43,6 @@ class PageServices:
     @classmethod
     def of(cls, services: Services, intake: Intake, queue: Queue) -> PageServices:
         """The pages' part of `services`, which must have been made with its domains."""
-        assert services.for_domains is not None
-        assert services.for_senders is not None
         return cls(
             config=services.config, clock=services.clock, storage=services.storage, directory=services.directory,
             accounts=services.accounts, credentials=services.credentials, webhooks=services.webhooks,

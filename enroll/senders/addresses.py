@@ -16,7 +16,6 @@ from typing import Any
 import structlog
 
 from enroll.errors import EnrollError, not_found
-from enroll.notices import Notices
 from enroll.senders.model import SenderEmail, active, emails_of, fold, read_address, read_data
 from relay.base.clock import HOUR, MINUTE, Clock, not_before
 from relay.base.config import Config
@@ -24,6 +23,7 @@ from relay.base.secrets import Vault
 from relay.base.storage import Storage, Tx
 from relay.base.storage import senders as rows
 from relay.base.storage.senders import EmailRow
+from relay.notices import Notices, texts
 from relay.replies import (
     ADDRESS_EXISTS,
     ALREADY_VERIFIED,
@@ -117,16 +117,14 @@ class Addresses:
     async def send_code(self, member_id: int, id: str) -> None:
         """Mail a new code to the address; the ones before it count no more.
 
-        Raises EnrollError 404, ALREADY_VERIFIED, TOO_MANY_TRIES with the time
-        when the next may be sent, 503 when the relay can't take mail just now.
+        Raises EnrollError 404, ALREADY_VERIFIED, TOO_MANY_TRIES with the time when the next may be sent; NoticeLater.
         """
         async with self._storage.read() as tx:
             handle, row = await active(tx, member_id), await self._unproved(tx, member_id, id)
             await self._within_limits(tx, row)
         code = f"{secrets.randbelow(10**_DIGITS):0{_DIGITS}d}"
-        join = await self._notices.mail(
-            row.address, "Your verification code", self._letter(handle, row, code), about=row.domain
-        )
+        notice = texts.sender_code(handle, row.address, code, self._config)
+        join = await self._notices.prepare(row.address, notice, about=row.domain)
 
         async def write(tx: Tx) -> None:
             await rows.hold_codes(tx)
@@ -196,15 +194,6 @@ class Addresses:
                     f"At most {limit} codes an hour are sent {whom}: look into the spam folder, or wait until "
                     f"{not_before(at)}", passes_at=at,
                 )
-
-    def _letter(self, handle: str, row: EmailRow, code: str) -> str:
-        host = self._config.server.hostname
-        return (
-            f"The account {handle} at {host} wants to send mail as {row.address}.\n\n"
-            f"If that is you, enter this code where you were asked for it, or at\n"
-            f"{self._config.server.public_url}/account/senders:\n\n    {code}\n\n"
-            f"It is good for {self._config.senders.code_minutes} minutes. If it isn't you, do nothing.\n"
-        )
 
     def _macs(self, row: EmailRow, code: str) -> tuple[str, ...]:
         """Under the master key in use, then under previous ones."""

@@ -187,7 +187,6 @@ class Walk:
     async def _forward(self, guest: Guest) -> None:
         """The mailbox says yes by the code that was sent to it; on used data it has done so before."""
         services, mailbox = self._node.rooms.enroll.for_domains, self._node.mailbox
-        assert services is not None
         assert mailbox is not None
         domain = await services.forwarding.set(guest.member_id, DOMAIN, OWNER)
         if domain.options.forward_to != OWNER:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,30 +19,22 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from enroll.domains import HostedZone
-from enroll.recheck import Recheck
 from enroll.zone import DnsServer, RateLimit, Zones
 from posthouse.check_config import split
-from posthouse.serve.duties import look_for_damage, post_reports, watch_mailboxes, watch_standing
 from posthouse.serve.http import http_application
 from posthouse.serve.sandbox import Mailbox
 from posthouse.serve.tasks import Patience, Tasks
-from posthouse.serve.webhooks import post_webhooks
-from posthouse.wiring import Rooms
+from posthouse.wiring import Rooms, inbound_server, submission_server, worker, works
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.secrets import SecretsError
 from relay.base.storage import StorageError
 from relay.base.tls import Certificate, TlsError
 from relay.base.web import Listener
-from relay.delivery.courier import Courier
-from relay.delivery.dsn import Reports
-from relay.delivery.pacing import Pacer
-from relay.delivery.suppression_check import SuppressionCheck
 from relay.delivery.worker import Worker
 from relay.inbound import InboundServer
-from relay.retention import Retention
 from relay.sandbox import Responder, Sandbox, SandboxSettings
-from relay.submission.server import SubmissionServer
+from relay.submission import SubmissionServer
 
 log = structlog.get_logger("node")
 
@@ -120,7 +111,8 @@ class Node:
                 await self._start_dns(address, zones, dns_open_world)
         self._rooms = await Rooms.open(self.config, self.clock, delivers="delivery" in roles)
         self._watch_rooms()
-        self.tasks.keep("damage", lambda: look_for_damage(self.rooms))
+        for name, work in works(self.rooms).items():
+            self.tasks.keep(name, work)
         if self.hosted is not None:
             await self.hosted.open(self.rooms.storage)
             self.tasks.keep("hosted records", self.hosted.follow)
@@ -128,14 +120,6 @@ class Node:
             await self._start_sandbox()
         if "delivery" in roles:
             self._start_delivery()
-        if "recheck" in roles:
-            rooms = self.rooms
-            recheck = Recheck(rooms.storage, self.config, self.clock, rooms.domains, owner=rooms.owner)
-            self.tasks.keep("recheck", recheck.run)
-            self.tasks.keep("mailboxes", lambda: watch_mailboxes(rooms))
-        if "webhooks" in roles:
-            rooms = self.rooms
-            self.tasks.keep("webhooks", lambda: post_webhooks(rooms))
         if "http" in roles:
             await self._start_http()
         if "submission" in roles:
@@ -194,8 +178,6 @@ class Node:
         return split(config.inbound.listen[0])[1] if config.inbound.listen else 25
 
     def _start_delivery(self) -> None:
-        rooms, config = self.rooms, self.config
-        assert rooms.handoff is not None
         tries = Counter("posthouse_deliveries", "Settled tries.", ["state"], registry=self.registry)
         seconds = Histogram("posthouse_delivery_seconds", "Duration of a try.", registry=self.registry)
 
@@ -206,20 +188,8 @@ class Node:
             self.settled.set()
             self.settled = asyncio.Event()
 
-        courier = Courier(
-            resolver=rooms.resolver, vault=rooms.vault, config=config, monotonic=self.clock.monotonic,
-            rng=random.Random(), takes_in=lambda domain: rooms.directory.forwarding(domain) is not None,
-        )
-        self.worker = Worker(
-            rooms.queue, rooms.handoff, courier, SuppressionCheck(rooms.storage, rooms.suppressions),
-            Pacer(self.clock.monotonic), config, self.clock, settled,
-        )
+        self.worker = worker(self.rooms, settled)
         self.tasks.keep("delivery", self.worker.run)
-        reports = Reports(rooms.storage, rooms.intake, config, self.clock)
-        self.tasks.keep("reports", lambda: post_reports(reports, config.delivery.poll_seconds))
-        retention = Retention(rooms.storage, config, self.clock, rooms.owner)
-        self.tasks.keep("retention", retention.run)
-        self.tasks.keep("standing", lambda: watch_standing(rooms))
 
     async def _start_http(self) -> None:
         ProcessCollector(registry=self.registry)
@@ -233,22 +203,13 @@ class Node:
         await _listening(", ".join(self.config.http.listen), self.http.start())
 
     async def _start_submission(self) -> None:
-        rooms = self.rooms
-        server = SubmissionServer(
-            config=self.config, directory=rooms.directory, policy=rooms.policy, intake=rooms.intake,
-            refusals=rooms.refusals, certificate=Certificate.of(self.config, self.clock),
-        )
+        server = submission_server(self.rooms)
         listen = [*self.config.submission.listen, *self.config.submission.listen_tls]
         await _listening(", ".join(listen), server.start())
         self.submission = server
 
     async def _start_inbound(self) -> None:
-        rooms = self.rooms
-        server = InboundServer(
-            config=self.config, storage=rooms.storage, vault=rooms.vault, directory=rooms.directory,
-            intake=rooms.intake, refusals=rooms.refusals, clock=self.clock, resolver=rooms.resolver,
-            certificate=Certificate.of(self.config, self.clock),
-        )
+        server = inbound_server(self.rooms)
         await _listening(", ".join(self.config.inbound.listen), server.start())
         self.inbound = server
 

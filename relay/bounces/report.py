@@ -13,6 +13,7 @@ import textwrap
 
 from relay.base.clock import rfc5322
 from relay.base.storage.mail import ReportedRecipient, ReportFacts
+from relay.notices.message import encoded, head
 from relay.replies import printable
 
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\Z")
@@ -20,7 +21,6 @@ _HEADERS_MAX = 65_536
 _XTEXT = re.compile(r"\+([0-9A-F]{2})")
 # RFC 6533 §3: what stands for itself in utf-8-addr-xtext.
 _NOT_QCHAR = re.compile(r"[^!-*,-<>-\[\]-~]")
-_WORD_CHARS = 10  # of four octets at most: an encoded word has at most 75 characters (RFC 2047 §2)
 
 # Kind of news → subject, Action (RFC 3464 §2.3.3), class of Status.
 _KINDS = {
@@ -33,27 +33,23 @@ _KINDS = {
 
 
 def compose(facts: ReportFacts, *, hostname: str, sender: str, to: str, now: float, whole_max: int) -> bytes:
-    """The whole report, CRLF lines. `sender` and `to` are bare addresses, as a header has them; `now` is Unix seconds;
-    a message of more than `whole_max` octets is never enclosed whole."""
+    """The whole report, CRLF lines. `sender` is the header From, `to` a bare address; `now` is Unix
+    seconds; a message of more than `whole_max` octets is never enclosed whole."""
     first = facts.recipients[0]
     boundary = f"=_{facts.queue_id}_{first.id}_{int(now)}"
     others = len(facts.recipients) - 1
     about = f"{_KINDS[facts.kind][0]}: mail to {_short(first.address)}" + (f" and {others} more" if others else "")
-    head = (
-        f"From: Mail delivery <{sender}>\r\nTo: <{to}>\r\nSubject: {_words(about)}\r\n"
-        f"Date: {rfc5322(now)}\r\nMessage-ID: <{facts.queue_id}.{first.id}.{facts.kind}@{hostname}>\r\n"
-        # RFC 3834 §3.1.7: nothing answers automatically to this.
-        "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n"
-        f'Content-Type: multipart/report; report-type=delivery-status;\r\n boundary="{boundary}"\r\n\r\n'
-    )
+    more = {"Date": rfc5322(now), "Message-ID": f"<{facts.queue_id}.{first.id}.{facts.kind}@{hostname}>"}
+    kind = f'Content-Type: multipart/report; report-type=delivery-status;\r\n boundary="{boundary}"\r\n\r\n'
+    # RFC 3834 §3.1.7: a report is an automatic reply.
+    top = head(sender, f"<{to}>", about, automatic="auto-replied", more=more) + kind.encode("ascii")
     parts = [
         _text(_for_people(facts)),
         b"Content-Type: message/delivery-status\r\n\r\n" + _status(facts, hostname).encode("ascii"),
         _original(facts, whole_max),
     ]
     mark = f"--{boundary}\r\n".encode("ascii")
-    # `to` alone may be more than US-ASCII, and then goes only where SMTPUTF8 is offered (RFC 6532 §3.2).
-    return head.encode() + b"".join(mark + part + b"\r\n" for part in parts) + mark[:-2] + b"--\r\n"
+    return top + b"".join(mark + part + b"\r\n" for part in parts) + mark[:-2] + b"--\r\n"
 
 
 # -- for people ----------------------------------------------------------------------------------------------------
@@ -108,15 +104,6 @@ def _text(text: str) -> bytes:
     if text.isascii():
         return b"Content-Type: text/plain; charset=us-ascii\r\n\r\n" + text.encode("ascii")
     return b"Content-Type: text/plain; charset=utf-8" + _base64(text.encode())
-
-
-def _words(text: str) -> str:
-    """A header field's value: as it is, or in encoded words (RFC 2047)."""
-    text = _shown(text)
-    if text.isascii():
-        return text
-    pieces = [text[i : i + _WORD_CHARS].encode() for i in range(0, len(text), _WORD_CHARS)]
-    return "\r\n ".join(f"=?utf-8?b?{base64.b64encode(p).decode('ascii')}?=" for p in pieces)
 
 
 def _short(address: str) -> str:
@@ -221,7 +208,7 @@ def _original(facts: ReportFacts, whole_max: int) -> bytes:
 def _kept(facts: ReportFacts) -> bytes:
     sender = _shown(facts.header_from or facts.mail_from)
     return (
-        f"From: <{sender}>\r\nSubject: {_words(facts.subject)}\r\nMessage-ID: {_shown(facts.header_id)}\r\n"
+        f"From: <{sender}>\r\nSubject: {encoded(_shown(facts.subject))}\r\nMessage-ID: {_shown(facts.header_id)}\r\n"
         f"X-Posthouse-Message: {facts.queue_id}\r\n"
     ).encode()
 

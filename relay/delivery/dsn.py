@@ -20,7 +20,9 @@ from relay.base.names import Address
 from relay.base.storage import Storage, Tx, directory, mail
 from relay.base.storage.mail import ReportFacts
 from relay.bounces import report
-from relay.intake import Intake, Recipient, Submission
+from relay.intake import Intake
+from relay.notices import own
+from relay.notices.message import sender
 from relay.replies import Verdict
 
 log = structlog.get_logger()
@@ -56,15 +58,10 @@ class Reports:
             log.info("report.nowhere", queue_id=facts.queue_id, kind=kind)
             return await self._storage.write(lambda tx: mail.report_done(tx, ids, kind))
         raw = report.compose(
-            facts, hostname=self._config.server.hostname, sender=self._config.notice_from, to=to.header,
+            facts, hostname=self._config.server.hostname, sender=sender(self._config, "Mail delivery"), to=to.header,
             now=self._clock.now(), whole_max=d.report_whole_max_bytes,
         )
-        built = await self._intake.prepare(
-            Submission(
-                None, None, "own", None, [Recipient(to)], raw, category="transactional",
-                smtputf8=not to.text.isascii(),
-            )
-        )
+        built = await self._intake.prepare(own(to, raw))
         if isinstance(built, Verdict):
             log.error("report.impossible", queue_id=facts.queue_id, kind=kind, cause=built.text())
             if built.reply.temporary:

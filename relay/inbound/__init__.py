@@ -6,7 +6,7 @@ The walk of a message, and the module of each step:
    here, and nobody's mail is relayed.
 2. `session` answers MAIL and RCPT. A recipient is a return path of ours that is still open, or postmaster@, abuse@ or
    fbl@ of a domain of ours; every other one is refused in the session, all with the same words.
-3. `arrivals` takes the message: loops are refused; a report is read (`relay.bounces.parse`), who may vouch for it is
+3. `dispatch` takes the message: loops are refused; a report is read (`relay.bounces.parse`), who may vouch for it is
    asked (`vouching`), and it is applied (`relay.bounces.record`); role mail is passed on to the operator through the
    intake.
 

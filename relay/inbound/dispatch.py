@@ -20,10 +20,11 @@ from relay.bounces.parse import Report, parse
 from relay.bounces.parse.entity import Entity, read
 from relay.bounces.record import Records, Result, Whose, judges
 from relay.inbound.forwards import Forwards, Incoming
-from relay.inbound.role_mail import letter
 from relay.inbound.vouching import Source, Vouching
-from relay.intake import Accepted, Intake, Recipient, Submission
+from relay.intake import Accepted, Intake
 from relay.message import BadMessage
+from relay.notices import own, texts
+from relay.notices.message import enclosing, sender
 from relay.replies import Verdict, printable
 from relay.unsubscribe import Leaving, Unsubscribe
 
@@ -178,14 +179,9 @@ class Arrivals:
 
     async def _pass_on(self, arrival: Arrival, operator: names.Address, subject: str) -> Accepted | Verdict:
         most = self._config.inbound.role_mail_max_bytes
-        raw = letter(
-            arrival.raw[:most], sender=self._config.notice_from, to=operator, roles=arrival.roles,
-            said_from=arrival.sender, subject=subject, now=self._clock.now(), whole=len(arrival.raw) <= most,
-        )
-        # RFC 5321 §4.5.5: a null sender, so that it can't come back as a report.
-        return await self._intake.accept(
-            Submission(None, None, "own", None, [Recipient(operator)], raw, category="transactional")
-        )
+        words = texts.role_mail(arrival.roles, arrival.sender, subject, whole=len(arrival.raw) <= most)
+        raw = enclosing(arrival.raw[:most], sender(self._config), operator, words, now=self._clock.now())
+        return await self._intake.accept(own(operator, raw))
 
     def _count(self, client: str) -> Verdict | None:
         """Count one message for the operator, before it is taken; the refusal when that would be too many."""

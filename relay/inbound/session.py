@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from relay import replies
 from relay.base import names
 from relay.base.names import Address
@@ -9,11 +11,13 @@ from relay.base.storage import StorageError
 from relay.bounces.record import Whose
 from relay.inbound.dispatch import Arrival
 from relay.inbound.forwards import Incoming
-from relay.inbound.rooms import Rooms
 from relay.replies import Verdict
 from relay.smtpd.parameters import MailArgument, RcptArgument
 from relay.smtpd.session import Session, Transaction
 from relay.unsubscribe import Leaving
+
+if TYPE_CHECKING:
+    from relay.inbound.server import InboundServer
 
 ROLES = frozenset({"postmaster", "abuse", "fbl"})
 
@@ -32,9 +36,10 @@ class Mail(Transaction):
         self.size: int | None = None
 
 
-class InboundSession(Session[Rooms, Mail]):
+class InboundSession(Session[Mail]):
     """One host that has something to tell us."""
 
+    listener: InboundServer
     help = "DATA EHLO HELO HELP MAIL NOOP QUIT RCPT RSET STARTTLS VRFY; https://www.rfc-editor.org/rfc/rfc5321"
 
     def begin(self) -> Mail:
@@ -63,7 +68,7 @@ class InboundSession(Session[Rooms, Mail]):
 
     def full(self) -> bool:
         """Whether the disk is known to be full."""
-        return self.house.arrivals.full
+        return self.listener.arrivals.full
 
     def take_sender(self, given: MailArgument) -> bool:
         """Whoever sends may say so, in whatever form real mail has; reports have a null sender, but not all do.
@@ -98,17 +103,17 @@ class InboundSession(Session[Rooms, Mail]):
 
     async def _know(self, to: Address) -> Verdict | None:
         """Keep what the address stands for, or refuse it."""
-        house, t = self.house, self.transaction
-        if house.unsubscribe.claims(to):
+        listener, t = self.listener, self.transaction
+        if listener.unsubscribe.claims(to):
             return await self._leaves(to)
-        ours = house.is_ours(to.domain)
+        ours = listener.is_ours(to.domain)
         # A return path stays good while its domain is paused or proved again: `whose` knows what it was sent with.
-        if ours or house.records.claims(to):
+        if ours or listener.records.claims(to):
             whose = None
             role = ours and to.local.lower() in ROLES
             if not role:
                 try:
-                    whose = await house.records.whose(to)
+                    whose = await listener.records.whose(to)
                 except StorageError:
                     return Verdict(replies.UNAVAILABLE)
             if role or whose is not None:
@@ -124,7 +129,7 @@ class InboundSession(Session[Rooms, Mail]):
 
     def _forwarded(self, to: Address) -> Verdict | None:
         t = self.transaction
-        refused = self.house.forwards.wanted(to, self.address, t.size)
+        refused = self.listener.forwards.wanted(to, self.address, t.size)
         if refused is not None:
             return refused
         if t.returned or t.roles or (t.forward is not None and t.forward.domain != to.domain):
@@ -135,7 +140,7 @@ class InboundSession(Session[Rooms, Mail]):
 
     async def _leaves(self, to: Address) -> Verdict | None:
         try:
-            found = await self.house.unsubscribe.whose(to)
+            found = await self.listener.unsubscribe.whose(to)
         except StorageError:
             return Verdict(replies.UNAVAILABLE)
         if found is None:
@@ -151,7 +156,7 @@ class InboundSession(Session[Rooms, Mail]):
         forward = None
         if t.forward is not None:
             forward = Incoming(t.forward, sender, raw, self.address, self.helo, self.tls_version, t.smtputf8)
-        taken = await self.house.arrivals.accept(
+        taken = await self.listener.arrivals.accept(
             Arrival(
                 said, tuple({w.id: w for w in t.returned.values()}.values()), tuple(t.roles.values()), raw,
                 self.address, forward, leaving=tuple(t.leavers.values()), helo=self.helo,

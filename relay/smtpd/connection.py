@@ -11,18 +11,19 @@ import asyncio
 import contextlib
 import math
 import ssl
-from typing import Generic, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 import structlog
 
 from relay import replies
 from relay.replies import Reply
-from relay.smtpd.house import House
 from relay.smtpd.reader import READ_LIMIT, Reader
+
+if TYPE_CHECKING:
+    from relay.smtpd.listener import Listener
 
 log = structlog.get_logger()
 
-H = TypeVar("H", bound=House)
 # The client is gone, or never spoke TLS.
 LOST = (ConnectionError, ssl.SSLError, asyncio.IncompleteReadError)
 _LINGER_SECONDS = 5.0  # for a client to read our last words
@@ -30,12 +31,12 @@ _DISCARD_SECONDS = 1.0
 _DISCARD_BLOCKS = 64  # 4 MiB
 
 
-class Connection(asyncio.Protocol, Generic[H]):
+class Connection(asyncio.Protocol):
     """From the first octet to the last. `converse` and `late` are a subclass's."""
 
-    def __init__(self, house: H, *, implicit_tls: bool) -> None:
+    def __init__(self, listener: Listener, *, implicit_tls: bool) -> None:
         self.loop = asyncio.get_running_loop()
-        self.house, self.bounds = house, house.bounds
+        self.listener, self.bounds = listener, listener.bounds
         self.implicit_tls, self.secure = implicit_tls, False
         self.address = ""
         self.tls_version: str | None = None
@@ -71,7 +72,7 @@ class Connection(asyncio.Protocol, Generic[H]):
         stream = cast(asyncio.Transport, transport)
         peer = stream.get_extra_info("peername")
         self.address = str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) and peer else ""
-        refused = self.house.admit(self)
+        refused = self.listener.admit(self)
         if refused is not None:
             self._gone = True
             # With implicit TLS there is nothing that could be said before the handshake.
@@ -117,7 +118,7 @@ class Connection(asyncio.Protocol, Generic[H]):
             self.reader.set_exception(error)
         self.resume_writing()
         self._transport = None
-        self.house.release(self)
+        self.listener.release(self)
         self._let_go()
 
     # -- its life and end ------------------------------------------------------------------------------------
@@ -131,7 +132,7 @@ class Connection(asyncio.Protocol, Generic[H]):
         except LOST:
             pass
         except Exception:
-            log.exception(f"{self.house.name}.broken", client=self.address)
+            log.exception(f"{self.listener.name}.broken", client=self.address)
         finally:
             self.hang_up()
             self.task = None
@@ -172,7 +173,7 @@ class Connection(asyncio.Protocol, Generic[H]):
             self._transport.close()
             self._timer = self.loop.call_later(_LINGER_SECONDS, self.abort)
         else:
-            self.house.release(self)
+            self.listener.release(self)
 
     def abort(self) -> None:
         """Close now, whatever is unsaid."""
@@ -226,7 +227,7 @@ class Connection(asyncio.Protocol, Generic[H]):
         left = max(1.0, min(self.open_by - self.loop.time(), self.bounds.opening_seconds))
         try:
             upgraded = await self.loop.start_tls(
-                plain, self, self.house.tls_context(), server_side=True, ssl_handshake_timeout=left
+                plain, self, self.listener.tls_context(), server_side=True, ssl_handshake_timeout=left
             )
         except Exception as e:
             # After a failed handshake nobody calls connection_lost.

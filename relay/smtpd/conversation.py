@@ -10,17 +10,20 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import structlog
 
 from relay import replies
 from relay.base.secrets import random_id
 from relay.replies import Reply, Verdict
-from relay.smtpd.connection import LOST, Connection, H
+from relay.smtpd.connection import LOST, Connection
 from relay.smtpd.data import Content
 from relay.smtpd.grammar import HTTP, MAX_LINE, MAX_LINES
 from relay.smtpd.pace import Pace
+
+if TYPE_CHECKING:
+    from relay.smtpd.listener import Listener
 
 log = structlog.get_logger()
 
@@ -29,16 +32,16 @@ _TURN_COMMANDS = 16
 Command = Callable[[Any, str], Awaitable[None]]
 
 
-class Conversation(Connection[H]):
+class Conversation(Connection):
     """Lines and commands. `commands` is a subclass's table, `lines` says which lines may be longer than others."""
 
     commands: ClassVar[Mapping[str, Command]] = {}
     lines: ClassVar[Mapping[str, int]] = MAX_LINES
     any_octets: ClassVar[frozenset[bytes]] = frozenset()  # words behind which other octets than UTF-8 may stand
 
-    def __init__(self, house: H, *, implicit_tls: bool) -> None:
-        super().__init__(house, implicit_tls=implicit_tls)
-        self.hostname = house.config.server.hostname
+    def __init__(self, listener: Listener, *, implicit_tls: bool) -> None:
+        super().__init__(listener, implicit_tls=implicit_tls)
+        self.hostname = listener.config.server.hostname
         self._bad = self._idle = 0
         self._deadline = math.inf
         self._coming: tuple[Content, Pace] | None = None
@@ -93,7 +96,7 @@ class Conversation(Connection[H]):
     def _failed(self, command: str) -> None:
         """The unforeseen: the cause to the log, a reference to the client, and a session as after RSET."""
         reference = random_id(6)
-        log.exception(f"{self.house.name}.failed", command=command, client=self.address, reference=reference)
+        log.exception(f"{self.listener.name}.failed", command=command, client=self.address, reference=reference)
         self.reset()
         self.refuse(Verdict(replies.INTERNAL, reference=reference))
 
@@ -171,7 +174,7 @@ class Conversation(Connection[H]):
 
     def refuse(self, verdict: Verdict) -> None:
         """Say a verdict in our reply table's words."""
-        self.say(*verdict.smtp_lines(self.house.config.server.public_url), close=verdict.reply.closes)
+        self.say(*verdict.smtp_lines(self.listener.config.server.public_url), close=verdict.reply.closes)
 
     def bad(self, reply: Reply, saw: str = "") -> None:
         """Say that a command was wrong, and count it."""

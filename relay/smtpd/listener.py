@@ -19,10 +19,11 @@ from relay import replies
 from relay.base.accepting import Acceptor
 from relay.base.config import Config
 from relay.base.tls import Certificate
+from relay.refusals import Refusals
 from relay.replies import Reply
 from relay.smtpd.bounds import Bounds
+from relay.smtpd.connection import Connection
 from relay.smtpd.data import Memory
-from relay.smtpd.house import Guest, Recorder
 
 log = structlog.get_logger()
 
@@ -36,7 +37,7 @@ class Listener:
     """
 
     def __init__(
-        self, name: str, *, config: Config, bounds: Bounds, refusals: Recorder, certificate: Certificate,
+        self, name: str, *, config: Config, bounds: Bounds, refusals: Refusals, certificate: Certificate,
         listen: Sequence[str], listen_tls: Sequence[str] = (),
     ) -> None:
         self.name, self.config, self.bounds, self.refusals = name, config, bounds, refusals
@@ -45,7 +46,7 @@ class Listener:
         self.ports: list[int] = []
         self.tls_ports: list[int] = []
         self._addresses, self._tls_addresses = listen, listen_tls
-        self._open: set[Guest] = set()
+        self._open: set[Connection] = set()
         self._by_address: Counter[str] = Counter()
         self._listeners: list[Acceptor] = []
         self._watching: asyncio.Task[None] | None = None
@@ -53,7 +54,7 @@ class Listener:
         self._empty.set()
         self._stopping = False
 
-    def conversation(self, *, implicit_tls: bool) -> asyncio.Protocol:
+    def conversation(self, *, implicit_tls: bool) -> Connection:
         """One for a connection that is about to come."""
         raise NotImplementedError
 
@@ -79,17 +80,17 @@ class Listener:
             self._watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watching
-        for guest in list(self._open):
-            guest.leave()
+        for client in list(self._open):
+            client.leave()
         await self._emptied(self.config.server.shutdown_seconds if grace is None else grace)
-        for guest in list(self._open):
-            guest.cut(replies.SHUTTING_DOWN)
+        for client in list(self._open):
+            client.cut(replies.SHUTTING_DOWN)
         # A commit under way is waited for: it is not ours to take back.
-        if tasks := [guest.task for guest in self._open if guest.task is not None]:
+        if tasks := [client.task for client in self._open if client.task is not None]:
             await asyncio.wait(tasks)
         await self._emptied(_LAST_WORDS_SECONDS)
-        for guest in list(self._open):
-            guest.abort()
+        for client in list(self._open):
+            client.abort()
         await self._emptied(_LAST_WORDS_SECONDS)
 
     async def _emptied(self, seconds: float) -> None:
@@ -103,30 +104,30 @@ class Listener:
 
     # -- what a conversation asks ----------------------------------------------------------------------------
 
-    def admit(self, guest: Guest) -> Reply | None:
+    def admit(self, client: Connection) -> Reply | None:
         """Count a connection, or say which bound it meets."""
         if self._stopping:
             return replies.SHUTTING_DOWN
         if (
             len(self._open) >= self.bounds.max_connections
-            or self._by_address[guest.address] >= self.bounds.max_connections_an_address
+            or self._by_address[client.address] >= self.bounds.max_connections_an_address
         ):
-            if not self._by_address[guest.address]:
-                del self._by_address[guest.address]
+            if not self._by_address[client.address]:
+                del self._by_address[client.address]
             return replies.TOO_MANY_REQUESTS
-        self._open.add(guest)
-        self._by_address[guest.address] += 1
+        self._open.add(client)
+        self._by_address[client.address] += 1
         self._empty.clear()
         return None
 
-    def release(self, guest: Guest) -> None:
+    def release(self, client: Connection) -> None:
         """A connection is over; a second call changes nothing."""
-        if guest not in self._open:
+        if client not in self._open:
             return
-        self._open.discard(guest)
-        self._by_address[guest.address] -= 1
-        if not self._by_address[guest.address]:
-            del self._by_address[guest.address]
+        self._open.discard(client)
+        self._by_address[client.address] -= 1
+        if not self._by_address[client.address]:
+            del self._by_address[client.address]
         if not self._open:
             self._empty.set()
 

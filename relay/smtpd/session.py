@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from relay import replies
 from relay.base import names
 from relay.base.names import Address
 from relay.replies import Verdict
 from relay.smtpd import parameters
-from relay.smtpd.connection import H
 from relay.smtpd.conversation import Command, Conversation
 from relay.smtpd.data import Content, Endless
 from relay.smtpd.pace import Pace
 from relay.smtpd.parameters import BadArgument, MailArgument, RcptArgument
+
+if TYPE_CHECKING:
+    from relay.smtpd.listener import Listener
 
 # So many times the permitted recipients may be named in one transaction before the connection is cut: a list sent
 # by a client that reads its 452s is served (RFC 5321 §4.5.3.1.10), one that doesn't read them is not.
@@ -45,14 +47,14 @@ class Transaction:
 T = TypeVar("T", bound=Transaction)
 
 
-class Session(Conversation[H], Generic[H, T]):
+class Session(Conversation, Generic[T]):
     """One client. Subclasses implement what is asked of the door."""
 
     help: ClassVar[str]
     transaction: T
 
-    def __init__(self, house: H, *, implicit_tls: bool) -> None:
-        super().__init__(house, implicit_tls=implicit_tls)
+    def __init__(self, listener: Listener, *, implicit_tls: bool) -> None:
+        super().__init__(listener, implicit_tls=implicit_tls)
         self.helo = ""
         self.extended = False
         self._messages = 0
@@ -117,7 +119,7 @@ class Session(Conversation[H], Generic[H, T]):
         asked = {
             "mail_from": t.sender.text if t.sender else None, "to": [a.text for a in t.recipients], "helo": self.helo,
         }
-        return self.house.refusals.record(
+        return self.listener.refusals.record(
             verdict, door="smtp", address=self.address, member_id=self.member_id(verdict), request=asked
         )
 
@@ -251,7 +253,7 @@ class Session(Conversation[H], Generic[H, T]):
         elif not t.recipients:
             # RFC 5321 §3.3: 554 when no recipient was accepted; but what may be taken later must not bounce now.
             self.say(replies.line(replies.RECIPIENTS_LATER if t.put_off else replies.NO_RECIPIENTS))
-        elif self.house.memory.full:
+        elif self.listener.memory.full:
             self.turn_down(Verdict(replies.UNAVAILABLE))
         else:
             self.say(replies.line(replies.GO_AHEAD))
@@ -260,7 +262,7 @@ class Session(Conversation[H], Generic[H, T]):
 
     async def _take(self) -> None:
         """Read the message and hand it in. The reply comes when it is on disk; the client's leaving stops nothing."""
-        with Content(self.reader, self.house.memory, self.bounds.max_message_bytes) as content:
+        with Content(self.reader, self.listener.memory, self.bounds.max_message_bytes) as content:
             self._coming = content, Pace(self.bounds, self.loop.time())
             try:
                 raw = await content.read()

@@ -5,7 +5,7 @@
     failures     who failed, as keyed hashes (pure)
     watch        the duty: count, judge, change the stage, tell the member
     view         one member's standing, for pages and APIs
-    words        the sentences
+    texts        the sentences; the notices themselves stand in relay.notices
 
 A stage is acted upon elsewhere: `suspended` is the member's status, which the directory and the accepting
 transaction know; `slowed` is a lower tier in `relay.warming`. What is counted comes from the event feed, so the

@@ -1,12 +1,11 @@
-"""The sentences about standing: reasons, letters, the formula with a member's own numbers. Pure."""
+"""The sentences about standing: reasons, advice, the formula with a member's own numbers. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from relay.base.clock import iso
 from relay.base.config import Config
-from relay.standing.arithmetic import NOTICE, SLOWED, SUSPENDED, Judgement, Measure, Z
+from relay.standing.arithmetic import Judgement, Measure, Z
 
 MEANING = {
     "good": "All is well.",
@@ -122,29 +121,3 @@ def left(name: str, m: Measure, domains: int, refused: int | None) -> str:
         return "The limit is reached."
     one = more[:-1] if m.left == 1 else more
     return f"{m.left} more {one}, and nothing else, would stop your sending."
-
-
-def letter(stage: str, handle: str, judgement: Judgement, config: Config, now: float) -> tuple[str, str]:
-    """(subject, text without the greeting) for a member whose stage has become `stage`."""
-    page = f"{config.server.public_url}/account#standing"
-    numbers = f"As of {iso(now)}: {reason(judgement, config)}."
-    name, m = worse(judgement)
-    end = f"{numbers}\n\n{advice(judgement)}\n\nThe formula with your numbers: {page}\n"
-    match stage:
-        case _ if stage == NOTICE:
-            left = f" {m.left} more {name}, and nothing else, would stop your sending." if m.left else ""
-            return f"Many {name} for {handle}", f"your {name} are half of the way to a stop.{left}\n\n{end}"
-        case _ if stage == SLOWED:
-            return f"Sending of {handle} is slowed down", (
-                f"because of your {name}, your domains send at the next lower warming tier for now. They rise again "
-                f"by themselves when the numbers are better.\n\n{end}"
-            )
-        case _ if stage == SUSPENDED:
-            out = "You are released by itself once the numbers are well" \
-                if config.standing.release == "healed" else "Answer the operator, who releases you"
-            return f"Sending of {handle} is suspended", (
-                f"because of your {name}, nothing is accepted from you any more: SMTP answers 521, HTTP answers 403. "
-                f"What was accepted before is still delivered. {out}. Signing in, the pages and reading by API work "
-                f"as before.\n\n{end}"
-            )
-    return f"{handle} may send again", f"your suspension has ended, and your window begins anew.\n\n{page}\n"

@@ -1,7 +1,7 @@
 """The duty: follow the feed, judge whoever it concerns, act. One process at a time; any may be cut off at any point.
 
 Promises that each event counts once; that a stage is changed in the transaction that reads the numbers again, with
-its event and its letter; that what the operator suspended is never released here, and a member released by hand
+its event and its notice; that what the operator suspended is never released here, and a member released by hand
 begins with an empty window, even if this hears of it late. What is in memory is only which members to judge next,
 and once a minute all are.
 """
@@ -12,15 +12,17 @@ from dataclasses import dataclass
 
 import structlog
 
-from relay.base.clock import HOUR, Clock
+from relay.base.clock import HOUR, Clock, iso
 from relay.base.config import Config
 from relay.base.duty import Duty
 from relay.base.events import MEMBER_NOTICED, MEMBER_RELEASED, MEMBER_SLOWED, MEMBER_SUSPENDED, Event
-from relay.base.letters import Join, Letter, NoticeLater, Tell
 from relay.base.secrets import Vault
 from relay.base.storage import Storage, Tx, accounts, events, incidents, versions
 from relay.base.storage import standing as rows
 from relay.base.storage.standing import Row
+from relay.notices import Join, NoticeLater, Notices
+from relay.notices.texts import Figures
+from relay.notices.texts import standing as standing_notice
 from relay.standing import feed, texts
 from relay.standing.arithmetic import GOOD, NOTICE, SLOWED, STAGES, SUSPENDED, Counts, Judgement, judge
 from relay.standing.failures import hashed
@@ -48,10 +50,10 @@ class Watch:
     """`run` until cancelled; `tick` is one turn. `owner` names this process among those that share the database."""
 
     def __init__(
-        self, storage: Storage, config: Config, clock: Clock, vault: Vault, *, owner: str, tell: Tell
+        self, storage: Storage, config: Config, clock: Clock, vault: Vault, notices: Notices, *, owner: str
     ) -> None:
         self._storage, self._config, self._clock, self._vault = storage, config, clock, vault
-        self._duty, self._tell = Duty(storage, clock, DUTY, owner, _LEASE_SECONDS), tell
+        self._duty, self._notices = Duty(storage, clock, DUTY, owner, _LEASE_SECONDS), notices
         self._touched: set[int] = set()
         self._sweep_at = float("-inf")
         s = config.standing
@@ -165,7 +167,7 @@ class Watch:
 
     def _next(self, stage: str, judgement: Judgement) -> str | None:
         """The stage that follows from these numbers; None: it stays. A stage is left only for `good`, so that
-        numbers at a border send no letters to and fro; and nobody is suspended who hasn't been slowed before."""
+        numbers at a border send no mail to and fro; and nobody is suspended who hasn't been slowed before."""
         if STAGES.index(judgement.stage) > STAGES.index(stage):
             return SLOWED if judgement.stage == SUSPENDED and stage != SLOWED else judgement.stage
         if judgement.stage != GOOD or stage == GOOD:
@@ -184,16 +186,15 @@ class Watch:
             return
         join: Join | None = None
         if self._tells(step, row):
-            now = self._clock.now()
-            subject, text = texts.letter(step.to, member.handle, step.judgement, self._config, now)
+            notice = standing_notice(step.to, member.handle, self._figures(step.judgement), self._config)
             try:
-                join = await self._tell(Letter(member_id, subject, text))
+                join = await self._notices.prepare(member.email, notice, about="standing")
             except NoticeLater:
                 log.warning("standing.untold", member_id=member_id, stage=step.to)
         try:
             done = await self._storage.write(lambda tx: self._take(tx, member_id, step.to, join))
         except NoticeLater:
-            # Stopping a flood doesn't wait until there is room for a letter about it.
+            # Stopping a flood doesn't wait until there is room for a notice about it.
             log.warning("standing.untold", member_id=member_id, stage=step.to)
             done = await self._storage.write(lambda tx: self._take(tx, member_id, step.to, None))
         if done is not None:
@@ -201,6 +202,11 @@ class Watch:
                 "standing.changed", member_id=member_id, was=done.was, now=done.to,
                 numbers=texts.reason(done.judgement, self._config),
             )
+
+    def _figures(self, judgement: Judgement) -> Figures:
+        measure, m = texts.worse(judgement)
+        numbers = f"As of {iso(self._clock.now())}: {texts.reason(judgement, self._config)}."
+        return Figures(measure, m.left, numbers, texts.advice(judgement))
 
     def _tells(self, step: _Step, row: Row | None) -> bool:
         """Nobody is written to about numbers that come and go, more than once in a window."""
@@ -226,7 +232,7 @@ class Watch:
         return _Step(stage, to, judgement) if to is not None else None
 
     async def _take(self, tx: Tx, member_id: int, to: str, join: Join | None) -> _Step | None:
-        """Write the step, its events and its letter. Every stage on the way up has its event."""
+        """Write the step, its events and its notice. Every stage on the way up has its event."""
         step = await self._step(tx, member_id, lock=True)
         if step is None or step.to != to:
             return None

@@ -1,13 +1,15 @@
-"""The listeners of 587 and 465: the wire's, with a submission session for each connection and the rooms behind it."""
+"""The listeners of 587 and 465: the wire's, with a submission session for each connection."""
 
 from __future__ import annotations
 
 from relay.base.config import Config
 from relay.base.tls import Certificate
+from relay.directory import Directory
+from relay.intake import Intake
+from relay.policy import Policy
 from relay.refusals import Refusals
 from relay.smtpd.bounds import Bounds
 from relay.smtpd.listener import Listener
-from relay.submission.rooms import Decisions, Gate, Logins
 from relay.submission.session import SubmissionSession
 
 
@@ -15,7 +17,7 @@ class SubmissionServer(Listener):
     """Both ports of submission. `start` binds them, `stop` ends them; `ports`, `tls_ports` say where."""
 
     def __init__(
-        self, *, config: Config, directory: Logins, policy: Decisions, intake: Gate, refusals: Refusals,
+        self, *, config: Config, directory: Directory, policy: Policy, intake: Intake, refusals: Refusals,
         certificate: Certificate,
     ) -> None:
         s = config.submission

@@ -1,4 +1,4 @@
-"""The session of submission (RFC 6409): the wire's, with AUTH, and with what is asked of the rooms behind.
+"""The session of submission (RFC 6409): the wire's, with AUTH, and with what is asked of directory, policy and intake.
 
 Order of a message: EHLO, STARTTLS, EHLO, AUTH (directory.login), MAIL (policy.sender), RCPT (policy.recipient),
 DATA (intake.accept, called once with the whole message). Decides nothing itself.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import structlog
 
@@ -23,7 +23,9 @@ from relay.smtpd.grammar import MAX_LINES
 from relay.smtpd.parameters import MailArgument, RcptArgument
 from relay.smtpd.session import Session, Transaction
 from relay.submission import auth
-from relay.submission.rooms import Rooms
+
+if TYPE_CHECKING:
+    from relay.submission.server import SubmissionServer
 
 log = structlog.get_logger()
 _UNKNOWN = "unknown"
@@ -46,19 +48,20 @@ class Mail(Transaction):
         self.envid: str | None = None
 
 
-class SubmissionSession(Session[Rooms, Mail]):
+class SubmissionSession(Session[Mail]):
     """One client on 587 or 465."""
 
     help = "AUTH DATA EHLO HELO HELP MAIL NOOP QUIT RCPT RSET STARTTLS VRFY; https://www.rfc-editor.org/rfc/rfc6409"
     # RFC 4954 §4.3: AUTH has a bound of its own.
+    listener: SubmissionServer
     lines: ClassVar[Mapping[str, int]] = {**MAX_LINES, "AUTH": auth.MAX_LINE}
     any_octets: ClassVar[frozenset[bytes]] = frozenset({b"EHLO", b"HELO"})
 
-    def __init__(self, rooms: Rooms, *, implicit_tls: bool) -> None:
+    def __init__(self, listener: SubmissionServer, *, implicit_tls: bool) -> None:
         self.login: Login | None = None
         self._suspended: Verdict | None = None  # whoever tried to log in is, and was told so with this
         self._failures = 0
-        super().__init__(rooms, implicit_tls=implicit_tls)
+        super().__init__(listener, implicit_tls=implicit_tls)
 
     def begin(self) -> Mail:
         """A transaction in which nothing has been said."""
@@ -76,9 +79,9 @@ class SubmissionSession(Session[Rooms, Mail]):
 
     def greeting(self) -> list[str]:
         """220, or the 521 of an address that only suspended members use."""
-        refused = self.house.directory.greeting(self.address)
+        refused = self.listener.directory.greeting(self.address)
         if refused is not None:
-            return self.recorded(refused).smtp_lines(self.house.config.server.public_url)
+            return self.recorded(refused).smtp_lines(self.listener.config.server.public_url)
         return super().greeting()
 
     def offers(self) -> list[str]:
@@ -151,7 +154,7 @@ class SubmissionSession(Session[Rooms, Mail]):
         return response
 
     def _log_in(self, given: auth.Credentials) -> None:
-        found = self.house.directory.login(given.username, given.secret, self.address, acts_as=given.acts_as)
+        found = self.listener.directory.login(given.username, given.secret, self.address, acts_as=given.acts_as)
         self._suspended = None
         if isinstance(found, Login):
             self.login = found
@@ -169,7 +172,7 @@ class SubmissionSession(Session[Rooms, Mail]):
             self.count_bad()
             return
         self._failures += 1
-        if self._failures >= self.house.config.submission.max_auth_failures:
+        if self._failures >= self.listener.config.submission.max_auth_failures:
             self.say(replies.line(replies.TOO_MANY_LOGINS), close=True)
 
     # -- a message -------------------------------------------------------------------------------------------
@@ -191,12 +194,12 @@ class SubmissionSession(Session[Rooms, Mail]):
 
     def full(self) -> bool:
         """Whether the disk is known to be full."""
-        return self.house.intake.full
+        return self.listener.intake.full
 
     def take_sender(self, given: MailArgument) -> bool:
         """Ask the policy whose domain it is; False: refused, and answered."""
         assert self.login is not None
-        policy = self.house.policy
+        policy = self.listener.policy
         domain = policy.sender(self.login, given.path) if given.path else policy.null_sender(self.login)
         if isinstance(domain, Verdict):
             self.turn_down(domain)
@@ -218,7 +221,7 @@ class SubmissionSession(Session[Rooms, Mail]):
         """Ask the policy; None: refused, and answered."""
         t = self.transaction
         assert self.login is not None
-        found = await self.house.policy.recipient(self.login, t.domain, given.path, named=len(t.recipients))
+        found = await self.listener.policy.recipient(self.login, t.domain, given.path, named=len(t.recipients))
         if isinstance(found, Verdict):
             self.turn_down(found)
             return None
@@ -227,7 +230,7 @@ class SubmissionSession(Session[Rooms, Mail]):
     async def hand_in(self, raw: bytes) -> str | Verdict:
         """Call the intake, once."""
         t = self.transaction
-        taken = await self.house.intake.accept(
+        taken = await self.listener.intake.accept(
             Submission(
                 self.login, t.domain, "smtp", None if t.sender == names.NULL else t.sender,
                 [Recipient(to, given.notify, given.orcpt) for to, given in t.recipients.items()], raw, envid=t.envid,

@@ -16,11 +16,11 @@ import structlog
 from relay.base.clock import Clock, Steps
 from relay.base.config import Config
 from relay.base.duty import Duty
-from relay.base.letters import Letter, NoticeLater, Tell
 from relay.base.secrets import SecretsError, Vault
-from relay.base.storage import Storage, StorageError, Tx
+from relay.base.storage import Storage, StorageError, Tx, accounts
 from relay.base.storage import webhooks as rows
 from relay.base.storage.webhooks import DISABLED, FAILING, LIVE, Due, EndpointRow
+from relay.notices import NoticeLater, Notices, texts
 from relay.webhooks.payload import body, delivery_name, headers
 from relay.webhooks.post import Posted, Poster
 
@@ -37,11 +37,11 @@ class Dispatcher:
     """`run` until cancelled; `tick` is one turn. `owner` names this process among those that share the database."""
 
     def __init__(
-        self, storage: Storage, config: Config, clock: Clock, vault: Vault, poster: Poster, *, owner: str, tell: Tell,
-        rng: random.Random | None = None,
+        self, storage: Storage, config: Config, clock: Clock, vault: Vault, poster: Poster, notices: Notices, *,
+        owner: str, rng: random.Random | None = None,
     ) -> None:
         self._storage, self._config, self._clock, self._vault = storage, config, clock, vault
-        self._poster, self._tell = poster, tell
+        self._poster, self._notices = poster, notices
         self._rng = rng or random.Random()
         self._busy: dict[int, asyncio.Task[None]] = {}
         self._doubtful: set[int] = set()
@@ -217,10 +217,16 @@ class Dispatcher:
             await self._change(endpoint, FAILING, f"It takes nothing; at the last try: {said}.", (LIVE,))
 
     async def _change(self, endpoint: EndpointRow, state: str, reason: str, was: tuple[str, ...]) -> None:
+        async with self._storage.read() as tx:
+            owner = await accounts.by_id(tx, endpoint.member_id)
+        if owner is None:
+            return
+        words = texts.webhook_disabled if state == DISABLED else texts.webhook_fails
         try:
-            join = await self._tell(self._letter(endpoint, state, reason))
+            notice = words(owner.handle, endpoint.url, reason, self._config)
+            join = await self._notices.prepare(owner.email, notice, about="a webhook")
         except NoticeLater:
-            # Change and letter belong together; the next refusal asks again.
+            # Change and notice belong together; the next refusal asks again.
             log.warning("webhook.notice_delayed", webhook=endpoint.public_id)
             return
 
@@ -230,18 +236,3 @@ class Dispatcher:
 
         await self._storage.write(do)
         log.warning("webhook." + state, webhook=endpoint.public_id)
-
-    def _letter(self, endpoint: EndpointRow, state: str, reason: str) -> Letter:
-        page = f"{self._config.server.public_url}/account/webhooks"
-        if state == DISABLED:
-            return Letter(
-                endpoint.member_id, "A webhook of yours is disabled",
-                f"Events are no longer posted to\n\n  {endpoint.url}\n\n{reason}\n\nOnce it works again, enable it "
-                f"and replay what it has missed:\n{page}\n",
-            )
-        days = self._config.webhooks.give_up_seconds / 86_400
-        return Letter(
-            endpoint.member_id, "A webhook of yours refuses events",
-            f"Events can't be posted to\n\n  {endpoint.url}\n\n{reason}\n\nEach is tried again for {days:g} days; an "
-            f"endpoint that takes nothing for so long is disabled. Every try stands here:\n{page}\n",
-        )

@@ -45,7 +45,6 @@ async def test_what_postfix_reports_lands_on_its_recipient_in_its_class(config: 
         with postfix("sink.test", "example.test", port, server.ports[0]) as host:
             world = way.world
             alice = await world.member()
-            await world.member("posthouse", system=True)
             await world.domain(alice)
             way.start()
             login = world.login(alice)

@@ -13,15 +13,13 @@ from aiohttp import ClientResponse, ClientSession, CookieJar, web
 from argon2 import PasswordHasher
 
 from enroll import app as enrollment
-from enroll.passwords import Passwords
 from enroll.services import Services
-from relay.base.secrets import Vault
-from relay.base.storage import Storage
 from relay.base.web import Listener, application
 from relay.directory import Directory, Login
 from relay.replies import Verdict
 from tests.kit.clock import HandClock
-from tests.kit.storage import made, make_config
+from tests.kit.storage import make_config
+from tests.kit.world import World
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 PASSWORD = "correct horse battery"
@@ -66,14 +64,10 @@ async def form(request: web.Request) -> web.Response:
 async def site(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Site]:
     sections = getattr(request, "param", {})
     config = make_config(tmp_path, **{k: dict(v) for k, v in sections.items()})
-    await made(config)
-    storage = await Storage.open(config)
-    clock, vault = HandClock(), Vault.make(config.master_key_path)
-    directory = Directory(storage, config, clock, vault)
-    await directory.refresh()
-    services = Services.build(
-        storage, config, clock, vault, directory, passwords=Passwords(config, CHEAP)
-    )
+    clock = HandClock()
+    world = await World.make(config, clock)
+    storage, services = world.storage, world.rooms.enroll
+    services.passwords._hasher = CHEAP
     await services.accounts.create("alice", "alice@example.org", PASSWORD, by_operator=True)
     await services.accounts.create("bob", "bob@example.org", PASSWORD, by_operator=True)
     routes = enrollment.routes(services, enroll_form=form)
@@ -84,8 +78,7 @@ async def site(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[
     yield site
     await site.client.close()
     await listener.stop()
-    services.close()
-    await storage.close()
+    await world.close()
 
 
 # -- signing up ----------------------------------------------------------------------------------------------------

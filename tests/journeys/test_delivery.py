@@ -107,7 +107,6 @@ async def test_a_failure_is_reported_to_the_sender_once_and_never_about_a_report
     async with line(config) as way:
         way.sink.on("RCPT", lambda command: "550 5.1.1 who?" if b"gone" in command else "250 2.1.5 ok")
         alice = await way.world.member()
-        await way.world.member("posthouse", system=True)
         await way.world.domain(alice)
         reports = Reports(way.world.storage, way.world.intake, way.world.config, way.world.clock)
         way.start()

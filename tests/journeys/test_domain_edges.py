@@ -82,13 +82,12 @@ async def test_options_set_while_a_name_is_proved_by_somebody_else_are_kept(
     relay.unpublish(held, only=["ownership"])
     claimed = await relay.domains.enroll(bob.id, "example.test")
     relay.publish(claimed)
-    assert relay.services.for_domains is not None
-    notices = relay.services.for_domains.notices
+    notices = relay.rooms.rooms.notices
     prepare = notices.prepare
 
-    async def meanwhile(kind: Any, **about: Any) -> Any:
+    async def meanwhile(to: str, notice: Any, **about: Any) -> Any:
         await relay.domains.update(alice.id, held.id, {"link_tracking": True})
-        return await prepare(kind, **about)
+        return await prepare(to, notice, **about)
 
     monkeypatch.setattr(notices, "prepare", meanwhile)
     assert (await relay.domains.check(claimed.id)).state == "verified"

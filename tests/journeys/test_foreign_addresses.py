@@ -177,7 +177,6 @@ async def test_each_recipient_is_mailed_given_up_and_mailed_again(post: Post) ->
         await post.off(to, to, "manual")
     # Reports to alice name each of them, in a form that can be read.
     posted = Reports(way.world.storage, way.world.intake, way.world.config, way.world.clock)
-    await way.world.member("posthouse", system=True)
     assert await posted.post_due() == 2 * len(some)
     assert await way.settle(2 * len(some)) == ["sent"] * 2 * len(some)
     told = {

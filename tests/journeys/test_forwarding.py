@@ -12,7 +12,6 @@ import pytest
 from sqlalchemy import select
 
 from enroll.domains import MailboxWatch
-from enroll.services import Services
 from relay.base.clock import Clock, utc_day
 from relay.base.config import Config
 from relay.base.domain_options import Notes
@@ -86,7 +85,6 @@ async def house(config: Config, *, ours: bool = False, **sections: Any) -> Async
             ("@", "TXT", "v=spf1 ip4:127.0.0.1 -all"), ("_dmarc.stranger.test", "TXT", "v=DMARC1; p=reject"),
             ("s._domainkey.stranger.test", "TXT", KEY.txt),
         ]))  # fmt: skip
-        await way.world.member("posthouse", system=True)
         alice = await way.world.member()
         made = House(way, 0, alice, await way.world.domain(alice))
         await made.options()
@@ -190,10 +188,7 @@ async def test_two_domains_that_forward_to_each_other_end_after_one_round(sqlite
 async def watched(at: House) -> AsyncIterator[tuple[MailboxWatch, Callable[[], Awaitable[Notes]]]]:
     """A watch over the mailboxes, and what is kept of the domain's."""
     world = at.way.world
-    services = Services.build(world.storage, world.config, world.clock, world.vault, world.directory)
-    services = services.with_domains(at.way.dns.resolver, world.intake)
-    assert services.for_domains is not None
-    watch = MailboxWatch(world.storage, world.config, world.clock, services.for_domains.notices, owner="test")
+    watch = MailboxWatch(world.storage, world.config, world.clock, world.rooms.notices, owner="test")
     await watch.tick()
 
     async def notes() -> Notes:
@@ -202,10 +197,7 @@ async def watched(at: House) -> AsyncIterator[tuple[MailboxWatch, Callable[[], A
             assert row is not None
             return Notes.of(row)
 
-    try:
-        yield watch, notes
-    finally:
-        services.close()
+    yield watch, notes
 
 
 async def test_the_owner_hears_once_of_a_mailbox_that_takes_nothing(config: Config) -> None:

@@ -213,7 +213,6 @@ async def test_every_wrong_return_path_is_refused_with_the_same_words(config: Co
 
 async def test_a_complaint_needs_a_return_path_of_ours_inside(config: Config) -> None:
     async with line(config) as way, inbound(way.world) as server:
-        await way.world.member("posthouse", system=True)
         alice, got, [bob, _] = await sent(way, "bob@sink.test", "carol@sink.test")
         assert (await give(server.ports[0], "fbl@localhost", arf(bob, "not-spam")))[1].startswith("250")
         # A token of ours counts with the domain that was put behind it, and with no other.
@@ -239,7 +238,6 @@ def about(*lines: str) -> bytes:
 async def test_a_complaint_is_known_by_what_only_the_recipients_copy_bears(config: Config) -> None:
     """Providers take the return path out; a queue id stands in the References of every answer."""
     async with line(config) as way, inbound(way.world) as server:
-        await way.world.member("posthouse", system=True)
         alice, got, _ = await sent(way, "bob@sink.test", "carol@sink.test", "dave@sink.test")
         copies = {t.rcpt_tos[0]: email.message_from_bytes(t.raw) for t in await way.sink.wait_for(3)}
         bob, carol = (copies[f"{who}@sink.test"] for who in ("bob", "carol"))
@@ -265,7 +263,6 @@ async def test_a_complaint_is_known_by_what_only_the_recipients_copy_bears(confi
 
 async def test_a_complaint_about_mail_without_a_return_path_finds_its_recipient(config: Config) -> None:
     async with line(config) as way, inbound(way.world) as server:
-        await way.world.member("posthouse", system=True)
         alice = await way.world.member()
         await way.world.domain(alice)
         await way.world.change("api_keys", alice.key_id, null_sender=True)
@@ -316,7 +313,6 @@ async def test_a_report_finds_its_recipient_while_the_domain_is_paused(sqlite_co
 
 async def test_role_mail_goes_to_the_operator_once_and_never_round(config: Config) -> None:
     async with line(config) as way, inbound(way.world) as server:
-        await way.world.member("posthouse", system=True)
         raw = b"From: eve@far.test\r\nTo: abuse@localhost\r\nSubject: stop\r\n\r\nPlease stop.\r\n"
         for to in ("abuse@localhost", "Postmaster"):
             assert (await give(server.ports[0], to, raw, "eve@far.test"))[1].startswith("250 2.0.0 Queued as")
@@ -338,7 +334,6 @@ async def test_role_mail_goes_to_the_operator_once_and_never_round(config: Confi
 
 async def test_bare_line_ends_and_nul_are_refused_whoever_the_message_is_for(sqlite_config: Config) -> None:
     async with line(sqlite_config) as way, inbound(way.world) as server:
-        await way.world.member("posthouse", system=True)
         _, _, [path] = await sent(way, "bob@sink.test")
         [leave] = re.findall(rb"<mailto:([^?>]+)", way.sink.messages[0].raw)
         for to in ("abuse@localhost", path, leave.decode()):
@@ -359,7 +354,6 @@ async def test_role_mail_that_is_not_kept_is_never_answered_as_kept(sqlite_confi
     raw = b"From: eve@far.test\r\nTo: abuse@localhost\r\nSubject: stop\r\n\r\nPlease stop.\r\n"
     async with line(sqlite_config) as way:
         world = way.world
-        await world.member("posthouse", system=True)
         async with inbound(world, role_mail_an_hour=3, role_mail_a_network_an_hour=2) as server:
             arrivals = server.arrivals
 

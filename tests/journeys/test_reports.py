@@ -30,7 +30,6 @@ WITHOUT_DSN = ("PIPELINING", "SIZE 52428800", "8BITMIME", "SMTPUTF8", "ENHANCEDS
 
 async def begin(way: Line, **options: Any) -> tuple[MemberAt, Reports]:
     alice = await way.world.member()
-    await way.world.member("posthouse", system=True)
     domain = await way.world.domain(alice)
     if options:
         await way.world.change("domains", domain, options=options)

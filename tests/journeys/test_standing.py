@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from enroll.services import Services
-from posthouse.serve.letters import tell
 from relay.base.config import Config
 from relay.base.storage import accounts, incidents
 from relay.base.storage import events as rows
@@ -36,12 +34,7 @@ async def judged(config: Config) -> AsyncIterator[Way]:
         world = way.world
         alice = await world.member(email="alice@sink.test")
         await world.domain(alice)
-        services = Services.build(world.storage, world.config, world.clock, world.vault, world.directory)
-        await services.accounts.system_member()
-        services = services.with_domains(way.dns.resolver, world.intake)
-        watch = Watch(
-            world.storage, world.config, world.clock, world.vault, owner="test", tell=tell(services, "standing")
-        )
+        watch = Watch(world.storage, world.config, world.clock, world.vault, world.rooms.notices, owner="test")
         world.config.standing.__dict__["poll_seconds"] = 0.05
         task = asyncio.create_task(watch.run())
         try:
@@ -50,7 +43,6 @@ async def judged(config: Config) -> AsyncIterator[Way]:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            services.close()
 
 
 async def finish(way: Line, alice: MemberAt, n: int) -> Standing:

@@ -18,9 +18,9 @@ from enroll.webhooks import Webhooks
 from relay.base.clock import DAY, HOUR
 from relay.base.config import Config
 from relay.base.events import BOUNCED, SENT, Event
-from relay.base.letters import Letter, NoticeLater
 from relay.base.storage import Tx, accounts, events
 from relay.base.storage import webhooks as rows
+from relay.notices import Join, Notice, NoticeLater, Notices
 from relay.webhooks import Dispatcher, Poster
 from tests.kit.clock import HandClock
 from tests.kit.dns import make_zone
@@ -29,12 +29,28 @@ from tests.kit.hooks import Receiver, receiver
 from tests.kit.world import MemberAt, World
 
 
+class Recorded(Notices):
+    """Notices kept in the test's hand instead of queued."""
+
+    def __init__(self, post: Post) -> None:
+        self._post = post
+
+    async def prepare(self, to: str, notice: Notice, *, about: str) -> Join:
+        if not self._post.can_write:
+            raise NoticeLater
+
+        async def join(tx: Tx) -> None:
+            self._post.letters.append((to, notice))
+
+        return join
+
+
 class Post:
     """Everything around the dispatcher, and letters as they were written."""
 
     def __init__(self, world: World, clock: HandClock, poster: Poster, receiver: Receiver) -> None:
         self.world, self.clock, self.receiver = world, clock, receiver
-        self.letters: list[Letter] = []
+        self.letters: list[tuple[str, Notice]] = []
         self.can_write = True
         self.webhooks = Webhooks(world.storage, world.config, clock, world.vault)
         self.dispatcher = self.another(poster, "one")
@@ -42,18 +58,9 @@ class Post:
 
     def another(self, poster: Poster, owner: str) -> Dispatcher:
         return Dispatcher(
-            self.world.storage, self.world.config, self.clock, self.world.vault, poster, owner=owner, tell=self.tell,
-            rng=random.Random(1),
+            self.world.storage, self.world.config, self.clock, self.world.vault, poster, Recorded(self),
+            owner=owner, rng=random.Random(1),
         )
-
-    async def tell(self, letter: Letter) -> Any:
-        if not self.can_write:
-            raise NoticeLater
-
-        async def join(tx: Tx) -> None:
-            self.letters.append(letter)
-
-        return join
 
     async def happen(self, *types: str, member: MemberAt | None = None) -> None:
         who = (member or self.alice).id
@@ -242,14 +249,14 @@ async def test_refusals_without_end_raise_the_alarm_and_then_disable(post: Post)
         await post.turn()
         post.clock.move(HOUR)
     assert await post.state(made.id) == "failing"
-    assert [letter.subject for letter in post.letters] == ["A webhook of yours refuses events"]
-    assert post.letters[0].member_id == post.alice.id
-    assert "answered 500" in post.letters[0].text
+    assert [notice.subject for _, notice in post.letters] == ["A webhook of yours refuses events"]
+    assert post.letters[0][0] == "alice@mail.test"
+    assert "answered 500" in post.letters[0][1].text
     for _ in range(80):
         await post.turn()
         post.clock.move(HOUR)
     assert await post.state(made.id) == "disabled"
-    assert [letter.subject for letter in post.letters][1:] == ["A webhook of yours is disabled"]
+    assert [notice.subject for _, notice in post.letters][1:] == ["A webhook of yours is disabled"]
     (line,) = await post.log(made.id)
     assert line.state == "failed"
     assert 8 <= line.attempts <= 12

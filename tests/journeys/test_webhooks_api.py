@@ -41,12 +41,10 @@ async def posted(place: Site) -> None:
     """Post what is due."""
     house = place.house
 
-    async def nobody(letter: object) -> None:
-        raise AssertionError
-
     poster = Poster(house.rooms.config.webhooks, house.dns.resolver, house.clock.monotonic)
     dispatcher = Dispatcher(
-        house.storage, house.rooms.config, house.clock, house.rooms.vault, poster, owner="test", tell=nobody
+        house.storage, house.rooms.config, house.clock, house.rooms.vault, poster, house.rooms.rooms.notices,
+        owner="test",
     )
     await dispatcher.tick()
     await dispatcher.finish()

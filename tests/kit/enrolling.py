@@ -112,22 +112,11 @@ class Enrolling:
 async def enrolling(config: Config, **bounds: Any) -> AsyncIterator[Enrolling]:
     """Everything, until the block ends. `bounds`: of the resolver."""
     clock = HandClock()
-    rooms = await World.make(config, clock)
-    try:
-        async with dns_world(**bounds) as dns:
-            services = Services.build(rooms.storage, config, clock, rooms.vault, rooms.directory)
-            try:
-                await services.accounts.system_member()
-                await rooms.directory.refresh()
-                services = services.with_domains(dns.resolver, rooms.intake)
-                about = services.for_domains
-                assert about is not None
-                recheck = Recheck(rooms.storage, config, clock, about.domains, owner="test")
-                yield Enrolling(
-                    rooms, dns, services, about.domains, about.operator, about.forwarding, recheck, clock
-                )
-            finally:
-                await services.settled()
-                services.close()
-    finally:
-        await rooms.close()
+    async with dns_world(**bounds) as dns:
+        world = await World.make(config, clock, resolver=dns.resolver)
+        try:
+            services, about = world.rooms.enroll, world.rooms.enroll.for_domains
+            recheck = Recheck(world.storage, config, clock, about.domains, owner="test")
+            yield Enrolling(world, dns, services, about.domains, about.operator, about.forwarding, recheck, clock)
+        finally:
+            await world.close()

@@ -80,7 +80,7 @@ async def line(
                 config.server.data_dir, config.database.url, delivery=sections, database=dict(database or {}),
                 server=dict(server or {}), inbound={"listen": [f"{sink.host}:{sink.port}"]} if ours else {},
             )
-            world = await World.make(config, clock or Clock())
+            world = await World.make(config, clock or Clock(), resolver=dns.resolver)
             courier = Courier(
                 resolver=dns.resolver, vault=world.vault, config=config, monotonic=world.clock.monotonic,
                 rng=random.Random(1), takes_in=lambda domain: world.directory.forwarding(domain) is not None,

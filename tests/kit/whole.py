@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from aiohttp import web
 from argon2 import PasswordHasher
 from prometheus_client import CollectorRegistry
 
 from posthouse.serve.http import http_application
-from posthouse.wiring import Rooms
 from relay.base.config import Config
 from relay.base.web import Listener
 from tests.kit.enrolling import Enrolling, enrolling
@@ -34,7 +31,7 @@ async def whole(config: Config) -> AsyncIterator[Whole]:
     async with enrolling(config) as house:
         house.services.passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
         app = http_application(
-            rooms_of(house), registry=CollectorRegistry(), checks={"doors": lambda: True}, tasks=dict, mailbox=None
+            house.rooms.rooms, registry=CollectorRegistry(), checks={"doors": lambda: True}, tasks=dict, mailbox=None
         )
         listener = Listener(app, config, ["127.0.0.1:0"])
         await listener.start()
@@ -42,15 +39,3 @@ async def whole(config: Config) -> AsyncIterator[Whole]:
             yield Whole(house, app, f"http://127.0.0.1:{listener.ports[0]}")
         finally:
             await listener.stop()
-
-
-def rooms_of(house: Enrolling) -> Rooms:
-    """The house's rooms as a process holds them; closing them is the house's business."""
-    world: Any = house.rooms
-    return Rooms(
-        config=world.config, clock=world.clock, owner=world.owner, storage=world.storage, vault=world.vault,
-        directory=world.directory, suppressions=world.suppressions, policy=world.policy,
-        unsubscribe=world.unsubscribe, tracking=world.tracking, handoff=world.handoff, intake=world.intake,
-        queue=world.queue, refusals=world.refusals, resolver=house.dns.resolver, enroll=house.services,
-        _stack=contextlib.AsyncExitStack(),
-    )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import random
+import contextlib
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from sqlalchemy import insert, update
 
+from posthouse.wiring import Rooms, resolver_of
 from relay.base import keys
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.names import Address, address
+from relay.base.resolver import Resolver
 from relay.base.secrets import Vault, new_api_key
 from relay.base.storage import Storage, Tx, versions
 from relay.base.storage.tables import api_keys, dkim_keys, domains, members
@@ -66,43 +68,35 @@ class World:
     queue: Queue
     intake: Intake
     refusals: Refusals
+    rooms: Rooms
     owner: str = "test"
     _numbers: Any = field(default_factory=lambda: iter(range(1, 10**6)))
 
     @classmethod
-    async def make(cls, config: Config, clock: Clock | None = None, owner: str = "test") -> World:
+    async def make(
+        cls, config: Config, clock: Clock | None = None, owner: str = "test", *, resolver: Resolver | None = None
+    ) -> World:
         clock = clock or HandClock()
         await made(config)
         storage = await Storage.open(config)
         if not config.master_key_path.exists():
             Vault.make(config.master_key_path)
         vault = Vault.load(config.master_key_path, config.previous_key_paths)
-        directory = Directory(storage, config, clock, vault)
-        suppressions = Suppressions(storage, config, clock)
-        await directory.start()
-        await suppressions.start()
-        policy = Policy(storage, directory, suppressions, config, clock)
-        unsubscribe = Unsubscribe(storage, vault, config, clock)
-        tracking = Tracking(storage, vault, config, clock, directory)
-        handoff = Handoff(config, owner)
-        intake = Intake(
-            storage=storage, directory=directory, policy=policy, suppressions=suppressions, unsubscribe=unsubscribe,
-            vault=vault, config=config, clock=clock, owner=owner, handoff=handoff,
-        )
-        queue = Queue(storage, config, clock, owner, random.Random(1), handoff)
-        refusals = Refusals(storage, config, clock)
+        stack = contextlib.AsyncExitStack()
+        stack.push_async_callback(storage.close)
+        if resolver is None:
+            resolver = resolver_of(config)
+            stack.push_async_callback(resolver.close)
+        async with stack:
+            r = await Rooms.wire(config, clock, storage, vault, resolver, stack=stack, owner=owner, delivers=True)
+        assert r.handoff is not None
         return cls(
-            config, clock, storage, vault, directory, suppressions, policy, unsubscribe, tracking, handoff, queue,
-            intake, refusals, owner,
+            config, clock, storage, vault, r.directory, r.suppressions, r.policy, r.unsubscribe, r.tracking, r.handoff,
+            r.queue, r.intake, r.refusals, r, owner,
         )
 
     async def close(self) -> None:
-        await self.refusals.flush()
-        await self.tracking.close()
-        await self.intake.close()
-        await self.suppressions.stop()
-        await self.directory.stop()
-        await self.storage.close()
+        await self.rooms.close()
 
     async def member(self, handle: str = "alice", **columns: Any) -> MemberAt:
         """A member with one API key for everything."""

@@ -170,17 +170,18 @@ async def town(folder: Path) -> AsyncIterator[Town]:
 
 async def _serve(stack: AsyncExitStack, made: Town, config: Config, first: bool) -> int:
     world = made.way.world
-    services = Services.build(world.storage, config, made.clock, world.vault, world.directory)
+    services = Services.build(
+        world.storage, config, made.clock, world.vault, directory=world.directory, resolver=made.way.dns.resolver,
+        intake=world.intake, notices=world.rooms.notices,
+    )
     stack.callback(services.close)
     if first:
-        await services.accounts.system_member()
         reads, _ = await services.credentials.issue(made.alice.id, scopes=["read", "send"])
         await world.domain(made.alice, "new.example")
         limited, _ = await services.credentials.issue(made.alice.id, domains=["new.example"])
         token, _ = await services.sessions.open(made.alice.id, "127.0.0.1", "curl")
         made.secrets |= {"reading-api-key": reads, "limited-api-key": limited, "your-session-id": token}
         await world.directory.refresh()
-    services = services.with_domains(made.way.dns.resolver, world.intake)
     app: web.Application = application(
         config, made.clock, world.storage, routes=enrollment.routes(services), translate=[enrollment.translate]
     )

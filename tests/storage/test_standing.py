@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from relay.base.config import Config, Tier
 from relay.base.config.model import Warming
 from relay.base.config.standing import Standing as Settings
 from relay.base.events import Event
-from relay.base.letters import Letter, NoticeLater
 from relay.base.storage import Tx, accounts, events, incidents, versions
 from relay.base.storage import standing as rows
 from relay.base.storage.standing import Tally
@@ -23,6 +21,7 @@ from relay.base.storage.tables import messages, standing_failures
 from relay.bounces.parse import Fate, Report
 from relay.bounces.record import Records
 from relay.intake import Accepted
+from relay.notices import Join, Notice, NoticeLater, Notices
 from relay.outcome import Peer, Reply, from_reply
 from relay.replies import Verdict
 from relay.retention import Retention
@@ -33,6 +32,21 @@ OK, GONE, FULL = "250 2.0.0 ok", "550 5.1.1 no such user", "550 5.2.2 mailbox fu
 LISTED = "550 5.7.1 [192.0.2.1] is listed at zen.spamhaus.org"
 
 
+class Recorded(Notices):
+    """Notices kept in the test's hand instead of queued."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    async def prepare(self, to: str, notice: Notice, *, about: str) -> Join:
+        async def join(tx: Tx) -> None:
+            if self._bench.full:
+                raise NoticeLater
+            self._bench.letters.append(notice)
+
+        return join
+
+
 class Bench:
     """A watch over a world, the letters it writes, and mail that ends as told."""
 
@@ -40,22 +54,14 @@ class Bench:
         self.world = world
         given = {"min_volume": 20, "exempt_domains": ["Sandbox.test."]} | settings
         world.config.__dict__["standing"] = Settings(**given)
-        self.letters: list[Letter] = []
+        self.letters: list[Notice] = []
         self.full = False
         self.numbers = itertools.count()
         self.watch = self.another("one")
 
     def another(self, owner: str) -> Watch:
         w = self.world
-        return Watch(w.storage, w.config, w.clock, w.vault, owner=owner, tell=self._tell)
-
-    async def _tell(self, letter: Letter) -> Callable[[Tx], Awaitable[None]]:
-        async def join(tx: Tx) -> None:
-            if self.full:
-                raise NoticeLater
-            self.letters.append(letter)
-
-        return join
+        return Watch(w.storage, w.config, w.clock, w.vault, Recorded(self), owner=owner)
 
     async def mail(self, member: MemberAt, *replies: tuple[str, int], domain: str = "") -> list[int]:
         """For each (reply, n): n recipients whose host says so, at `domain` or at four in turn. Returns their ids."""

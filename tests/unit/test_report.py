@@ -36,7 +36,8 @@ def facts(address: str = "bob@sink.test", kind: str = "failed", **more: Any) -> 
 
 def written(told: ReportFacts, to: str = "postmaster@example.test", whole_max: int = 1000) -> bytes:
     return compose(
-        told, hostname="relay.test", sender="relay@relay.test", to=to, now=1_800_000_100.0, whole_max=whole_max
+        told, hostname="relay.test", sender="Mail delivery <relay@relay.test>", to=to, now=1_800_000_100.0,
+        whole_max=whole_max,
     )
 
 

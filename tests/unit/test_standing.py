@@ -10,6 +10,7 @@ from relay.base.config import Config
 from relay.base.events import BOUNCED, COMPLAINED, DEFERRED
 from relay.base.secrets import Vault
 from relay.base.storage.standing import Failed, Tally
+from relay.notices.texts import Figures, standing
 from relay.standing import Counts, judge, texts
 from relay.standing.arithmetic import Stage, wilson_lower
 from relay.standing.failures import hashed
@@ -183,9 +184,13 @@ def test_the_sentences_hold_the_members_own_numbers() -> None:
     assert bounces.reckoning.startswith("(0.0800 + 0.0038 − 1.96·√(0.0001472 + 0.0000038)) / 1.0077 = 5.9 %")
     assert (bounces.gone, bounces.left) == (100, "The limit is reached.")
     assert complaints.left == "3 more complaints, and nothing else, would stop your sending."
-    subject, text = texts.letter("suspended", "alice", judgement, CONFIG, 0.0)
-    assert subject == "Sending of alice is suspended"
-    assert "/account#standing" in text
+    measure, m = texts.worse(judgement)
+    figures = Figures(measure, m.left, texts.reason(judgement, CONFIG), texts.advice(judgement))
+    notice = standing("suspended", "alice", figures, CONFIG)
+    assert notice.subject == "Sending of alice is suspended"
+    assert notice.text.startswith("Hello alice,\n\nbecause of your bounces, nothing is accepted")
+    assert texts.reason(judgement, CONFIG) in notice.text
+    assert "/account#standing" in notice.text
     [narrow, _] = texts.said(judge(bounced(460, 40, domains=1, refused=38), CONFIG), CONFIG)
     assert narrow.left == (
         "The limit is reached; a stop needs hard bounces at 3 recipient domains (now 1), or 50 recipients refused to "

@@ -34,13 +34,11 @@ TAGS = (
 
 
 def routes(services: Services, mail: Mail | None = None) -> list[web.RouteDef]:
-    """Every route of the native API; those about messages and domains where the services for them are there."""
+    """Every route of the native API; those about messages where `mail` is there."""
     pages: list[object] = [] if mail is None else [OfMessages(services, mail)]
     pages += [
         OfMember(services), Identity(services), SignIns(services), Keys(services), Hooks(services),
-        Suppressions(services),
+        Suppressions(services), OfDomains(services, services.for_domains), Mailboxes(services.for_domains),
     ]
-    if services.for_domains is not None:
-        pages += [OfDomains(services, services.for_domains), Mailboxes(services.for_domains)]
     who = authenticator(services)
     return [route for page in pages for route in calls.routes(page, who)]

@@ -1,5 +1,4 @@
-"""Clocks that need no room of their own: posting owed reports, judging standing, noticing mailboxes that fail; with
-enrollment's letters."""
+"""Work in the background that is too small for a place of its own: looking for damage, posting owed reports."""
 
 from __future__ import annotations
 
@@ -7,45 +6,26 @@ import asyncio
 
 import structlog
 
-from enroll.domains import MailboxWatch
-from posthouse.serve.letters import tell
-from posthouse.wiring import Rooms
 from relay.base.clock import HOUR
-from relay.base.storage import StorageError, archive
+from relay.base.storage import Storage, StorageError, archive
 from relay.delivery.dsn import Reports
-from relay.standing import Watch
 
 log = structlog.get_logger("duties")
 _ROUNDS = 20
 _CHECK_SECONDS = 6 * HOUR
 
 
-async def look_for_damage(rooms: Rooms) -> None:
+async def look_for_damage(storage: Storage) -> None:
     """See whether the database is whole, now and every few hours, until cancelled: pages that nobody reads are found
     damaged when they are needed."""
     while True:
         try:
-            broken = await archive.check(rooms.storage)
+            broken = await archive.check(storage)
             if broken:
-                rooms.storage.damaged(broken[0])
+                storage.damaged(broken[0])
         except StorageError as e:
             log.warning("storage.not_checked", cause=str(e))
         await asyncio.sleep(_CHECK_SECONDS)
-
-
-async def watch_standing(rooms: Rooms) -> None:
-    """Count outcomes and judge members until cancelled."""
-    watch = Watch(
-        rooms.storage, rooms.config, rooms.clock, rooms.vault, owner=rooms.owner, tell=tell(rooms.enroll, "standing")
-    )
-    await watch.run()
-
-
-async def watch_mailboxes(rooms: Rooms) -> None:
-    """Notice mailboxes that take no forwarded mail any more, until cancelled."""
-    assert rooms.enroll.for_domains is not None
-    notices = rooms.enroll.for_domains.notices
-    await MailboxWatch(rooms.storage, rooms.config, rooms.clock, notices, owner=rooms.owner).run()
 
 
 async def post_reports(reports: Reports, every_seconds: float) -> None:
