@@ -48,7 +48,7 @@ async def _demo(check: bool, data: Path, port_base: int | None, stack: ExitStack
         config = fitted(configuration(ports, data, quiet=check), most_descriptors())
         configure(config)
         stack.enter_context(in_background(config, printed=True))
-        node = await Node.start(config, zones=zones)
+        node = await Node.start(config, zones=zones, alone=True)
         try:
             await receiver.start(HOST, ports.webhook)
         except OSError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import structlog
@@ -22,6 +22,7 @@ from enroll.domains import HostedZone
 from enroll.zone import DnsServer, RateLimit, Zones
 from posthouse.check_config import split
 from posthouse.serve.http import http_application
+from posthouse.serve.ports import Claims, Taken
 from posthouse.serve.sandbox import Mailbox
 from posthouse.serve.tasks import Patience, Tasks
 from posthouse.wiring import Rooms, inbound_server, submission_server, worker, works
@@ -67,6 +68,7 @@ class Node:
         self.settled = asyncio.Event()
         self._stack = contextlib.AsyncExitStack()
         self._rooms: Rooms | None = None
+        self._claims = Claims(config)
 
     @property
     def rooms(self) -> Rooms:
@@ -82,15 +84,16 @@ class Node:
     @classmethod
     async def start(
         cls, config: Config, *, clock: Clock | None = None, zones: Zones | None = None,
-        patience: Patience | None = None, dns_open_world: bool = False,
+        patience: Patience | None = None, dns_open_world: bool = False, alone: bool = False,
     ) -> Node:
-        """Everything that `config.roles` asks for, listening and working. `zones` are what the role dns answers.
+        """Everything that `config.roles` asks for, listening and working. `zones` are what the role dns answers;
+        `alone`: nobody else may use the data folder.
 
         Raises StartError.
         """
         node = cls(config, clock or Clock(), patience)
         try:
-            await node._start(zones or Zones(), dns_open_world)
+            await node._start(zones or Zones(), dns_open_world, alone)
         except BaseException as e:
             await node._take_down(0.0)
             lines = _lines(e)
@@ -99,9 +102,11 @@ class Node:
             raise StartError(lines) from e
         return node
 
-    async def _start(self, zones: Zones, dns_open_world: bool) -> None:
+    async def _start(self, zones: Zones, dns_open_world: bool, alone: bool) -> None:
         roles = set(self.config.roles)
         self.config.server.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._claims.folder(alone=alone)
+        self._claims.ports(split(address) for address in self._addresses())
         # Before the rooms: a relay that asks its own DNS server (the demo) needs it from the start.
         if "dns" in roles:
             if self.config.hosted_zone:
@@ -132,6 +137,16 @@ class Node:
             submission_tls=self.submission.tls_ports if self.submission else [],
             inbound=self.inbound.ports if self.inbound else [], dns=[server.port for server in self.dns],
         )
+
+    def _addresses(self) -> Iterator[str]:
+        """Where the ports are that processes of one database share."""
+        c = self.config
+        listen = {
+            "submission": [*c.submission.listen, *c.submission.listen_tls], "inbound": c.inbound.listen,
+            "http": c.http.listen, "dns": c.dns.listen,
+        }
+        for role in self.config.roles:
+            yield from listen.get(role, [])
 
     def _watch_rooms(self) -> None:
         """The rooms' own tasks can't be started again from here, but must not die unseen."""
@@ -253,6 +268,7 @@ class Node:
             rooms, self._rooms = self._rooms, None
             await _all([asyncio.wait_for(rooms.close(), left() + 5.0)])
         await _all([server.close() for server in self.dns])
+        self._claims.close()
         self.submission = self.inbound = self.http = self.worker = self.sandbox = self.responder = None
         self.dns = []
 
@@ -275,7 +291,7 @@ async def _all(ends: Sequence[Any]) -> None:
 def _lines(error: BaseException) -> list[str] | None:
     """The lines for what an operator can fix; None for anything else."""
     match error:
-        case StartError() | TlsError():
+        case StartError() | TlsError() | Taken():
             return error.lines
         case SecretsError():
             return [str(error)]

@@ -119,6 +119,46 @@ async def test_a_start_that_fails_leaves_nothing_listening(tmp_path: Path) -> No
     assert not left & {"directory", "suppressions", "storage-writer", "delivery", "recheck", "reports", "retention"}
 
 
+@pytest.mark.skipif(not Path("/proc/net/unix").exists(), reason="claims of ports need Linux")
+@pytest.mark.parametrize("role", ["submission", "inbound", "http", "dns"])
+async def test_a_port_of_another_database_is_never_shared(role: str, tmp_path: Path) -> None:
+    port = free_port()
+    more = {"listen_tls": []} if role == "submission" else {}
+
+    def config(name: str, host: str = "127.0.0.1") -> Config:
+        (tmp_path / name).mkdir(exist_ok=True)
+        return node_config(tmp_path / name, roles=[role], **{role: {"listen": [f"{host}:{port}"]} | more})
+
+    first = await Node.start(config("one"), patience=QUICK)
+    try:
+        for host in ("127.0.0.1", "0.0.0.0"):
+            with pytest.raises(StartError) as refused:
+                await Node.start(config("two", host), patience=QUICK)
+            [line] = refused.value.lines
+            assert line.startswith(f"{host}:{port} belongs to the relay of another database (")
+            assert f"one/posthouse.db, process {os.getpid()}" in line
+        # Another process of the same database, by another name of its folder, shares the port.
+        (tmp_path / "same").symlink_to(tmp_path / "one")
+        await (await Node.start(config("same"), patience=QUICK)).stop()
+    finally:
+        await first.stop()
+    # The claim ends with its process.
+    await (await Node.start(config("two"), patience=QUICK)).stop()
+
+
+async def test_a_folder_in_use_is_refused_to_who_wants_it_alone(tmp_path: Path) -> None:
+    serving = await Node.start(node_config(tmp_path), patience=QUICK)
+    with pytest.raises(StartError, match="is in use by a relay or another demo"):
+        await Node.start(node_config(tmp_path), patience=QUICK, alone=True)
+    beside = await Node.start(node_config(tmp_path), patience=QUICK)
+    await beside.stop()
+    await serving.stop()
+    demo = await Node.start(node_config(tmp_path), patience=QUICK, alone=True)
+    with pytest.raises(StartError, match="is in use by a demo"):
+        await Node.start(node_config(tmp_path), patience=QUICK)
+    await demo.stop()
+
+
 async def test_a_task_that_dies_is_started_again_and_at_last_given_up() -> None:
     runs: list[int] = []
     tasks = Tasks(Clock(), QUICK)

@@ -14,12 +14,13 @@ from relay.base.storage.engine import sqlite_path
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """`file` is None for a server. `fault` says why the url can't be used, or is empty."""
+    """`file` is None for a server, whose `server` is HOST:PORT/NAME. `fault`: why the url can't be used, or empty."""
 
     engine: str
     file: Path | None
     password: str | None
     fault: str = ""
+    server: str = ""
 
 
 def place(config: Config) -> Place:
@@ -33,6 +34,7 @@ def place(config: Config) -> Place:
         case "sqlite":
             return Place("SQLite", sqlite_path(config), None)
         case "postgresql":
-            return Place("PostgreSQL", None, password)
+            server = f"{url.host or 'localhost'}:{url.port or 5432}/{url.database or ''}"
+            return Place("PostgreSQL", None, password, server=server)
         case other:
             return Place(other, None, password, f"{other} is not supported: sqlite:///FILE or postgresql://…")
