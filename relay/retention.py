@@ -1,5 +1,5 @@
-"""Clean-up, a duty of one process: bytes of finished messages, the logs, allowances, refusals, sign-ins, answers kept
-for idempotency, lists of members who are gone.
+"""Clean-up, a duty of one process: bytes of finished messages, the logs, allowances, refusals, sign-ins, invites, incidents,
+answers kept for idempotency, lists of members who are gone.
 
 In slices: small transactions, each as large as takes some milliseconds here and now, with a pause as long as the slice
 between them, and on SQLite in a thread. So accepting never waits for it, however much there is to remove, and a slice
@@ -23,6 +23,8 @@ from relay.base.storage import (
     allowances,
     events,
     idempotency,
+    incidents,
+    invites,
     mail,
     refusals,
     sessions,
@@ -94,6 +96,9 @@ class Retention:
             "standing": _simply(lambda tx, n: standing.purge(tx, counted_since, n)),
             "failures": _simply(lambda tx, n: standing.purge_failures(tx, counted_since, n)),
             "sessions": _simply(lambda tx, n: sessions.purge(tx, now, n)),
+            # An expired one is shown to the operator for as long as the log is kept.
+            "invites": _simply(lambda tx, n: invites.purge(tx, log_before, n)),
+            "incidents": _simply(lambda tx, n: incidents.purge(tx, log_before, n)),
             "changes": _simply(versions.purge),
             "pages": _simply(space.give_back),
         }

@@ -35,13 +35,17 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Invite:
-    """An invite without its code. `used_by` is the id of the member made with it."""
+    """An invite without its code. `used_by` is the handle of the member made with it."""
 
     id: int
     note: str
     created_at: float
     expires_at: float
-    used_by: int | None
+    used_by: str | None
+
+    def state(self, now: float) -> str:
+        """open, used or expired."""
+        return "used" if self.used_by is not None else "open" if self.expires_at > now else "expired"
 
     @classmethod
     def of(cls, row: InviteRow) -> Invite:

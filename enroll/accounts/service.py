@@ -184,10 +184,10 @@ class Accounts(SignIn):
         await self._storage.write(do)
         return code
 
-    async def list_invites(self, *, limit: int = 100) -> list[Invite]:
-        """The newest invites."""
+    async def list_invites(self, *, before: int | None = None, limit: int = 100) -> list[Invite]:
+        """The newest invites first, those older than the invite with the id `before`."""
         async with self._storage.read() as tx:
-            return [Invite.of(row) for row in await invites.listing(tx, limit=limit)]
+            return [Invite.of(row) for row in await invites.listing(tx, before=before, limit=limit)]
 
     async def revoke_invite(self, invite_id: int) -> None:
         """Take back an invite that nobody has used. EnrollError 404."""

@@ -260,9 +260,9 @@ async def rotate(shell: Shell, name: Name, member: Whose = None) -> int:
 
 async def delete(shell: Shell, name: Name, member: Whose = None, yes: Yes = False) -> int:
     """Delete a domain; its keys are destroyed."""
-    sure(shell, yes, f"Delete {name} and destroy its keys?")
     async with shell.rooms() as rooms:
         found = await _find(rooms, name, member)
+        sure(shell, yes, f"Delete {found.name} of {_handle(rooms, found.member_id)} and destroy its keys?")
         await rooms.domains.delete(found.member_id, found.id)
     shell.answer({"name": found.name, "state": "deleted"}, f"{found.name} is deleted.")
     return OK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,7 +10,7 @@ import typer
 from posthouse.cli.shell import OK, REFUSED, Failure, Run, Shell, command
 
 if TYPE_CHECKING:
-    from enroll.accounts import Member
+    from enroll.accounts import Invite, Member
     from enroll.api_keys import Key
 
 Handle = Annotated[str, typer.Argument(help="The member's handle.")]
@@ -27,7 +28,11 @@ def register(app: typer.Typer) -> None:
     }
     for name, function in commands.items():
         command(member, name)(function)
-    command(app, "invite")(invite)
+    invites = typer.Typer(help="Codes with which accounts are made.")
+    app.add_typer(invites, name="invite")
+    commands = {"": invite, "list": invite_list, "revoke": invite_revoke}
+    for name, function in commands.items():
+        command(invites, name)(function)
     key = typer.Typer(no_args_is_help=True, help="API keys: the password of SMTP and HTTP.")
     app.add_typer(key, name="key")
     for name, function in {"new": key_new, "list": key_list, "revoke": key_revoke}.items():
@@ -152,8 +157,12 @@ async def limit(
 
 async def delete(shell: Shell, handle: Handle, yes: Yes = False) -> int:
     """End an account with its keys and domains; the handle stays reserved."""
-    sure(shell, yes, f"Delete {handle} with all its keys and domains?")
     async with shell.rooms() as rooms:
+        member = await rooms.enroll.accounts.get(handle)
+        if member.status == "deleted":
+            raise Failure(REFUSED, f"{member.handle} is deleted already", word="CONFLICT")
+        domains = len(await rooms.operator.list(member.id))
+        sure(shell, yes, f"Delete {member.handle} with all its keys and its {domains} domains?")
         await rooms.enroll.accounts.delete(handle)
     shell.answer({"handle": handle, "status": "deleted"}, f"{handle} is deleted.")
     return OK
@@ -171,12 +180,51 @@ async def password_link(shell: Shell, handle: Handle) -> int:
 
 
 async def invite(shell: Shell, note: Annotated[str, typer.Option(help="Whom it is for; only you see it.")] = "") -> int:
-    """A code with which one account can be made at /enroll; shown this once."""
+    """Make an invite: a code with which one account can be made at /enroll, shown this once."""
     async with shell.rooms() as rooms:
         code = await rooms.enroll.accounts.make_invite(note)
         url = f"{rooms.config.server.public_url}/enroll?invite={code}"
         days = rooms.config.enrollment.invite_days
     shell.answer({"code": code, "url": url}, f"{code}\n{url}\nGood for {days} days, once.")
+    return OK
+
+
+async def invite_list(shell: Shell) -> int:
+    """Invites that were made, the newest first; those used or expired are listed until they are cleaned up."""
+    from relay.base.clock import iso
+
+    found: list[Invite] = []
+    async with shell.rooms() as rooms:
+        while True:
+            page = await rooms.enroll.accounts.list_invites(before=found[-1].id if found else None, limit=PAGE)
+            found += page
+            if len(page) < PAGE:
+                break
+        now = rooms.clock.now()
+    facts = [
+        {
+            "id": i.id, "state": i.state(now), "note": i.note, "made_at": iso(i.created_at),
+            "expires_at": iso(i.expires_at), "used_by": i.used_by,
+        }
+        for i in found
+    ]
+    shell.answer(
+        facts,
+        lambda: shell.table(
+            ["ID", "STATE", "EXPIRES", "USED BY", "NOTE"],
+            [(f["id"], f["state"], f["expires_at"], f["used_by"], f["note"]) for f in facts], "No invites.",
+        ),
+    )
+    return OK
+
+
+async def invite_revoke(
+    shell: Shell, number: Annotated[int, typer.Argument(metavar="ID", help="As `posthouse invite list` shows it.")]
+) -> int:
+    """Take back an invite that nobody has used; its code works no longer."""
+    async with shell.rooms() as rooms:
+        await rooms.enroll.accounts.revoke_invite(number)
+    shell.answer({"id": number, "state": "revoked"}, f"Invite {number} is revoked.")
     return OK
 
 
@@ -240,13 +288,18 @@ async def key_revoke(
 
 
 def sure(shell: Shell, yes: bool, question: str) -> None:
-    """Ask a person; a program must say --yes."""
+    """Ask a person, once it is known that there is something to do it to; a program must say --yes."""
     if yes:
         return
     if shell.as_json:
         raise Failure(REFUSED, "say --yes to do it")
-    if not typer.confirm(question):
-        raise Failure(REFUSED, "nothing was changed")
+    # asyncio's own handler only asks the task to end, which waits here for an answer.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        if not typer.confirm(question):
+            raise Failure(REFUSED, "nothing was changed")
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _member(m: Member) -> dict[str, Any]:

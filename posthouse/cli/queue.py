@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -88,7 +89,7 @@ async def release(
     shell: Shell, message: Which = None, member: Member = None, domain: Domain = None, to: To = None,
     error: Error = None,
 ) -> int:
-    """Let held ones go on."""
+    """Release what is held: it is tried again by its schedule."""
     return await _act(shell, "release", "released", message, member, domain, to, error)
 
 
@@ -97,14 +98,19 @@ async def drop(
     error: Error = None, yes: Yes = False,
 ) -> int:
     """Take out of the queue for good; the sender gets no report."""
-    sure(shell, yes, "Drop this mail for good, without a report to its sender?")
-    return await _act(shell, "drop", "dropped", message, member, domain, to, error)
+    def ask(first: list[Queued]) -> None:
+        many = f"{len(first)} or more" if len(first) == PAGE else str(len(first))
+        one = f" ({first[0].queue_id} to {first[0].address})" if len(first) == 1 else ""
+        sure(shell, yes, f"Drop {many} waiting{one} for good, without a report to the sender?")
+
+    return await _act(shell, "drop", "dropped", message, member, domain, to, error, ask)
 
 
 async def _act(
     shell: Shell, action: str, done: str, message: list[str] | None, member: str | None, domain: str | None,
-    to: str | None, error: str | None,
+    to: str | None, error: str | None, ask: Callable[[list[Queued]], None] = lambda first: None,
 ) -> int:
+    """`ask`: what is done is confirmed once something is found."""
     if not (message or member or domain or to or error):
         raise Failure(USAGE, "say which mail: queue ids, or --member, --domain, --to, --error")
     changed: list[int] = []
@@ -114,6 +120,8 @@ async def _act(
             found = await _find(rooms, message or [], member, domain, to, error, after=after, limit=PAGE)
             if not found:
                 break
+            if not asked:
+                ask(found)
             asked, after = asked + len(found), found[-1].id
             changed += await rooms.queue.change(action, [q.id for q in found])
     if not asked:

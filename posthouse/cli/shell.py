@@ -135,7 +135,8 @@ Run = Callable[..., Any]
 
 
 def command(app: typer.Typer, name: str) -> Callable[[Run], Run]:
-    """Register a function as the command `name`, with --config and --json; its docstring is the help."""
+    """Register a function as the command `name`, with --config and --json; its docstring is the help. "": what the
+    group of commands does by itself."""
 
     def register(function: Run) -> Run:
         signature = inspect.signature(function, eval_str=True)
@@ -151,13 +152,19 @@ def command(app: typer.Typer, name: str) -> Callable[[Run], Run]:
         @functools.wraps(function)
         def run(*, ctx: typer.Context, config: Path | None, as_json: bool, **given: Any) -> None:
             before = ctx.find_root().obj or {}
+            if ctx.invoked_subcommand is not None:
+                ctx.find_root().obj = {"config": config or before.get("config"), "json": as_json or before.get("json")}
+                return
             shell = Shell(config or before.get("config"), as_json or bool(before.get("json")))
             raise typer.Exit(_run(shell, lambda: function(shell, **given)))
 
         parameters = sorted([*own, *shared], key=lambda p: p.default is not inspect.Parameter.empty)
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
-        app.command(name)(run)
+        if name:
+            app.command(name)(run)
+        else:
+            app.callback(invoke_without_command=True)(run)
         return function
 
     return register
@@ -204,7 +211,8 @@ def _understood(error: Exception) -> Failure | None:
             code = NOT_FOUND if error.status == 404 else UNAVAILABLE if error.status == 503 else REFUSED
             return Failure(code, error.text + field, word=error.code, data=error.detail)
         case Refused():
-            return Failure(REFUSED, error.verdict.text(), word=error.verdict.reply.code)
+            code = UNAVAILABLE if error.verdict.reply.http == 503 else REFUSED
+            return Failure(code, error.verdict.text(), word=error.verdict.reply.code)
         case BackupError():
             return Failure(FAILED, str(error), word="BACKUP")
         case SecretsError():

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from relay.base.clock import HOUR, iso
 from relay.base.config import Config
-from relay.base.storage import Tx
+from relay.base.storage import Tx, accounts
 from relay.base.storage import standing as rows
 from relay.base.storage.standing import Tally
 from relay.standing import texts
@@ -61,8 +61,11 @@ async def standing_of(tx: Tx, config: Config, member_id: int, status: str, now: 
         stage = SUSPENDED
     elif stage == SUSPENDED:
         stage = GOOD
+    stage_at = row.stage_at if row is not None else None
+    if stage != (row.stage if row is not None else GOOD) and (member := await accounts.by_id(tx, member_id)):
+        stage_at = member.status_at
     anew = row.counted_from if row is not None and row.counted_from > since else None
-    return Standing(stage, row.stage_at if row is not None else None, anew, counts, judge(counts, config))
+    return Standing(stage, stage_at, anew, counts, judge(counts, config))
 
 
 _Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]

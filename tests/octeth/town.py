@@ -156,8 +156,11 @@ async def town(folder: Path) -> AsyncIterator[Town]:
     async with AsyncExitStack() as stack:
         way = await stack.enter_async_context(line(make_config(folder), clock=clock))
         way.start()
-        alice = await way.world.member("alice", email="alice@mail.test")
-        bob = await way.world.member("bob", email="bob@mail.test")
+        # The documented answers are those of the first member.
+        system = await way.world.rooms.enroll.accounts.system_member()
+        await way.world.change("members", system.id, id=1000)
+        alice = await way.world.member("alice", email="alice@mail.test", id=1)
+        bob = await way.world.member("bob", email="bob@mail.test", id=2)
         made = Town(way, clock, alice, bob, {"your-api-key": alice.key, "another-api-key": bob.key})
         for name, octeth in _SETTINGS.items():
             config = make_config(

@@ -346,7 +346,7 @@ async def test_an_invite_is_kept_hashed_and_two_cannot_share_it(house: House) ->
     assert sorted(type(m).__name__ for m in made) == ["EnrollError", "Member"]
     winner = next(m for m in made if isinstance(m, Member))
     (invite,) = await house.accounts.list_invites()
-    assert invite.used_by == winner.id
+    assert (invite.used_by, invite.state(house.clock.now())) == (winner.handle, "used")
 
 
 async def test_a_taken_handle_leaves_the_invite_unused(house: House) -> None:
@@ -358,7 +358,8 @@ async def test_a_taken_handle_leaves_the_invite_unused(house: House) -> None:
 
 async def test_an_invite_expires_and_can_be_taken_back(house: House) -> None:
     old, fresh = await house.accounts.make_invite(), await house.accounts.make_invite()
-    newest, _ = await house.accounts.list_invites()
+    newest, older = await house.accounts.list_invites()
+    assert await house.accounts.list_invites(before=newest.id) == [older]
     await house.accounts.revoke_invite(newest.id)
     assert (await refused(house.accounts.create("carol", "a@b.test", PASSWORD, invite=fresh))).status == 403
     house.clock.move(14 * DAY)

@@ -113,6 +113,29 @@ def test_a_life_of_a_member(run: Run) -> None:
     assert told(run("invite", "--note", "for Bob", "--json"))["code"].startswith("phi_")
 
 
+def test_invites_are_listed_and_revoked(run: Run) -> None:
+    assert "No invites." in run("invite", "list").stdout
+    run("invite", "--note", "for Bob")
+    [invite] = told(run("invite", "list", "--json"))
+    assert (invite["state"], invite["note"], invite["used_by"]) == ("open", "for Bob", None)
+    assert told(run("invite", "revoke", str(invite["id"]), "--json"))["state"] == "revoked"
+    assert told(run("invite", "--json", "list")) == []
+    run("invite", "revoke", str(invite["id"]), code=NOT_FOUND)
+
+
+def test_what_is_not_there_is_not_asked_about(run: Run) -> None:
+    for words in (("member", "delete", "nobody"), ("domain", "delete", "no.test"), ("queue", "drop", "nosuchmessage")):
+        assert "?" not in run(*words, code=NOT_FOUND).output, words
+    run("member", "add", "alice", "--no-key")
+    run("domain", "add", "alice", "one.test")
+    # No answer comes: nothing is changed.
+    assert "Delete alice with all its keys and its 1 domains?" in run("member", "delete", "alice", code=1).output
+    assert "Delete one.test of alice" in run("domain", "delete", "one.test", code=1).output
+    assert told(run("member", "show", "alice", "--json"))["status"] == "active"
+    assert "is deleted" in run("member", "delete", "alice", "--yes").output
+    assert "?" not in run("member", "delete", "alice", code=REFUSED).output
+
+
 def test_a_member_may_enroll_more_domains_or_fewer(run: Run) -> None:
     run("member", "add", "alice", "--no-key")
     assert told(run("member", "limit", "alice", "1", "--json")) == {"handle": "alice", "max_domains": 1}

@@ -95,3 +95,10 @@ async def open_now(tx: Tx) -> dict[str, int]:
 def _rows() -> Any:
     t = incidents.c
     return select(t.id, t.kind, t.state, t.opened_at, t.seen_at, t.closed_at, t.count, t.examples)
+
+
+async def purge(tx: Tx, before: float, limit: int) -> int:
+    """Remove up to `limit` incidents that were closed before `before`; returns how many."""
+    i = incidents.c
+    old = select(i.id).where(i.closed_at <= before).order_by(i.closed_at).limit(limit)
+    return int((await tx.execute(delete(incidents).where(i.id.in_(old)))).rowcount)

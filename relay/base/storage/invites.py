@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from sqlalchemy import delete, insert, select, update
 
 from relay.base.storage.engine import Tx
-from relay.base.storage.tables import invites
+from relay.base.storage.tables import invites, members
 
 
 @dataclass(frozen=True, slots=True)
 class InviteRow:
-    """One invite; `used_by` is the member made with it."""
+    """One invite; `used_by` is the handle of the member made with it."""
 
     id: int
     note: str
     created_at: float
     expires_at: float
-    used_by: int | None
+    used_by: str | None
 
 
 async def add(tx: Tx, *, code_hash: str, note: str, now: float, expires_at: float) -> int:
@@ -50,10 +50,13 @@ async def use(tx: Tx, code_hashes: Collection[str], member_id: int, now: float) 
     return bool(done.rowcount)
 
 
-async def listing(tx: Tx, *, limit: int = 100) -> list[InviteRow]:
-    """The newest invites first."""
+async def listing(tx: Tx, *, before: int | None = None, limit: int = 100) -> list[InviteRow]:
+    """The newest invites first, with ids under `before`."""
     i = invites.c
-    query = select(i.id, i.note, i.created_at, i.expires_at, i.used_by).order_by(i.id.desc()).limit(limit)
+    query = select(i.id, i.note, i.created_at, i.expires_at, members.c.handle)
+    query = query.outerjoin_from(invites, members, members.c.id == i.used_by).order_by(i.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(i.id < before)
     return [InviteRow(*row) for row in await tx.execute(query)]
 
 
@@ -61,3 +64,10 @@ async def revoke(tx: Tx, invite_id: int) -> bool:
     """Remove an invite that nobody has used; False when there is none."""
     i = invites.c
     return bool((await tx.execute(delete(invites).where(i.id == invite_id, i.used_by.is_(None)))).rowcount)
+
+
+async def purge(tx: Tx, before: float, limit: int) -> int:
+    """Remove up to `limit` invites that expired before `before`, used or not; returns how many."""
+    i = invites.c
+    old = select(i.id).where(i.expires_at <= before).order_by(i.expires_at).limit(limit)
+    return int((await tx.execute(delete(invites).where(i.id.in_(old)))).rowcount)

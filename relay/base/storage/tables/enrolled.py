@@ -39,7 +39,7 @@ invites = Table(
     Column("code_hash", String(64), nullable=False, unique=True),
     Column("note", Text, nullable=False, server_default=""),
     Column("created_at", Double, nullable=False),
-    Column("expires_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False, index=True),
     Column("used_by", Id, ForeignKey("members.id")),
     sqlite_autoincrement=True,
 )

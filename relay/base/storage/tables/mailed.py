@@ -49,6 +49,7 @@ messages = Table(
         "ix_messages_has_bytes", "finished_at", "id", sqlite_where=text(HAS_BYTES), postgresql_where=text(HAS_BYTES)
     ),
     sqlite_autoincrement=True,
+    info={"kept": "purged: messages"},
 )
 
 bodies = Table(
@@ -57,6 +58,7 @@ bodies = Table(
     Column("head", LargeBinary, nullable=False),  # prepended lines shared by recipients without a head of their own
     # The message as kept: header fields, blank line, body. Empty where each recipient's head is a whole copy.
     Column("body", LargeBinary, nullable=False),
+    info={"kept": "purged: bodies"},
 )
 
 heads = Table(
@@ -64,6 +66,7 @@ heads = Table(
     Column("recipient_id", Id, ForeignKey("recipients.id"), primary_key=True, autoincrement=False),
     Column("message_id", Id, ForeignKey("messages.id"), nullable=False, index=True),
     Column("head", LargeBinary, nullable=False),
+    info={"kept": "purged: bodies"},
 )
 
 recipients = Table(
@@ -104,6 +107,7 @@ recipients = Table(
         sqlite_where=text("report_due IS NOT NULL"), postgresql_where=text("report_due IS NOT NULL"),
     ),
     sqlite_autoincrement=True,
+    info={"kept": "purged: messages"},
 )
 
 attempts = Table(
@@ -120,6 +124,7 @@ attempts = Table(
     Column("says", String(1000), nullable=False, server_default=""),
     Column("seconds", Double, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
+    info={"kept": "purged: messages"},
 )
 
 allowances = Table(
@@ -127,6 +132,7 @@ allowances = Table(
     Column("domain_id", Id, primary_key=True, autoincrement=False),
     Column("at", Double, primary_key=True, index=True),
     Column("n", Integer, nullable=False),
+    info={"kept": "purged: allowances"},
 )
 
 suppressions = Table(
@@ -141,6 +147,7 @@ suppressions = Table(
     UniqueConstraint("member_id", "canonical"),
     Index("ix_suppressions_member_id_id", "member_id", "id"),
     sqlite_autoincrement=True,
+    info={"kept": "purged: suppressions"},
 )
 
 refusals = Table(
@@ -153,6 +160,7 @@ refusals = Table(
     Column("verdict", JSON, nullable=False),
     Column("request", JSON),  # what the same decision needs to be asked again: never message bytes
     Index("ix_refusals_member_id_at", "member_id", "at"),
+    info={"kept": "purged: refusals"},
 )
 
 idempotency = Table(
@@ -163,12 +171,14 @@ idempotency = Table(
     Column("at", Double, nullable=False, index=True),
     Column("status", Integer),  # null while the first request runs
     Column("answer", JSON),
+    info={"kept": "purged: idempotency"},
 )
 
 key_use = Table(
     "key_use", metadata,
     Column("key_id", Id, primary_key=True, autoincrement=False),
     Column("used_at", Double, nullable=False),
+    info={"kept": "stays: a row a key"},
 )
 
 daily_stats = Table(
@@ -185,4 +195,5 @@ daily_stats = Table(
     Column("clicks", Integer, nullable=False, server_default="0"),
     Index("ix_daily_stats_member_id_day", "member_id", "day"),
     sqlite_with_rowid=False,  # a domain's days lie beside each other
+    info={"kept": "stays: a row a domain and day, which figures over years are made of"},
 )

@@ -19,6 +19,7 @@ sender_emails = Table(
     Column("updated_at", Double, nullable=False),
     UniqueConstraint("member_id", "folded"),
     sqlite_autoincrement=True,
+    info={"kept": "stays: until its member removes it"},
 )
 
 # A code outlives the address it was sent to, so that deleting and adding it again wins no further codes.
@@ -32,6 +33,7 @@ sender_codes = Table(
     Column("expires_at", Double, nullable=False),
     Column("tries", Integer, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
+    info={"kept": "stays: an hour, until the next code is sent"},
 )
 
 sender_details = Table(
@@ -46,4 +48,5 @@ sender_details = Table(
     Column("updated_at", Double, nullable=False),
     UniqueConstraint("member_id", "email_id", "from_name"),
     sqlite_autoincrement=True,
+    info={"kept": "stays: until its member removes it"},
 )

@@ -23,6 +23,7 @@ events = Table(
         sqlite_where=text(HAPPENED_AFTERWARDS), postgresql_where=text(HAPPENED_AFTERWARDS),
     ),
     sqlite_autoincrement=True,
+    info={"kept": "purged: events"},
 )
 
 webhooks = Table(
@@ -41,6 +42,7 @@ webhooks = Table(
     Column("failing_since", Double),
     Column("created_at", Double, nullable=False),
     sqlite_autoincrement=True,
+    info={"kept": "stays: until its member removes it"},
 )
 
 webhook_deliveries = Table(
@@ -65,12 +67,14 @@ webhook_deliveries = Table(
         sqlite_where=text("state = 'waiting'"), postgresql_where=text("state = 'waiting'"),
     ),
     sqlite_autoincrement=True,
+    info={"kept": "purged: webhooks"},
 )
 
 versions = Table(
     "versions", metadata,
     Column("name", String(32), primary_key=True),
     Column("n", Id, nullable=False),
+    info={"kept": "stays: a few rows"},
 )
 
 directory_changes = Table(
@@ -79,6 +83,7 @@ directory_changes = Table(
     Column("kind", String(8), primary_key=True),  # member | key | domain
     Column("subject", Id, primary_key=True, autoincrement=False),
     sqlite_with_rowid=False,
+    info={"kept": "purged: changes"},
 )
 
 duties = Table(
@@ -86,6 +91,7 @@ duties = Table(
     Column("name", String(32), primary_key=True),
     Column("owner", String(64), nullable=False),
     Column("until", Double, nullable=False),
+    info={"kept": "stays: a row a duty"},
 )
 
 master_key = Table(
@@ -93,4 +99,5 @@ master_key = Table(
     Column("one", Integer, primary_key=True, autoincrement=False),  # 1: there is one row
     Column("key_id", String(16), nullable=False),
     Column("since", Double, nullable=False),
+    info={"kept": "stays: one row"},
 )

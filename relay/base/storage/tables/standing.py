@@ -16,6 +16,7 @@ standing_counts = Table(
     Column("late", Integer, nullable=False, server_default="0"),  # bounced after delivered
     Column("complaints", Integer, nullable=False, server_default="0"),  # until schema 0011; now standing_failures
     Column("excused", Integer, nullable=False, server_default="0"),  # bounces that were the relay's own fault
+    info={"kept": "purged: standing"},
 )
 
 # Who failed, each recipient once a kind: keyed hashes, no addresses.
@@ -27,6 +28,7 @@ standing_failures = Table(
     Column("domain", LargeBinary(8), nullable=False),  # of its organisation's domain
     Column("at", Double, nullable=False),  # beginning of the slice of the last one
     Index("ix_standing_failures_at", "at"),
+    info={"kept": "purged: failures"},
 )
 
 standings = Table(
@@ -36,12 +38,14 @@ standings = Table(
     Column("stage_at", Double, nullable=False),
     Column("counted_from", Double, nullable=False, server_default="0"),  # mail accepted before doesn't count
     Column("told_at", Double),  # the last letter
+    info={"kept": "stays: a row a member"},
 )
 
 standing_cursor = Table(
     "standing_cursor", metadata,
     Column("name", String(32), primary_key=True),
     Column("event_id", Id, nullable=False),  # the last event counted
+    info={"kept": "stays: one row"},
 )
 
 incidents = Table(
@@ -50,7 +54,7 @@ incidents = Table(
     Column("state", String(8), nullable=False),  # open | closed
     Column("opened_at", Double, nullable=False),
     Column("seen_at", Double, nullable=False),
-    Column("closed_at", Double),
+    Column("closed_at", Double, index=True),
     Column("count", Integer, nullable=False),
     Column("examples", JSON, nullable=False),
     Index(
@@ -58,4 +62,5 @@ incidents = Table(
         postgresql_where=text("state = 'open'"),
     ),
     sqlite_autoincrement=True,
+    info={"kept": "purged: incidents"},
 )
