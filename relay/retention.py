@@ -1,5 +1,5 @@
-"""Clean-up, a duty of one process: bytes of finished messages, the logs, allowances, refusals, sign-ins, invites, incidents,
-answers kept for idempotency, lists of members who are gone.
+"""Clean-up, a duty of one process: bytes of finished messages, the logs, allowances, refusals, sign-ins, invites,
+incidents, answers kept for idempotency, lists of members who are gone.
 
 In slices: small transactions, each as large as takes some milliseconds here and now, with a pause as long as the slice
 between them, and on SQLite in a thread. So accepting never waits for it, however much there is to remove, and a slice

@@ -113,3 +113,16 @@ def test_every_dependency_is_used() -> None:
     code = "\n".join(p.read_text("utf-8") for p in CODE)
     assert [name for name in NAMED_TO_AN_ENGINE if name not in code] == []
     assert sys.stdlib_module_names  # what isn't a distribution of its own
+
+
+def test_every_table_says_what_purges_it_or_why_it_stays() -> None:
+    from relay.base.storage.tables import metadata
+
+    text = (ROOT / "relay/retention.py").read_text("utf-8")
+    jobs = {one or other for one, other in re.findall(r'"(\w+)": _(?:simply|onwards)|jobs\["(\w+)"\]', text)}
+    wrong = []
+    for name, table in metadata.tables.items():
+        kept, _, how = str(table.info.get("kept", "")).partition(": ")
+        if not (how in jobs if kept == "purged" else how and kept == "stays"):
+            wrong.append(f"{name}: {kept}: {how}")
+    assert wrong == [], "info={'kept': 'purged: <a job of retention>'} or 'stays: <why>'"

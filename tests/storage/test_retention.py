@@ -19,6 +19,8 @@ from relay.base.storage.tables import (
     bodies,
     events,
     idempotency,
+    incidents,
+    invites,
     members,
     messages,
     recipients,
@@ -83,6 +85,12 @@ async def _fill(tx: Tx) -> None:
                 token_hash=f"t{n}", member_id=gone, csrf="", created_at=at, seen_at=at, expires_at=at + HOUR
             )
         )
+        await tx.execute(insert(invites).values(code_hash=f"c{n}", created_at=at, expires_at=at + HOUR))
+        await tx.execute(
+            insert(incidents).values(
+                kind="x", state="closed", opened_at=at, seen_at=at, closed_at=at, count=1, examples=[]
+            )
+        )
         await tx.execute(
             insert(webhook_deliveries).values(
                 webhook_id=hook, type="sent", state="delivered", next_at=at, created_at=at, expires_at=at
@@ -113,7 +121,7 @@ def _recipient(n: int, at: float) -> dict[str, Any]:
 
 TABLES = (
     messages, recipients, attempts, events, refusals, idempotency, spent, standing_counts, standing_failures,
-    sessions,    webhook_deliveries, suppressions,
+    sessions, invites, incidents, webhook_deliveries, suppressions,
 )
 
 
@@ -129,7 +137,7 @@ async def test_what_is_past_its_time_goes_in_slices_and_nothing_else(
     removed = await Retention(full, few, HandClock(NOW), "me").once()
     assert removed == dict.fromkeys(
         ("messages", "events", "webhooks", "refusals", "idempotency", "allowances", "standing", "failures", "sessions",
-         "changes", "suppressions"), N,
+         "invites", "incidents", "changes", "suppressions"), N,
     ) | {"bodies": N + 1, "pages": 0}  # fmt: skip
     assert await _counts(full) == [1] * len(TABLES) + [0]
     again = await Retention(full, few, HandClock(NOW), "me").once()

@@ -32,6 +32,7 @@ members = Table(
     Column("system", Boolean, nullable=False, server_default=text("false")),
     Column("max_domains", Integer),  # null: what the configuration says
     sqlite_autoincrement=True,
+    info={"kept": "stays: a handle is never given to somebody else; personal data go when the account is deleted"},
 )
 
 invites = Table(
@@ -42,6 +43,7 @@ invites = Table(
     Column("expires_at", Double, nullable=False, index=True),
     Column("used_by", Id, ForeignKey("members.id")),
     sqlite_autoincrement=True,
+    info={"kept": "purged: invites"},
 )
 
 sessions = Table(
@@ -55,6 +57,7 @@ sessions = Table(
     Column("seen_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False, index=True),
     sqlite_autoincrement=True,
+    info={"kept": "purged: sessions"},
 )
 
 api_keys = Table(
@@ -73,6 +76,7 @@ api_keys = Table(
     Column("expires_at", Double),
     Column("revoked_at", Double),
     sqlite_autoincrement=True,
+    info={"kept": "stays: with its member; the log of messages names it, and a revoked one is known"},
 )
 
 domains = Table(
@@ -101,6 +105,7 @@ domains = Table(
     Column("notes", JSON, nullable=False, server_default="{}"),  # what is kept besides: domain_options.Notes
     UniqueConstraint("name", "member_id"),
     sqlite_autoincrement=True,
+    info={"kept": "stays: with its member; a deleted one comes back under its id"},
 )
 
 dkim_keys = Table(
@@ -116,4 +121,5 @@ dkim_keys = Table(
     Column("state_at", Double, nullable=False),
     UniqueConstraint("domain_id", "stem"),
     sqlite_autoincrement=True,
+    info={"kept": "stays: private keys are destroyed when a pair is removed; a stem is never used twice"},
 )
