@@ -369,7 +369,13 @@ def _production(config: Config) -> Iterable[Mistake]:
         text = 'HTTP on loopback has a proxy in front, and without this every client counts as the proxy: write under '
         yield Mistake("server.trusted_proxies", text + '[server] trusted_proxies = ["127.0.0.1", "::1"]')
     if config.delivery.allow_private_networks:
-        yield Mistake("delivery.allow_private_networks", "must be false in production")
+        text = "must be false in production: name the networks in delivery.private_networks (and dns.private_networks)"
+        yield Mistake("delivery.allow_private_networks", text)
+    for key, named in (("delivery", config.delivery.private_networks), ("dns", config.dns.private_networks)):
+        for one in named:
+            # 0.0.0.0/0 is all of them again.
+            if ipaddress.ip_network(one).is_global:
+                yield Mistake(f"{key}.private_networks", f"{one} holds public addresses: name the private ones only")
     if config.webhooks.allow_private_networks:
         yield Mistake("webhooks.allow_private_networks", "must be false in production")
     password = place(config).password

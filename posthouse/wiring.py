@@ -163,7 +163,7 @@ def resolver_of(config: Config) -> Resolver:
     return Resolver(
         d.resolvers, timeout_seconds=d.timeout_seconds, lifetime_seconds=d.lifetime_seconds,
         cache_entries=d.cache_entries, authoritative_port=d.authoritative_port,
-        private_servers=config.delivery.allow_private_networks,
+        private_servers=config.dns_networks,
     )
 
 

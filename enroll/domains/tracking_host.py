@@ -55,7 +55,8 @@ class TrackingHosts:
         """Whether `host` is reached over TLS with a good certificate, and is this relay."""
         t = self._config.tracking
         bounds = HttpBounds(
-            t.check_seconds, _ANSWER_MAX, ports=(t.check_port,), private=self._config.delivery.allow_private_networks
+            t.check_seconds, _ANSWER_MAX, ports=(t.check_port,), private=self._config.delivery.allow_private_networks,
+            networks=self._config.delivery_networks,
         )
         async with HttpClient(
             bounds, self._resolver, time.monotonic, tls=ssl.create_default_context(), fresh=True

@@ -103,12 +103,12 @@ async def drop(
         one = f" ({first[0].queue_id} to {first[0].address})" if len(first) == 1 else ""
         sure(shell, yes, f"Drop {many} waiting{one} for good, without a report to the sender?")
 
-    return await _act(shell, "drop", "dropped", message, member, domain, to, error, ask)
+    return await _act(shell, "drop", "dropped", message, member, domain, to, error, ask=ask)
 
 
 async def _act(
     shell: Shell, action: str, done: str, message: list[str] | None, member: str | None, domain: str | None,
-    to: str | None, error: str | None, ask: Callable[[list[Queued]], None] = lambda first: None,
+    to: str | None, error: str | None, *, ask: Callable[[list[Queued]], None] = lambda first: None,
 ) -> int:
     """`ask`: what is done is confirmed once something is found."""
     if not (message or member or domain or to or error):

@@ -21,6 +21,7 @@ EXAMINATIONS: Mapping[str, Examination] = {
     "versions": host.versions,
     "secrets": host.secrets,
     "master key": master_key.master_key,
+    "operator": host.operator,
     "disk": host.disk,
     "clock": host.clock,
     "tls": certificates.tls,

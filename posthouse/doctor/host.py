@@ -56,6 +56,17 @@ def _mode(path: str | os.PathLike[str]) -> int:
         return 0
 
 
+async def operator(patient: Patient) -> list[Finding]:
+    """Whether somebody reads what is written to the relay itself."""
+    server, roles = patient.config.server, patient.config.roles
+    if not server.operator_email:
+        inbound = "mail for postmaster@ and abuse@ is refused, and " if "inbound" in roles else ""
+        fix = 'set operator_email = "you@example.org" under [server], a mailbox that is not behind this relay'
+        says = f"server.operator_email is empty: {inbound}alarms go to the log only"
+        return [Finding("operator mailbox", WARN, says, fix)]
+    return [Finding("operator mailbox", OK, server.operator_email)]
+
+
 async def disk(patient: Patient) -> list[Finding]:
     """Room for the database and for what is being accepted."""
     where = place(patient.config).file

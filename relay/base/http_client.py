@@ -29,7 +29,7 @@ from aiohttp import (
 )
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from relay.base.netguard import is_public, port_is_allowed
+from relay.base.netguard import EVERYWHERE, Network, may_be_reached, port_is_allowed
 from relay.base.resolver import Answer, Resolver
 
 _MAX_RETRY_AFTER = 86_400
@@ -39,13 +39,15 @@ _ADDRESSES = 8  # of one name, tried
 @dataclass(frozen=True, slots=True)
 class HttpBounds:
     """`seconds` for all of a request, `answer_bytes` read of an answer's body, `connections` at once. `ports` beside
-    443 and 80; `private`: addresses that are not public, and other ports that need no rights, are allowed too."""
+    443 and 80; `private`: any address, and other ports that need no rights, are allowed too; `networks`: addresses in
+    these, though they are not public."""
 
     seconds: float
     answer_bytes: int
     connections: int = 100
     ports: Collection[int] = ()
     private: bool = False
+    networks: tuple[Network, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class HttpClient:
         """The socket for one address: here it is known for certain where the connection goes."""
         family, kind, proto, _, place = info
         bounds = self._bounds
-        if not (bounds.private or is_public(place[0])):
+        if not may_be_reached(place[0], EVERYWHERE if bounds.private else bounds.networks):
             raise OSError(errno.EACCES, "not a public address")
         if not port_is_allowed(place[1], bounds.ports, private=bounds.private):
             raise OSError(errno.EPERM, "not a port that is allowed")

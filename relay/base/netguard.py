@@ -48,6 +48,23 @@ def is_public(text: str) -> bool:
     return ip.is_global and not ip.is_multicast
 
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+EVERYWHERE: tuple[Network, ...] = (ipaddress.IPv4Network("0.0.0.0/0"), ipaddress.IPv6Network("::/0"))
+
+
+def may_be_reached(text: str, private: Collection[Network]) -> bool:
+    """True for a public address, and for one in the networks that the operator has named."""
+    if is_public(text):
+        return True
+    try:
+        ip = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return any(ip in one for one in private if one.version == ip.version)
+
+
 def is_of_this_machine(ip: str) -> bool:
     """Whether an IP address is one of this machine's, as it was within the last minute."""
     return _may_be_bound(ip, int(time.monotonic() / _KNOWN_SECONDS))

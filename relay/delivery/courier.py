@@ -112,7 +112,7 @@ def route_settings(config: Config) -> RouteSettings:
     if d.smarthost:
         smarthosts["*"] = _smarthost(d.smarthost, config)
     return RouteSettings(
-        port=d.port, max_hosts=d.max_hosts, ipv6=d.ipv6, allow_private_networks=d.allow_private_networks,
+        port=d.port, max_hosts=d.max_hosts, ipv6=d.ipv6, private_networks=config.delivery_networks,
         own_names=config.own_hosts, own_addresses=own_addresses(config), smarthosts=smarthosts,
     )
 

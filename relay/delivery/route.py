@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from itertools import chain, groupby, zip_longest
 from typing import Protocol
 
-from relay.base.netguard import is_of_this_machine, is_public
+from relay.base.netguard import Network, is_of_this_machine, may_be_reached
 from relay.base.resolver import Answer, Later, Nothing, Result
 from relay.delivery.client.limits import Credentials
 from relay.delivery.tls_policy import OPPORTUNISTIC, TlsPolicy
@@ -94,7 +94,7 @@ class RouteSettings:
     max_hosts: int = 5
     max_addresses: int = 4
     ipv6: bool = True
-    allow_private_networks: bool = False
+    private_networks: tuple[Network, ...] = ()
     own_names: frozenset[str] = frozenset()
     own_addresses: OwnAddresses = field(default_factory=OwnAddresses)
     smarthosts: Mapping[str, Smarthost] = field(default_factory=dict)
@@ -165,7 +165,7 @@ async def _to_exchangers(
             if not isinstance(answer, Answer):
                 continue
             # Loopback and the like are nobody's exchanger, although this machine has them too.
-            ips = [ip for ip in answer.texts() if settings.allow_private_networks or is_public(ip)]
+            ips = [ip for ip in answer.texts() if may_be_reached(ip, settings.private_networks)]
             private = private or len(ips) < len(answer.records)
             if any(ip in settings.own_addresses for ip in ips):
                 ours = min(ours, preference)
@@ -208,7 +208,7 @@ def _to_literal(domain: str, settings: RouteSettings) -> Route | Outcome:
         ip = str(ipaddress.ip_address(text))
     except ValueError:
         return _never("5.1.2", "the address literal is malformed", 550)
-    if not (settings.allow_private_networks or is_public(ip)):
+    if not may_be_reached(ip, settings.private_networks):
         return _never("5.4.4", f"{domain} is a private address", 550)
     if ip in settings.own_addresses:
         return _never("5.4.6", f"{domain} is this relay itself", 550)

@@ -21,6 +21,7 @@ import structlog
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.http_client import HttpBounds, HttpClient
+from relay.base.netguard import EVERYWHERE
 from relay.base.resolver import Resolver
 from relay.base.throttle import Throttle
 from relay.delivery.client import Limits, Transaction
@@ -165,7 +166,7 @@ class Responder:
         raise AssertionError("unreachable")
 
     async def _once(self, mail: Mail) -> Outcome | str:
-        settings = RouteSettings(port=self._port(), allow_private_networks=True, ipv6=self._config.delivery.ipv6)
+        settings = RouteSettings(port=self._port(), private_networks=EVERYWHERE, ipv6=self._config.delivery.ipv6)
         found = await route(mail.to.rpartition("@")[2], resolver=self._resolver, settings=settings, rng=self._rng)
         if isinstance(found, Outcome):
             return found

@@ -114,7 +114,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
         version="1",
     )
     told = document_route(lambda: described, "/openapi.json")
-    members = Services.build(world.storage, config, world.clock, world.vault, world.directory)
+    members = world.rooms.enroll
     app = application(
         config, world.clock, world.storage, translate=[enrollment.translate],
         routes=[*send_routes(services), *enrollment.routes(members, Mail(world.queue, world.handoff)), told],
@@ -126,7 +126,6 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     async with ClientSession() as http:
         yield Door(world, http, f"http://127.0.0.1:{listener.ports[0]}", alice, services, members)
     await listener.stop()
-    members.close()
     await world.close()
 
 

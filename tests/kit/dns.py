@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from enroll.zone import DnsServer, Fault, Zone, Zones
+from relay.base.netguard import EVERYWHERE
 from relay.base.resolver import Resolver
 
 Table = Mapping[str, Sequence[tuple[str, str, str]]]
@@ -66,7 +67,7 @@ def make_resolver(server: DnsServer, **bounds: Any) -> Resolver:
     """
     options: dict[str, Any] = {
         "timeout_seconds": 5.0, "lifetime_seconds": 10.0, "authoritative_timeout_seconds": 5.0,
-        "authoritative_lifetime_seconds": 15.0, "rounds": 1, "private_servers": True,
+        "authoritative_lifetime_seconds": 15.0, "rounds": 1, "private_servers": EVERYWHERE,
         "authoritative_port": server.port,
     }  # fmt: skip
     return Resolver([f"127.0.0.1:{server.port}"], **(options | bounds))

@@ -18,7 +18,9 @@ from pydantic import BaseModel
 from posthouse.check_config import mistakes, warnings
 from relay.base.clock import Clock
 from relay.base.config import Config, ConfigError, load
+from relay.base.netguard import may_be_reached
 from relay.base.resolver import Resolver
+from relay.base.storage.engine import database_url
 from relay.delivery.courier import route_settings
 from tests.kit.clock import HandClock
 from tests.kit.storage import make_config
@@ -175,8 +177,8 @@ def test_the_file_s_own_mistakes_are_one_line_each(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(file, {})
     assert len(caught.value.lines) == 3
-    assert "submision: unknown key" in caught.value.lines
-    assert "submission.max_recipient: unknown key" in caught.value.lines
+    assert "submision: unknown key: did you mean submission?" in caught.value.lines
+    assert "submission.max_recipient: unknown key: did you mean submission.max_recipients?" in caught.value.lines
     assert all("\n" not in line for line in caught.value.lines)
 
 
@@ -362,3 +364,63 @@ def test_the_manuals_least_configuration_is_one_that_starts(tmp_path: Path) -> N
         found = mistakes(config.model_copy(update={"server": hostname, "tls": tls}), HandClock(NOW), ports=False)
         # What only the reader's own name can fix.
         assert [m.key for m in found if m.key != "server.hostname"] == []
+
+
+@pytest.mark.parametrize("url", [
+    "postgresql://u:p@ss@db/posthouse", "postgresql://u:p@ss:w/rd@db:5433/posthouse", "postgresql://u:a/b@db/posthouse",
+])
+def test_a_password_that_a_url_can_not_hold_as_it_is_is_caught(tmp_path: Path, url: str) -> None:
+    [line] = said(tmp_path, database={"url": url})
+    assert line.startswith("database.url: the password holds signs")
+    assert "database.password" in line
+
+
+def test_a_password_in_a_key_of_its_own_is_taken_as_it_is(tmp_path: Path) -> None:
+    given = {"url": "postgresql://u@db:5433/posthouse", "password": "p@s:s/w%41rd"}
+    config = make_config(tmp_path, database=given)
+    assert said(tmp_path, database=given) == []
+    url = database_url(config)
+    assert (url.username, url.password, url.host, url.port) == ("u", "p@s:s/w%41rd", "db", 5433)
+    assert "p@s:s" not in repr(config)
+    assert said(tmp_path, database=given | {"url": "postgresql://u:other@db/posthouse"}) == [
+        "database.url: has a password, and so has database.password: take it out of the url"
+    ]
+    assert said(tmp_path, database={"url": "postgresql://u:p%40ss%3Aw@db/posthouse"}) == []
+
+
+def test_private_networks_are_named_and_the_old_switch_means_all_of_them(tmp_path: Path) -> None:
+    config = make_config(tmp_path, delivery={"private_networks": ["10.1.2.3/8", "fd00::/8"]})
+    assert config.delivery.private_networks == ["10.0.0.0/8", "fd00::/8"]
+    reached = [ip for ip in ("10.9.9.9", "fd12::1", "::ffff:10.0.0.1", "127.0.0.1", "192.168.0.1", "8.8.8.8")
+               if may_be_reached(ip, config.delivery_networks)]  # fmt: skip
+    assert reached == ["10.9.9.9", "fd12::1", "::ffff:10.0.0.1", "8.8.8.8"]
+    assert config.dns_networks == ()
+    old = make_config(tmp_path, delivery={"allow_private_networks": True})
+    assert all(may_be_reached(ip, old.delivery_networks + old.dns_networks) for ip in ("127.0.0.1", "::1", "10.0.0.1"))
+    named = {"delivery": {"private_networks": ["10.0.0.0/8"]}, "dns": {"private_networks": ["100.64.0.0/10"]}}
+    assert said(tmp_path, **production(tmp_path), **named) == []
+    [line] = said(tmp_path, **production(tmp_path), delivery={"private_networks": ["0.0.0.0/0"]})
+    assert line.startswith("delivery.private_networks: 0.0.0.0/0 holds public addresses")
+
+
+@pytest.mark.parametrize(("text", "meant"), [
+    ("[sever]\n", "sever: unknown key: did you mean server?"),
+    ("[server]\nhostnam = 'x'\n", "server.hostnam: unknown key: did you mean server.hostname?"),
+    ("hostname = 'x'\n", "hostname: unknown key: did you mean server.hostname?"),
+    ("[delivery]\nresolvers = []\n", "delivery.resolvers: unknown key: did you mean dns.resolvers?"),
+    ("[server]\nzzzzqqq = 1\n", "server.zzzzqqq: unknown key"),
+])
+def test_an_unknown_key_says_which_one_was_meant(tmp_path: Path, text: str, meant: str) -> None:
+    (tmp_path / "posthouse.toml").write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load(tmp_path / "posthouse.toml", {})
+    assert refused.value.lines == [meant]
+
+
+def test_so_does_one_of_the_environment() -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(None, {"POSTHOUSE_SERVER__HOSTNAM": "x", "POSTHOUSE_SEVER__HOSTNAME": "x"})
+    assert refused.value.lines == [
+        "POSTHOUSE_SERVER__HOSTNAM: unknown key server.hostnam: did you mean server.hostname?",
+        "POSTHOUSE_SEVER__HOSTNAME: unknown section sever: did you mean server?",
+    ]

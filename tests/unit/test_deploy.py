@@ -13,6 +13,7 @@ import yaml
 
 from posthouse.cli import app
 from relay.base.config import load
+from relay.base.web.client import in_networks
 
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE = ["compose.sqlite.yaml", "compose.postgresql.yaml"]
@@ -21,6 +22,7 @@ COMPOSE = ["compose.sqlite.yaml", "compose.postgresql.yaml"]
 def services(name: str) -> dict[str, Any]:
     text = (ROOT / "deploy" / name).read_text()
     # What the operator sets is "x" here.
+    text = re.sub(r"\$\{OPERATOR_EMAIL[^}]*\}", "you@example.org", text)
     return yaml.safe_load(re.sub(r"\$\{[A-Z_]+(:\?[^}]*)?\}", "x", text))["services"]
 
 
@@ -31,6 +33,10 @@ def test_compose_files_set_keys_that_exist(name: str) -> None:
     for relay in relays.values():
         config = load(None, relay["environment"])
         assert config.server.production
+        assert relay["restart"] == "unless-stopped"
+        assert "POSTHOUSE_SERVER__OPERATOR_EMAIL" in relay["environment"]
+        # A neighbour in the containers' network reads the metrics, the proxy's clients don't.
+        assert in_networks("172.18.0.7", config.metrics.networks)
         assert (ROOT / "deploy" / relay["build"]["context"] / relay["build"]["dockerfile"]).is_file()
         assert any(port.endswith(":587") for port in relay["ports"])
 
@@ -51,7 +57,10 @@ def test_the_image_sets_keys_that_exist() -> None:
 def commands(group: Any, path: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
     found: set[tuple[str, ...]] = set()
     for name, command in group.commands.items():
-        found |= commands(command, (*path, name)) if hasattr(command, "commands") else {(*path, name)}
+        if hasattr(command, "commands"):
+            found |= commands(command, (*path, name))
+        if not hasattr(command, "commands") or command.invoke_without_command:
+            found.add((*path, name))
     return found
 
 

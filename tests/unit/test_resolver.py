@@ -304,7 +304,7 @@ async def test_a_server_that_answers_without_authority_proves_nothing() -> None:
 async def test_private_name_servers_are_left_alone_unless_allowed() -> None:
     async with world({"mail.test": MAIL}) as w:
         w.zones.replace("ns.mail.test", "AAAA", "64:ff9b::7f00:1")  # the same, as a NAT64 would have it
-        careful = make_resolver(w.server, private_servers=False)
+        careful = make_resolver(w.server, private_servers=())
         found = await careful.authoritative("mail.test", "TXT")
     assert [(one.state, one.reason) for one in found] == [("unreachable", "private address")]
     assert ("mail.test", "TXT") not in w.faults.asked

@@ -7,7 +7,7 @@ import pytest
 
 from relay.base.config import Config
 from relay.base.config.model import Inbound
-from relay.base.netguard import is_public
+from relay.base.netguard import EVERYWHERE, is_public
 from relay.base.resolver import Answer, Later, Nothing, Result
 from relay.delivery.client import Credentials
 from relay.delivery.courier import own_addresses
@@ -144,7 +144,7 @@ async def test_not_to_ourselves_or_what_is_no_better(
 @pytest.mark.parametrize(("versions", "ours"), [({4}, True), ({6}, False), (set(), False)])
 async def test_a_wildcard_means_every_address_of_this_machine(versions: set[int], ours: bool) -> None:
     own = OwnAddresses(versions=frozenset(versions))
-    settings = RouteSettings(allow_private_networks=True, own_addresses=own)
+    settings = RouteSettings(private_networks=EVERYWHERE, own_addresses=own)
     found = await go(Table({"b.test": [(1, "mx.test")]}, {"mx.test": ["127.0.0.7"]}), settings)
     assert isinstance(found, Outcome) is ours
     # Loopback in a stranger's zone is a mistake that waiting does not fix, also where this machine listens on it.
@@ -178,7 +178,7 @@ async def test_a_hundred_exchangers_are_not_all_asked() -> None:
 
 
 async def test_loopback_and_a_port_where_allowed() -> None:
-    settings = RouteSettings(port=2525, allow_private_networks=True)
+    settings = RouteSettings(port=2525, private_networks=EVERYWHERE)
     found = await go(Table({"b.test": [(1, "mx.test")]}, {"mx.test": ["127.0.0.1"]}), settings)
     assert isinstance(found, Route)
     assert found.hosts == (Host("mx.test", ("127.0.0.1",), 2525, 1),)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
-from relay.base.config.kinds import HostName, HostPort, Ip, Port, Waits
+from relay.base.config.kinds import HostName, HostPort, Ip, Network, Port, Waits
 from relay.base.config.section import Bytes, Count, Seconds, Section, key
 
 
@@ -48,7 +48,8 @@ class Delivery(Section):
     max_hosts: Count = key(5, "Mail exchangers tried in one attempt.")
     ipv6: bool = key(True, "False: only IPv4 addresses are tried.")
     source_addresses: list[Ip] = key([], "Local addresses to send from; empty: the system's choice.")
-    allow_private_networks: bool = key(False, "True delivers to loopback and private addresses (tests, the demo).")
+    private_networks: list[Network] = key([], "Networks that are not public and yet delivered to, such as 10.0.0.0/8: mail servers of one's own.")
+    allow_private_networks: bool = key(False, "True delivers to every loopback and private address, and asks name servers there (tests, the demo). Until 1.0; name private_networks instead.")
     smarthost: HostPort = key("", "HOST:PORT that takes everything instead of the MX.")
     smarthost_user: str = key("", "Login at the smarthost.")
     smarthost_password: SecretStr = key(SecretStr(""), "Password at the smarthost.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relay.base.config.kinds import HostName, Mailbox, NameServer, Port
+from relay.base.config.kinds import HostName, Mailbox, NameServer, Network, Port
 from relay.base.config.section import Count, Seconds, Section, key
 
 
@@ -11,6 +11,7 @@ class Dns(Section):
 
     resolvers: list[NameServer] = key([], "Resolvers as IP or IP:port; empty: the system's.")
     authoritative_port: Port = key(53, "Port on which authoritative servers are asked.")
+    private_networks: list[Network] = key([], "Networks, not public, with authoritative servers to ask.")
     timeout_seconds: Seconds = key(5.0, "Longest wait for one answer.")
     lifetime_seconds: Seconds = key(12.0, "Longest time for one question, retries included.")
     cache_entries: Count = key(10_000, "Answers kept in memory.")

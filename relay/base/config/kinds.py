@@ -60,6 +60,14 @@ def ip(text: str) -> str:
         raise ValueError(f"{text!r} is not an IP address, such as 192.0.2.25") from None
 
 
+def network(text: str) -> str:
+    """A network in CIDR, or one address. Raises ValueError with what to write."""
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        raise ValueError(f"{text!r} is not a network, such as 10.0.0.0/8 or fd00::/8") from None
+
+
 def mailbox(text: str) -> str:
     """One address of somebody's mail, or "" for none. Raises ValueError with what is wrong."""
     return _read_by(names.address, text)
@@ -92,6 +100,7 @@ def _is_port(text: str) -> bool:
 HostName = Annotated[str, AfterValidator(host_name)]
 HostPort = Annotated[str, AfterValidator(host_and_port)]
 Ip = Annotated[str, AfterValidator(ip)]
+Network = Annotated[str, AfterValidator(network)]
 LocalPart = Annotated[str, Field(pattern=r"^[A-Za-z0-9._+-]{1,64}$")]
 Mailbox = Annotated[str, AfterValidator(mailbox)]
 Sender = Annotated[str, AfterValidator(sender)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import tomllib
@@ -51,8 +52,28 @@ def load(path: Path | str | None = None, environ: Mapping[str, str] | None = Non
 def _line(err: Any) -> str:
     where = ".".join(str(p) for p in err["loc"])
     if err["type"] == "extra_forbidden":
-        return f"{where}: unknown key"
+        return f"{where}: unknown key{_meant([str(p) for p in err['loc']])}"
     return f"{where}: {err['msg'].removeprefix('Value error, ')}"
+
+
+def _meant(path: list[str]) -> str:
+    """", did you mean …?" for a key that is like one there is, in its own section or another; else ""."""
+    sections = {
+        name: set(kind.model_fields)
+        for name, field in Config.model_fields.items()
+        if isinstance(kind := field.annotation, type) and issubclass(kind, BaseModel)
+    }
+    if len(path) == 1:
+        # A whole table, or a key that has lost its table.
+        inside = [f"{section}.{path[0]}" for section, keys in sections.items() if path[0] in keys]
+        found = difflib.get_close_matches(path[0], Config.model_fields, 1) or inside
+    elif len(path) == 2:
+        near = difflib.get_close_matches(path[1], sections.get(path[0], set()), 1)
+        elsewhere = [section for section, keys in sections.items() if path[1] in keys]
+        found = [f"{path[0]}.{one}" for one in near] or [f"{section}.{path[1]}" for section in elsewhere]
+    else:
+        found = []
+    return f": did you mean {' or '.join(found[:3])}?" if found else ""
 
 
 def _overlay(data: dict[str, Any], environ: Mapping[str, str]) -> list[str]:
@@ -64,7 +85,7 @@ def _overlay(data: dict[str, Any], environ: Mapping[str, str]) -> list[str]:
         section, _, keyname = name.removeprefix(PREFIX).lower().partition("__")
         field = Config.model_fields.get(section)
         if field is None:
-            mistakes.append(f"{name}: unknown section {section}")
+            mistakes.append(f"{name}: unknown section {section}{_meant([section])}")
         elif section == "roles":
             data["roles"] = [r for r in text.replace(",", " ").split() if r]
         else:
@@ -72,7 +93,7 @@ def _overlay(data: dict[str, Any], environ: Mapping[str, str]) -> list[str]:
             assert isinstance(inner, type)
             assert issubclass(inner, BaseModel)
             if keyname not in inner.model_fields:
-                mistakes.append(f"{name}: unknown key {section}.{keyname}")
+                mistakes.append(f"{name}: unknown key {section}.{keyname}{_meant([section, keyname])}")
                 continue
             table = data.setdefault(section, {})
             if isinstance(table, dict):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
+from relay.base import netguard
 from relay.base.config.delivery import Delivery
 from relay.base.config.dns import Dns
 from relay.base.config.kinds import HostName, LocalPart, Mailbox, Port, Selector, Sender, Waits
@@ -38,6 +40,7 @@ class Database(Section):
     """Where everything is kept."""
 
     url: str = key("sqlite:///posthouse.db", "sqlite:///FILE (relative to data_dir) or postgresql://USER:PASSWORD@HOST/NAME.")
+    password: SecretStr = key(SecretStr(""), "Password of the PostgreSQL user, as it is; in url @ : / and % would have to be written %40 %3A %2F and %25.")
     readers: Count = key(4, "Connections for reading, a process.")
     busy_timeout_seconds: Seconds = key(10.0, "How long a writer waits for another process on SQLite.")
     group_max: Count = key(200, "At most so many accepted messages (or settled deliveries) share one transaction.")
@@ -377,6 +380,20 @@ class Config(Section):
     def own_hosts(self) -> frozenset[str]:
         """The names, in lower case, under which the relay itself speaks and takes mail."""
         return frozenset(name.lower() for name in (self.server.hostname, self.mx_host, self.bounce_host))
+
+    @property
+    def delivery_networks(self) -> tuple[netguard.Network, ...]:
+        """Networks that are not public to which mail is delivered."""
+        if self.delivery.allow_private_networks:
+            return netguard.EVERYWHERE
+        return tuple(ipaddress.ip_network(one) for one in self.delivery.private_networks)
+
+    @property
+    def dns_networks(self) -> tuple[netguard.Network, ...]:
+        """Networks that are not public in which authoritative servers are asked."""
+        if self.delivery.allow_private_networks:
+            return netguard.EVERYWHERE
+        return tuple(ipaddress.ip_network(one) for one in self.dns.private_networks)
 
     @property
     def hosted_zone(self) -> str:

@@ -8,7 +8,7 @@ Promises at least one ServerAnswer and no exception; leaves judging them to the 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import dns.flags
@@ -17,7 +17,7 @@ import dns.name
 import dns.rcode
 import dns.rdatatype
 
-from relay.base.netguard import is_public
+from relay.base.netguard import Network, may_be_reached
 from relay.base.resolver.exchange import Failed
 from relay.base.resolver.reading import Found, dns_name, host_text, read
 from relay.base.resolver.results import Answer, Later, Nothing, Result, ServerAnswer
@@ -80,7 +80,7 @@ class Look:
         max_referrals: int,
         max_cname: int,
         max_records: int,
-        private_servers: bool,
+        private_servers: Collection[Network],
         max_questions: int = 64,
     ) -> None:
         self._ns = ns
@@ -162,7 +162,7 @@ class Look:
         ip = ""
         # A second address is asked only when the first gives no reply: it is the same server.
         for ip in ips[:2]:
-            if not self._private_servers and not is_public(ip):
+            if not may_be_reached(ip, self._private_servers):
                 reason = "private address"
                 continue
             if walk.questions_left <= 0:

@@ -8,7 +8,7 @@ Leaves what an answer means for mail to the route, and for a proof to the checks
 import asyncio
 import ipaddress
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
 
 import dns.exception
@@ -20,6 +20,7 @@ import dns.rdatatype
 import dns.resolver
 import dns.reversename
 
+from relay.base.netguard import Network
 from relay.base.resolver.authoritative import Look
 from relay.base.resolver.caching import Cache
 from relay.base.resolver.exchange import Failed, exchange
@@ -35,8 +36,8 @@ class Resolver:
     nameservers: "ip", "ip:port" or "[ipv6]:port", asked in turn; empty means the system's. ValueError for others.
     timeout_seconds bounds one question to one server, lifetime_seconds one call, all servers and aliases included.
     trust_ad: believe the resolvers' word that they validated DNSSEC (only for ones reached over a safe path).
-    private_servers: the authoritative look may ask loopback and private addresses; for the demo, tests and
-    split-horizon networks. Off, a zone's owner can't make us send packets into our own network.
+    private_servers: networks, not public, in which the authoritative look may ask; for the demo, tests and
+    split-horizon networks. A zone's owner can't make us send packets into any other network of our own.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Resolver:
         authoritative_lifetime_seconds: float = 20.0,
         max_servers: int = 8,
         max_referrals: int = 8,
-        private_servers: bool = False,
+        private_servers: Collection[Network] = (),
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._servers = tuple(_endpoint(text, port) for text in nameservers) or _system_servers(port)

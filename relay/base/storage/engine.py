@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import event, make_url, text
+from sqlalchemy import URL, event, make_url, text
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -73,7 +73,7 @@ class Storage:
     async def open(cls, config: Config) -> Storage:
         """Open engines for `config.database`. Does not migrate: see `migrate`. Raises StorageError."""
         db = config.database
-        url = make_url(db.url)
+        url = database_url(config)
         if url.get_backend_name() == "sqlite":
             path = sqlite_path(config)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -361,6 +361,13 @@ def _wait_for_the_disk(dbapi: Any, _record: Any) -> None:
 def sqlite_path(config: Config) -> Path:
     """The database file of an SQLite url: relative ones lie in data_dir."""
     return config.server.data_dir / (make_url(config.database.url).database or "posthouse.db")
+
+
+def database_url(config: Config) -> URL:
+    """`database.url` with the password that stands in a key of its own. Raises sqlalchemy's ArgumentError."""
+    url = make_url(config.database.url)
+    password = config.database.password.get_secret_value()
+    return url.set(password=password) if password else url
 
 
 def upsert(tx: Tx, table: Table) -> Any:
