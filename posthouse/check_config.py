@@ -7,6 +7,7 @@ types) is `relay.base.config`'s. `serve` asks here before it opens anything, so 
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import socket
@@ -346,12 +347,23 @@ def _fault(host: str, port: int, kind: socket.SocketKind) -> str:
             s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         try:
             s.bind((host, port))
-        except PermissionError:
-            return f"user {os.geteuid()} may not listen on port {port}: grant CAP_NET_BIND_SERVICE (docs/operations.md)"
         except OSError as e:
-            why = (e.strerror or "unknown").lower()
-            return f"{host}:{port} can't be listened on ({why}): is another program using it?"
+            return cannot_listen(f"{host}:{port}", e)
     return ""
+
+
+def cannot_listen(address: str, error: OSError) -> str:
+    """Why an address can't be listened on, with what helps."""
+    match error.errno:
+        case errno.EACCES | errno.EPERM:
+            user = os.geteuid()
+            return f"user {user} may not listen on {address}: grant CAP_NET_BIND_SERVICE (docs/operations.md)"
+        case errno.EADDRINUSE:
+            return f"{address} can't be listened on (address already in use): is another program using it?"
+        case errno.EADDRNOTAVAIL:
+            return f"{address} can't be listened on: it is no address of this machine"
+    why = os.strerror(error.errno).lower() if error.errno else str(error)
+    return f"{address} can't be listened on ({why})"
 
 
 # -- production ------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from posthouse import gc_tuning
+from posthouse.check_config import cannot_listen
 from posthouse.demo import hints
 from posthouse.demo.place import HOST, Ports, configuration
 from posthouse.demo.receiver import Receiver
@@ -51,13 +52,15 @@ async def _demo(check: bool, data: Path, port_base: int | None, stack: ExitStack
         node = await Node.start(config, zones=zones, alone=True)
         try:
             await receiver.start(HOST, ports.webhook)
-        except OSError:
+        except OSError as e:
             await receiver.close()
             await node.stop(0.0)
-            raise StartError([f"{HOST}:{ports.webhook} can't be listened on: is another program using it?"]) from None
+            raise StartError([cannot_listen(f"{HOST}:{ports.webhook}", e)]) from None
     except (StartError, OSError) as e:
         lines = e.lines if isinstance(e, StartError) else [e.strerror or "no free port"]
-        hint = "posthouse demo --port-base 0 takes free ports" if port_base != 0 else ""
+        # Other ports help where ports are the trouble.
+        of_ports = port_base != 0 and any(line.startswith(f"{HOST}:") for line in lines)
+        hint = "posthouse demo --port-base 0 takes free ports" if of_ports else ""
         return _cannot_start(check, [*lines, *([hint] if hint else [])])
     gc_tuning.is_over()
     walk = Walk(node, zones, ports, (lambda text: None) if check else _say, receiver)

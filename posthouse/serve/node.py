@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from enroll.domains import HostedZone
 from enroll.zone import DnsServer, RateLimit, Zones
-from posthouse.check_config import split
+from posthouse.check_config import cannot_listen, split
 from posthouse.serve.http import http_application
 from posthouse.serve.ports import Claims, Taken
 from posthouse.serve.sandbox import Mailbox
@@ -277,8 +276,7 @@ async def _listening(address: str, start: Any) -> None:
     try:
         await start
     except OSError as e:
-        why = os.strerror(e.errno).lower() if e.errno else str(e)
-        raise StartError([f"{address} can't be listened on ({why}): is another program using it?"]) from None
+        raise StartError([cannot_listen(address, e)]) from None
 
 
 async def _all(ends: Sequence[Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -87,6 +88,20 @@ async def test_a_taken_port_is_a_clear_line() -> None:
         "posthouse: posthouse demo --port-base 0 takes free ports",
     ]
     assert out == b""
+
+
+async def test_a_demo_wants_its_folder_for_itself(tmp_path: Path) -> None:
+    lock = os.open(tmp_path / "serving.lock", os.O_RDWR | os.O_CREAT)
+    # As a running relay holds it.
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    process = await start("--data", str(tmp_path), "--port-base", "52000")
+    _, err = await process.communicate()
+    os.close(lock)
+    assert process.returncode == 3
+    # Other ports would help nothing here.
+    assert err.decode().splitlines() == [
+        f"posthouse: {tmp_path} is in use by a relay or another demo: stop it, or name another folder"
+    ]
 
 
 @asynccontextmanager

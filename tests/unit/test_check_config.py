@@ -152,6 +152,9 @@ def test_a_taken_port(tmp_path: Path, taken: int) -> None:
         f"http.listen: 127.0.0.1:{taken} can't be listened on (address already in use): is another program using it?"
     )
     assert mistakes(only_http(tmp_path, "127.0.0.1:0"), Clock()) == []
+    # No other program is in the way of an address that isn't here.
+    (found,) = mistakes(only_http(tmp_path, "192.0.2.77:8080"), Clock())
+    assert str(found) == "http.listen: 192.0.2.77:8080 can't be listened on: it is no address of this machine"
 
 
 def test_a_port_shared_with_a_process_of_this_relay(tmp_path: Path) -> None:
