@@ -16,7 +16,7 @@ _DUTIES = {"recheck": "recheck", "retention": "delivery", "standing": "delivery"
 async def database(patient: Patient) -> list[Finding]:
     """Whether it opens, has our schema, and is whole."""
     if patient.storage is None:
-        fix = "correct database.url, or let `posthouse migrate` make it" if "not there yet" in patient.trouble else (
+        fix = "posthouse migrate makes it; or correct database.url" if "not there yet" in patient.trouble else (
             "see that the database runs, and that database.url and its password are right: posthouse check-config"
         )
         return [Finding("database", FAIL, f"can't be opened: {patient.trouble}", fix)]
