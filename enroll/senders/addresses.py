@@ -83,7 +83,7 @@ class Addresses:
                     return await self._value(tx, there)
                 raise EnrollError(
                     ADDRESS_EXISTS, f"{there.address} is among your sender emails already",
-                    "emailAddress", extra={"senderEmailId": there.uuid},
+                    "address", extra={"id": there.uuid},
                 )
             limit = self._config.senders.max_addresses
             if await rows.count_emails(tx, member_id) >= limit:
@@ -166,19 +166,19 @@ class Addresses:
         newest, tries = await rows.code(tx, row.uuid), self._config.senders.code_tries
         if newest is None:
             text = "No code is open for this address: have one sent, then repeat it here"
-            return EnrollError(CODE_INVALID, text, "verificationCode")
+            return EnrollError(CODE_INVALID, text, "code")
         if newest.expires_at <= self._clock.now():
             text = f"This code was good for {self._config.senders.code_minutes} minutes: have a new one sent"
-            return EnrollError(CODE_EXPIRED, text, "verificationCode")
+            return EnrollError(CODE_EXPIRED, text, "code")
         if newest.tries >= tries:
             text = f"This code has had {tries} wrong answers and is good no more: have a new one sent"
-            return EnrollError(TOO_MANY_TRIES, text, "verificationCode")
+            return EnrollError(TOO_MANY_TRIES, text, "code")
         if any(hmac.compare_digest(newest.mac, mac) for mac in self._macs(row, code.strip())):
             return None
         await rows.count_try(tx, newest.id)
         left = tries - newest.tries - 1
         text = f"This is not the code that was last sent to {row.address} (tries left: {left})"
-        return EnrollError(CODE_INVALID, text, "verificationCode", extra={"triesLeft": left})
+        return EnrollError(CODE_INVALID, text, "code", extra={"left": left})
 
     async def _within_limits(self, tx: Tx, row: EmailRow) -> None:
         now, s = self._clock.now(), self._config.senders

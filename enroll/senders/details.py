@@ -44,7 +44,7 @@ class Details:
         self, member_id: int, *, after: int = 0, limit: int = 50, address: str | None = None
     ) -> builtins.list[Sender]:
         """A member's details with numbers above `after`, by number; those of one address, if named. EnrollError 422."""
-        folded = fold(read_address(address, "fromEmailAddress")) if address is not None else None
+        folded = fold(read_address(address)) if address is not None else None
         async with self._storage.read() as tx:
             found = await rows.all_details(tx, member_id, after=after, limit=limit, folded=folded)
             return [sender_of(row) for row in found]
@@ -70,7 +70,7 @@ class Details:
         Raises EnrollError 422, ADDRESS_NOT_VERIFIED, DETAILS_EXIST, LIMIT_REACHED
         (of details, or of domains).
         """
-        wanted, read = read_name(name), read_address(address, "fromEmailAddress")
+        wanted, read = read_name(name), read_address(address)
         kept = read_data(data, self._config.senders.max_data_bytes)
 
         async def write(tx: Tx) -> tuple[Sender, int | None]:
@@ -99,7 +99,7 @@ class Details:
     ) -> Sender:
         """Change what is given. Raises as `add`, and EnrollError 404."""
         new_name = read_name(name) if name is not None else None
-        new_address = read_address(address, "fromEmailAddress") if address is not None else None
+        new_address = read_address(address) if address is not None else None
         kept = read_data(data, self._config.senders.max_data_bytes)
 
         async def write(tx: Tx) -> tuple[Sender, int | None]:
@@ -168,8 +168,8 @@ class Details:
         if there is not None:
             raise EnrollError(
                 DETAILS_EXIST,
-                f"There are sender details with this name and {email.address} already", "fromName",
-                extra={"senderDetailsId": there.uuid},
+                f"There are sender details with this name and {email.address} already", "name",
+                extra={"id": there.uuid},
             )
 
     @staticmethod

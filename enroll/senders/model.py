@@ -68,7 +68,7 @@ async def emails_of(tx: Tx, member_id: int, rows: list[EmailRow]) -> list[Sender
     ]
 
 
-def read_address(text: str, field: str = "emailAddress") -> names.Address:
+def read_address(text: str, field: str = "address") -> names.Address:
     """An address to send from. Raises EnrollError 422 with the reason."""
     text = text.strip()
     if not MIN_ADDRESS <= len(text) <= MAX_ADDRESS:
@@ -88,10 +88,10 @@ def read_name(text: str) -> str:
     """The name to send under. Raises EnrollError 422."""
     name = " ".join(text.split(" ")).strip()
     if not 1 <= len(name) <= MAX_NAME:
-        raise invalid("fromName", f"a name has 1 to {MAX_NAME} characters")
+        raise invalid("name", f"a name has 1 to {MAX_NAME} characters")
     if not name.isprintable():
         # A line end here would begin a header field of its own in the message.
-        raise invalid("fromName", "a name holds no line ends, tabs or other controls")
+        raise invalid("name", "a name holds no line ends, tabs or other controls")
     return name
 
 
@@ -100,7 +100,7 @@ def read_data(data: Mapping[str, Any] | None, limit: int) -> dict[str, Any] | No
     if not data:
         return None
     if len(json.dumps(data).encode()) > limit:
-        raise invalid("extendedFields", f"at most {limit} bytes of JSON")
+        raise invalid("data", f"at most {limit} bytes of JSON")
     return dict(data)
 
 
@@ -118,5 +118,5 @@ def not_verified() -> EnrollError:
     """409: details need a proved address."""
     return EnrollError(
         ADDRESS_NOT_VERIFIED,
-        "This address is not verified: have a code sent to it and verify it, then try again", "fromEmailAddress",
+        "This address is not verified: have a code sent to it and verify it, then try again", "address",
     )

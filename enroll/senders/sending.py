@@ -192,7 +192,7 @@ class SendingDomains:
     def _finding(self, finding: dict[str, Any], domain: Domain) -> dict[str, Any]:
         value = next((a.value for a in self.records(domain) if a.host == finding["name"]), None)
         return {
-            "hostName": finding["name"], "value": value, "verified": finding["ok"],
+            "host": finding["name"], "value": value, "verified": finding["ok"],
             "found": list(finding.get("found") or ()), "description": finding.get("says") or "",
         }
 
@@ -204,7 +204,7 @@ class SendingDomains:
 
         Raises EnrollError 422; DOMAIN_NOT_READY without any.
         """
-        asked = read_address(address, "fromAddress")
+        asked = read_address(address, "from")
         async with self._storage.read() as tx:
             found = await domain_rows.all_of_member(tx, member_id)
         verified = [d for d in found if d.state == "verified" and may_use(d.name)]
@@ -216,9 +216,9 @@ class SendingDomains:
             rests = next((resting_of(d) for d in found if d.name == asked.domain and may_use(d.name)), None)
             why = rests.says if rests else "No domain of yours is authenticated yet"
             text = f"{why}: mail from this address is refused until that changes"
-            raise EnrollError(DOMAIN_NOT_READY, text, "fromAddress")
+            raise EnrollError(DOMAIN_NOT_READY, text, "from")
         return f"{asked.local}@{default.name}"
 
 
 def _unlinked(why: str) -> EnrollError:
-    return EnrollError(NO_SENDER, f"cannot access requested sending domain: {why}")
+    return EnrollError(NO_SENDER, why)

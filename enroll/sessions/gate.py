@@ -24,7 +24,6 @@ from relay.base.throttle import Throttle
 from relay.base.web import bearer, claimed_did, client_address
 from relay.directory import Directory, Login
 from relay.replies import (
-    AUTH_FAILED,
     AUTH_REQUIRED,
     CROSS_SITE,
     SESSION_ENDED,
@@ -66,12 +65,17 @@ class Gate:
         self._asked = Throttle(config.http.requests_a_minute, MINUTE)
 
     async def actor(self, request: web.Request, scope: str, *, reads: bool, keys: bool = True) -> Actor:
-        """The actor of a request whose credentials stand in its Bearer header; a cookie opens nothing here.
+        """The actor of a request whose credentials stand in its Bearer header. Arguments and errors as `by_token`."""
+        return await self.by_token(request, bearer(request), scope, reads=reads, keys=keys)
+
+    async def by_token(
+        self, request: web.Request, token: str | None, scope: str, *, reads: bool, keys: bool = True
+    ) -> Actor:
+        """The actor who has this token, an API key or a sign-in's; None: there is none. A cookie opens nothing here.
 
         `scope` is what a key must have (a sign-in may all); `keys` False refuses API keys. What only `reads`, a
         suspended member may too. Raises EnrollError 401, 403; Refused in the words of both doors; StorageError.
         """
-        token = bearer(request)
         if token is None:
             self.visitor(request)
             raise Refused(AUTH_REQUIRED)
@@ -85,22 +89,6 @@ class Gate:
             self.visitor(request)
             raise EnrollError(SESSION_ENDED, "The sign-in has ended: sign in again")
         return await self._by_session(request, session, reads=reads)
-
-    async def named(
-        self, request: web.Request, scope: str, *, api_key: str, session: str, reads: bool
-    ) -> Actor:
-        """The actor of credentials that stand among a request's parameters; `reads`: it changes nothing.
-
-        Cookies count for nothing here, so another site's page can't borrow them. Raises as `actor` does, and
-        EnrollError 401 without any credentials.
-        """
-        if api_key:
-            return await self._by_key(request, api_key, scope, reads=reads)
-        found = await self._sessions.find(session)
-        if found is None:
-            self.visitor(request)
-            raise EnrollError(AUTH_FAILED, "Neither an API key nor a sign-in that is still open was named")
-        return await self._by_session(request, found, reads=reads)
 
     def visitor(self, request: web.Request) -> str:
         """The address of a stranger, counted: by itself, or as the member's who last signed in with this browser.

@@ -11,8 +11,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from enroll.api.octeth.routes import ROUTES as OCTETH_ROUTES
-from enroll.api.wix.routes import ROUTES as WIX_ROUTES
+from enroll.api.octeth.calls import SenderDomains
+from enroll.api.wix.calls import SenderCalls
+from relay.base.web.calls import declared
 from tests.kit.api_fuzz import PASSWORD, RIGHT, patient
 from tests.kit.storage import make_config
 from tests.kit.whole import Whole, whole
@@ -25,6 +26,10 @@ ANYBODYS = re.compile(
 OCTETH = ("/api.php", "/api/v1/")
 # A sign-in, an account of its own: not the member's.
 STRANGERS = {"POST /v1/sessions", "POST /enroll"}
+COMMANDS = {
+    reads: [made.__name__ for call, made in declared(SenderDomains) if call.reads == reads] for reads in (True, False)
+}
+"""The names of Octeth's calls, those that read and those that don't."""
 BODIES = {
     "/sending-domains/v1/sending-domains/query": {"query": {"filter": {"domain": "example.test"}}},
     "/email-marketing/v1/sender-details/actual-from-address": {"fromAddress": "anna@example.test"},
@@ -101,11 +106,10 @@ class Place:
     def reads(self) -> list[Asked]:
         """Every request that only reads."""
         found: list[Asked] = [(m, p, None) for m, p in self.routes() if m == "GET" and p != "/api.php"]
-        commands = [call for method, _, call in OCTETH_ROUTES if method == "GET"]
-        found += [("POST", "/api.php", {"Command": f"user.senderdomain.{c}"}) for c in commands]
+        found += [("POST", "/api.php", {"Command": f"user.senderdomain.{c}"}) for c in COMMANDS[True]]
         found += [
-            (r.method, r.path, BODIES[r.path]) for r in WIX_ROUTES
-            if r.reads and r.method != "GET"
+            (call.method, call.path, BODIES[call.path]) for call, _ in declared(SenderCalls)
+            if call.reads and call.method != "GET"
         ]
         return [*found, ("POST", "/v1/preflight", RIGHT["POST /v1/preflight"])]
 
@@ -152,6 +156,6 @@ async def test_no_call_that_changes_something_is_open_to_its_key(place: Place) -
         body = {"Command": "user.senderdomain.verify"} if path == "/api.php" else {}
         status, told = await place.ask(method, path, body, place.key)
         assert status == 403 or f"{method} {path}" in STRANGERS, (method, path, status, told)
-    for command in (call for method, _, call in OCTETH_ROUTES if method != "GET"):
+    for command in COMMANDS[False]:
         body = {"Command": f"user.senderdomain.{command}"}
         assert (await place.ask("POST", "/api.php", body, place.key))[0] == 403, command

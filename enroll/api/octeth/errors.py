@@ -11,7 +11,7 @@ from enroll.api.octeth.views import ErrorsView, ErrorView
 from enroll.errors import EnrollError
 from relay.base.storage import StorageError
 from relay.base.web import answer, retry_after
-from relay.replies import LABEL_TOO_LONG, MEMBER_SUSPENDED, Refused, Verdict
+from relay.replies import LABEL_TOO_LONG, MEMBER_SUSPENDED, SESSION_REQUIRED, Refused, Verdict
 
 _WAIT = {429: 60, 503: 30}
 
@@ -67,7 +67,7 @@ def fault_of(error: Exception, now: float) -> Fault:
     if isinstance(error, Refused):
         return _of_verdict(error.verdict, now)
     if isinstance(error, EnrollError):
-        if error.status == 401:
+        if error.status == 401 or error.reply is SESSION_REQUIRED:
             return unauthorised()
         if error.status == 404:
             return not_found()

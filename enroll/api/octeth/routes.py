@@ -101,9 +101,10 @@ class Door:
         p = await read(request)
         command = p.text("Command").lower()
         found = found or (self._by_name.get(command.removeprefix(_FAMILY)) if command.startswith(_FAMILY) else None)
-        who = await self._gate.named(
-            request, "manage", api_key=p.text("APIKey") or bearer(request) or "", session=p.text("SessionID"),
-            reads=found is not None and found[0].reads,
+        key = p.text("APIKey") or bearer(request)
+        who = await self._gate.by_token(
+            request, key or p.text("SessionID") or None, "manage", reads=found is not None and found[0].reads,
+            keys=bool(key),
         )
         if found is None:
             raise Fault(400, f"Unknown Command {shown(p.text('Command'))}" if command else "Missing Command parameter")

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 from aiohttp import web
 
 from enroll.api.wix import requests, views
+from enroll.api.wix.errors import DETAILS, DOMAINS, EMAILS
 from enroll.api.wix.requests import Page
 from enroll.domains import Domain
 from enroll.errors import EnrollError, not_found
@@ -28,9 +29,9 @@ Item = TypeVar("Item", bound=_Numbered)
 
 
 TAGS = (
-    ("Sender emails", "Addresses, proved by a code."),
-    ("Sender details", "Names to send under; one is the default."),
-    ("Sending domains", "The domains of those addresses, published as CNAMEs."),
+    (EMAILS, "Addresses, proved by a code."),
+    (DETAILS, "Names to send under; one is the default."),
+    (DOMAINS, "The domains of those addresses, published as CNAMEs."),
 )
 _DOMAINS, _EMAILS = "/sending-domains/v1/sending-domains", "/sender-emails/v1/sender-emails"
 _DETAILS = "/sender-details/v1/sender-details"

@@ -6,6 +6,7 @@ Promises that nothing of an exception's own words stands in it, and one code for
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -15,7 +16,7 @@ from relay import replies
 from relay.base.clock import not_before
 from relay.base.storage import StorageFull
 from relay.base.web import answer, retry_after
-from relay.replies import DISK_FULL, UNAVAILABLE, Refused, Verdict
+from relay.replies import DISK_FULL, UNAVAILABLE, Refused, Reply, Verdict
 
 ENVELOPE: dict[str, Any] = {
     "type": "object",
@@ -41,6 +42,8 @@ ENVELOPE: dict[str, Any] = {
     },
 }
 """The shape of every refusal."""
+EMAILS, DETAILS, DOMAINS = "Sender emails", "Sender details", "Sending domains"
+"""The kinds of calls."""
 _STANDARD = {
     400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
     405: "UNIMPLEMENTED", 409: "ABORTED", 413: "INVALID_ARGUMENT", 429: "RESOURCE_EXHAUSTED", 501: "UNIMPLEMENTED",
@@ -62,6 +65,15 @@ _NAMES = {
     replies.DETAILS_EXIST: (409, "SENDER_DETAILS_ALREADY_EXIST"),
     replies.DEFAULT_SENDER: (428, "DEFAULT_SENDER_CANNOT_BE_DELETED"),
 }
+# Their names for fields, by the kind of call, and for what a refusal tells besides.
+_FIELDS: Mapping[str, Mapping[str, str]] = {
+    EMAILS: {"address": "emailAddress", "code": "verificationCode", "data": "extendedFields"},
+    DETAILS: {"address": "fromEmailAddress", "name": "fromName", "data": "extendedFields", "from": "fromAddress"},
+}
+_TOLD: Mapping[Reply, Mapping[str, str]] = {
+    replies.ADDRESS_EXISTS: {"id": "senderEmailId"}, replies.DETAILS_EXIST: {"id": "senderDetailsId"},
+    replies.CODE_INVALID: {"left": "triesLeft"}, replies.RECORDS_MISSING: {"host": "hostName"},
+}
 _WAIT = {429: 60, 503: 30}
 
 
@@ -73,22 +85,33 @@ class Invalid(Exception):
         self.violations = violations
 
 
-def refusal(error: Exception, now: float) -> web.Response:
-    """Any refusal of the services below as an answer. `now` in Unix seconds."""
+def refusal(error: Exception, now: float, kind: str = "") -> web.Response:
+    """Any refusal of the services below as an answer, to a call of this kind (its tag). `now` in Unix seconds."""
     if isinstance(error, Invalid):
         return _violated(error.violations)
     if isinstance(error, EnrollError):
         if error.status == 422 and error.reply not in _NAMES:
-            return _violated([(error.field or "", "INVALID_ARGUMENT", error.text)])
+            field = error.field or ""
+            return _violated([(_FIELDS.get(kind, {}).get(field, field), "INVALID_ARGUMENT", error.text)])
         status, code = _NAMES.get(error.reply) or (error.status, _standard(error.status))
-        data = dict(error.extra)
+        data = _renamed(error.extra, _TOLD.get(error.reply, {}))
         if error.passes_at is not None:
             data["passesAt"] = not_before(error.passes_at)
         wait = max(1, math.ceil(error.passes_at - now)) if error.passes_at is not None else None
-        return _refused(status, code, error.text, data, wait)
+        before = "cannot access requested sending domain: " if error.reply is replies.NO_SENDER else ""
+        return _refused(status, code, before + error.text, data, wait)
     if isinstance(error, Refused):
         return _of_verdict(error.verdict, now)
     return _of_verdict(Verdict(DISK_FULL if isinstance(error, StorageFull) else UNAVAILABLE), now)
+
+
+def _renamed(told: Any, names: Mapping[str, str]) -> Any:
+    """The same facts under this API's names, in lists too."""
+    if isinstance(told, list):
+        return [_renamed(one, names) for one in told]
+    if not isinstance(told, dict):
+        return told
+    return {names.get(name, name): _renamed(value, names) for name, value in told.items()}
 
 
 def no_such_call(status: int, text: str) -> web.Response:
@@ -97,7 +120,8 @@ def no_such_call(status: int, text: str) -> web.Response:
 
 
 def _of_verdict(verdict: Verdict, now: float) -> web.Response:
-    status = verdict.reply.http or 500
+    # Without credentials our own API answers 400, this one 401.
+    status = 401 if verdict.reply is replies.AUTH_REQUIRED else verdict.reply.http or 500
     if errors := verdict.extra.get("errors"):
         return _violated([(e["field"], "INVALID_ARGUMENT", e["reason"]) for e in errors])
     data = {} if verdict.passes_at is None else {"passesAt": not_before(verdict.passes_at)}

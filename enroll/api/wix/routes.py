@@ -15,7 +15,7 @@ from enroll.api.wix.calls import SenderCalls
 from enroll.api.wix.errors import ENVELOPE, Invalid, no_such_call, refusal
 from enroll.errors import EnrollError
 from enroll.services import SenderServices, Services
-from enroll.sessions import PREFIX, Actor
+from enroll.sessions import Actor
 from relay.base.storage import StorageError
 from relay.base.web import CLOCK, CONFIG, answer, bearer
 from relay.base.web.calls import Call, declared, operations, signature_of
@@ -63,7 +63,7 @@ class Door:
 
         async def handler(request: web.Request) -> web.StreamResponse:
             try:
-                who = await self._actor(request, reads=call.reads)
+                who = await self._actor(request, call)
                 handed = {"who": who, "request": request, **request.match_info}
                 if takes.body is not None:
                     handed["body"] = await body(takes.body, request)
@@ -71,18 +71,16 @@ class Door:
             except (Invalid, EnrollError, Refused, StorageError) as e:
                 if isinstance(e, StorageError):
                     log.warning("storage", cause=str(e))
-                return refusal(e, self._clock.now())
+                return refusal(e, self._clock.now(), call.tag)
             # What has no value is left out, as `cursors.next` at the end of a list.
             return answer(found.model_dump(mode="json", by_alias=True, exclude_none=True))
 
         return handler
 
-    async def _actor(self, request: web.Request, *, reads: bool) -> Actor:
+    async def _actor(self, request: web.Request, call: Call) -> Actor:
         token = bearer(request)
         if token == "":
             given = request.headers.getall(hdrs.AUTHORIZATION)
             # The key alone, without a scheme.
             token = given[0].strip() if len(given) == 1 and " " not in given[0].strip() else ""
-        named = {"api_key": "", "session": ""}
-        named["session" if (token or "").startswith(PREFIX) else "api_key"] = token or ""
-        return await self._gate.named(request, "manage", reads=reads, **named)
+        return await self._gate.by_token(request, token or None, call.scope, reads=call.reads)
