@@ -116,16 +116,18 @@ async def test_what_is_due_comes_longest_overdue_first_and_only_in_states_the_cl
     assert [r.name for r in rows] == ["initializing.test", "verified.test", "pending.test"]
 
 
-async def test_the_longest_unchecked_come_first_and_the_fresh_not_at_all(storage: Storage) -> None:
+async def test_of_those_that_wait_the_longest_unchecked_come_first(storage: Storage) -> None:
     alice = await member(storage, "alice")
     old = await domain(storage, alice, "old.test", state="pending", checked_at=NOW - 500)
     await domain(storage, alice, "fresh.test", state="pending", checked_at=NOW - 5)
     older = await domain(storage, alice, "older.test", state="pending", checked_at=NOW - 900)
     never = await domain(storage, alice, "never.test", state="pending")
     async with storage.read() as tx:
-        assert await domains.unchecked(tx, alice, NOW - 60, 10) == [never, older, old]
-        assert await domains.unchecked(tx, alice, NOW - 60, 1, {"old.test", "fresh.test"}) == [old]
-        assert await domains.unchecked(tx, alice, NOW - 60, 10, frozenset()) == []
+        assert [i for i, _ in await domains.waiting(tx, alice, 3)] == [never, older, old]
+        assert [i for i, _ in await domains.waiting(tx, alice, 1, {"old.test", "fresh.test"})] == [old]
+        assert await domains.waiting(tx, alice, 10, frozenset()) == []
+        assert (await domains.waiting(tx, alice, 10))[0] == (never, None)
+        assert [row.id for row in await domains.some(tx, [old, never])] == sorted([old, never])
 
 
 async def test_a_destroyed_pair_keeps_its_public_halves_only(storage: Storage) -> None:
