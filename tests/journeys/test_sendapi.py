@@ -1106,6 +1106,14 @@ async def test_deliverability_sums_fourteen_days(door: Door) -> None:
     assert got == {
         "did": door.alice.did,
         "status": "active",
+        "sent14d": 4,
+        "bounced14d": 2,
+        "complaints14d": 0,
+        "bounceRate": 0.5,
+        "dailySends": [0] * 12 + [2, 2],
+        "hourlyLimit": None,
+        "dailyLimit": None,
+        # By their former names.
         "sent_14d": 4,
         "bounced_14d": 2,
         "complaints_14d": 0,

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, Field
 
 from enroll.errors import not_found
 from enroll.services import DomainServices
 from enroll.sessions import Actor
-from relay.base.web import answer
 from relay.base.web.calls import KEY_OR_SIGN_IN, Calls
+from relay.base.web.models import Strict, View
 
 
-class ForwardTo(BaseModel):
-    """What PUT /member/forward-to takes. This call's names are written with underscores."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+class ForwardTo(Strict):
+    """What PUT /member/forward-to takes."""
 
     domain: str = Field(min_length=1, max_length=1024, examples=["example.org"])
-    forward_to: str = Field(max_length=320, examples=["anna@example.net"], description="A mailbox; empty: none.")
+    # `forward_to` is its former name, taken until 1.0.
+    forward_to: str = Field(
+        validation_alias=AliasChoices("forwardTo", "forward_to"), max_length=320, examples=["anna@example.net"],
+        description="A mailbox; empty: none.",
+    )
     code: str | None = Field(None, max_length=40, description="The code that was sent to the mailbox.")
 
 
-class ForwardToView(BaseModel):
+class ForwardToView(View):
     """Where reports and replies go, and the mailbox that has yet to repeat its code."""
 
     domain: str
     forward_to: str
+    former: str = Field(
+        alias="forward_to", description="The former name of `forwardTo`, until 1.0.", deprecated=True
+    )
     pending: str | None
 
 
@@ -49,5 +54,8 @@ class Mailboxes:
             raise not_found("No such domain")
         domain = await self._forwarding.set(who.member.id, domain.name, body.forward_to, body.code)
         wanted = domain.notes.forward_wanted
-        shown = ForwardToView(domain=domain.name, forward_to=domain.options.forward_to, pending=wanted or None)
-        return answer(shown.model_dump(mode="json"), 202 if wanted else 200)
+        there = domain.options.forward_to
+        shown = ForwardToView.model_validate(
+            {"domain": domain.name, "forwardTo": there, "forward_to": there, "pending": wanted or None}
+        )
+        return shown.response(202 if wanted else 200)

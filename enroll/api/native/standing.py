@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from enroll.services import Services
@@ -17,6 +20,7 @@ from relay.replies import NOT_FOUND, Refused
 from relay.standing import Shown, shown, standing_of
 
 DAYS = 14
+_FORMER = Field(description="A former name, until 1.0.", deprecated=True)
 
 
 class Used(TypedDict):
@@ -53,13 +57,21 @@ class Deliverability(TypedDict):
 
     did: str
     status: str
-    sent_14d: int
-    bounced_14d: int
-    complaints_14d: int
-    bounce_rate: float
-    daily_sends: list[int]
-    hourly_limit: int | None
-    daily_limit: int | None
+    sent14d: int
+    bounced14d: int
+    complaints14d: int
+    bounceRate: float
+    dailySends: list[int]
+    hourlyLimit: int | None
+    dailyLimit: int | None
+    # The same by their former names, until 1.0.
+    sent_14d: Annotated[int, _FORMER]
+    bounced_14d: Annotated[int, _FORMER]
+    complaints_14d: Annotated[int, _FORMER]
+    bounce_rate: Annotated[float, _FORMER]
+    daily_sends: Annotated[list[int], _FORMER]
+    hourly_limit: Annotated[int | None, _FORMER]
+    daily_limit: Annotated[int | None, _FORMER]
     labels: list[str]
     standing: Shown
 
@@ -106,13 +118,16 @@ class OfMember:
         sends = [found[day].accepted if day in found else 0 for day in days]
         sent, bounced = sum(sends), sum(t.bounced for t in found.values())
         tiers = [self._tier(d, now) for d in domains]
+        complaints = sum(t.complaints for t in found.values())
+        rate = round(min(1.0, bounced / sent), 4) if sent else 0.0
+        # null: at least one domain has no limit.
+        hourly = _sum([t.per_hour if t else None for t in tiers])
+        daily = _sum([t.per_day if t else None for t in tiers])
         return {
-            "did": member.did, "status": member.status, "sent_14d": sent, "bounced_14d": bounced,
-            "complaints_14d": sum(t.complaints for t in found.values()),
-            "bounce_rate": round(min(1.0, bounced / sent), 4) if sent else 0.0, "daily_sends": sends,
-            # null: at least one domain has no limit.
-            "hourly_limit": _sum([t.per_hour if t else None for t in tiers]),
-            "daily_limit": _sum([t.per_day if t else None for t in tiers]), "labels": [],
+            "did": member.did, "status": member.status, "sent14d": sent, "bounced14d": bounced,
+            "complaints14d": complaints, "bounceRate": rate, "dailySends": sends, "hourlyLimit": hourly,
+            "dailyLimit": daily, "sent_14d": sent, "bounced_14d": bounced, "complaints_14d": complaints,
+            "bounce_rate": rate, "daily_sends": sends, "hourly_limit": hourly, "daily_limit": daily, "labels": [],
             "standing": await self._standing(member),
         }
 
