@@ -394,3 +394,13 @@ async def test_what_happened_before_the_first_look_is_not_counted(config: Config
         assert (await bench.standing(alice)).counts.finished == 0
     finally:
         await world.close()
+
+
+async def test_a_suspension_by_the_operator_has_a_date_of_its_own(bench: Bench) -> None:
+    alice = await alice_of(bench)
+    assert (await bench.standing(alice)).since is None
+    at = bench.world.clock.now()
+    await bench.status(alice, "suspended", "a reason")
+    bench.world.clock.move(DAY)  # type: ignore[attr-defined]
+    found = await bench.standing(alice)
+    assert (found.stage, found.since) == ("suspended", at)
