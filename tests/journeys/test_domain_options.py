@@ -131,7 +131,7 @@ async def test_a_proved_record_that_goes_stops_its_own_feature_alone(relay: Enro
     assert relay.rooms.directory.forwarding("example.test") is None
     assert relay.rooms.directory.forwarding_rests("example.test")
     [letter] = await relay.mail_to("alice@mail.test")
-    assert b"An option of example.test rests" in letter
+    assert b"An option of example.test is paused" in letter
     assert b"sl.example.test" in letter
     assert (await relay.events(alice))[-1].data["options"] == ["return_path", "replies"]
     # One letter, however often it is looked at; and it begins again within minutes.
