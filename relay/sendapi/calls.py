@@ -22,7 +22,7 @@ TAGS = (("Sending", "Hand messages over. A 200 means: written to disk, signed, i
 _AGAIN = {"Idempotent-Replayed": "`true`, where this is the answer of an earlier request with the same key."}
 _SENT = _AGAIN | {
     "RateLimit-Policy": "What the domain's warming tier lets out, in recipients: `\"hour\";q=50;w=3600`, and by day. "
-    "None where there is no limit.",
+    "Absent where there is no limit.",
     "RateLimit": "What is left after this message, and the seconds until more is: `\"hour\";r=12;t=340`, and by day.",
 }
 _KEY = {
