@@ -37,7 +37,7 @@ from relay.base.storage import stats as counters
 from relay.base.storage.domains import Row
 from relay.directory import Directory
 from relay.intake import Accepted, Intake
-from relay.notices import Notices
+from relay.notices import NoticeLater, Notices
 from relay.replies import LIMIT_REACHED, NOT_POSSIBLE
 
 log = structlog.get_logger("domains")
@@ -451,7 +451,7 @@ async def check_batch(
     checked = [look for look in looks if isinstance(look, Domain)]
     failed = [look for look in looks if isinstance(look, BaseException) and not _gone(look)]
     for failure in failed:
-        if not (checked and isinstance(failure, EnrollError | StorageError)):
+        if not (checked and isinstance(failure, EnrollError | NoticeLater | StorageError)):
             raise failure
         log.warning("domain.look_failed", member_id=member_id, cause=str(failure))
     earlier = [replace(domain, age=max(0.0, now - (domain.checked_at or now))) for domain in cached]

@@ -14,7 +14,7 @@ from tests.kit import warm
 from tests.kit.served import Served
 
 ENTRY = "from posthouse.entry import main; main()"
-LEFT = {"posthouse.db", "posthouse.db-wal", "posthouse.db-shm", "posthouse.db.lock", "master.key"}
+LEFT = {"posthouse.db", "posthouse.db-wal", "posthouse.db-shm", "posthouse.db.lock", "master.key", "serving.lock"}
 
 
 def environment(folder: Path) -> dict[str, str]:

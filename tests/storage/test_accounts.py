@@ -115,7 +115,7 @@ async def test_an_invite_is_used_once_and_expires(storage: Storage) -> None:
     assert not await in_tx(storage, invites.use, ["h1"], bob, NOW + 1)
     assert not await in_tx(storage, invites.use, ["h2"], bob, NOW + 10)
     assert not await in_tx(storage, invites.usable, ["h1"], NOW + 1)
-    assert [i.used_by for i in await in_tx(storage, invites.listing)] == [None, alice]
+    assert [i.used_by for i in await in_tx(storage, invites.listing)] == [None, "alice"]
     second, first = await in_tx(storage, invites.listing)
     assert not await in_tx(storage, invites.revoke, first.id)
     assert await in_tx(storage, invites.revoke, second.id)
