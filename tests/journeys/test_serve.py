@@ -30,7 +30,8 @@ def node_config(folder: Path, **sections: dict) -> Config:
         folder,
         **{
             "submission": {"listen": ["127.0.0.1:0"], "listen_tls": ["127.0.0.1:0"]},
-            "http": {"listen": ["127.0.0.1:0"]}, "server": {"hostname": "relay.test", "shutdown_seconds": 5},
+            "inbound": {"listen": ["127.0.0.1:0"]}, "http": {"listen": ["127.0.0.1:0"]},
+            "server": {"hostname": "relay.test", "shutdown_seconds": 5},
         } | sections,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from sqlalchemy import insert, select, text
 
 from relay.base.config import Config
 from relay.base.storage import SchemaTooNew, Storage, StorageError, Tx, migrate, revisions, stats, versions
+from relay.base.storage.engine import sqlite_path
 from relay.base.storage.migrate import REVISION
 from relay.base.storage.tables import daily_stats, duties, metadata, suppressions
 from tests.kit.storage import make_config
@@ -205,3 +207,18 @@ async def test_two_processes_worth_of_writers_on_one_database(config: Config) ->
         assert (await versions.current(tx))["n"] == 200
     await one.close()
     await two.close()
+
+
+async def test_a_file_that_another_process_is_just_opening_is_waited_for(tmp_path: Path) -> None:
+    config = make_config(tmp_path)
+    await migrate(config)
+    other = sqlite3.connect(sqlite_path(config), isolation_level=None)
+    other.execute("PRAGMA locking_mode=EXCLUSIVE")
+    other.execute("CREATE TABLE held (x)")  # from here on it has the file for itself, as who opens or closes the WAL
+    storage = await Storage.open(config)
+    try:
+        asyncio.get_running_loop().call_later(0.2, other.close)
+        async with storage.glance() as tx:
+            assert await tx.scalar(select(duties.c.name).where(duties.c.name == "none")) is None
+    finally:
+        await storage.close()

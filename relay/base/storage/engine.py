@@ -216,11 +216,17 @@ class Storage:
             yield tx
 
     async def _begun(self, kept: Kept) -> Tx:
-        """A transaction on SQLite. A database that somebody else holds is asked again until patience ends."""
+        """A transaction on SQLite."""
+        return await self._unlocked(kept.begin)
+
+    async def _unlocked(self, ask: Callable[[], Awaitable[Tx]]) -> Tx:
+        """A database that somebody else holds is asked again until patience ends: who writes; and, while a connection
+        is opened, who has just opened it or closed it (SQLite then has the file's WAL for itself, and says "locked"
+        at once)."""
         until = asyncio.get_running_loop().time() + self._patience
         while True:
             try:
-                return await kept.begin()
+                return await ask()
             except (DBAPIError, sqlite3.OperationalError) as e:
                 if "locked" not in str(e) or asyncio.get_running_loop().time() > until:
                     raise
@@ -256,7 +262,7 @@ class Storage:
             return
         connection = None
         try:
-            connection = await self._quick.connection()
+            connection = await self._unlocked(self._quick.connection)
             yield connection
         except (SQLAlchemyError, sqlite3.Error, OSError) as e:
             if connection is not None:
