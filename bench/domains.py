@@ -29,7 +29,7 @@ from sqlalchemy import insert, text, update
 
 import enroll.app as enrollment
 from enroll.domains import Options
-from posthouse.wiring import Rooms
+from posthouse.wiring import Core
 from relay.base import keys
 from relay.base.clock import Clock
 from relay.base.config import Config, load
@@ -53,25 +53,25 @@ FROM n
 
 async def run(config: Config, count: int, recipients: int) -> int:
     """Fill, measure, fill the log, measure again; 0 when the list is quick enough both times."""
-    async with await Rooms.open(config, Clock()) as rooms:
-        member = await rooms.enroll.accounts.create("alice", "a@example.net", None, by_operator=True)
-        key, _ = await rooms.enroll.credentials.issue(member.id)
+    async with await Core.open(config, Clock()) as core:
+        member = await core.enroll.accounts.create("alice", "a@example.net", None, by_operator=True)
+        key, _ = await core.enroll.credentials.issue(member.id)
         began = time.monotonic()
-        domain_id = await rooms.storage.write(lambda tx: _domains(tx, member.id, count))
+        domain_id = await core.storage.write(lambda tx: _domains(tx, member.id, count))
         _say(f"{count} domains with {_DAYS} days of counters each, filled in {time.monotonic() - began:.0f} s")
-        app = application(config, rooms.clock, rooms.storage, routes=enrollment.routes(rooms.enroll),
+        app = application(config, core.clock, core.storage, routes=enrollment.routes(core.enroll),
                           translate=[enrollment.translate])  # fmt: skip
         listener = Listener(app, config, ["127.0.0.1:0"])
         await listener.start()
         # As serve does when it starts: what is there by now is never looked at again.
-        await rooms.domains.overviews.prepare()
+        await core.domains.overviews.prepare()
         gc.collect()
         gc.freeze()
         try:
             url = f"http://127.0.0.1:{listener.ports[0]}/api/v1/user.senderdomains"
             empty = await _measure(url, key, count, "an empty log")
             began = time.monotonic()
-            await rooms.storage.write(lambda tx: _log(tx, member.id, domain_id, recipients))
+            await core.storage.write(lambda tx: _log(tx, member.id, domain_id, recipients))
             _say(f"{recipients} recipients in the log, filled in {time.monotonic() - began:.0f} s")
             full = await _measure(url, key, count, "a full log")
         finally:

@@ -2,7 +2,7 @@
 
 The relay runs as always, with cProfile in its process; a hook starts a profile of its own in every thread. Starting
 and warming up are left out. The figures say what is dear relative to what: the profiler itself makes small functions
-look dearer than they are, so tune by them and then measure with `bench.run`. Rooms are counted by the time spent in
+look dearer than they are, so tune by them and then measure with `bench.run`. Packages are counted by the time spent in
 their own code; a C function counts as what it is.
 """
 
@@ -120,27 +120,27 @@ def read(path: Path) -> list[Row]:
 
 
 def print_all(rows: list[Row], messages: int, top: int) -> None:
-    """The rooms, then the dearest functions."""
-    rooms: defaultdict[str, float] = defaultdict(float)
+    """The packages, then the dearest functions."""
+    packages: defaultdict[str, float] = defaultdict(float)
     for function, _, own, _ in rows:
-        rooms[room(function)] += own
-    waiting = rooms.pop("waiting", 0.0)
-    total = sum(rooms.values())
-    sys.stdout.write(f"own time by room, ms a message ({waiting:.1f} s of waiting and profiling left out)\n")
-    for name, own in sorted(rooms.items(), key=lambda item: -item[1]):
+        packages[package(function)] += own
+    waiting = packages.pop("waiting", 0.0)
+    total = sum(packages.values())
+    sys.stdout.write(f"own time by package, ms a message ({waiting:.1f} s of waiting and profiling left out)\n")
+    for name, own in sorted(packages.items(), key=lambda item: -item[1]):
         if own / total > 0.005:
             sys.stdout.write(f"  {own / messages * 1e3:7.3f}  {own / total:6.1%}  {name}\n")
     sys.stdout.write(f"\nthe {top} dearest functions by own time\n")
     sys.stdout.write(f"  {'own ms':>8}{'with callees':>14}{'calls':>8}   a message\n")
-    dear = sorted((row for row in rows if room(row[0]) != "waiting"), key=lambda row: -row[2])
+    dear = sorted((row for row in rows if package(row[0]) != "waiting"), key=lambda row: -row[2])
     for function, calls, own, whole in dear[:top]:
         sys.stdout.write(
             f"  {own / messages * 1e3:8.4f}{whole / messages * 1e3:14.3f}{calls / messages:8.1f}   {where(function)}\n"
         )
 
 
-def room(function: Function) -> str:
-    """The room, the library or the part of the standard library that a function belongs to."""
+def package(function: Function) -> str:
+    """The package, the library or the part of the standard library that a function belongs to."""
     file, _, name = function
     if file == "~":
         if any(waits in name for waits in _WAITS) and "release" not in name:

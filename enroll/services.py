@@ -89,7 +89,7 @@ class Services:
         )
 
     async def settled(self) -> None:
-        """Wait for what goes on in the background, before the rooms below are closed."""
+        """Wait for what goes on in the background, before what it stands on is closed."""
         await self.for_senders.sending.settled()
 
     def close(self) -> None:

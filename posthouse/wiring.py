@@ -49,7 +49,7 @@ from relay.webhooks import Dispatcher, Poster
 
 
 @dataclass(frozen=True)
-class Rooms:
+class Core:
     """What one process stands on, open. `owner` is its name on leases; with a `handoff` it has a worker."""
 
     config: Config
@@ -72,7 +72,7 @@ class Rooms:
     _stack: contextlib.AsyncExitStack
 
     @classmethod
-    async def open(cls, config: Config, clock: Clock, *, delivers: bool = False) -> Rooms:
+    async def open(cls, config: Config, clock: Clock, *, delivers: bool = False) -> Core:
         """Migrate, then open everything. `delivers`: this process has a worker to hand messages to.
 
         Raises ConfigError where production has no data_dir, SecretsError, StorageError; what was opened is closed then.
@@ -96,7 +96,7 @@ class Rooms:
     async def wire(
         cls, config: Config, clock: Clock, storage: Storage, vault: Vault, resolver: Resolver, *,
         stack: contextlib.AsyncExitStack, owner: str, delivers: bool,
-    ) -> Rooms:
+    ) -> Core:
         """Everything above storage, vault and resolver. What `stack` holds then closes with it. Raises StorageError."""
         directory = Directory(storage, config, clock, vault)
         stack.push_async_callback(directory.stop)
@@ -150,7 +150,7 @@ class Rooms:
         """Close everything, last opened first."""
         await self._stack.aclose()
 
-    async def __aenter__(self) -> Rooms:
+    async def __aenter__(self) -> Core:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -173,7 +173,7 @@ Work = Callable[[], Awaitable[None]]
 """Runs until cancelled; it may be run again."""
 
 
-def submission_server(r: Rooms) -> SubmissionServer:
+def submission_server(r: Core) -> SubmissionServer:
     """587 and 465."""
     return SubmissionServer(
         config=r.config, directory=r.directory, policy=r.policy, intake=r.intake, refusals=r.refusals,
@@ -181,7 +181,7 @@ def submission_server(r: Rooms) -> SubmissionServer:
     )
 
 
-def inbound_server(r: Rooms) -> InboundServer:
+def inbound_server(r: Core) -> InboundServer:
     """25."""
     return InboundServer(
         config=r.config, storage=r.storage, vault=r.vault, directory=r.directory, intake=r.intake,
@@ -189,7 +189,7 @@ def inbound_server(r: Rooms) -> InboundServer:
     )
 
 
-def worker(r: Rooms, settled: Callable[[str, float], None]) -> Worker:
+def worker(r: Core, settled: Callable[[str, float], None]) -> Worker:
     """Delivery. `settled`: hears of every try, its state and how long it took."""
     assert r.handoff is not None
     courier = Courier(
@@ -202,7 +202,7 @@ def worker(r: Rooms, settled: Callable[[str, float], None]) -> Worker:
     )
 
 
-def works(r: Rooms) -> Mapping[str, Work]:
+def works(r: Core) -> Mapping[str, Work]:
     """What goes on in the background in the roles of the configuration, by name; delivery itself is the worker's."""
     roles = set(r.config.roles)
     found: dict[str, Work] = {"damage": partial(look_for_damage, r.storage)}
@@ -220,7 +220,7 @@ def works(r: Rooms) -> Mapping[str, Work]:
     return found
 
 
-async def _post_webhooks(r: Rooms) -> None:
+async def _post_webhooks(r: Core) -> None:
     """Post what is due until cancelled."""
     poster = Poster(r.config.webhooks, r.resolver, r.clock.monotonic)
     try:

@@ -37,7 +37,7 @@ __all__ = [
 
 @pytest.fixture
 async def world(config: Config) -> AsyncIterator[World]:
-    """The rooms below the doors, wired, on each engine."""
+    """What stands below the listeners, wired, on each engine."""
     made = await World.make(config)
     yield made
     await made.close()

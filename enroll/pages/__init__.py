@@ -51,7 +51,7 @@ __all__ = ["Described", "PageServices", "Pages", "Renderer", "pages", "routes"]
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """What goes into the one application, and the renderer for other rooms' pages in the same clothes."""
+    """What goes into the one application, and the renderer for other packages' pages in the same layout."""
 
     routes: list[web.RouteDef]
     error_page: ErrorPage
@@ -68,10 +68,10 @@ def pages(services: PageServices, documents: Sequence[Described] = ()) -> Pages:
     the APIs that /docs shows."""
     assets = Assets()
     renderer, guard = Renderer(services.config, services.clock, assets), Guard(services)
-    rooms = (
+    sections = (
         Home, Enroll, Account, DomainPages, Keys, WebhookPages, SenderPages, Messages, SuppressionPages, Refusal, Help,
     )
-    found = [_led(route) for room in rooms for route in room(services, guard, renderer).routes()]
+    found = [_led(route) for section in sections for route in section(services, guard, renderer).routes()]
     found += [_led(route) for route in Docs(documents, guard, renderer).routes()]
     return Pages([*found, *assets.routes()], error_page(renderer), renderer)
 

@@ -1,4 +1,4 @@
-"""What the pages stand on, gathered from enrollment's services and the two rooms of the relay they ask."""
+"""What the pages stand on, gathered from enrollment's services and the two services of the relay they ask."""
 
 from __future__ import annotations
 

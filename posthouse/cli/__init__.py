@@ -1,7 +1,7 @@
 """The command line: `posthouse COMMAND`.
 
 One file a group of commands, `shell` is what they stand on (options, output, exit codes). Commands call the same
-services as the pages and APIs and hold no logic of their own; rooms are imported when a command runs, so that
+services as the pages and APIs and hold no logic of their own; services are imported when a command runs, so that
 `posthouse --help` is there at once.
 """
 

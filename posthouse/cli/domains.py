@@ -15,7 +15,7 @@ from relay.base.domain_options import OPTIONS, BadOption
 if TYPE_CHECKING:
     from enroll.domains.model import Domain, Form
     from enroll.records import Record
-    from posthouse.wiring import Rooms
+    from posthouse.wiring import Core
 
 Name = Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain's name, any spelling.")]
 Whose = Annotated[
@@ -38,12 +38,12 @@ def register(app: typer.Typer) -> None:
         command(group, name)(function)
 
 
-async def _member_id(rooms: Rooms, handle: str | None) -> int | None:
-    return None if handle is None else (await rooms.enroll.accounts.get(handle)).id
+async def _member_id(core: Core, handle: str | None) -> int | None:
+    return None if handle is None else (await core.enroll.accounts.get(handle)).id
 
 
-async def _find(rooms: Rooms, name: str, member: str | None) -> Domain:
-    return await rooms.operator.find(name, await _member_id(rooms, member))
+async def _find(core: Core, name: str, member: str | None) -> Domain:
+    return await core.operator.find(name, await _member_id(core, member))
 
 
 async def add(
@@ -57,12 +57,12 @@ async def add(
     ] = None,
 ) -> int:
     """Enroll a domain for a member; shows the records to publish."""
-    async with shell.rooms() as rooms:
-        member = await rooms.enroll.accounts.get(handle)
+    async with shell.core() as core:
+        member = await core.enroll.accounts.get(handle)
         options = {name: True for name, wanted in (("return_path", return_path), ("hosted", hosted)) if wanted}
         options |= _changes(settings or [])
-        domain, new = await rooms.domains.enter(member.id, name, options)
-        wanted = rooms.domains.records(domain)
+        domain, new = await core.domains.enter(member.id, name, options)
+        wanted = core.domains.records(domain)
     if not new and not shell.as_json:
         shell.say(f"{domain.unicode_name} was enrolled already: nothing that is proved was lost.")
     shell.answer(
@@ -77,14 +77,14 @@ async def list_(
 ) -> int:
     """Domains of one member or of all."""
     found: list[Domain] = []
-    async with shell.rooms() as rooms:
-        member_id = await _member_id(rooms, handle)
+    async with shell.core() as core:
+        member_id = await _member_id(core, handle)
         while True:
-            page = await rooms.operator.list(member_id, after=found[-1].id if found else 0, limit=PAGE)
+            page = await core.operator.list(member_id, after=found[-1].id if found else 0, limit=PAGE)
             found += page
             if len(page) < PAGE:
                 break
-        handles = {d.member_id: _handle(rooms, d.member_id) for d in found}
+        handles = {d.member_id: _handle(core, d.member_id) for d in found}
     rows = [(d.unicode_name, handles[d.member_id], d.state, d.tier or "by age", d.reason) for d in found]
     shell.answer(
         [domain_facts(d) | {"member": handles[d.member_id]} for d in found],
@@ -93,16 +93,16 @@ async def list_(
     return OK
 
 
-def _handle(rooms: Rooms, member_id: int) -> str:
-    member = rooms.directory.member(member_id)
+def _handle(core: Core, member_id: int) -> str:
+    member = core.directory.member(member_id)
     return member.handle if member else str(member_id)
 
 
 async def show(shell: Shell, name: Name, member: Whose = None) -> int:
     """One domain: state, keys, what the last look at DNS found, and its options."""
-    async with shell.rooms() as rooms:
-        domain = await _find(rooms, name, member)
-        handle, age = _handle(rooms, domain.member_id), rooms.domains.as_of(domain)
+    async with shell.core() as core:
+        domain = await _find(core, name, member)
+        handle, age = _handle(core, domain.member_id), core.domains.as_of(domain)
 
     def say() -> None:
         _people(shell, domain, handle, age)
@@ -137,9 +137,9 @@ async def set_(
 ) -> int:
     """Set options of a domain. Another forward_to is used once the code sent to it is given to domain forward."""
     changes = _changes(settings)
-    async with shell.rooms() as rooms:
-        found = await _find(rooms, name, member)
-        domain, anew = await rooms.domains.revise(found.member_id, found.id, changes)
+    async with shell.core() as core:
+        found = await _find(core, name, member)
+        domain, anew = await core.domains.revise(found.member_id, found.id, changes)
     shell.answer(domain_facts(domain), lambda: _set(shell, domain, anew))
     return OK
 
@@ -173,10 +173,10 @@ async def records(
         raise Failure(USAGE, f"--form {form}: txt or cname")
     shell.as_json = shell.as_json or output == "json"
     chosen: Form | None = "txt" if form == "txt" else "cname" if form == "cname" else None
-    async with shell.rooms() as rooms:
-        domain = await _find(rooms, name, member)
-        wanted = rooms.domains.records(domain, chosen)
-        zone = rooms.domains.zone(domain, chosen)
+    async with shell.core() as core:
+        domain = await _find(core, name, member)
+        wanted = core.domains.records(domain, chosen)
+        zone = core.domains.zone(domain, chosen)
     if output == "zone" and not shell.as_json:
         sys.stdout.write(zone)
         return OK
@@ -195,10 +195,10 @@ def _records_table(shell: Shell, domain: Domain, wanted: list[Record]) -> None:
 
 async def check(shell: Shell, name: Name, member: Whose = None) -> int:
     """Ask DNS now, and act on the answer; exit 1 unless the domain may send."""
-    async with shell.rooms() as rooms:
-        found = await _find(rooms, name, member)
-        domain = await rooms.domains.check(found.id, by="owner", fresh=True)
-        handle = _handle(rooms, domain.member_id)
+    async with shell.core() as core:
+        found = await _find(core, name, member)
+        domain = await core.domains.check(found.id, by="owner", fresh=True)
+        handle = _handle(core, domain.member_id)
     shell.answer(domain_facts(domain), lambda: _people(shell, domain, handle, "as of now"))
     return OK if domain.state == "verified" else FAILED
 
@@ -210,17 +210,17 @@ async def tier(
     member: Whose = None,
 ) -> int:
     """Pin a domain to a warming tier, lift the cap (unlimited), or let its age decide again (age)."""
-    async with shell.rooms() as rooms:
+    async with shell.core() as core:
         pinned = None if to == "age" else to
-        domain = await rooms.operator.set_tier(name, pinned, await _member_id(rooms, member))
+        domain = await core.operator.set_tier(name, pinned, await _member_id(core, member))
     shell.answer(domain_facts(domain), f"{domain.name}: {domain.tier or 'by age'}")
     return OK
 
 
 async def approve(shell: Shell, name: Name, member: Whose = None) -> int:
     """Let a domain in that waits for it (enrollment.manual_approval)."""
-    async with shell.rooms() as rooms:
-        domain = await rooms.operator.approve(name, await _member_id(rooms, member))
+    async with shell.core() as core:
+        domain = await core.operator.approve(name, await _member_id(core, member))
     shell.answer(domain_facts(domain), f"{domain.name} is approved and now {domain.state}.")
     return OK
 
@@ -231,26 +231,26 @@ async def suspend(
     member: Whose = None,
 ) -> int:
     """Stop a domain from sending; its owner can't lift that."""
-    async with shell.rooms() as rooms:
-        domain = await rooms.operator.suspend(name, reason, await _member_id(rooms, member))
+    async with shell.core() as core:
+        domain = await core.operator.suspend(name, reason, await _member_id(core, member))
     shell.answer(domain_facts(domain), f"{domain.name} is suspended: {reason}")
     return OK
 
 
 async def release(shell: Shell, name: Name, member: Whose = None) -> int:
     """Lift a suspension; the domain proves itself in DNS again at once."""
-    async with shell.rooms() as rooms:
-        domain = await rooms.operator.release(name, await _member_id(rooms, member))
+    async with shell.core() as core:
+        domain = await core.operator.release(name, await _member_id(core, member))
     shell.answer(domain_facts(domain), f"{domain.name} is released and now {domain.state}.")
     return OK
 
 
 async def rotate(shell: Shell, name: Name, member: Whose = None) -> int:
     """Make new DKIM keys; they take over once their records are seen."""
-    async with shell.rooms() as rooms:
-        found = await _find(rooms, name, member)
-        domain = await rooms.domains.rotate(found.member_id, found.id)
-        wanted = rooms.domains.records(domain)
+    async with shell.core() as core:
+        found = await _find(core, name, member)
+        domain = await core.domains.rotate(found.member_id, found.id)
+        wanted = core.domains.records(domain)
     shell.answer(
         domain_facts(domain) | {"records": [record_facts(r) for r in wanted]},
         lambda: _records_table(shell, domain, wanted),
@@ -260,10 +260,10 @@ async def rotate(shell: Shell, name: Name, member: Whose = None) -> int:
 
 async def delete(shell: Shell, name: Name, member: Whose = None, yes: Yes = False) -> int:
     """Delete a domain; its keys are destroyed."""
-    async with shell.rooms() as rooms:
-        found = await _find(rooms, name, member)
-        sure(shell, yes, f"Delete {found.name} of {_handle(rooms, found.member_id)} and destroy its keys?")
-        await rooms.domains.delete(found.member_id, found.id)
+    async with shell.core() as core:
+        found = await _find(core, name, member)
+        sure(shell, yes, f"Delete {found.name} of {_handle(core, found.member_id)} and destroy its keys?")
+        await core.domains.delete(found.member_id, found.id)
     shell.answer({"name": found.name, "state": "deleted"}, f"{found.name} is deleted.")
     return OK
 

@@ -9,12 +9,12 @@ import typer
 from posthouse.cli.shell import NOT_FOUND, OK, Failure, Shell, command
 
 if TYPE_CHECKING:
-    from posthouse.wiring import Rooms
+    from posthouse.wiring import Core
     from relay.base.events import Event
     from relay.base.storage.operator_queries import Admission
     from relay.base.storage.reports import AttemptRow, DetailRow, MessageRow
 
-DOORS = {
+_CAME_BY = {
     "smtp": "over SMTP", "http": "over the HTTP API", "own": "written by the relay itself",
     "forward": "forwarded from the world",
 }
@@ -38,20 +38,20 @@ async def explain(
     """Say everything about a message: who sent it, what let it in, what became of it, what happens next."""
     from relay.base.storage import events, reports
 
-    async with shell.rooms() as rooms:
-        async with rooms.storage.read() as tx:
+    async with shell.core() as core:
+        async with core.storage.read() as tx:
             found = await _admission(tx, message)
             if found is None:
                 raise Failure(NOT_FOUND, f"{message}: no such message (the log keeps "
-                              f"{rooms.config.retention.log_days:g} days)")
+                              f"{core.config.retention.log_days:g} days)")
             detail = await reports.message(tx, found.member_id, queue_id=found.queue_id)
             happened = await events.timeline(tx, found.message_id)
         if detail is None:
             raise Failure(NOT_FOUND, f"{message}: no such message")
         row, recipients, tries = detail
-        admitted = await _admitted(rooms, found, row)
-        now = rooms.clock.now()
-        d = rooms.config.delivery
+        admitted = await _admitted(core, found, row)
+        now = core.clock.now()
+        d = core.config.delivery
 
     told = [
         _recipient(
@@ -92,14 +92,14 @@ async def _admission(tx: Any, message: str) -> Admission | None:
     return await operator_queries.admission(tx, queue_id=message.lower())
 
 
-async def _admitted(rooms: Rooms, found: Admission, row: MessageRow) -> dict[str, Any]:
+async def _admitted(core: Core, found: Admission, row: MessageRow) -> dict[str, Any]:
     from enroll.errors import EnrollError
 
-    member = rooms.directory.member(found.member_id)
+    member = core.directory.member(found.member_id)
     key = None
     if found.key_id is not None:
         try:
-            key = f"ph_{(await rooms.enroll.credentials.get(found.member_id, found.key_id)).public_id}_…"
+            key = f"ph_{(await core.enroll.credentials.get(found.member_id, found.key_id)).public_id}_…"
         except EnrollError:
             key = f"key {found.key_id}"
     return {
@@ -162,7 +162,7 @@ def _story(m: MessageRow, admitted: dict[str, Any]) -> list[str]:
     lines = [
         f"Message {m.queue_id}  {m.header_id}",
         f"  “{m.subject}”, {m.size} octets, from {m.header_from or '(no sender)'}",
-        f"Who sent it: {admitted['member']}, {DOORS.get(m.door, m.door)}, at {_at(m.received_at)}"
+        f"Who sent it: {admitted['member']}, {_CAME_BY.get(m.door, m.door)}, at {_at(m.received_at)}"
         + (f", with key {admitted['key']}" if admitted["key"] else ""),
     ]
     if m.door == "own":

@@ -10,7 +10,7 @@ from posthouse.cli.shell import OK, USAGE, Failure, Shell
 
 if TYPE_CHECKING:
     from enroll.domains.model import Domain
-    from posthouse.wiring import Rooms
+    from posthouse.wiring import Core
 
 Name = Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain's name, any spelling.")]
 Whose = Annotated[
@@ -18,9 +18,9 @@ Whose = Annotated[
 ]
 
 
-async def _find(rooms: Rooms, name: str, member: str | None) -> Domain:
-    member_id = None if member is None else (await rooms.enroll.accounts.get(member)).id
-    return await rooms.operator.find(name, member_id)
+async def _find(core: Core, name: str, member: str | None) -> Domain:
+    member_id = None if member is None else (await core.enroll.accounts.get(member)).id
+    return await core.operator.find(name, member_id)
 
 
 async def forward(
@@ -34,14 +34,14 @@ async def forward(
     """Show or set the mailbox for replies and bounce reports; a code sent to it confirms."""
     if clear and (mailbox or code):
         raise Failure(USAGE, "--clear stands alone")
-    async with shell.rooms() as rooms:
-        domain = await _find(rooms, name, member)
+    async with shell.core() as core:
+        domain = await _find(core, name, member)
         # A code alone is for the mailbox that waits for it.
         mailbox = mailbox or (domain.notes.forward_wanted if code else None)
         if code and not mailbox:
             raise Failure(USAGE, "no mailbox waits for a code: name one first")
         if clear or mailbox:
-            domain = await rooms.forwarding.set(domain.member_id, domain.name, mailbox or "", code)
+            domain = await core.forwarding.set(domain.member_id, domain.name, mailbox or "", code)
     shell.answer(_facts(domain), lambda: _people(shell, domain))
     return OK
 
@@ -55,9 +55,9 @@ async def replies(
     """Switch reply forwarding on or off; on, the domain's MX record must point here."""
     if to not in ("on", "off"):
         raise Failure(USAGE, f"{to}: on or off")
-    async with shell.rooms() as rooms:
-        found = await _find(rooms, name, member)
-        domain = await rooms.domains.update(found.member_id, found.id, {"replies": to == "on"})
+    async with shell.core() as core:
+        found = await _find(core, name, member)
+        domain = await core.domains.update(found.member_id, found.id, {"replies": to == "on"})
     shell.answer(_facts(domain), lambda: _people(shell, domain))
     return OK
 

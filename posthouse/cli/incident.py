@@ -32,7 +32,7 @@ async def list_(
     from relay.base.clock import iso
     from relay.base.storage import incidents
 
-    async with shell.rooms() as rooms, rooms.storage.read() as tx:
+    async with shell.core() as core, core.storage.read() as tx:
         found = await incidents.listing(tx, state=None if all_ else incidents.OPEN, limit=limit)
     rows = [(i.id, i.kind, i.state, i.count, iso(i.opened_at), iso(i.seen_at), _first(i)) for i in found]
     columns = ["NUMBER", "KIND", "STATE", "COUNT", "OPENED", "LAST SEEN", "FOR EXAMPLE"]
@@ -61,9 +61,9 @@ async def close(shell: Shell, number: Number) -> int:
     from relay.base.storage import incidents
 
     await _get(shell, number)
-    async with shell.rooms() as rooms:
-        now = rooms.clock.now()
-        if not await rooms.storage.write(lambda tx: incidents.close(tx, number, now)):
+    async with shell.core() as core:
+        now = core.clock.now()
+        if not await core.storage.write(lambda tx: incidents.close(tx, number, now)):
             raise Failure(REFUSED, f"incident {number} is closed already")
     shell.answer({"number": number, "state": incidents.CLOSED}, f"Incident {number} is closed.")
     return OK
@@ -72,7 +72,7 @@ async def close(shell: Shell, number: Number) -> int:
 async def _get(shell: Shell, number: int) -> Incident:
     from relay.base.storage import incidents
 
-    async with shell.rooms() as rooms, rooms.storage.read() as tx:
+    async with shell.core() as core, core.storage.read() as tx:
         found = await incidents.get(tx, number)
     if found is None:
         raise Failure(NOT_FOUND, f"there is no incident {number}")

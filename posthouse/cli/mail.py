@@ -29,10 +29,10 @@ async def send(
     member: Annotated[str | None, typer.Option("--member", help="Whose domain, where it isn't clear.")] = None,
 ) -> int:
     """Queue a test message from a domain; it counts in the domain's warming. A running relay delivers it."""
-    async with shell.rooms() as rooms:
-        member_id = (await rooms.enroll.accounts.get(member)).id if member else None
-        found = await rooms.operator.find(domain, member_id)
-        taken = await rooms.domains.send_test(found.member_id, found.id, to, subject)
+    async with shell.core() as core:
+        member_id = (await core.enroll.accounts.get(member)).id if member else None
+        found = await core.operator.find(domain, member_id)
+        taken = await core.domains.send_test(found.member_id, found.id, to, subject)
     shell.answer(
         {"message": taken.queue_id, "to": to}, f"{taken.queue_id} is queued. Look: posthouse explain {taken.queue_id}"
     )
@@ -54,14 +54,14 @@ async def events(
     from relay.base.storage import events as rows
 
     shown = 0
-    async with shell.rooms() as rooms:
-        member_id = (await rooms.enroll.accounts.get(member)).id if member else None
+    async with shell.core() as core:
+        member_id = (await core.enroll.accounts.get(member)).id if member else None
         while True:
-            async with rooms.storage.read() as tx:
+            async with core.storage.read() as tx:
                 most = PAGE if follow else min(PAGE, limit - shown)
                 found = await rows.after(tx, after, member_id=member_id, types=type or (), limit=most)
             for e in found:
-                who = rooms.directory.member(e.member_id)
+                who = core.directory.member(e.member_id)
                 shell.stream(_event(e, who.handle if who else ""), _told(e, who.handle if who else str(e.member_id)))
                 after, shown = e.id, shown + 1
             if not follow and (len(found) < PAGE or shown >= limit):

@@ -50,9 +50,9 @@ async def show(shell: Shell) -> int:
     """Which master keys are in use, and what still needs a previous one."""
     from posthouse.resealing import left
 
-    async with shell.rooms() as rooms:
-        vault = rooms.vault
-        found = await left(rooms.storage, vault, rooms.clock.now())
+    async with shell.core() as core:
+        vault = core.vault
+        found = await left(core.storage, vault, core.clock.now())
     keys = found.api_keys + (found.api_keys_unknown if vault.previous else 0)
     answer = {
         "key_id": vault.key_id, "previous_key_ids": [one.key_id for one in vault.previous],
@@ -71,11 +71,11 @@ async def reseal(shell: Shell) -> int:
     from posthouse.resealing import left
     from posthouse.resealing import reseal as seal
 
-    async with shell.rooms() as rooms:
-        if not rooms.vault.previous:
+    async with shell.core() as core:
+        if not core.vault.previous:
             raise Failure(FAILED, "secrets.previous_key_files is empty: there is no previous master key to do without")
-        done, unreadable = await seal(rooms.storage, rooms.vault, rooms.clock.now())
-        found = await left(rooms.storage, rooms.vault, rooms.clock.now())
+        done, unreadable = await seal(core.storage, core.vault, core.clock.now())
+        found = await left(core.storage, core.vault, core.clock.now())
     keys, remaining = found.api_keys + found.api_keys_unknown, found.pairs + found.webhooks
     data = {"resealed": done, "remaining": remaining, "api_keys": keys, "unreadable": unreadable}
     if unreadable:

@@ -46,13 +46,13 @@ async def add(
     key: Annotated[bool, typer.Option(help="Also issue an API key.")] = True,
 ) -> int:
     """Make a member; its API key is shown this once."""
-    async with shell.rooms() as rooms:
-        made = await rooms.enroll.accounts.create(handle, email, None, by_operator=True)
+    async with shell.core() as core:
+        made = await core.enroll.accounts.create(handle, email, None, by_operator=True)
         text = ""
         if key:
-            text, _ = await rooms.enroll.credentials.issue(made.id, description="first key")
-        link = await rooms.enroll.accounts.password_link(made.id)
-        url = _link(rooms.config.server.public_url, link)
+            text, _ = await core.enroll.credentials.issue(made.id, description="first key")
+        link = await core.enroll.accounts.password_link(made.id)
+        url = _link(core.config.server.public_url, link)
     data = {"handle": made.handle, "did": made.did, "api_key": text or None, "password_link": url}
 
     def people() -> None:
@@ -73,9 +73,9 @@ async def list_(
 ) -> int:
     """All members."""
     found: list[Member] = []
-    async with shell.rooms() as rooms:
+    async with shell.core() as core:
         while True:
-            page = await rooms.enroll.accounts.list(status=status, after=found[-1].id if found else 0, limit=PAGE)
+            page = await core.enroll.accounts.list(status=status, after=found[-1].id if found else 0, limit=PAGE)
             found += page
             if len(page) < PAGE:
                 break
@@ -91,14 +91,14 @@ async def show(shell: Shell, handle: Handle) -> int:
     """One member with standing, keys and domains."""
     from relay.standing import shown, standing_of
 
-    async with shell.rooms() as rooms:
-        member = await rooms.enroll.accounts.get(handle)
-        keys = await rooms.enroll.credentials.list(member.id)
-        domains = await rooms.operator.list(member.id)
-        now = rooms.clock.now()
-        async with rooms.storage.read() as tx:
-            found = await standing_of(tx, rooms.config, member.id, member.status, now)
-        standing = shown(found, rooms.config, member.reason)
+    async with shell.core() as core:
+        member = await core.enroll.accounts.get(handle)
+        keys = await core.enroll.credentials.list(member.id)
+        domains = await core.operator.list(member.id)
+        now = core.clock.now()
+        async with core.storage.read() as tx:
+            found = await standing_of(tx, core.config, member.id, member.status, now)
+        standing = shown(found, core.config, member.reason)
     data = _member(member) | {
         "standing": standing,
         "keys": [_key(k, now) for k in keys],
@@ -129,16 +129,16 @@ async def suspend(
     reason: Annotated[str, typer.Option(help="What the member is told.")] = "suspended by the operator",
 ) -> int:
     """Stop a member from sending, at once."""
-    async with shell.rooms() as rooms:
-        member = await rooms.enroll.accounts.suspend(handle, reason)
+    async with shell.core() as core:
+        member = await core.enroll.accounts.suspend(handle, reason)
     shell.answer(_member(member), f"{member.handle} is suspended: {member.reason}")
     return OK
 
 
 async def release(shell: Shell, handle: Handle) -> int:
     """End a suspension; the member's window for bounces and complaints begins anew."""
-    async with shell.rooms() as rooms:
-        member = await rooms.enroll.accounts.release(handle)
+    async with shell.core() as core:
+        member = await core.enroll.accounts.release(handle)
     shell.answer(_member(member), f"{member.handle} may send again.")
     return OK
 
@@ -148,43 +148,43 @@ async def limit(
     domains: Annotated[int | None, typer.Argument(help="How many; left out: as many as anybody.", min=0)] = None,
 ) -> int:
     """Let a member enroll more domains than others, or fewer."""
-    async with shell.rooms() as rooms:
-        member = await rooms.enroll.accounts.set_max_domains(handle, domains)
-        most = rooms.config.enrollment.max_domains if domains is None else domains
+    async with shell.core() as core:
+        member = await core.enroll.accounts.set_max_domains(handle, domains)
+        most = core.config.enrollment.max_domains if domains is None else domains
     shell.answer({"handle": member.handle, "max_domains": domains}, f"{member.handle} may enroll {most} domains.")
     return OK
 
 
 async def delete(shell: Shell, handle: Handle, yes: Yes = False) -> int:
     """End an account with its keys and domains; the handle stays reserved."""
-    async with shell.rooms() as rooms:
-        member = await rooms.enroll.accounts.get(handle)
+    async with shell.core() as core:
+        member = await core.enroll.accounts.get(handle)
         if member.status == "deleted":
             raise Failure(REFUSED, f"{member.handle} is deleted already", word="CONFLICT")
-        domains = len(await rooms.operator.list(member.id))
+        domains = len(await core.operator.list(member.id))
         sure(shell, yes, f"Delete {member.handle} with all its keys and its {domains} domains?")
-        await rooms.enroll.accounts.delete(handle)
+        await core.enroll.accounts.delete(handle)
     shell.answer({"handle": handle, "status": "deleted"}, f"{handle} is deleted.")
     return OK
 
 
 async def password_link(shell: Shell, handle: Handle) -> int:
     """A new link with which the member sets a password."""
-    async with shell.rooms() as rooms:
-        member = await rooms.enroll.accounts.get(handle)
-        token = await rooms.enroll.accounts.password_link(member.id)
-        url = _link(rooms.config.server.public_url, token)
-        hours = rooms.config.enrollment.password_link_hours
+    async with shell.core() as core:
+        member = await core.enroll.accounts.get(handle)
+        token = await core.enroll.accounts.password_link(member.id)
+        url = _link(core.config.server.public_url, token)
+        hours = core.config.enrollment.password_link_hours
     shell.answer({"handle": member.handle, "password_link": url}, f"{url}\nGood for {hours} hours, once.")
     return OK
 
 
 async def invite(shell: Shell, note: Annotated[str, typer.Option(help="Whom it is for; only you see it.")] = "") -> int:
     """Make an invite: a code with which one account can be made at /enroll, shown this once."""
-    async with shell.rooms() as rooms:
-        code = await rooms.enroll.accounts.make_invite(note)
-        url = f"{rooms.config.server.public_url}/enroll?invite={code}"
-        days = rooms.config.enrollment.invite_days
+    async with shell.core() as core:
+        code = await core.enroll.accounts.make_invite(note)
+        url = f"{core.config.server.public_url}/enroll?invite={code}"
+        days = core.config.enrollment.invite_days
     shell.answer({"code": code, "url": url}, f"{code}\n{url}\nGood for {days} days, once.")
     return OK
 
@@ -194,13 +194,13 @@ async def invite_list(shell: Shell) -> int:
     from relay.base.clock import iso
 
     found: list[Invite] = []
-    async with shell.rooms() as rooms:
+    async with shell.core() as core:
         while True:
-            page = await rooms.enroll.accounts.list_invites(before=found[-1].id if found else None, limit=PAGE)
+            page = await core.enroll.accounts.list_invites(before=found[-1].id if found else None, limit=PAGE)
             found += page
             if len(page) < PAGE:
                 break
-        now = rooms.clock.now()
+        now = core.clock.now()
     facts = [
         {
             "id": i.id, "state": i.state(now), "note": i.note, "made_at": iso(i.created_at),
@@ -222,8 +222,8 @@ async def invite_revoke(
     shell: Shell, number: Annotated[int, typer.Argument(metavar="ID", help="As `posthouse invite list` shows it.")]
 ) -> int:
     """Take back an invite that nobody has used; its code works no longer."""
-    async with shell.rooms() as rooms:
-        await rooms.enroll.accounts.revoke_invite(number)
+    async with shell.core() as core:
+        await core.enroll.accounts.revoke_invite(number)
     shell.answer({"id": number, "state": "revoked"}, f"Invite {number} is revoked.")
     return OK
 
@@ -242,14 +242,14 @@ async def key_new(
     days: Annotated[int | None, typer.Option(min=1, help="Ends after so many days.")] = None,
 ) -> int:
     """Issue an API key; it is shown this once."""
-    async with shell.rooms() as rooms:
-        member = await rooms.enroll.accounts.get(handle)
-        expires_at = rooms.clock.now() + days * 86400 if days else None
-        text, key = await rooms.enroll.credentials.issue(
+    async with shell.core() as core:
+        member = await core.enroll.accounts.get(handle)
+        expires_at = core.clock.now() + days * 86400 if days else None
+        text, key = await core.enroll.credentials.issue(
             member.id, description=description, scopes=scope or None, domains=domain or None,
             networks=network or None, default_category=category, null_sender=null_sender, expires_at=expires_at,
         )
-        now = rooms.clock.now()
+        now = core.clock.now()
     shell.answer(_key(key, now) | {"api_key": text}, f"{text}\nIt is not shown again.")
     return OK
 
@@ -258,10 +258,10 @@ async def key_list(shell: Shell, handle: Handle) -> int:
     """A member's keys."""
     from relay.base.clock import iso
 
-    async with shell.rooms() as rooms:
-        member = await rooms.enroll.accounts.get(handle)
-        keys = await rooms.enroll.credentials.list(member.id)
-        now = rooms.clock.now()
+    async with shell.core() as core:
+        member = await core.enroll.accounts.get(handle)
+        keys = await core.enroll.credentials.list(member.id)
+        now = core.clock.now()
     rows = [
         (
             f"ph_{k.public_id}_…", k.state(now), ",".join((*k.scopes, *(("null sender",) if k.null_sender else ()))),
@@ -279,10 +279,10 @@ async def key_revoke(
     shell: Shell, key: Annotated[str, typer.Argument(help="ph_<public id>_… as key list shows it.")]
 ) -> int:
     """End a key at once, in open sessions too."""
-    async with shell.rooms() as rooms:
-        found = await rooms.enroll.credentials.find(key.removesuffix("…"))
-        done = await rooms.enroll.credentials.revoke(found.member_id, found.id)
-        now = rooms.clock.now()
+    async with shell.core() as core:
+        found = await core.enroll.credentials.find(key.removesuffix("…"))
+        done = await core.enroll.credentials.revoke(found.member_id, found.id)
+        now = core.clock.now()
     shell.answer(_key(done, now), f"ph_{done.public_id}_… is revoked.")
     return OK
 

@@ -11,7 +11,7 @@ from posthouse.cli.members import Yes, sure
 from posthouse.cli.shell import NOT_FOUND, OK, USAGE, Failure, Run, Shell, command
 
 if TYPE_CHECKING:
-    from posthouse.wiring import Rooms
+    from posthouse.wiring import Core
     from relay.base.storage.operator_queries import Queued
 
 Which = Annotated[list[str] | None, typer.Argument(metavar="[MESSAGE]...", help="Queue ids or recipient numbers.")]
@@ -39,9 +39,9 @@ async def list_(
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 200,
 ) -> int:
     """Recipients that are not settled yet."""
-    async with shell.rooms() as rooms:
-        found = await _find(rooms, [], member, domain, to, error, held=held or None, limit=limit)
-        now = rooms.clock.now()
+    async with shell.core() as core:
+        found = await _find(core, [], member, domain, to, error, held=held or None, limit=limit)
+        now = core.clock.now()
     rows = [
         (q.queue_id, q.id, q.mail_from, q.address, _state(q), q.attempts, _next(q, now), q.says[:100]) for q in found
     ]
@@ -52,9 +52,9 @@ async def list_(
 
 async def show(shell: Shell, message: Annotated[str, typer.Argument(help="Queue id or recipient number.")]) -> int:
     """One message's recipients, settled ones too. See also: posthouse explain."""
-    async with shell.rooms() as rooms:
-        found = await _find(rooms, [message], None, None, None, None, only_open=False)
-        now = rooms.clock.now()
+    async with shell.core() as core:
+        found = await _find(core, [message], None, None, None, None, only_open=False)
+        now = core.clock.now()
     if not found:
         raise Failure(NOT_FOUND, f"{message}: no such message")
 
@@ -115,15 +115,15 @@ async def _act(
         raise Failure(USAGE, "say which mail: queue ids, or --member, --domain, --to, --error")
     changed: list[int] = []
     asked, after = 0, 0
-    async with shell.rooms() as rooms:
+    async with shell.core() as core:
         while True:
-            found = await _find(rooms, message or [], member, domain, to, error, after=after, limit=PAGE)
+            found = await _find(core, message or [], member, domain, to, error, after=after, limit=PAGE)
             if not found:
                 break
             if not asked:
                 ask(found)
             asked, after = asked + len(found), found[-1].id
-            changed += await rooms.queue.change(action, [q.id for q in found])
+            changed += await core.queue.change(action, [q.id for q in found])
     if not asked:
         raise Failure(NOT_FOUND, "no such mail in the queue")
     left = asked - len(changed)
@@ -133,20 +133,20 @@ async def _act(
 
 
 async def _find(
-    rooms: Rooms, which: list[str], member: str | None, domain: str | None, to: str | None, error: str | None,
+    core: Core, which: list[str], member: str | None, domain: str | None, to: str | None, error: str | None,
     *, held: bool | None = None, only_open: bool = True, after: int = 0, limit: int = PAGE,
 ) -> list[Queued]:
     from relay.base import names
     from relay.base.storage import operator_queries
 
-    member_id = (await rooms.enroll.accounts.get(member)).id if member else None
+    member_id = (await core.enroll.accounts.get(member)).id if member else None
     try:
         sender = names.domain(domain) if domain else None
     except names.BadName as e:
         raise Failure(USAGE, f"--domain {domain}: {e.reason}") from None
     # A queue id has sixteen characters; a number is a recipient's.
     numbers = [int(w) for w in which if w.isascii() and w.isdigit() and len(w) < 16]
-    async with rooms.storage.read() as tx:
+    async with core.storage.read() as tx:
         return await operator_queries.find(
             tx, ids=numbers, queue_ids=[w.lower() for w in which if not w.isdigit() or len(w) >= 16],
             member_id=member_id, domain=sender, to=to, error=error, held=held, only_open=only_open, after=after,

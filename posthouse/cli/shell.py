@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from posthouse.wiring import Rooms
+    from posthouse.wiring import Core
     from relay.base.config import Config
 
 OK, FAILED, USAGE, CONFIG, NOT_FOUND, UNAVAILABLE, REFUSED = range(7)
@@ -60,8 +60,8 @@ class Shell:
 
         return load(self.config_path)
 
-    def rooms(self, config: Config | None = None) -> AbstractAsyncContextManager[Rooms]:
-        """The opened rooms: `async with shell.rooms() as rooms`."""
+    def core(self, config: Config | None = None) -> AbstractAsyncContextManager[Core]:
+        """Everything opened: `async with shell.core() as core`."""
         return _Opened(config or self.config())
 
     def answer(self, data: Any, people: str | Callable[[], None] | None = None) -> None:
@@ -113,21 +113,21 @@ class _Opened:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._rooms: Rooms | None = None
+        self._core: Core | None = None
 
-    async def __aenter__(self) -> Rooms:
-        from posthouse.wiring import Rooms
+    async def __aenter__(self) -> Core:
+        from posthouse.wiring import Core
         from relay.base.clock import Clock
         from relay.base.log import configure
 
         quiet = self._config.log.model_copy(update={"level": "error"})
         configure(self._config.model_copy(update={"log": quiet}))
-        self._rooms = await Rooms.open(self._config, Clock())
-        return self._rooms
+        self._core = await Core.open(self._config, Clock())
+        return self._core
 
     async def __aexit__(self, *_: object) -> None:
-        if self._rooms is not None:
-            await self._rooms.close()
+        if self._core is not None:
+            await self._core.close()
 
 
 Run = Callable[..., Any]
@@ -193,7 +193,7 @@ def _run(shell: Shell, call: Callable[[], Any]) -> int:
 
 
 def _understood(error: Exception) -> Failure | None:
-    """The line and the code for what rooms raise; None for what nobody foresaw."""
+    """The line and the code for what services raise; None for what nobody foresaw."""
     if isinstance(error, Failure):
         return error
     from enroll.errors import EnrollError

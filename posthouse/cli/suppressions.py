@@ -38,11 +38,11 @@ async def show_list(
 ) -> int:
     """A member's list, oldest first."""
     found: list[Suppression] = []
-    async with shell.rooms() as rooms:
-        member = await rooms.enroll.accounts.get(handle)
+    async with shell.core() as core:
+        member = await core.enroll.accounts.get(handle)
         while len(found) < limit:
             wanted = min(PAGE, limit - len(found))
-            page = await rooms.suppressions.page(
+            page = await core.suppressions.page(
                 member.id, after=found[-1].id if found else 0, reason=_reason(reason), search=search, limit=wanted
             )
             found += page
@@ -60,10 +60,10 @@ async def show(shell: Shell, handle: Handle, address: Address) -> int:
     from relay.base.names import BadName
     from relay.suppression import REASONS
 
-    async with shell.rooms() as rooms:
-        member = await rooms.enroll.accounts.get(handle)
+    async with shell.core() as core:
+        member = await core.enroll.accounts.get(handle)
         try:
-            found = await rooms.suppressions.look_up(member.id, address)
+            found = await core.suppressions.look_up(member.id, address)
         except BadName as e:
             raise Failure(FAILED, f"{address}: {e.reason}") from None
     if found is None:
@@ -84,10 +84,10 @@ async def add(
     from relay.base.names import BadName
 
     why = _reason(reason) or "manual"
-    async with shell.rooms() as rooms:
-        member = await rooms.enroll.accounts.get(handle)
+    async with shell.core() as core:
+        member = await core.enroll.accounts.get(handle)
         try:
-            entry = await rooms.suppressions.add(member.id, address, why, detail)
+            entry = await core.suppressions.add(member.id, address, why, detail)
         except BadName as e:
             raise Failure(FAILED, f"{address}: {e.reason}") from None
     shell.answer(_entry(entry), f"{member.handle} no longer mails {address}.")
@@ -98,10 +98,10 @@ async def remove(shell: Shell, handle: Handle, address: Address) -> int:
     """Take an address off a member's list."""
     from relay.base.names import BadName
 
-    async with shell.rooms() as rooms:
-        member = await rooms.enroll.accounts.get(handle)
+    async with shell.core() as core:
+        member = await core.enroll.accounts.get(handle)
         try:
-            removed = await rooms.suppressions.remove(member.id, address)
+            removed = await core.suppressions.remove(member.id, address)
         except BadName as e:
             raise Failure(FAILED, f"{address}: {e.reason}") from None
     if not removed:
@@ -123,9 +123,9 @@ async def take_in(
     """
     otherwise = _reason(reason) or "import"
     raw = _contents(file, shell.config().suppression.max_import_bytes)
-    async with shell.rooms() as rooms:
-        member = await rooms.enroll.accounts.get(handle)
-        found = await rooms.suppressions.take_in(member.id, raw, otherwise)
+    async with shell.core() as core:
+        member = await core.enroll.accounts.get(handle)
+        found = await core.suppressions.take_in(member.id, raw, otherwise)
     data = {
         "read": found.read, "added": found.added, "known": found.known, "refused": found.refusals,
         "bad": [{"line": line, "reason": why} for line, why in found.refused], "origins": dict(found.origins),
@@ -178,9 +178,9 @@ async def export(
     form = "json" if shell.as_json else form
     if form not in FORMATS:
         raise Failure(USAGE, f"--format is one of {', '.join(FORMATS)}")
-    async with shell.rooms() as rooms:
-        member = await rooms.enroll.accounts.get(handle)
-        async for part in rooms.suppressions.written(member.id, form):
+    async with shell.core() as core:
+        member = await core.enroll.accounts.get(handle)
+        async for part in core.suppressions.written(member.id, form):
             sys.stdout.buffer.write(part.encode())
     sys.stdout.buffer.flush()
     return OK

@@ -39,8 +39,8 @@ async def export(
 
     async def texts() -> AsyncIterator[str]:
         nonlocal lines
-        async with shell.rooms(config) as rooms:
-            async for page in pages(rooms.storage, config):
+        async with shell.core(config) as core:
+            async for page in pages(core.storage, config):
                 lines += len(page)
                 yield zone_text(page)
 

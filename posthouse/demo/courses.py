@@ -128,7 +128,7 @@ class Courses:
         if bool(posted.event["data"].get("late")) != course.late:
             walked.error = f"the bounce came {'in the session' if course.late else 'late'}"
             return
-        async with self._node.rooms.storage.read() as tx:
+        async with self._node.core.storage.read() as tx:
             found = await suppressions.find(tx, [(self._member_id, canonical)])
         entry = found.get((self._member_id, canonical))
         walked.suppression = entry.reason if entry else ""

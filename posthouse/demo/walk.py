@@ -149,8 +149,8 @@ class Walk:
     # -- the steps ---------------------------------------------------------------------------------------------
 
     async def _member(self) -> Guest:
-        rooms = self._node.rooms
-        accounts, password = rooms.enroll.accounts, secrets.token_urlsafe(9)
+        core = self._node.core
+        accounts, password = core.enroll.accounts, secrets.token_urlsafe(9)
         try:
             member = await accounts.get(HANDLE)
         except EnrollError as e:
@@ -159,34 +159,34 @@ class Walk:
             member = await accounts.create(HANDLE, OWNER, None, by_operator=True)
         await accounts.set_password(await accounts.password_link(member.id), password)
         # A folder that is used again has keys of earlier days; none of their texts is known any more.
-        for key in await rooms.enroll.credentials.list(member.id):
-            await rooms.enroll.credentials.revoke(member.id, key.id)
-        text, _ = await rooms.enroll.credentials.issue(member.id, description="demo", default_category="transactional")
+        for key in await core.enroll.credentials.list(member.id):
+            await core.enroll.credentials.revoke(member.id, key.id)
+        text, _ = await core.enroll.credentials.issue(member.id, description="demo", default_category="transactional")
         return Guest(member.id, member.handle, member.did, password, text)
 
     async def _enroll(self, guest: Guest) -> Domain:
-        rooms = self._node.rooms
-        known = [d for d in await rooms.domains.list(guest.member_id) if d.name == DOMAIN]
+        core = self._node.core
+        known = [d for d in await core.domains.list(guest.member_id) if d.name == DOMAIN]
         if known:
-            domain = await rooms.domains.update(guest.member_id, DOMAIN, _OPTIONS)
+            domain = await core.domains.update(guest.member_id, DOMAIN, _OPTIONS)
         else:
-            domain = await rooms.domains.enroll(guest.member_id, DOMAIN, _OPTIONS)
-        for record in rooms.domains.records(domain):
+            domain = await core.domains.enroll(guest.member_id, DOMAIN, _OPTIONS)
+        for record in core.domains.records(domain):
             self._zones.replace(record.name, record.type, record.value)
         return domain
 
     async def _verify(self, domain: Domain) -> None:
-        rooms = self._node.rooms
-        found = await rooms.domains.check(domain.id, by="owner")
+        core = self._node.core
+        found = await core.domains.check(domain.id, by="owner")
         if found.state != "verified":
             wrong = "; ".join(f"{f['name']}: {f['says']}" for f in found.findings if f.get("ok") is not True)
             raise Stumble(f"{DOMAIN} is {found.state}: {wrong or found.reason}")
-        await rooms.operator.set_tier(DOMAIN, TIER)
-        await rooms.directory.refresh()
+        await core.operator.set_tier(DOMAIN, TIER)
+        await core.directory.refresh()
 
     async def _forward(self, guest: Guest) -> None:
         """The mailbox says yes by the code that was sent to it; on used data it has done so before."""
-        services, mailbox = self._node.rooms.enroll.for_domains, self._node.mailbox
+        services, mailbox = self._node.core.enroll.for_domains, self._node.mailbox
         assert mailbox is not None
         domain = await services.forwarding.set(guest.member_id, DOMAIN, OWNER)
         if domain.options.forward_to != OWNER:
@@ -196,11 +196,11 @@ class Walk:
             code = _CODE.search(kept.received.raw)
             assert code is not None
             await services.forwarding.set(guest.member_id, DOMAIN, OWNER, code[1].decode())
-        await self._node.rooms.directory.refresh()
+        await self._node.core.directory.refresh()
 
     async def _listen(self, guest: Guest) -> None:
         """A webhook to the receiver; those of an earlier run on the same data go."""
-        webhooks = self._node.rooms.enroll.webhooks
+        webhooks = self._node.core.enroll.webhooks
         for old in await webhooks.list(guest.member_id):
             if old.description == _WEBHOOK:
                 await webhooks.remove(guest.member_id, old.id)
@@ -256,14 +256,14 @@ class Walk:
         mailbox = self._node.mailbox
         assert mailbox is not None
         kept = await mailbox.wait_for(lambda k: k.header("subject") == sent["subject"])
-        marked = header.read(self._node.rooms.vault, kept.header("x-posthouse-message"))
+        marked = header.read(self._node.core.vault, kept.header("x-posthouse-message"))
         assert marked is not None
         queue_id = marked[0]
         sent |= {"queue_id": queue_id, "sandbox": f"/sandbox/{kept.id}"}
-        rooms = self._node.rooms
+        core = self._node.core
         while True:
             settled = self._node.settled
-            async with rooms.storage.read() as tx:
+            async with core.storage.read() as tx:
                 found = await operator_queries.find(tx, queue_ids=[queue_id], only_open=False)
             if found and found[0].state == "sent":
                 sent["state"] = "sent"

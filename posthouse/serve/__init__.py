@@ -1,4 +1,4 @@
-"""One running process: doors, worker and clocks on top of the rooms, from start to SIGTERM.
+"""One running process: listeners, worker and clocks on top of the services, from start to SIGTERM.
 
 `node` puts the parts of the wanted roles together and takes them down in order, `http` makes the one HTTP
 application out of what each room offers, `tasks` watches over the work in the background, `process` is the program

@@ -15,7 +15,7 @@ from enroll.api.native import Mail
 from enroll.pages import PageServices, pages
 from posthouse.serve.openapi import described
 from posthouse.serve.sandbox import Mailbox, sandbox_routes
-from posthouse.wiring import Rooms
+from posthouse.wiring import Core
 from relay import sendapi
 from relay.base.web import application
 from relay.base.web.openapi import document_route
@@ -26,33 +26,33 @@ _DOCTOR_SECONDS = 30.0
 
 
 def http_application(
-    rooms: Rooms, *, registry: CollectorRegistry, checks: Mapping[str, Callable[[], bool]],
+    core: Core, *, registry: CollectorRegistry, checks: Mapping[str, Callable[[], bool]],
     tasks: Callable[[], Mapping[str, str]], mailbox: Mailbox | None,
 ) -> web.Application:
     """The application of this process. `mailbox` is the sandbox's, where it runs here."""
-    config = rooms.config
+    config = core.config
     monitor = Monitor(
-        MonitorServices(config, rooms.clock, rooms.storage, registry, checks, Doctor(rooms, tasks).findings)
+        MonitorServices(config, core.clock, core.storage, registry, checks, Doctor(core, tasks).findings)
     )
     send = SendServices(
-        config=config, clock=rooms.clock, storage=rooms.storage, directory=rooms.directory, policy=rooms.policy,
-        intake=rooms.intake, refusals=rooms.refusals,
+        config=config, clock=core.clock, storage=core.storage, directory=core.directory, policy=core.policy,
+        intake=core.intake, refusals=core.refusals,
     )
     documents = described(config)
-    shown = pages(PageServices.of(rooms.enroll, rooms.intake, rooms.queue), documents)
+    shown = pages(PageServices.of(core.enroll, core.intake, core.queue), documents)
     routes = [
         *sendapi.send_routes(send),
-        *rooms.unsubscribe.routes(),
-        *rooms.tracking.routes(),
+        *core.unsubscribe.routes(),
+        *core.tracking.routes(),
         *monitor.routes(),
-        *enrollment.routes(rooms.enroll, Mail(rooms.queue, rooms.handoff)),
+        *enrollment.routes(core.enroll, Mail(core.queue, core.handoff)),
         *shown.routes,
         *(document_route(one.told, one.path) for one in documents),
     ]
     if mailbox is not None:
         routes += sandbox_routes(mailbox, config, shown.renderer)
     return application(
-        config, rooms.clock, rooms.storage, routes=routes, middlewares=[monitor.middleware, rooms.tracking.middleware],
+        config, core.clock, core.storage, routes=routes, middlewares=[monitor.middleware, core.tracking.middleware],
         translate=[enrollment.translate], error_page=shown.error_page,
     )
 
@@ -60,8 +60,8 @@ def http_application(
 class Doctor:
     """The doctor's findings for /healthz?full; asked often, it examines once in half a minute."""
 
-    def __init__(self, rooms: Rooms, tasks: Callable[[], Mapping[str, str]]) -> None:
-        self._rooms, self._tasks = rooms, tasks
+    def __init__(self, core: Core, tasks: Callable[[], Mapping[str, str]]) -> None:
+        self._core, self._tasks = core, tasks
         self._turn = asyncio.Lock()
         self._found: dict[str, Any] = {}
         self._at = float("-inf")
@@ -71,11 +71,11 @@ class Doctor:
         from posthouse.doctor import FAIL, examine
 
         async with self._turn:
-            now = self._rooms.clock.monotonic()
+            now = self._core.clock.monotonic()
             if now - self._at > _DOCTOR_SECONDS:
                 found = await examine(
-                    self._rooms.config, clock=self._rooms.clock, storage=self._rooms.storage,
-                    resolver=self._rooms.resolver, tasks=self._tasks(),
+                    self._core.config, clock=self._core.clock, storage=self._core.storage,
+                    resolver=self._core.resolver, tasks=self._tasks(),
                 )
                 ok = all(f.status != FAIL for f in found)
                 self._found, self._at = {"ok": ok, "findings": [asdict(f) for f in found]}, now

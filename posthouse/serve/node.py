@@ -1,8 +1,8 @@
 """`Node`: the parts of the wanted roles, put together in order and taken down in the opposite one.
 
-Start: rooms (storage, keys, directory), then work in the background, then the doors; a start that fails leaves
-nothing listening. Stop: doors take nothing new and say so (421 4.3.2), what is under way may finish, leases go back,
-rooms close.
+Start: the core (storage, keys, directory), then work in the background, then the listeners; a start that fails leaves
+nothing listening. Stop: they take nothing new and say so (421 4.3.2), what is under way may finish, leases go back,
+the core closes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from posthouse.serve.http import http_application
 from posthouse.serve.ports import Claims, Taken
 from posthouse.serve.sandbox import Mailbox
 from posthouse.serve.tasks import Patience, Tasks
-from posthouse.wiring import Rooms, inbound_server, submission_server, worker, works
+from posthouse.wiring import Core, inbound_server, submission_server, worker, works
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.secrets import SecretsError
@@ -66,14 +66,14 @@ class Node:
         self.stopping = False
         self.settled = asyncio.Event()
         self._stack = contextlib.AsyncExitStack()
-        self._rooms: Rooms | None = None
+        self._core: Core | None = None
         self._claims = Claims(config)
 
     @property
-    def rooms(self) -> Rooms:
-        """The open rooms."""
-        assert self._rooms is not None
-        return self._rooms
+    def core(self) -> Core:
+        """The open core."""
+        assert self._core is not None
+        return self._core
 
     @property
     def failed(self) -> asyncio.Future[str]:
@@ -106,19 +106,19 @@ class Node:
         self.config.server.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._claims.folder(alone=alone)
         self._claims.ports(split(address) for address in self._addresses())
-        # Before the rooms: a relay that asks its own DNS server (the demo) needs it from the start.
+        # Before the core: a relay that asks its own DNS server (the demo) needs it from the start.
         if "dns" in roles:
             if self.config.hosted_zone:
                 self.hosted = HostedZone(self.config)
                 zones.put(self.hosted.zone)
             for address in self.config.dns.listen:
                 await self._start_dns(address, zones, dns_open_world)
-        self._rooms = await Rooms.open(self.config, self.clock, delivers="delivery" in roles)
-        self._watch_rooms()
-        for name, work in works(self.rooms).items():
+        self._core = await Core.open(self.config, self.clock, delivers="delivery" in roles)
+        self._watch_core()
+        for name, work in works(self.core).items():
             self.tasks.keep(name, work)
         if self.hosted is not None:
-            await self.hosted.open(self.rooms.storage)
+            await self.hosted.open(self.core.storage)
             self.tasks.keep("hosted records", self.hosted.follow)
         if "sandbox" in roles and self.config.sandbox.enabled:
             await self._start_sandbox()
@@ -131,7 +131,7 @@ class Node:
         if "inbound" in roles:
             await self._start_inbound()
         log.info(
-            "node.started", roles=sorted(roles), owner=self.rooms.owner, http=self.http.ports if self.http else [],
+            "node.started", roles=sorted(roles), owner=self.core.owner, http=self.http.ports if self.http else [],
             submission=self.submission.ports if self.submission else [],
             submission_tls=self.submission.tls_ports if self.submission else [],
             inbound=self.inbound.ports if self.inbound else [], dns=[server.port for server in self.dns],
@@ -147,12 +147,12 @@ class Node:
         for role in self.config.roles:
             yield from listen.get(role, [])
 
-    def _watch_rooms(self) -> None:
-        """The rooms' own tasks can't be started again from here, but must not die unseen."""
-        rooms = self.rooms
-        self.tasks.watch("directory", rooms.directory.task)
-        self.tasks.watch("suppressions", rooms.suppressions.task)
-        self.tasks.watch("storage", rooms.storage.task)
+    def _watch_core(self) -> None:
+        """The core's own tasks can't be started again from here, but must not die unseen."""
+        core = self.core
+        self.tasks.watch("directory", core.directory.task)
+        self.tasks.watch("suppressions", core.suppressions.task)
+        self.tasks.watch("storage", core.storage.task)
 
     async def _start_dns(self, address: str, zones: Zones, open_world: bool) -> None:
         host, port = split(address)
@@ -171,10 +171,10 @@ class Node:
         config = self.config
         s = config.sandbox
         name = f"sandbox.{config.server.hostname}"
-        self.responder = Responder(config, self.rooms.resolver, self.clock, host=name, port=self._inbound_port)
+        self.responder = Responder(config, self.core.resolver, self.clock, host=name, port=self._inbound_port)
         self.responder.start()
         self.mailbox = Mailbox(
-            self.rooms.resolver, most=s.keep_messages, most_bytes=s.keep_bytes, responder=self.responder
+            self.core.resolver, most=s.keep_messages, most_bytes=s.keep_bytes, responder=self.responder
         )
         certificate = Certificate.of(config, self.clock)
         settings = SandboxSettings(hostname=name, max_message_bytes=config.submission.max_message_bytes)
@@ -202,28 +202,28 @@ class Node:
             self.settled.set()
             self.settled = asyncio.Event()
 
-        self.worker = worker(self.rooms, settled)
+        self.worker = worker(self.core, settled)
         self.tasks.keep("delivery", self.worker.run)
 
     async def _start_http(self) -> None:
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        await self.rooms.domains.overviews.prepare()
+        await self.core.domains.overviews.prepare()
         app = http_application(
-            self.rooms, registry=self.registry, tasks=self.tasks.troubles, mailbox=self.mailbox,
+            self.core, registry=self.registry, tasks=self.tasks.troubles, mailbox=self.mailbox,
             checks={"accepting": lambda: not self.stopping, "tasks": lambda: self.tasks.well},
         )
         self.http = Listener(app, self.config)
         await _listening(", ".join(self.config.http.listen), self.http.start())
 
     async def _start_submission(self) -> None:
-        server = submission_server(self.rooms)
+        server = submission_server(self.core)
         listen = [*self.config.submission.listen, *self.config.submission.listen_tls]
         await _listening(", ".join(listen), server.start())
         self.submission = server
 
     async def _start_inbound(self) -> None:
-        server = inbound_server(self.rooms)
+        server = inbound_server(self.core)
         await _listening(", ".join(self.config.inbound.listen), server.start())
         self.inbound = server
 
@@ -263,9 +263,9 @@ class Node:
             await _all([self.sandbox.close()])
         if self.responder is not None:
             await _all([self.responder.close()])
-        if self._rooms is not None:
-            rooms, self._rooms = self._rooms, None
-            await _all([asyncio.wait_for(rooms.close(), left() + 5.0)])
+        if self._core is not None:
+            core, self._core = self._core, None
+            await _all([asyncio.wait_for(core.close(), left() + 5.0)])
         await _all([server.close() for server in self.dns])
         self._claims.close()
         self.submission = self.inbound = self.http = self.worker = self.sandbox = self.responder = None

@@ -1,7 +1,7 @@
 """The APIs as documents: the relay's own at /openapi.json, and one for each face in another system's shape.
 
 Promises that a document names every call that this process serves, with the base URL that callers use. What stands
-in it is made by the rooms; `/docs` shows it to people, `document_route` to programs.
+in it is made where it is served; `/docs` shows it to people, `document_route` to programs.
 """
 
 from __future__ import annotations

@@ -118,16 +118,16 @@ async def staged(folder: Path, wanted: dict[str, str]) -> AsyncIterator[Stage]:
         options = {"replies": True, "forward_to": "" if to == "none" else to}
         await world.change("domains", domain_id, options=options)
         await world.directory.refresh()
-    rooms: dict[str, Any] = {
+    services: dict[str, Any] = {
         "config": config, "directory": world.directory, "intake": world.intake,
         "refusals": world.refusals, "certificate": Certificate.of(config, world.clock),
     }
     server = (
         InboundServer(
-            storage=world.storage, vault=world.vault, clock=world.clock, resolver=Resolver(["127.0.0.1:1"]), **rooms
+            storage=world.storage, vault=world.vault, clock=world.clock, resolver=Resolver(["127.0.0.1:1"]), **services
         )
         if wanted.get("door") == "25"
-        else SubmissionServer(policy=world.policy, **rooms)
+        else SubmissionServer(policy=world.policy, **services)
     )
     await server.start()
     try:

@@ -31,9 +31,9 @@ async def place(tmp_path: Path) -> AsyncIterator[Whole]:
 
 async def ready(place: Whole, folder: Path) -> dict[str, str]:
     """The document in a file of `folder`; the environment of a client: where, and with which key."""
-    rooms = place.house.rooms
-    alice = await rooms.member("alice")
-    await rooms.domain(alice, "example.test", tier="week 1")
+    world = place.house.world
+    alice = await world.member("alice")
+    await world.domain(alice, "example.test", tier="week 1")
     async with ClientSession(place.url) as http, http.get("/openapi.json") as answer:
         (folder / "openapi.json").write_bytes(await answer.read())
     return {**os.environ, "URL": place.url, "KEY": alice.key, "CLIENT": str(folder)}

@@ -66,7 +66,7 @@ async def site(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[
     config = make_config(tmp_path, **{k: dict(v) for k, v in sections.items()})
     clock = HandClock()
     world = await World.make(config, clock)
-    storage, services = world.storage, world.rooms.enroll
+    storage, services = world.storage, world.core.enroll
     services.passwords._hasher = CHEAP
     await services.accounts.create("alice", "alice@example.org", PASSWORD, by_operator=True)
     await services.accounts.create("bob", "bob@example.org", PASSWORD, by_operator=True)

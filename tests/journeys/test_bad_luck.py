@@ -128,13 +128,13 @@ async def test_a_full_disk_is_said_before_a_message_is_sent(tmp_path: Path) -> N
     world = await World.make(config)
     alice = await world.member()
     await world.domain(alice)
-    rooms: dict[str, Any] = {
+    services: dict[str, Any] = {
         "config": config, "directory": world.directory, "intake": world.intake, "refusals": world.refusals,
         "certificate": Certificate.of(config, world.clock),
     }
-    out = SubmissionServer(policy=world.policy, **rooms)
+    out = SubmissionServer(policy=world.policy, **services)
     back = InboundServer(
-        storage=world.storage, vault=world.vault, clock=world.clock, resolver=Resolver(["127.0.0.1:1"]), **rooms
+        storage=world.storage, vault=world.vault, clock=world.clock, resolver=Resolver(["127.0.0.1:1"]), **services
     )
     await out.start()
     await back.start()

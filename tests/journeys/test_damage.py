@@ -39,7 +39,7 @@ async def test_pages_that_nobody_reads_are_found_all_the_same(sqlite_config: Con
         node = await Node.start(config)
         try:
             async with asyncio.timeout(30):
-                while not node.rooms.storage.damage:  # noqa: ASYNC110 (nobody tells)
+                while not node.core.storage.damage:  # noqa: ASYNC110 (nobody tells)
                     await asyncio.sleep(0.01)
             assert node.http is not None
             async with ClientSession() as http, http.get(f"http://127.0.0.1:{node.http.ports[0]}/readyz") as answer:

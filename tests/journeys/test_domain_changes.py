@@ -54,7 +54,7 @@ async def test_other_records_leave_what_is_proved_and_wait_for_their_own(relay: 
     relay.publish(checked, only=["return_path"])
     checked = await relay.look(checked)
     assert (checked.state, checked.return_path_ok, checked.notes.awaits) == ("verified", True, ())
-    assert relay.rooms.directory.domain_of_member(alice.id, "example.test").return_path == "mail.example.test"
+    assert relay.world.directory.domain_of_member(alice.id, "example.test").return_path == "mail.example.test"
     assert checked.first_verified_at == domain.first_verified_at
     assert await relay.told(alice) == ["domain.created", "domain.verified"]
 
@@ -86,11 +86,11 @@ async def test_pausing_stops_mail_and_resuming_needs_no_dns(relay: Enrolling) ->
     alice = await relay.member()
     domain = await relay.verified(alice, "example.test")
     assert (await relay.domains.pause(alice.id, domain.id)).state == "disabled"
-    assert (await relay.rooms.submit(alice, sender="news@example.test")).reply.name == "domain_rests"
+    assert (await relay.world.submit(alice, sender="news@example.test")).reply.name == "domain_rests"
     assert (await relay.look(domain)).state == "disabled"
     relay.dns.faults.set("*", "servfail")
     assert (await relay.domains.resume(alice.id, domain.id)).state == "verified"
-    assert (await relay.rooms.submit(alice, sender="news@example.test")).queue_id
+    assert (await relay.world.submit(alice, sender="news@example.test")).queue_id
     assert await relay.told(alice) == ["domain.created", "domain.verified", "domain.disabled", "domain.enabled"]
 
 
@@ -225,7 +225,7 @@ async def test_a_new_pair_takes_over_when_its_records_are_seen_and_the_old_one_r
     looked = await either.domains.get(alice.id, domain.id)
     assert [k.state for k in looked.keys] == ["retiring", "live"]
     assert looked.keys[0].stem in str(either.domains.records(looked))
-    await either.rooms.submit(alice, "bob@sink.test", sender="news@example.test")
+    await either.world.submit(alice, "bob@sink.test", sender="news@example.test")
     (sent,) = await either.mail_to("bob@sink.test")
     assert f"s={new.stem}r".encode() in sent
     assert old.stem.encode() not in sent
@@ -243,7 +243,7 @@ async def test_a_new_pair_takes_over_when_its_records_are_seen_and_the_old_one_r
 async def test_a_pair_that_signed_scheduled_mail_stays_published_until_that_has_left(either: Enrolling) -> None:
     alice = await either.member()
     domain = await either.verified(alice, "example.test")
-    await either.rooms.submit(
+    await either.world.submit(
         alice, "bob@sink.test", sender="news@example.test", send_at=either.clock.now() + 20 * DAY
     )
     rotated = await either.domains.rotate(alice.id, domain.id)
@@ -347,7 +347,7 @@ async def test_a_pinned_tier_reaches_the_relay(relay: Enrolling) -> None:
     alice = await relay.member()
     await relay.verified(alice, "example.test")
     await relay.operator.set_tier("example.test", "unlimited")
-    assert relay.rooms.directory.domain_of_member(alice.id, "example.test").tier == "unlimited"
+    assert relay.world.directory.domain_of_member(alice.id, "example.test").tier == "unlimited"
     assert (await refused(relay.operator.set_tier("example.test", "week 9"))).field == "tier"
 
 
@@ -372,7 +372,7 @@ async def test_when_the_relay_can_not_take_the_notice_the_change_waits(relay: En
 
     relay.clock.move(300)
     with monkeypatch.context() as patched:
-        patched.setattr(relay.rooms.intake, "prepare", full)
+        patched.setattr(relay.world.intake, "prepare", full)
         await relay.recheck.tick()
         assert (await relay.domains.get(alice.id, domain.id)).state == "pending"
         assert await relay.recheck.tick() == 0  # not at every turn
@@ -383,7 +383,7 @@ async def test_when_the_relay_can_not_take_the_notice_the_change_waits(relay: En
 
 
 async def test_a_member_without_an_address_loses_nothing_but_the_mail(relay: Enrolling) -> None:
-    alice = await relay.rooms.member("alice")
+    alice = await relay.world.member("alice")
     domain = await relay.domains.enroll(alice.id, "example.test")
     relay.publish(domain)
     relay.clock.move(300)
@@ -456,8 +456,8 @@ async def test_a_mailbox_whose_mail_would_come_back_is_refused(relay: Enrolling)
     # Nor by way of a domain of somebody else that is forwarded here.
     await relay.forwarding.set(alice.id, "example.test", "")
     await relay.domains.update(alice.id, one.id, {"replies": True})
-    await relay.rooms.change("domains", other.id, options={"replies": True, "forward_to": "me@example.test"})
-    await relay.rooms.directory.refresh()
+    await relay.world.change("domains", other.id, options={"replies": True, "forward_to": "me@example.test"})
+    await relay.world.directory.refresh()
     for mailbox in ("bob@other.test", "me@example.test"):
         caught = await refused(relay.forwarding.set(alice.id, "example.test", mailbox))
         assert (caught.status, caught.field) == (422, "forward_to")

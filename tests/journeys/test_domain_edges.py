@@ -82,7 +82,7 @@ async def test_options_set_while_a_name_is_proved_by_somebody_else_are_kept(
     relay.unpublish(held, only=["ownership"])
     claimed = await relay.domains.enroll(bob.id, "example.test")
     relay.publish(claimed)
-    notices = relay.rooms.rooms.notices
+    notices = relay.world.core.notices
     prepare = notices.prepare
 
     async def meanwhile(to: str, notice: Any, **about: Any) -> Any:

@@ -34,7 +34,7 @@ async def relay(sqlite_config: Config) -> AsyncIterator[Enrolling]:
 
 
 def entry(relay: Enrolling, member: MemberAt, name: str = "example.test") -> DomainEntry:
-    found = relay.rooms.directory.domain_of_member(member.id, name)
+    found = relay.world.directory.domain_of_member(member.id, name)
     assert found is not None
     return found
 
@@ -61,7 +61,7 @@ async def test_the_first_proof_needs_all_records_and_a_later_one_ownership_and_d
     relay.publish(domain, only=["ownership", "dkim_rsa", "dkim_ed25519"])
     domain = await relay.look(domain)
     assert (domain.state, domain.notes.awaits) == ("verified", ("return_path", "tracking", "replies"))
-    assert (entry(relay, alice).return_path, relay.rooms.directory.forwarding("example.test")) == ("", None)
+    assert (entry(relay, alice).return_path, relay.world.directory.forwarding("example.test")) == ("", None)
 
 
 async def test_the_return_path_in_use_serves_until_the_new_one_is_seen(relay: Enrolling) -> None:
@@ -98,8 +98,8 @@ async def test_a_return_path_in_use_whose_record_goes_first_is_used_no_more(rela
     relay.zone("example.test").remove(old[0].name, old[0].type, old[0].value)
     domain = await by_clock(relay, domain, 301)
     assert (domain.state, entry(relay, alice).return_path) == ("verified", "")
-    taken = await relay.rooms.submit(alice, sender="news@example.test")
-    assert await paths(relay, [taken]) == [relay.rooms.config.bounce_host]
+    taken = await relay.world.submit(alice, sender="news@example.test")
+    assert await paths(relay, [taken]) == [relay.world.config.bounce_host]
 
 
 async def test_an_option_that_was_never_proved_fails_no_check(relay: Enrolling) -> None:
@@ -116,20 +116,20 @@ async def test_an_option_that_was_never_proved_fails_no_check(relay: Enrolling) 
     assert waits[:5] == [300, 300, 600, 1200, 2400]
     assert set(waits[6:]) == {HOUR}
     assert (await relay.look(domain)).state == "verified"
-    assert (await relay.rooms.submit(alice, sender="news@example.test")).queue_id
+    assert (await relay.world.submit(alice, sender="news@example.test")).queue_id
 
 
 async def test_a_proved_record_that_goes_stops_its_own_feature_alone(relay: Enrolling) -> None:
     alice = await relay.member()
     domain = await relay.verified(alice, "example.test", **EVERYTHING)
-    assert relay.rooms.directory.forwarding("example.test") is not None
+    assert relay.world.directory.forwarding("example.test") is not None
     relay.unpublish(domain, only=["mx", "return_path"])
     domain = await by_clock(relay, domain, DAY)
     assert (domain.state, domain.failing, domain.notes.awaits) == ("verified", 0, ("return_path", "replies"))
     assert {f["purpose"] for f in domain.findings if f["ok"] is False} >= {"mx", "return_path"}
     assert entry(relay, alice).return_path == ""
-    assert relay.rooms.directory.forwarding("example.test") is None
-    assert relay.rooms.directory.forwarding_rests("example.test")
+    assert relay.world.directory.forwarding("example.test") is None
+    assert relay.world.directory.forwarding_rests("example.test")
     [letter] = await relay.mail_to("alice@mail.test")
     assert b"An option of example.test is paused" in letter
     assert b"sl.example.test" in letter
@@ -140,7 +140,7 @@ async def test_a_proved_record_that_goes_stops_its_own_feature_alone(relay: Enro
     relay.publish(domain, only=["mx", "return_path"])
     domain = await by_clock(relay, domain, 601)
     assert (domain.notes.awaits, entry(relay, alice).return_path) == ((), "sl.example.test")
-    assert relay.rooms.directory.forwarding("example.test") is not None
+    assert relay.world.directory.forwarding("example.test") is not None
 
 
 async def test_what_could_not_be_asked_stops_nothing(relay: Enrolling) -> None:
@@ -150,7 +150,7 @@ async def test_what_could_not_be_asked_stops_nothing(relay: Enrolling) -> None:
     relay.dns.faults.set("*", "servfail")
     domain = await by_clock(relay, domain, DAY)
     assert (domain.notes.awaits, entry(relay, alice).return_path) == (("return_path",), "sl.example.test")
-    assert relay.rooms.directory.forwarding("example.test") is not None
+    assert relay.world.directory.forwarding("example.test") is not None
 
 
 async def test_a_paused_domain_stays_paused_and_finds_its_options_as_they_are(relay: Enrolling) -> None:
@@ -181,11 +181,11 @@ async def test_all_options_are_switched_on_and_off_under_load_without_one_refusa
         alice = await relay.member()
         domain = await relay.verified(alice, "example.test")
         await relay.operator.set_tier("example.test", "unlimited")
-        ours, seen, proved = relay.rooms.config.bounce_host, set(), {relay.rooms.config.bounce_host}
+        ours, seen, proved = relay.world.config.bounce_host, set(), {relay.world.config.bounce_host}
         going, answers = True, []
         door = SubmissionServer(
-            config=config, directory=relay.rooms.directory, policy=relay.rooms.policy, intake=relay.rooms.intake,
-            refusals=relay.rooms.refusals, certificate=Certificate.of(config, relay.clock),
+            config=config, directory=relay.world.directory, policy=relay.world.policy, intake=relay.world.intake,
+            refusals=relay.world.refusals, certificate=Certificate.of(config, relay.clock),
         )
         await door.start()
 

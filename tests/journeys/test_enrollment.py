@@ -61,7 +61,7 @@ async def test_enroll_publish_verify_send(either: Enrolling) -> None:
     domain = await either.domains.enroll(alice.id, "Example.TEST.")
     assert (domain.name, domain.state) == ("example.test", "pending")
     assert [k.state for k in domain.keys] == ["pending"]
-    assert either.rooms.directory.domains_of(either.rooms.login(alice)) == []
+    assert either.world.directory.domains_of(either.world.login(alice)) == []
 
     domain = await either.domains.check(domain.id)
     assert domain.state == "pending"
@@ -74,7 +74,7 @@ async def test_enroll_publish_verify_send(either: Enrolling) -> None:
     assert [k.state for k in domain.keys] == ["live"]
     assert await either.told(alice) == ["domain.created", "domain.verified"]
     # The relay of this process knows at once, and can sign with the keys that were sealed.
-    accepted = await either.rooms.submit(alice, "bob@sink.test", sender="news@example.test")
+    accepted = await either.world.submit(alice, "bob@sink.test", sender="news@example.test")
     (sent,) = await either.mail_to("bob@sink.test")
     assert accepted.queue_id
     assert sent.count(b"d=example.test") == 2
@@ -127,14 +127,14 @@ async def test_enrolling_what_is_enrolled_changes_nothing(relay: Enrolling) -> N
     first = await relay.verified(alice, "example.test")
     assert await relay.domains.enroll(alice.id, "Example.TEST.") == first
     assert await relay.domains.enroll(alice.id, "example.test", {"return_path": False}) == first
-    assert (await relay.rooms.submit(alice, sender="news@example.test")).queue_id
+    assert (await relay.world.submit(alice, sender="news@example.test")).queue_id
     # With other records than before it is a change of options, and the proof that stands is kept.
     again = await relay.domains.enroll(alice.id, "example.test", {"return_path": True, "hosted": False})
     assert (again.state, again.notes.awaits) == ("verified", ("return_path",))
     assert (again.id, again.uuid, again.ownership_token, again.keys) == (
         first.id, first.uuid, first.ownership_token, first.keys
     )
-    assert (await relay.rooms.submit(alice, sender="news@example.test")).queue_id
+    assert (await relay.world.submit(alice, sender="news@example.test")).queue_id
     assert await relay.told(alice) == ["domain.created", "domain.verified"]
 
 
@@ -187,7 +187,7 @@ async def test_private_keys_are_sealed_to_their_row(relay: Enrolling) -> None:
     stem = domain.keys[0].stem
     async with relay.storage.read() as tx:
         sealed = bytes((await tx.exec_driver_sql("SELECT rsa_private FROM dkim_keys")).scalar_one())
-    vault = relay.rooms.vault
+    vault = relay.world.vault
     assert vault.open(sealed, "dkim", str(alice.id), "example.test", stem, "rsa").startswith(b"0")
     for context in (
         ("dkim", str(alice.id + 1), "example.test", stem, "rsa"), ("dkim", str(alice.id), "other.test", stem, "rsa"),
@@ -246,7 +246,7 @@ async def test_the_owners_own_look_takes_a_domain_back_at_once_and_its_mail_is_r
     domain = await relay.look(domain)
     assert domain.state == "pending"
     assert await relay.told(alice) == ["domain.created", "domain.verified", "domain.lost"]
-    refusal = await relay.rooms.submit(alice, sender="news@example.test")
+    refusal = await relay.world.submit(alice, sender="news@example.test")
     assert refusal.reply.name == "domain_rests"
     relay.publish(domain, only=["dkim_ed25519"])
     assert (await relay.look(domain)).state == "verified"
@@ -336,7 +336,7 @@ async def test_only_one_process_looks(relay: Enrolling) -> None:
     alice = await relay.member()
     await relay.domains.enroll(alice.id, "example.test")
     relay.clock.move(300)
-    other = type(relay.recheck)(relay.storage, relay.rooms.config, relay.clock, relay.domains, owner="other")
+    other = type(relay.recheck)(relay.storage, relay.world.config, relay.clock, relay.domains, owner="other")
     assert await relay.recheck.tick() == 1
     relay.clock.move(150)
     assert await other.tick() == 0
@@ -392,7 +392,7 @@ async def test_one_that_goes_or_can_not_be_checked_costs_the_others_nothing(rela
 
     with monkeypatch.context() as patched:
         patched.setattr(relay.domains, "check", while_it_goes)
-        patched.setattr(relay.rooms.intake, "prepare", full)  # no letter to Bob that the third one is taken
+        patched.setattr(relay.world.intake, "prepare", full)  # no letter to Bob that the third one is taken
         checked, more = await relay.domains.check_all(alice.id)
         assert ([d.name for d in checked], more) == (["d1.test"], True)
         # Nothing but failures: a client that asks until nothing remains is told to wait.

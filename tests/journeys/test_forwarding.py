@@ -188,7 +188,7 @@ async def test_two_domains_that_forward_to_each_other_end_after_one_round(sqlite
 async def watched(at: House) -> AsyncIterator[tuple[MailboxWatch, Callable[[], Awaitable[Notes]]]]:
     """A watch over the mailboxes, and what is kept of the domain's."""
     world = at.way.world
-    watch = MailboxWatch(world.storage, world.config, world.clock, world.rooms.notices, owner="test")
+    watch = MailboxWatch(world.storage, world.config, world.clock, world.core.notices, owner="test")
     await watch.tick()
 
     async def notes() -> Notes:

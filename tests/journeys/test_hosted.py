@@ -75,7 +75,7 @@ async def test_keys_change_again_and_again_and_the_owner_touches_dns_once(either
         assert (domain.state, domain.failing) == ("verified", 0)
     assert stems[0] == stems[2] != stems[1] == stems[3]
     assert len(domain.keys) == 2
-    await relay.rooms.submit(alice, "bob@sink.test", sender="news@example.test")
+    await relay.world.submit(alice, "bob@sink.test", sender="news@example.test")
     (sent,) = await relay.mail_to("bob@sink.test")
     assert f"s={stems[3]}r".encode() in sent
 
@@ -278,11 +278,11 @@ async def test_hosts_that_mail_under_way_bears_are_answered_for_until_it_has_lef
     assert (await stands("sl"), await stands("mail")) == (True, True)
     relay.publish(domain, only=["return_path"])
     domain = await house.look(domain)
-    assert relay.rooms.directory.domain_of_member(alice.id, "example.test").return_path == "mail.example.test"
+    assert relay.world.directory.domain_of_member(alice.id, "example.test").return_path == "mail.example.test"
     assert (await stands("sl"), await stands("mail")) == (True, True)
     # Switched off: mail that bears it has not arrived yet.
     domain = await relay.domains.update(alice.id, domain.id, {"return_path": False})
-    assert relay.rooms.directory.domain_of_member(alice.id, "example.test").return_path == ""
+    assert relay.world.directory.domain_of_member(alice.id, "example.test").return_path == ""
     assert (await stands("sl"), await stands("mail")) == (True, True)
     relay.clock.move(5 * DAY + 30 * DAY + 7 * DAY + 1)
     await relay.recheck.tick()

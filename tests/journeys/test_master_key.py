@@ -19,7 +19,7 @@ from posthouse.backup import BackupError, backup, restore
 from posthouse.doctor import examine
 from posthouse.doctor.finding import FAIL, OK, WARN
 from posthouse.resealing import Left, left, refuse_wrong_keys, reseal
-from posthouse.wiring import Rooms
+from posthouse.wiring import Core
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.secrets import SecretsError, Vault
@@ -190,14 +190,14 @@ async def test_a_key_taken_out_too_early_or_a_wrong_one_is_named(sqlite_config: 
         return [(one.status, one.saw + one.fix) for one in found]
 
     with pytest.raises(SecretsError, match=r"neither the master key nor .* open the DKIM pair ph1 of example\.test"):
-        await Rooms.open(keyed(sqlite_config, "new.key", "wrong.key"), Clock())
+        await Core.open(keyed(sqlite_config, "new.key", "wrong.key"), Clock())
     with pytest.raises(SecretsError, match="the same key as another one"):
-        await Rooms.open(keyed(sqlite_config, "old.key", "old.key"), Clock())
+        await Core.open(keyed(sqlite_config, "old.key", "old.key"), Clock())
     with pytest.raises(SecretsError, match="No such file"):
-        await Rooms.open(keyed(sqlite_config, "new.key", "gone.key"), Clock())
+        await Core.open(keyed(sqlite_config, "new.key", "gone.key"), Clock())
     # A missing master key beside a previous one is a mistake in the configuration: none is made up.
     with pytest.raises(SecretsError, match=r"missing, beside secrets\.previous_key_files"):
-        await Rooms.open(keyed(sqlite_config, "absent.key", "old.key"), Clock())
+        await Core.open(keyed(sqlite_config, "absent.key", "old.key"), Clock())
     assert not (sqlite_config.server.data_dir / "absent.key").exists()
 
     ((status, text),) = await doctor("new.key")

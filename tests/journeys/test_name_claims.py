@@ -56,7 +56,7 @@ async def test_proof_takes_the_name_from_its_former_holder_who_is_told(either: E
     (mail,) = await either.mail_to("alice@mail.test")
     assert b"no longer verified for you" in mail
     # The old keys sign no more, and the new owner starts at the beginning of warming.
-    assert (await either.rooms.submit(alice, sender="news@example.test")).reply.name == "domain_rests"
+    assert (await either.world.submit(alice, sender="news@example.test")).reply.name == "domain_rests"
     assert new.first_verified_at > old.first_verified_at
     # What still stands in DNS for the former holder does not swing the name back.
     assert (await either.look(lost)).state == "pending"

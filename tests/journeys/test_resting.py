@@ -33,13 +33,13 @@ async def relay(sqlite_config: Config) -> AsyncIterator[Enrolling]:
 
 
 def ask(relay: Enrolling, member: MemberAt, name: str = NAME, login: Login | None = None) -> Verdict:
-    found = relay.rooms.policy.sender(login or relay.rooms.login(member), f"news@{name}")
+    found = relay.world.policy.sender(login or relay.world.login(member), f"news@{name}")
     assert isinstance(found, Verdict)
     return found
 
 
 def ask_header(relay: Enrolling, member: MemberAt, raw: bytes) -> Verdict:
-    found = relay.rooms.policy.header_from(relay.rooms.login(member), message.parse(raw, relay.rooms.intake.bounds))
+    found = relay.world.policy.header_from(relay.world.login(member), message.parse(raw, relay.world.intake.bounds))
     assert isinstance(found, Verdict)
     return found
 
@@ -110,14 +110,14 @@ async def test_who_stopped_it_is_told(relay: Enrolling) -> None:
 async def test_what_is_under_way_hears_the_same_from_the_accepting_transaction(relay: Enrolling) -> None:
     alice = await relay.member()
     domain = await relay.verified(alice, NAME)
-    rooms = relay.rooms
-    login, entry = rooms.login(alice), rooms.directory.domain_of_member(alice.id, NAME)
-    built = await rooms.intake.prepare(
+    world = relay.world
+    login, entry = world.login(alice), world.directory.domain_of_member(alice.id, NAME)
+    built = await world.intake.prepare(
         Submission(login, entry, "smtp", address(f"n@{NAME}"), [Recipient(address("b@sink.test"))], letter(f"n@{NAME}"))
     )
     assert isinstance(built, Built)
     await relay.domains.pause(alice.id, domain.id)
-    found = await relay.storage.write(lambda tx: rooms.intake.write(tx, built))
+    found = await relay.storage.write(lambda tx: world.intake.write(tx, built))
     assert isinstance(found, Verdict)
     assert told(found)[0] == f"{NAME} is yours, paused by you"
 
@@ -134,7 +134,7 @@ async def test_what_is_missing_is_said_also_after_a_change_of_options(relay: Enr
     # Of a new one, the option's record is asked for as well, and nobody knows yet whether it is there.
     await relay.domains.enroll(alice.id, "new.test")
     await relay.domains.update(alice.id, "new.test", {"return_path": True})
-    assert "missing" not in told(relay.rooms.policy.sender(relay.rooms.login(alice), "a@new.test"))[1]
+    assert "missing" not in told(relay.world.policy.sender(relay.world.login(alice), "a@new.test"))[1]
 
 
 async def test_a_domain_that_waits_for_approval_says_so(tmp_path: Any) -> None:
@@ -153,7 +153,7 @@ async def test_whose_it_is_not_hears_nothing_of_it(relay: Enrolling) -> None:
     found = ask(relay, bob)
     assert (found.reply.name, "paused" in str(found)) == ("domain_mismatch", False)
     # Nor does a key for other domains of the member, but that it is for others.
-    limited = replace(relay.rooms.login(alice), domains=frozenset({"other.test"}))
+    limited = replace(relay.world.login(alice), domains=frozenset({"other.test"}))
     assert "paused" not in str(ask(relay, alice, login=limited))
     await relay.domains.resume(alice.id, domain.id)
     assert told(ask(relay, alice, login=limited))[0] == f"{NAME} is yours, but this API key is for other domains"

@@ -37,8 +37,8 @@ class Doors:
         self.sign_in, _ = await services.sessions.open(member.id, "127.0.0.1", "")
         at: Any = type("At", (), {"id": member.id})()
         domain = await self.at.house.verified(at, "example.test")
-        await self.at.house.rooms.change("domains", domain.id, tier="unlimited")
-        await self.at.house.rooms.directory.refresh()
+        await self.at.house.world.change("domains", domain.id, tier="unlimited")
+        await self.at.house.world.directory.refresh()
 
     async def ask(self, method: str, path: str, headers: dict[str, str] | None = None, **more: Any) -> tuple[int, int]:
         """(status, Retry-After or 0)"""
@@ -76,14 +76,14 @@ async def doors(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator
 
 @pytest.mark.parametrize("doors", [1000], indirect=True)
 async def test_wrong_keys_wait_and_the_right_one_does_not(doors: Doors) -> None:
-    window = doors.at.house.rooms.config.submission.auth_failure_window_seconds
+    window = doors.at.house.world.config.submission.auth_failure_window_seconds
     for door, ask in DOORS.items():
         said = [await ask(doors, nobodys(n)) for n in range(12)]
         assert said == [(401, 0)] * FAILURES + [(429, window)] * (12 - FAILURES), door
         for name, other in DOORS.items():
             assert (await other(doors, doors.key))[0] == 200, name
             assert (await other(doors, nobodys(0)))[0] == 429, name
-        await doors.at.house.rooms.pass_time(window + 1)
+        await doors.at.house.world.pass_time(window + 1)
 
 
 @pytest.mark.parametrize("doors", [1000], indirect=True)
@@ -127,7 +127,7 @@ async def test_a_right_key_used_wrongly_hears_why_whatever_strangers_asked(doors
     reads, _ = await services.credentials.issue(
         (await services.accounts.get("alice")).id, scopes=("read",)
     )
-    await doors.at.house.rooms.directory.refresh()
+    await doors.at.house.world.directory.refresh()
     for n in range(6):
         await doors.ask("GET", "/v1/domains", bearer(nobodys(n)))
     new = {"name": "new.test"}
@@ -136,7 +136,7 @@ async def test_a_right_key_used_wrongly_hears_why_whatever_strangers_asked(doors
     await services.accounts.suspend("alice", "spam")
     assert await doors.ask("POST", "/v1/domains", bearer(doors.key), json=new) == (403, 0)
     # Nor does it use up what others at its address may ask.
-    await doors.at.house.rooms.pass_time(61)
+    await doors.at.house.world.pass_time(61)
     for _ in range(6):
         last = (await doors.ask("POST", "/v1/domains", bearer(doors.key), json=new))[0]
     assert (last, (await doors.ask("GET", "/account"))[0]) == (429, 200)

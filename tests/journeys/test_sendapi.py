@@ -114,7 +114,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
         version="1",
     )
     told = document_route(lambda: described, "/openapi.json")
-    members = world.rooms.enroll
+    members = world.core.enroll
     app = application(
         config, world.clock, world.storage, translate=[enrollment.translate],
         routes=[*send_routes(services), *enrollment.routes(members, Mail(world.queue, world.handoff)), told],

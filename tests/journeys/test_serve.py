@@ -197,7 +197,7 @@ async def test_a_task_that_is_back_is_no_trouble_any_more() -> None:
 
 
 async def test_a_room_whose_own_task_ends_fails_the_node(node: Node) -> None:
-    task = node.rooms.directory.task
+    task = node.core.directory.task
     assert task is not None
     task.cancel()
     assert await asyncio.wait_for(asyncio.shield(node.failed), 5) == "directory"

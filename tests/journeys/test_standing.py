@@ -34,7 +34,7 @@ async def judged(config: Config) -> AsyncIterator[Way]:
         world = way.world
         alice = await world.member(email="alice@sink.test")
         await world.domain(alice)
-        watch = Watch(world.storage, world.config, world.clock, world.vault, world.rooms.notices, owner="test")
+        watch = Watch(world.storage, world.config, world.clock, world.vault, world.core.notices, owner="test")
         world.config.standing.__dict__["poll_seconds"] = 0.05
         task = asyncio.create_task(watch.run())
         try:

@@ -44,7 +44,7 @@ def reached(way: Line) -> Counter[str]:
 async def test_what_waits_is_held_against_the_list_as_it_is_when_its_time_comes(config: Config) -> None:
     async with line(config) as way:
         alice, world = await ready(way), way.world
-        system = await world.rooms.enroll.accounts.system_member()
+        system = await world.core.enroll.accounts.system_member()
         for name, (door, category, *_) in WAITED.items():
             if door == "smtp":
                 raw = f"X-Posthouse-Category: {category}\r\n".encode() + letter()

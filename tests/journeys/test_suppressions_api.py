@@ -165,16 +165,16 @@ async def test_the_page_does_the_same(place: Site) -> None:
     assert "attachment" in response.headers["Content-Disposition"]
     assert len(text.split("\r\n")) == 5
     assert (await visit.send(page, f"{page}/remove", {"address": "bob@sink.test"}))[0] == 303
-    lists = Lists(place.house.storage, place.house.rooms.config, place.house.clock)
+    lists = Lists(place.house.storage, place.house.world.config, place.house.clock)
     assert [s.original for s in await lists.page(alice.id)] == ["a@sink.test", "b@sink.test"]
     assert (await place.visit().get(page))[0] == 303
 
 
 async def test_bounces_are_told_in_plain_words(place: Site) -> None:
     alice: MemberAt = await ready(place)
-    sent = await place.house.rooms.submit(alice, "gone@sink.test")
+    sent = await place.house.world.submit(alice, "gone@sink.test")
     await place.answered(f"5.1.1 no such user {NASTY}", 550)
-    await place.house.rooms.submit(alice, "full@sink.test")
+    await place.house.world.submit(alice, "full@sink.test")
     await place.answered("5.2.2 over quota", 552)
     visit = await place.signed_in()
     _, text, _ = await visit.get("/account/bounces")

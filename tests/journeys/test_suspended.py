@@ -52,13 +52,13 @@ class Place:
         self.id = member.id
         self.key, key = await services.credentials.issue(member.id)
         self.sign_in, _ = await services.sessions.open(member.id, "127.0.0.1", "")
-        await house.rooms.directory.refresh()
-        await house.verified(await house.rooms.member("bob"), "bob.test")  # so that ids are not all alike
+        await house.world.directory.refresh()
+        await house.verified(await house.world.member("bob"), "bob.test")  # so that ids are not all alike
         domain = await house.verified(self, "example.test")  # type: ignore[arg-type]
         sent = await house.domains.send_test(member.id, domain.id, "you@sink.test", None)
         _, hook = await services.webhooks.add(member.id, "https://example.org/hook", types=[], description="")
-        await house.rooms.suppressions.add(member.id, "ben@sink.test", "manual")
-        await house.rooms.directory.refresh()
+        await house.world.suppressions.add(member.id, "ben@sink.test", "manual")
+        await house.world.directory.refresh()
         self.ids = {
             "domains": str(domain.id), "keys": str(key.id), "webhooks": hook.id, "messages": sent.queue_id,
             "suppressions": "ben@sink.test", "sending-domains": domain.uuid, "user.senderdomain": str(domain.id),
@@ -93,8 +93,8 @@ class Place:
             return answer.status, told
 
     async def suspend(self) -> None:
-        await self.at.house.rooms.change("members", self.id, status="suspended", reason="spam")
-        await self.at.house.rooms.directory.refresh()
+        await self.at.house.world.change("members", self.id, status="suspended", reason="spam")
+        await self.at.house.world.directory.refresh()
 
     def routes(self) -> Iterator[tuple[str, str]]:
         """(method, path) of everything that is a member's own."""

@@ -24,7 +24,7 @@ async def answering(relay: Enrolling | None, ca: trustme.CA, name: str, port: in
     ca.issue_cert(name).configure_cert(context)
     app = web.Application()
     if relay is not None:
-        app.add_routes(relay.rooms.tracking.routes())
+        app.add_routes(relay.world.tracking.routes())
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=context)
@@ -50,7 +50,7 @@ async def test_the_name_is_used_while_it_answers_and_is_ours(tmp_path: Path, mon
             # Somebody's server with a good certificate for the name, but not this relay's.
             domain = await relay.verified(alice, "example.test", tracking=True)
             assert (domain.tracking_ok, domain.state) == (False, "verified")
-            assert relay.rooms.directory.is_tracking_host(HOST)  # a proxy may fetch a certificate by now
+            assert relay.world.directory.is_tracking_host(HOST)  # a proxy may fetch a certificate by now
             assert domain.next_check_at is not None
             assert domain.next_check_at - relay.clock.now() <= config.enrollment.recheck_pending_seconds
     async with enrolling(config) as relay:
@@ -58,7 +58,7 @@ async def test_the_name_is_used_while_it_answers_and_is_ours(tmp_path: Path, mon
         relay.publish(domain)
 
         def used() -> str:
-            found = relay.rooms.directory.domain_of_member(alice.id, "example.test")
+            found = relay.world.directory.domain_of_member(alice.id, "example.test")
             assert found is not None
             return found.tracking_host
 
@@ -74,7 +74,7 @@ async def test_the_name_is_used_while_it_answers_and_is_ours(tmp_path: Path, mon
             relay.unpublish(domain, only=["tracking"])
             domain = await relay.look(domain)
             assert (domain.tracking_ok, domain.state, domain.notes.awaits) == (False, "verified", ("tracking",))
-            assert not relay.rooms.directory.is_tracking_host(HOST)
+            assert not relay.world.directory.is_tracking_host(HOST)
 
 
 async def test_a_private_address_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from posthouse.cli import app
 from posthouse.doctor import examine
 from posthouse.doctor.finding import FAIL
 from posthouse.serve import Node, StartError
-from posthouse.wiring import Rooms
+from posthouse.wiring import Core
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.secrets import SecretsError, Vault
@@ -46,8 +46,8 @@ async def used(config: Config) -> MemberAt:
 
 async def starts(config: Config) -> str:
     """The id of the key that a start uses."""
-    async with await Rooms.open(config, Clock()) as rooms:
-        return rooms.vault.key_id
+    async with await Core.open(config, Clock()) as core:
+        return core.vault.key_id
 
 
 async def recorded(config: Config) -> str | None:
@@ -64,8 +64,8 @@ async def test_an_empty_database_gets_a_key_and_one_in_use_never(empty_config: C
     first = await starts(empty_config)
     assert await recorded(empty_config) == first
     assert await starts(empty_config) == first
-    async with await Rooms.open(empty_config, Clock()) as rooms:
-        await rooms.enroll.accounts.make_invite()
+    async with await Core.open(empty_config, Clock()) as core:
+        await core.enroll.accounts.make_invite()
     kept = path.read_bytes()
 
     path.unlink()
@@ -109,8 +109,8 @@ async def test_a_database_from_before_takes_the_key_that_proves_right(config: Co
     assert await recorded(config) is None
     right = await starts(config)
     assert await recorded(config) == right
-    async with await Rooms.open(config, Clock()) as rooms:
-        assert isinstance(rooms.directory.login(member.handle, member.key, "127.0.0.1"), Login)
+    async with await Core.open(config, Clock()) as core:
+        assert isinstance(core.directory.login(member.handle, member.key, "127.0.0.1"), Login)
 
 
 async def test_api_keys_prove_it_where_nothing_is_sealed(config: Config) -> None:

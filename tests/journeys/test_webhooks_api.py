@@ -41,9 +41,9 @@ async def posted(place: Site) -> None:
     """Post what is due."""
     house = place.house
 
-    poster = Poster(house.rooms.config.webhooks, house.dns.resolver, house.clock.monotonic)
+    poster = Poster(house.world.config.webhooks, house.dns.resolver, house.clock.monotonic)
     dispatcher = Dispatcher(
-        house.storage, house.rooms.config, house.clock, house.rooms.vault, poster, house.rooms.rooms.notices,
+        house.storage, house.world.config, house.clock, house.world.vault, poster, house.world.core.notices,
         owner="test",
     )
     await dispatcher.tick()

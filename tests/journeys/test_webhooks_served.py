@@ -36,17 +36,17 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
 
 
 async def alice(node: Node) -> Member:
-    return await node.rooms.enroll.accounts.create("alice", "alice@mail.test", None, by_operator=True)
+    return await node.core.enroll.accounts.create("alice", "alice@mail.test", None, by_operator=True)
 
 
 async def happen(node: Node, member: Member) -> None:
     event = Event(SENT, member.id, node.clock.now())
-    await node.rooms.storage.write(lambda tx: events.append(tx, [event]))
+    await node.core.storage.write(lambda tx: events.append(tx, [event]))
 
 
 async def test_events_leave_by_themselves(node: Node, there: Receiver) -> None:
     member = await alice(node)
-    secret, _ = await node.rooms.enroll.webhooks.add(member.id, there.url)
+    secret, _ = await node.core.enroll.webhooks.add(member.id, there.url)
     await happen(node, member)
     await asyncio.wait_for(there.arrived.wait(), 10)
     assert there.came[0].verified(secret)["type"] == SENT
@@ -56,12 +56,12 @@ async def test_events_leave_by_themselves(node: Node, there: Receiver) -> None:
 async def test_an_endpoint_that_is_gone_is_disabled_and_its_owner_gets_a_mail(node: Node, there: Receiver) -> None:
     there.answers = [410]
     member = await alice(node)
-    _, made = await node.rooms.enroll.webhooks.add(member.id, there.url)
+    _, made = await node.core.enroll.webhooks.add(member.id, there.url)
     await happen(node, member)
     async with asyncio.timeout(10):
-        while (await node.rooms.enroll.webhooks.get(member.id, made.id)).state != "disabled":  # noqa: ASYNC110
+        while (await node.core.enroll.webhooks.get(member.id, made.id)).state != "disabled":  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-    async with node.rooms.storage.read() as tx:
+    async with node.core.storage.read() as tx:
         (row,) = await tx.execute(
             select(bodies.c.body, recipients.c.address)
             .join(recipients, recipients.c.message_id == bodies.c.message_id)

@@ -128,7 +128,7 @@ async def furnished(place: Whole) -> House:
     who |= {"sign-in": (token, None), "nobody": (None, frozenset()), "wrong key": ("ph_wrong", frozenset())}
     sent = await house.domains.send_test(member.id, verified.id, "you@sink.test", None)
     _, hook = await services.webhooks.add(member.id, "https://example.org/hook", types=[], description="")
-    await house.rooms.directory.refresh()
+    await house.world.directory.refresh()
     return House(who, {
         "/v1/domains/{id}": ["example.test", str(verified.id), pending.uuid],
         "/v1/messages/{id}": [sent.queue_id, str(sent.recipients[0][1])],

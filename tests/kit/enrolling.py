@@ -31,7 +31,7 @@ ZONES = (
 class Enrolling:
     """The wired services, and what tests do with them."""
 
-    rooms: World
+    world: World
     dns: DnsWorld
     services: Services
     domains: Domains
@@ -42,10 +42,10 @@ class Enrolling:
 
     @property
     def storage(self) -> Storage:
-        return self.rooms.storage
+        return self.world.storage
 
     async def member(self, handle: str = "alice") -> MemberAt:
-        return await self.rooms.member(handle, email=f"{handle}@mail.test")
+        return await self.world.member(handle, email=f"{handle}@mail.test")
 
     def publish(self, domain: Domain, *, only: Iterable[str] = (), without: Iterable[str] = ()) -> None:
         """Put the domain's records into its zone, those of some purposes only or without some."""
@@ -115,7 +115,7 @@ async def enrolling(config: Config, **bounds: Any) -> AsyncIterator[Enrolling]:
     async with dns_world(**bounds) as dns:
         world = await World.make(config, clock, resolver=dns.resolver)
         try:
-            services, about = world.rooms.enroll, world.rooms.enroll.for_domains
+            services, about = world.core.enroll, world.core.enroll.for_domains
             recheck = Recheck(world.storage, config, clock, about.domains, owner="test")
             yield Enrolling(world, dns, services, about.domains, about.operator, about.forwarding, recheck, clock)
         finally:

@@ -1,4 +1,4 @@
-"""The way out, whole: rooms on a real database, a worker, real DNS packets, a mail exchanger on loopback. No doors."""
+"""The way out, whole: a core on a real database, a worker, real DNS packets, an exchanger on loopback. No listeners."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A relay's rooms wired together on a real database, with members and domains in it, for tests below the doors."""
+"""A relay's core on a real database, with members and domains in it, for tests below the listeners."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import insert, update
 
-from posthouse.wiring import Rooms, resolver_of
+from posthouse.wiring import Core, resolver_of
 from relay.base import keys
 from relay.base.clock import Clock
 from relay.base.config import Config
@@ -53,7 +53,7 @@ class MemberAt:
 
 @dataclass
 class World:
-    """The wired rooms. `make` builds it, `close` ends it."""
+    """The wired core. `make` builds it, `close` ends it."""
 
     config: Config
     clock: Clock
@@ -68,7 +68,7 @@ class World:
     queue: Queue
     intake: Intake
     refusals: Refusals
-    rooms: Rooms
+    core: Core
     owner: str = "test"
     _numbers: Any = field(default_factory=lambda: iter(range(1, 10**6)))
 
@@ -88,7 +88,7 @@ class World:
             resolver = resolver_of(config)
             stack.push_async_callback(resolver.close)
         async with stack:
-            r = await Rooms.wire(config, clock, storage, vault, resolver, stack=stack, owner=owner, delivers=True)
+            r = await Core.wire(config, clock, storage, vault, resolver, stack=stack, owner=owner, delivers=True)
         assert r.handoff is not None
         return cls(
             config, clock, storage, vault, r.directory, r.suppressions, r.policy, r.unsubscribe, r.tracking, r.handoff,
@@ -96,7 +96,7 @@ class World:
         )
 
     async def close(self) -> None:
-        await self.rooms.close()
+        await self.core.close()
 
     async def member(self, handle: str = "alice", **columns: Any) -> MemberAt:
         """A member with one API key for everything."""

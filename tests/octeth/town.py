@@ -157,7 +157,7 @@ async def town(folder: Path) -> AsyncIterator[Town]:
         way = await stack.enter_async_context(line(make_config(folder), clock=clock))
         way.start()
         # The documented answers are those of the first member.
-        system = await way.world.rooms.enroll.accounts.system_member()
+        system = await way.world.core.enroll.accounts.system_member()
         await way.world.change("members", system.id, id=1000)
         alice = await way.world.member("alice", email="alice@mail.test", id=1)
         bob = await way.world.member("bob", email="bob@mail.test", id=2)
@@ -175,7 +175,7 @@ async def _serve(stack: AsyncExitStack, made: Town, config: Config, first: bool)
     world = made.way.world
     services = Services.build(
         world.storage, config, made.clock, world.vault, directory=world.directory, resolver=made.way.dns.resolver,
-        intake=world.intake, notices=world.rooms.notices,
+        intake=world.intake, notices=world.core.notices,
     )
     stack.callback(services.close)
     if first:

@@ -1,4 +1,4 @@
-"""The pages on a real port, over a real relay's rooms, with members, domains and mail to look at."""
+"""The pages on a real port, over a real relay, with members, domains and mail to look at."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Site:
 
     async def answered(self, says: str, code: int, stage: Stage = "rcpt", host: str = "mx.sink.test") -> None:
         """Everything that is due is tried, and the other side says this."""
-        queue = self.house.rooms.queue
+        queue = self.house.world.queue
         reply = Reply(code, (says.encode(),))
         for ready in await queue.claim(100, {}):
             await queue.settle(ready.due, from_reply(reply, stage, Peer(host, "192.0.2.9", "TLSv1.3", True)))
@@ -119,7 +119,7 @@ async def site(config: Config) -> AsyncIterator[Site]:
     async with enrolling(config) as house:
         # How dear a password's hash is, is tried elsewhere; here it would be most of the time.
         house.services.passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-        made = pages(PageServices.of(house.services, house.rooms.intake, house.rooms.queue), described(config))
+        made = pages(PageServices.of(house.services, house.world.intake, house.world.queue), described(config))
         app = application(
             config, house.clock, house.storage, routes=[*enrollment.routes(house.services), *made.routes],
             translate=[enrollment.translate], error_page=made.error_page,

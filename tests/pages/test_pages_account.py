@@ -94,7 +94,7 @@ async def test_a_key_is_shown_once_and_works_until_it_is_revoked(place: Site) ->
     key = shown[0]
     assert NASTY not in text
     assert html.escape(NASTY, quote=False)[:30] in text
-    login = place.house.rooms.directory.login("alice", key, "192.0.2.7")
+    login = place.house.world.directory.login("alice", key, "192.0.2.7")
     assert isinstance(login, Login)
     assert (login.scopes, login.domains, login.default_category, login.null_sender) == (
         frozenset({"send"}), frozenset({"example.test"}), "transactional", True,
@@ -108,12 +108,12 @@ async def test_a_key_is_shown_once_and_works_until_it_is_revoked(place: Site) ->
     assert status == 200
     assert second is not None
     assert second[0] != key
-    assert isinstance(place.house.rooms.directory.login("alice", key, "192.0.2.7"), Verdict)
-    login = place.house.rooms.directory.login("alice", second[0], "192.0.2.7")
+    assert isinstance(place.house.world.directory.login("alice", key, "192.0.2.7"), Verdict)
+    login = place.house.world.directory.login("alice", second[0], "192.0.2.7")
     assert isinstance(login, Login)
     status, _, response = await visit.send("/account/keys", f"/account/keys/{login.key_id}/revoke")
     assert (status, response.headers["Location"]) == (303, "/account/keys?done=revoked")
-    assert isinstance(place.house.rooms.directory.login("alice", second[0], "192.0.2.7"), Verdict)
+    assert isinstance(place.house.world.directory.login("alice", second[0], "192.0.2.7"), Verdict)
 
 
 @pytest.mark.parametrize(

@@ -52,11 +52,11 @@ async def full(place: Site) -> list[str]:
             zone.add(record.name, "TXT", NASTY)
     pending = await place.house.domains.check(pending.id)
     (verified,) = [d for d in await place.house.domains.list(alice.id) if d.state == "verified"]
-    sent = await place.house.rooms.submit(alice, "bob@sink.test", raw=letter(subject=NASTY))
+    sent = await place.house.world.submit(alice, "bob@sink.test", raw=letter(subject=NASTY))
     await place.answered(f"5.1.1 {NASTY}" + "x" * 300, 550, host=NASTY)
     await place.house.services.credentials.issue(alice.id, description=NASTY)
-    login = place.house.rooms.login(alice)
-    verdict = place.house.rooms.policy.sender(login, "x@other.test")
+    login = place.house.world.login(alice)
+    verdict = place.house.world.policy.sender(login, "x@other.test")
     reference = await refused(place, verdict, alice, ["bob@sink.test"], NASTY)  # type: ignore[arg-type]
     return [
         "/account", f"/account/domains/{pending.id}", f"/account/domains/{verified.id}", "/account/messages",

@@ -25,7 +25,7 @@ _PAPER = "getComputedStyle(document.documentElement).backgroundColor"
 
 
 async def test_the_page_holds_every_call_of_its_document(place: Site) -> None:
-    for one in described(place.house.rooms.config):
+    for one in described(place.house.world.config):
         status, text, _ = await place.visit().get(one.page)
         assert status == 200
         for path, methods in one.document["paths"].items():

@@ -198,8 +198,8 @@ async def test_no_form_is_taken_from_elsewhere(place: Site) -> None:
     alice = await place.member("alice")
     await place.member("bob")
     domain = await place.house.verified(alice, "example.test")
-    sent = await place.house.rooms.submit(alice, "bob@sink.test")
-    services = PageServices.of(place.house.services, place.house.rooms.intake, place.house.rooms.queue)
+    sent = await place.house.world.submit(alice, "bob@sink.test")
+    services = PageServices.of(place.house.services, place.house.world.intake, place.house.world.queue)
     forms = [r for r in pages(services).routes if r.method == "POST"]
     assert len(forms) > 20
     visit, other = await place.signed_in(), await place.signed_in("bob")

@@ -28,7 +28,7 @@ from tests.pages.site import NASTY, Site
 async def refused(place: Site, verdict: Verdict, member: MemberAt, to: Sequence[str] = (), helo: str = "web1") -> str:
     """Record a refusal as the SMTP door would; returns its reference."""
     asked = {"mail_from": "news@example.test", "to": list(to), "helo": helo}
-    refusals = place.house.rooms.refusals
+    refusals = place.house.world.refusals
     got = refusals.record(verdict, door="smtp", address="192.0.2.1", member_id=member.id, request=asked)
     await refusals.flush()
     assert got.reference
@@ -38,7 +38,7 @@ async def refused(place: Site, verdict: Verdict, member: MemberAt, to: Sequence[
 async def ready(place: Site, handle: str = "alice", name: str = "example.test") -> MemberAt:
     member = await place.member(handle)
     await place.house.verified(member, name)
-    await place.house.rooms.directory.refresh()
+    await place.house.world.directory.refresh()
     return member
 
 
@@ -47,7 +47,7 @@ async def ready(place: Site, handle: str = "alice", name: str = "example.test") 
 
 async def test_each_try_with_their_words_and_what_comes_next(place: Site) -> None:
     alice = await ready(place)
-    sent = await place.house.rooms.submit(alice, "bob@sink.test", raw=letter(subject=NASTY))
+    sent = await place.house.world.submit(alice, "bob@sink.test", raw=letter(subject=NASTY))
     visit = await place.signed_in()
     page = f"/account/messages/{sent.queue_id}"
     assert "The first try is due" in (await visit.get(page))[1]
@@ -76,7 +76,7 @@ async def test_each_try_with_their_words_and_what_comes_next(place: Site) -> Non
 
 async def test_cancelling_stops_what_has_not_left(place: Site) -> None:
     alice = await ready(place)
-    sent = await place.house.rooms.submit(alice, "bob@sink.test", "carol@sink.test")
+    sent = await place.house.world.submit(alice, "bob@sink.test", "carol@sink.test")
     visit = await place.signed_in()
     page = f"/account/messages/{sent.queue_id}"
     await visit.send(page, f"{page}/cancel")
@@ -89,22 +89,22 @@ async def test_cancelling_stops_what_has_not_left(place: Site) -> None:
 
 async def came_back(place: Site, queue_id: str, *reports: Report, vouched: str = "") -> None:
     """Reports about each recipient of a message are taken in."""
-    rooms = place.house.rooms
-    async with rooms.storage.read() as tx:
+    world = place.house.world
+    async with world.storage.read() as tx:
         rows = await tx.execute(select(recipients.c.id).join(messages).where(messages.c.queue_id == queue_id))
         ids = [row[0] for row in rows]
     for i in ids:
         for report in reports:
-            await Records(rooms.storage, rooms.vault, rooms.config, rooms.clock).apply(i, report, vouched)
+            await Records(world.storage, world.vault, world.config, world.clock).apply(i, report, vouched)
 
 
 async def test_what_the_recipient_did_stands_with_the_message_and_in_lists(place: Site) -> None:
     alice = await ready(place)
-    rooms = place.house.rooms
+    world = place.house.world
     visit = await place.signed_in()
     sent = {}
     for name in ("angry", "leaver", "reader", "scanner", "silent"):
-        sent[name] = (await rooms.submit(alice, f"{name}@sink.test")).queue_id
+        sent[name] = (await world.submit(alice, f"{name}@sink.test")).queue_id
     await place.answered("2.0.0 taken", 250, "dot")
     await came_back(place, sent["angry"], Report("complaint", feedback="abuse"), vouched="sink.test")
     await came_back(place, sent["leaver"], Report("complaint", feedback="opt-out"))
@@ -118,7 +118,7 @@ async def test_what_the_recipient_did_stands_with_the_message_and_in_lists(place
             )).one()
             await events.append(tx, [Event("opened", alice.id, 1.0, None, row[1], row[0], data)])
 
-    await rooms.storage.write(open_it)
+    await world.storage.write(open_it)
     says = {
         "angry": ("Complained that it is spam", "The recipient complained"),
         "leaver": ("Unsubscribed", "The recipient has unsubscribed"), "reader": ("Opened", "it has been read"),
@@ -138,14 +138,14 @@ async def test_what_the_recipient_did_stands_with_the_message_and_in_lists(place
 
 async def test_what_is_advised_fits_what_happened(place: Site) -> None:
     alice = await ready(place)
-    rooms = place.house.rooms
+    world = place.house.world
     visit = await place.signed_in()
 
     async def bounced(says: str, *to: Recipient, **more: Any) -> tuple[str, str]:
-        login = rooms.login(alice)
-        domain = rooms.policy.sender(login, "news@example.test")
+        login = world.login(alice)
+        domain = world.policy.sender(login, "news@example.test")
         assert not isinstance(domain, Verdict)
-        sent = await rooms.intake.accept(
+        sent = await world.intake.accept(
             Submission(login, domain, "smtp", address("news@example.test"), list(to), letter(), **more)
         )
         await place.answered(says, 550)
@@ -155,7 +155,7 @@ async def test_what_is_advised_fits_what_happened(place: Site) -> None:
     page, text = await bounced("5.1.1 no such user", Recipient(address("gone@sink.test")))
     assert "A report about it is on its way. Take the address out of your list." in text
     assert "went to" not in text
-    assert await Reports(rooms.storage, rooms.intake, rooms.config, rooms.clock).post_due() == 1
+    assert await Reports(world.storage, world.intake, world.config, world.clock).post_due() == 1
     assert "A report went to postmaster@example.test." in (await visit.get(page))[1]
     _, text = await bounced("5.7.1 message looks like spam", Recipient(address("b@sink.test"), notify="NEVER"))
     assert "No report was sent, as its sender asked (NOTIFY). Change what the reply objects to" in text
@@ -168,7 +168,7 @@ async def test_what_is_advised_fits_what_happened(place: Site) -> None:
 async def test_the_list_is_narrowed_and_turned_page_by_page(place: Site) -> None:
     alice = await ready(place)
     for i in range(5):
-        await place.house.rooms.submit(alice, f"r{i}@sink.test")
+        await place.house.world.submit(alice, f"r{i}@sink.test")
     visit = await place.signed_in()
     seen: list[str] = []
     page = "/account/messages"
@@ -199,7 +199,7 @@ async def test_the_list_is_narrowed_and_turned_page_by_page(place: Site) -> None
 
 async def test_another_members_things_are_not_there(place: Site) -> None:
     alice = await ready(place)
-    sent = await place.house.rooms.submit(alice, "secret@sink.test", raw=letter(subject="Secret plans"))
+    sent = await place.house.world.submit(alice, "secret@sink.test", raw=letter(subject="Secret plans"))
     (domain,) = await place.house.domains.list(alice.id)
     await place.member("bob")
     bob = await place.signed_in("bob")
@@ -236,8 +236,8 @@ async def test_another_members_things_are_not_there(place: Site) -> None:
 async def test_a_full_tier_is_explained_and_asked_again(place: Site) -> None:
     alice = await ready(place)
     for i in range(5):
-        await place.house.rooms.submit(alice, f"r{i}@sink.test")
-    verdict = await place.house.rooms.submit(alice, "late@sink.test")
+        await place.house.world.submit(alice, f"r{i}@sink.test")
+    verdict = await place.house.world.submit(alice, "late@sink.test")
     assert isinstance(verdict, Verdict)
     page = f"/r/{await refused(place, verdict, alice, ['late@sink.test'], NASTY)}"
 
@@ -264,7 +264,7 @@ async def test_a_full_tier_is_explained_and_asked_again(place: Site) -> None:
     _, text, _ = await visit.send(page, f"{page}/ask")
     assert "it would be refused" in text
     place.house.clock.move(3601)
-    await place.house.rooms.directory.refresh()
+    await place.house.world.directory.refresh()
     _, text, _ = await visit.send(page, f"{page}/ask")
     assert "it would pass" in text
     assert "first key" in text
@@ -273,13 +273,13 @@ async def test_a_full_tier_is_explained_and_asked_again(place: Site) -> None:
 
 async def test_a_domain_refused_then_proved_passes(place: Site) -> None:
     alice = await ready(place)
-    login = place.house.rooms.login(alice)
-    verdict = place.house.rooms.policy.sender(login, "x@other.test")
+    login = place.house.world.login(alice)
+    verdict = place.house.world.policy.sender(login, "x@other.test")
     assert isinstance(verdict, Verdict)
-    got = place.house.rooms.refusals.record(
+    got = place.house.world.refusals.record(
         verdict, door="smtp", address="192.0.2.1", member_id=alice.id, request={"mail_from": None, "to": []}
     )
-    await place.house.rooms.refusals.flush()
+    await place.house.world.refusals.flush()
     page = f"/r/{got.reference}"
     _, text, _ = await place.visit().get(page)
     assert "other.test" in text
@@ -297,15 +297,15 @@ async def test_a_domain_refused_then_proved_passes(place: Site) -> None:
 async def test_what_the_http_door_refused_is_asked_again_too(place: Site) -> None:
     alice = await ready(place)
     for i in range(4):
-        await place.house.rooms.submit(alice, f"r{i}@sink.test")
+        await place.house.world.submit(alice, f"r{i}@sink.test")
     to = ["one@sink.test", "two@sink.test"]
-    verdict = await place.house.rooms.submit(alice, *to)
+    verdict = await place.house.world.submit(alice, *to)
     assert isinstance(verdict, Verdict)
-    got = place.house.rooms.refusals.record(
+    got = place.house.world.refusals.record(
         verdict, door="http", address="192.0.2.1", member_id=alice.id,
         request={"mailFrom": "news@example.test", "recipients": to, "category": "bulk", "size": 2222},
     )
-    await place.house.rooms.refusals.flush()
+    await place.house.world.refusals.flush()
     page, visit = f"/r/{got.reference}", await place.signed_in()
     _, text, _ = await visit.get(page)
     assert "2222 bytes" in text
@@ -317,11 +317,11 @@ async def test_what_the_http_door_refused_is_asked_again_too(place: Site) -> Non
 
 async def test_a_stranger_learns_nothing_of_list_or_standing(place: Site) -> None:
     alice = await ready(place)
-    await place.house.rooms.suppressions.add(alice.id, "gone@sink.test", "complaint")
-    login = place.house.rooms.login(alice)
-    domain = place.house.rooms.policy.sender(login, "news@example.test")
+    await place.house.world.suppressions.add(alice.id, "gone@sink.test", "complaint")
+    login = place.house.world.login(alice)
+    domain = place.house.world.policy.sender(login, "news@example.test")
     assert not isinstance(domain, Verdict)
-    verdict = await place.house.rooms.policy.addressee(login, "gone@sink.test", category="bulk")
+    verdict = await place.house.world.policy.addressee(login, "gone@sink.test", category="bulk")
     assert isinstance(verdict, Verdict)
     listed = f"/r/{await refused(place, verdict, alice)}"
     stopped = f"/r/{await refused(place, Verdict(replies.MEMBER_SUSPENDED, saw='selling watches'), alice)}"
@@ -350,7 +350,7 @@ async def test_a_domain_that_may_not_send_is_told_of_to_its_owner_alone(place: S
     alice = await ready(place)
     [domain] = await place.house.domains.list(alice.id)
     await place.house.domains.pause(alice.id, domain.id)
-    verdict = await place.house.rooms.submit(alice, sender="news@example.test")
+    verdict = await place.house.world.submit(alice, sender="news@example.test")
     page = f"/r/{await refused(place, verdict, alice)}"
     _, strangers, _ = await place.visit().get(page)
     assert "paused by you" not in strangers
@@ -422,7 +422,7 @@ async def test_the_help_answers_with_the_readers_own_findings(place: Site) -> No
     alice = await ready(place)
     pending = await place.house.domains.enroll(alice.id, "other.test")
     await place.house.domains.check(pending.id)
-    sent = await place.house.rooms.submit(alice, "nobody@sink.test")
+    sent = await place.house.world.submit(alice, "nobody@sink.test")
     await place.answered("5.1.1 no such user here", 550)
     reference = await refused(place, Verdict(replies.FROM_MISMATCH, saw="two From headers"), alice)
     _, text, _ = await (await place.signed_in()).get("/help")

@@ -62,11 +62,11 @@ def html_of(raw: bytes) -> tuple[bytes, str]:
 
 async def test_a_tracked_letter_looks_as_it_did_and_its_reader_is_seen(place: Site, browser: Any) -> None:
     alice = await ready(place)
-    rooms = place.house.rooms
+    world = place.house.world
     (domain,) = await place.house.domains.list(alice.id)
     await place.house.domains.update(alice.id, domain.id, {"link_tracking": True, "open_tracking": True})
-    await rooms.change("domains", domain.id, tier="unlimited")
-    await rooms.directory.refresh()
+    await world.change("domains", domain.id, tier="unlimited")
+    await world.directory.refresh()
     context = await browser.new_context(viewport={"width": 600, "height": 400})
     page = await context.new_page()
     served: dict[str, tuple[bytes, str]] = {}
@@ -84,8 +84,8 @@ async def test_a_tracked_letter_looks_as_it_did_and_its_reader_is_seen(place: Si
     await page.route("**/*", serve)
     for n, case in enumerate(CASES):
         raw = letter(*case)
-        got = await rooms.submit(alice, "bob@sink.test", raw=raw)
-        async with rooms.storage.read() as tx:
+        got = await world.submit(alice, "bob@sink.test", raw=raw)
+        async with world.storage.read() as tx:
             found = await mail.bytes_of(tx, [(i, got.message_id) for _, i in got.recipients])
         sent = b"".join(next(iter(found.values())))
         looks = []
@@ -136,9 +136,9 @@ async def tracked_site(place: Site) -> tuple[int, str]:
     alice = await ready(place)
     (domain,) = await place.house.domains.list(alice.id)
     await place.house.domains.update(alice.id, domain.id, {"link_tracking": True, "open_tracking": True})
-    sent = await place.house.rooms.submit(alice, "bob@sink.test", raw=letter(*CASES[0]))
+    sent = await place.house.world.submit(alice, "bob@sink.test", raw=letter(*CASES[0]))
     await place.answered("2.0.0 ok", 250, stage="dot")
-    await place.house.rooms.pass_time(60)
+    await place.house.world.pass_time(60)
     now = place.house.clock.now()
     counted = {
         (domain.id, utc_day(now - n * DAY), alice.id): {
@@ -151,7 +151,7 @@ async def tracked_site(place: Site) -> tuple[int, str]:
     async with place.house.storage.read() as tx:
         found = await mail.bytes_of(tx, [(i, sent.message_id) for _, i in sent.recipients])
     html, _ = html_of(b"".join(next(iter(found.values()))))
-    recorder, endpoint = place.house.rooms.tracking._recorder, place.house.rooms.tracking._endpoint
+    recorder, endpoint = place.house.world.tracking._recorder, place.house.world.tracking._endpoint
     click = tokens.read(endpoint._vault, "click", html.partition(b"/c/")[2].partition(b"'")[0].decode())
     opened = tokens.read(endpoint._vault, "open", html.partition(b"/o/")[2].partition(b'"')[0].decode())
     assert click is not None

@@ -110,7 +110,7 @@ async def relay(config: Any) -> Any:
 
 
 async def test_whatever_enroll_does_the_directory_is_what_the_tables_say(relay: Enrolling) -> None:
-    directory, storage = relay.rooms.directory, relay.storage
+    directory, storage = relay.world.directory, relay.storage
     alice, bob = await relay.member("alice"), await relay.member("bob")
 
     async def check() -> None:

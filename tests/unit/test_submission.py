@@ -1,6 +1,6 @@
-"""The SMTP door by itself, over real sockets and real TLS: bounds, time, failures, hang-ups, the certificate, the end.
+"""The submission listener alone, over real sockets and real TLS: bounds, time, failures, hang-ups, certificate, end.
 
-The rooms behind it are played here, so that a test can make them fail or wait; the dialogs run against the real ones.
+The services behind it are played here, so that a test can make them fail or wait; dialogs run against real ones.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ HEAD = b"From: a@example.test\r\n\r\n"
 SECRET = "ph_open-sesame"
 
 
-class Rooms:
+class Backend:
     """Directory, policy, intake and refusals: everybody may, until a test says otherwise."""
 
     def __init__(self) -> None:
@@ -95,20 +95,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @asynccontextmanager
-async def door(folder: Path, **bounds: Any) -> AsyncIterator[tuple[SubmissionServer, Rooms]]:
+async def door(folder: Path, **bounds: Any) -> AsyncIterator[tuple[SubmissionServer, Backend]]:
     """Both ports, open."""
     submission = {"listen": ["127.0.0.1:0"], "listen_tls": ["127.0.0.1:0"], **bounds}
     config: Config = make_config(folder, submission=submission, server={"hostname": "relay.test"})
-    rooms = Rooms()
+    backend = Backend()
     server = SubmissionServer(
-        config=config, directory=rooms, policy=rooms, intake=rooms, refusals=rooms,  # type: ignore[arg-type]
+        config=config, directory=backend, policy=backend, intake=backend, refusals=backend,  # type: ignore[arg-type]
         certificate=Certificate.of(config, Clock()),
     )
     await server.start()
     try:
-        yield server, rooms
+        yield server, backend
     finally:
-        rooms.go.set()
+        backend.go.set()
         await server.stop(2)
         assert server.connections == 0
         assert server.memory.held == 0
@@ -146,24 +146,24 @@ async def until(true: Callable[[], bool]) -> None:
 async def test_a_client_may_call_itself_what_it_likes_and_only_a_name_is_believed(
     folder: Path, line: bytes, known: str
 ) -> None:
-    async with door(folder) as (server, rooms), await member(server) as talk:
+    async with door(folder) as (server, backend), await member(server) as talk:
         await talk.send(line + b"\r\n")
         assert (await talk.reply())[:3] == "250"
         await to_data(talk)
         await talk.send(HEAD + b"\r\nx\r\n.\r\n")
         assert (await talk.reply())[:3] == "250"
-    assert [got.helo for got in rooms.taken] == [known]
+    assert [got.helo for got in backend.taken] == [known]
 
 
 async def test_the_gate_gets_the_whole_envelope_and_the_bytes_unstuffed(folder: Path) -> None:
-    async with door(folder) as (server, rooms), await member(server) as talk:
+    async with door(folder) as (server, backend), await member(server) as talk:
         await talk.ask("MAIL FROM:<a@example.test> RET=HDRS ENVID=Q+2Bx SMTPUTF8 BODY=8BITMIME")
         await talk.ask("RCPT TO:<b@sink.test> NOTIFY=success ORCPT=rfc822;B@Sink.test")
         await talk.ask("RCPT TO:<b@SINK.test> NOTIFY=NEVER")
         await talk.ask("DATA")
         await talk.send(HEAD + b"..\r\n..x\r\n.y\r\nz.\r\n\r\n\xc3\xa9\r\n.\r\n")
         assert await talk.reply() == "250 2.0.0 Queued as q1"
-    [got] = rooms.taken
+    [got] = backend.taken
     assert got.raw == HEAD + b".\r\n.x\r\ny\r\nz.\r\n\r\n\xc3\xa9\r\n"
     assert (got.mail_from, got.envid, got.ret, got.smtputf8) == (address("a@example.test"), "Q+2Bx", "HDRS", True)
     [to] = got.recipients
@@ -228,7 +228,7 @@ async def test_a_line_without_end_is_never_held_beyond_the_limit() -> None:
 
 
 async def test_too_much_content_at_once_gets_a_temporary_failure(folder: Path) -> None:
-    async with door(folder, max_data_memory_bytes=300_000) as (server, rooms):
+    async with door(folder, max_data_memory_bytes=300_000) as (server, backend):
         async with await member(server) as first, await member(server) as second:
             await to_data(first)
             await first.send(HEAD + b"0123456789\r\n" * 20_000)
@@ -239,7 +239,7 @@ async def test_too_much_content_at_once_gets_a_temporary_failure(folder: Path) -
             assert (await second.ask("NOOP")).startswith("250 ")
             await first.send(b".\r\n")
             assert (await first.reply()).startswith("250 2.0.0 ")
-        assert len(rooms.taken) == 1
+        assert len(backend.taken) == 1
 
 
 # -- failures -------------------------------------------------------------------------------------------------
@@ -247,8 +247,8 @@ async def test_too_much_content_at_once_gets_a_temporary_failure(folder: Path) -
 
 @pytest.mark.parametrize("where", ["login", "sender", "recipient", "accept"])
 async def test_an_exception_becomes_a_451_with_a_reference_and_the_session_lives_on(folder: Path, where: str) -> None:
-    async with door(folder) as (server, rooms), await Talk.secured(server.ports[0]) as talk:
-        rooms.fail[where] = RuntimeError(f"detail of {SECRET}")
+    async with door(folder) as (server, backend), await Talk.secured(server.ports[0]) as talk:
+        backend.fail[where] = RuntimeError(f"detail of {SECRET}")
         said = []
         with capture_logs() as logged:
             said.append(await talk.ask(f"AUTH PLAIN {plain('alice', SECRET)}"))
@@ -271,8 +271,8 @@ async def test_an_exception_becomes_a_451_with_a_reference_and_the_session_lives
 
 
 async def test_an_exception_in_the_greeting_closes_and_is_logged(folder: Path) -> None:
-    async with door(folder) as (server, rooms):
-        rooms.fail["greeting"] = RuntimeError("x")
+    async with door(folder) as (server, backend):
+        backend.fail["greeting"] = RuntimeError("x")
         with capture_logs() as logged:
             async with await Talk.to(server.ports[0]) as talk:
                 assert await talk.closed()
@@ -281,10 +281,10 @@ async def test_an_exception_in_the_greeting_closes_and_is_logged(folder: Path) -
 
 async def test_no_secret_is_logged(folder: Path) -> None:
     with capture_logs() as logged:
-        async with door(folder) as (server, rooms), await Talk.secured(server.ports[0]) as talk:
+        async with door(folder) as (server, backend), await Talk.secured(server.ports[0]) as talk:
             wrong = plain("alice", "ph_wrong")
             await talk.ask(f"AUTH PLAIN {wrong}")
-            rooms.fail["login"] = RuntimeError("boom")
+            backend.fail["login"] = RuntimeError("boom")
             await talk.ask(f"AUTH PLAIN {plain('alice', SECRET)}")
     text = str(logged)
     assert "submission.login_refused" in text
@@ -293,27 +293,27 @@ async def test_no_secret_is_logged(folder: Path) -> None:
 
 
 async def test_a_client_that_hangs_up_during_the_commit_changes_nothing(folder: Path) -> None:
-    async with door(folder) as (server, rooms):
-        rooms.go.clear()
+    async with door(folder) as (server, backend):
+        backend.go.clear()
         talk = await member(server)
         await to_data(talk)
         await talk.send(HEAD + b"x\r\n.\r\n")
-        await rooms.entered.wait()
+        await backend.entered.wait()
         talk.writer.transport.abort()
         await until(lambda: not server.connections)
-        rooms.go.set()
-        await until(lambda: len(rooms.taken) == 1)
+        backend.go.set()
+        await until(lambda: len(backend.taken) == 1)
 
 
 async def test_a_client_that_hangs_up_inside_the_content_leaves_nothing(folder: Path) -> None:
-    async with door(folder) as (server, rooms):
+    async with door(folder) as (server, backend):
         for end in (b"", b"\r\n.", b"\r\n.\r"):
             talk = await member(server)
             await to_data(talk)
             await talk.send(HEAD + b"x" + end)
             await talk.close()
         await until(lambda: not server.connections)
-        assert not rooms.taken
+        assert not backend.taken
 
 
 async def test_commands_before_the_end_of_the_stream_are_answered(folder: Path) -> None:
@@ -384,7 +384,7 @@ async def test_plain_text_on_the_tls_port_is_ended(folder: Path) -> None:
 
 async def test_content_that_drips_is_cut(folder: Path) -> None:
     slow = {"data_grace_seconds": 0.2, "data_min_bytes_a_second": 10_000}
-    async with door(folder, **slow) as (server, rooms), await member(server) as talk:
+    async with door(folder, **slow) as (server, backend), await member(server) as talk:
         await to_data(talk)
         reply = asyncio.ensure_future(talk.reply())
         # The end may come while a drop is under way.
@@ -393,7 +393,7 @@ async def test_content_that_drips_is_cut(folder: Path) -> None:
                 await talk.send(b"x\r\n")
                 await asyncio.sleep(0.02)
         assert await reply == "421 4.4.2 Timeout, closing connection"
-        assert not rooms.taken
+        assert not backend.taken
 
 
 async def test_content_that_stops_is_cut(folder: Path) -> None:
@@ -405,14 +405,14 @@ async def test_content_that_stops_is_cut(folder: Path) -> None:
 
 
 async def test_a_commit_that_takes_long_is_not_the_clients_silence(folder: Path) -> None:
-    async with door(folder, command_timeout_seconds=0.15) as (server, rooms), await member(server) as talk:
-        rooms.go.clear()
+    async with door(folder, command_timeout_seconds=0.15) as (server, backend), await member(server) as talk:
+        backend.go.clear()
         await to_data(talk)
         await talk.send(HEAD + b"x\r\n.\r\n")
         reply = asyncio.ensure_future(talk.reply())
         await asyncio.sleep(0.4)
         assert not reply.done()
-        rooms.go.set()
+        backend.go.set()
         assert (await reply).startswith("250 2.0.0 ")
 
 
@@ -456,10 +456,10 @@ async def test_a_flood_of_small_talk_is_cut_whatever_it_is(folder: Path) -> None
 
 
 async def test_stopping_tells_the_idle_and_lets_a_message_finish(folder: Path) -> None:
-    async with door(folder) as (server, rooms):
+    async with door(folder) as (server, backend):
         async with await member(server) as idle, await member(server) as half, await member(server) as busy:
             await half.ask("MAIL FROM:<a@example.test>")
-            rooms.go.clear()
+            backend.go.clear()
             await to_data(busy)
             await busy.send(HEAD + b"x\r\n")
             stopping = asyncio.ensure_future(server.stop(5))
@@ -467,8 +467,8 @@ async def test_stopping_tells_the_idle_and_lets_a_message_finish(folder: Path) -
                 assert await talk.reply() == "421 4.3.2 Service shutting down, try again in a moment"
                 assert await talk.closed()
             await busy.send(b".\r\n")
-            await rooms.entered.wait()
-            rooms.go.set()
+            await backend.entered.wait()
+            backend.go.set()
             assert (await busy.reply()).startswith("250 2.0.0 ")
             assert (await busy.reply()).startswith("421 4.3.2 ")
             assert await busy.closed()
@@ -478,21 +478,21 @@ async def test_stopping_tells_the_idle_and_lets_a_message_finish(folder: Path) -
 
 
 async def test_stopping_does_not_wait_for_ever(folder: Path) -> None:
-    async with door(folder) as (server, rooms), await member(server) as talk:
+    async with door(folder) as (server, backend), await member(server) as talk:
         await to_data(talk)
         await talk.send(HEAD)
         await server.stop(0.1)
         assert (await talk.reply()).startswith("421 4.3.2 ")
-        assert not rooms.taken
+        assert not backend.taken
 
 
 async def test_a_taken_port_is_an_error_and_leaves_nothing_listening(folder: Path) -> None:
     blocker = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
     taken = blocker.sockets[0].getsockname()[1]
     config = make_config(folder, submission={"listen": ["127.0.0.1:0"], "listen_tls": [f"127.0.0.1:{taken}"]})
-    rooms: Any = Rooms()
+    backend: Any = Backend()
     server = SubmissionServer(
-        config=config, directory=rooms, policy=rooms, intake=rooms, refusals=rooms,
+        config=config, directory=backend, policy=backend, intake=backend, refusals=backend,
         certificate=Certificate.of(config, Clock()),
     )
     with pytest.raises(OSError):

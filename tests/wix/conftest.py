@@ -96,7 +96,7 @@ class Client:
     async def later(self, seconds: float) -> None:
         """Time goes by, in which the relay has looked into its tables."""
         self.relay.clock.move(seconds)
-        await self.relay.rooms.directory.refresh()
+        await self.relay.world.directory.refresh()
 
     def publish(self, domain: dict[str, Any]) -> None:
         """Every record as a CNAME, from its host name and value alone."""

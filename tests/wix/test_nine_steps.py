@@ -67,7 +67,7 @@ async def test_nine_steps_from_an_address_to_authenticated(tmp_path: Path) -> No
     publish()
     node = await Node.start(config.model_copy(update={"dns": dns}), zones=demo_zones())
     try:
-        accounts, keys = node.rooms.enroll.accounts, node.rooms.enroll.credentials
+        accounts, keys = node.core.enroll.accounts, node.core.enroll.credentials
         member = await accounts.create("shop", "owner@shop.test", None, by_operator=True)
         key, _ = await keys.issue(member.id, description="shop")
         async with (

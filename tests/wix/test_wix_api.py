@@ -104,7 +104,7 @@ async def test_who_asks_without_a_good_key_is_refused(wix: Client, method: str, 
         await versions.bump(tx, versions.DIRECTORY)
 
     await wix.relay.storage.write(narrow)
-    await wix.relay.rooms.directory.refresh()
+    await wix.relay.world.directory.refresh()
     assert (await wix.refused(method, path, body))[:2] == (403, "PERMISSION_DENIED")
     assert (await wix.ask("GET", EMAILS, key=f"Bearer {wix.bob.key}"))[0] == 200
 
@@ -120,7 +120,7 @@ async def test_a_key_for_some_domains_sees_and_makes_nothing_of_others(wix: Clie
         await versions.bump(tx, versions.DIRECTORY)
 
     await wix.relay.storage.write(narrow)
-    await wix.relay.rooms.directory.refresh()
+    await wix.relay.world.directory.refresh()
     assert [e["id"] for e in (await wix.good("GET", EMAILS))["senderEmails"]] == [mine["id"]]
     assert (await wix.refused("GET", f"{EMAILS}/{other['id']}"))[0] == 404
     assert (await wix.refused("POST", EMAILS, email("b@other.test")))[:2] == (403, "PERMISSION_DENIED")

@@ -80,19 +80,19 @@ async def _fair(
     tx: Tx, ready: Any, limit: int, member_share: int, shares: Mapping[int, int]
 ) -> list[Any]:
     """Members with mail waiting take turns, each with its oldest, up to its share; those who hold the fewest begin."""
-    rooms = {m: member_share - shares.get(m, 0) for m in await _members_waiting(tx)}
-    ids = sorted((m for m, room in rooms.items() if room > 0), key=lambda m: (shares.get(m, 0), m))[:limit]
+    free = {m: member_share - shares.get(m, 0) for m in await _members_waiting(tx)}
+    ids = sorted((m for m, left in free.items() if left > 0), key=lambda m: (shares.get(m, 0), m))[:limit]
     lines: dict[int, list[Any]] = {}
 
     async def fill(member: int, most: int) -> bool:
         """The member's line; whether there may be more of it."""
-        most = min(limit, rooms[member], most)
+        most = min(limit, free[member], most)
         query = (
             select(recipients.c.id, recipients.c.member_id).where(recipients.c.member_id == member, ready)
             .order_by(recipients.c.next_at, recipients.c.id).limit(most).with_for_update(skip_locked=True)
         )
         lines[member] = list((await tx.execute(query)).all())
-        return len(lines[member]) == most < min(limit, rooms[member])
+        return len(lines[member]) == most < min(limit, free[member])
 
     # A first part of each line; of those who have more, the rest only where all of that does not fill the room.
     longer = [m for m in ids if await fill(m, -(-limit // len(ids)))]
