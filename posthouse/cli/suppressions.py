@@ -117,7 +117,7 @@ async def take_in(
         str, typer.Option(help="Why, where the file names no reason (SendGrid's unsubscribes: unsubscribe).")
     ] = "import",
 ) -> int:
-    """Add what a file names: our own export, those of SendGrid, Mailgun, Amazon SES, Postmark, a plain list.
+    """Add what a file names: our own export, another service's (SendGrid, Mailgun, Amazon SES, …), or a plain list.
 
     Rows that are not taken are named; the exit code is 1 then. A file can be taken in again.
     """

@@ -21,7 +21,9 @@ Record = dict[str, Any]
 Found = tuple[int, Record | str]
 """The line, and the record or what is wrong there."""
 
-_ADDRESS = ("address", "email", "emailaddress", "recipient", "mail", "emailaddr")
+_ADDRESS = (
+    "address", "email", "emailaddress", "recipient", "mail", "emailaddr", "subscriber", "contact", "contactemail",
+)
 _NAMED = re.compile(r"[^<>]*<([^<>\s]+@[^<>\s]+)>\s*")
 _SEPARATOR = re.compile(r'\s*"?sep=([^\r\n"])"?[ \t]*(?:\r\n?|\n)', re.IGNORECASE)
 _BLANK = re.compile(r"[ \t\r\n,]*")

@@ -10,12 +10,16 @@ A service's export is recognised by what only it has, never by one column that a
     SendGrid bounces, blocks   email, status (`5.1.1`), reason, created    invalid emails   email, reason, created
     SendGrid spam reports      email, ip, created                          unsubscribes     email, created, the group
                                (all dated in Unix seconds, and with no other columns)
+    Mailchimp audience  LEID and EUID, with UNSUB_TIME or CLEAN_TIME
+    Brevo               email, emailBlacklisted; or blockedAt with a reason that is an object with a code
     any other list      an address, perhaps a reason, a date and a note
 
-In any list a column named reason, status, type or source is believed where its word is known: `unsubscribed`,
-`complained`. A word that says the person is mailed (`enabled`, `active`, `subscribed`) makes no entry. What the file
-doesn't say, the caller may: with which reason addresses come that have none; these are counted as guessed. A temporary
-failure is no reason to stop mailing somebody and is refused, as is a failure that was the fault of the host that sent.
+In any list these are believed: a column named reason, status, type or source where its word is known (`unsubscribed`,
+`complained`); a column that asks yes or no (`unsubscribed`, `IsUnsubscribed`, `bounced`, `opt_out`); and the time of
+an unsubscription, bounce or complaint. What says that the person gets mail (`enabled`, `active`, `subscribed`,
+`unsubscribed: false`) makes no entry. What the file doesn't say, the caller may: the reason for addresses that come
+without one; these are counted as guessed. A temporary failure is no reason to stop mailing somebody and is refused, as
+is a failure that was the fault of the host that sent.
 """
 
 from __future__ import annotations
@@ -33,9 +37,38 @@ from relay.suppression.rules import REASONS
 
 _EARLIEST = 631_152_000.0  # 1990: "no date" is written as the year 1 or as 1970
 _MILLISECONDS = 1e11
-_DATES = ("since", "createdat", "created", "lastupdatetime", "suppressedat", "addedat", "date", "timestamp", "time")
+_DATES = (
+    "since", "unsubtime", "cleantime", "unsubscribedat", "complainedat", "bouncedat", "blockedat", "createdat",
+    "created", "lastupdatetime", "suppressedat", "addedat", "date", "timestamp", "time",
+)
 _NOTES = ("detail", "error", "description", "note", "comment", "details")
-_REASON_COLUMNS = ("reason", "status", "type", "subscriptionstatus", "event", "source")
+_REASON_COLUMNS = (
+    "reason", "suppressionreason", "status", "type", "subscriptionstatus", "emailstatus", "bouncetype", "event",
+    "source",
+)
+_FLAGS: Mapping[str, str] = {
+    **dict.fromkeys(("complained", "complaint", "spam", "spamcomplaint", "isspam"), "complaint"),
+    **dict.fromkeys(("bounced", "hardbounced", "hardbounce", "isbounced", "cleaned"), "hard_bounce"),
+    **dict.fromkeys((
+        "unsubscribed", "isunsubscribed", "unsub", "unsubscribe", "unsubscribeall", "optout", "optedout", "emailoptout",
+        "hasoptedoutofemail",
+    ), "unsubscribe"),
+    **dict.fromkeys((
+        "emailblacklisted", "emailblocklisted", "blacklisted", "blocklisted", "isexcludedfromcampaigns", "suppressed",
+        "donotmail", "donotcontact", "donotemail",
+    ), "manual"),
+}
+"""Columns that ask yes or no, and the reason where the answer is yes; the gravest first."""
+_MAILED_FLAGS = ("subscribed", "issubscribed", "active", "isactive", "enabled", "optin", "optedin")
+"""The opposite: whoever has a yes here gets mail."""
+_YES, _NO = ("true", "yes", "1", "y", "t"), ("false", "no", "0", "n", "f")
+_MOMENTS: Mapping[str, str] = {
+    "complainedat": "complaint", "cleantime": "hard_bounce", "cleanedat": "hard_bounce", "bouncedat": "hard_bounce",
+    "unsubtime": "unsubscribe", "unsubscribedat": "unsubscribe", "unsubscribetime": "unsubscribe",
+    "unsubscribeddate": "unsubscribe", "unsubscribedate": "unsubscribe", "optouttime": "unsubscribe",
+    "optedoutat": "unsubscribe", "optoutdate": "unsubscribe",
+}
+"""Columns that hold when it happened, where it did."""
 
 _WORDS: Mapping[str, str] = {
     **{name.replace("_", ""): name for name in REASONS},
@@ -51,16 +84,20 @@ _WORDS: Mapping[str, str] = {
     "complaints": "complaint", "junk": "complaint", "markedasspam": "complaint", "reportedspam": "complaint",
     "manualsuppression": "manual", "manually": "manual", "admin": "manual", "customer": "manual",
     "manuallyadded": "manual", "blocklisted": "manual", "blacklisted": "manual", "blocklist": "manual",
-    "donotmail": "manual", "donotcontact": "manual", "suppressed": "manual",
+    "donotmail": "manual", "donotcontact": "manual", "suppressed": "manual", "usersuppressed": "manual",
+    "adminblocked": "manual", "manuallydeactivated": "manual", "hardbounced": "hard_bounce",
+    "unsubscribedviama": "unsubscribe", "unsubscribedviaemail": "unsubscribe", "unsubscribedviaapi": "unsubscribe",
+    "contactflaggedasspam": "complaint", "flaggedasspam": "complaint",
 }
 _NO_REASON = frozenset({
-    "softbounce", "soft", "transient", "temporary", "temporaryfail", "block", "blocked", "blocks", "deferred", "dns",
-    "autoresponder", "challenge",
+    "softbounce", "softbounced", "soft", "transient", "temporary", "temporaryfail", "block", "blocked", "blocks",
+    "deferred", "dns", "autoresponder", "challenge", "error", "dmarcpolicy", "virusnotification", "addresschange",
+    "openrelaytest", "smtpapierror", "templaterenderingfailed", "inbounderror",
 })
 _MAILED = frozenset({
     "enabled", "active", "subscribed", "subscriber", "confirmed", "unconfirmed", "pending", "optin", "optedin",
     "delivered", "sent", "opened", "clicked", "processed", "accepted", "valid", "deliverable", "verified", "ok",
-    "nonsubscribed", "neversubscribed",
+    "nonsubscribed", "neversubscribed", "queued", "firstopening", "uniqueopened", "loadedbyproxy",
 })
 """What lists say of people who are mailed, or who never asked to be."""
 _TEMPORARY = "a temporary failure or a block is no reason to stop mailing somebody"
@@ -84,8 +121,8 @@ def facts(record: Record, otherwise: str = "import") -> Facts | str:
     address = address_of(record)
     if not address:
         return "there is no address"
-    at = next((_moment(record[k]) for k in _DATES if k in record), None)
-    for recognise in (_of_sendgrid, _of_mailgun, _of_postmark):
+    at = next((moment for k in _DATES if (moment := _moment(record.get(k))) is not None), None)
+    for recognise in (_of_sendgrid, _of_mailgun, _of_postmark, _of_mailchimp):
         found = recognise(record, address, at)
         if found is not None:
             return found
@@ -125,7 +162,8 @@ def _of_mailgun(record: Record, address: str, at: float | None) -> _Found:
         return None
     code = _text(record, "code").strip()
     if {"code", "error"} <= keys and (_REPLY_CODE.fullmatch(code) or (not code and _text(record, "error"))):
-        return _bounced("mailgun", address, "", f"{code} {_text(record, 'error')}".strip(), at)
+        temporary = "4.0.0" if code[:1] == "4" else ""
+        return _bounced("mailgun", address, temporary, f"{code} {_text(record, 'error')}".strip(), at)
     if _text(record, "createdat")[3:4] != ",":
         return None
     if keys == {"address", "tags", "createdat"}:
@@ -135,12 +173,17 @@ def _of_mailgun(record: Record, address: str, at: float | None) -> _Found:
     return Facts("mailgun", address, "complaint", "", at) if keys == {"address", "createdat"} else None
 
 
+def _of_mailchimp(record: Record, address: str, at: float | None) -> _Found:
+    if not {"leid", "euid"} <= record.keys():
+        return None
+    reason = _happened(record)
+    if not reason:
+        return _mailed("subscribed")
+    return Facts("mailchimp", address, reason, _text(record, "unsubreasonother"), at)
+
+
 def _plain(record: Record, address: str, at: float | None, otherwise: str) -> Facts | str:
-    origin = "list"
-    if {"address", "reason", "since"} <= record.keys():
-        origin = "posthouse"
-    elif "emailaddress" in record and ("lastupdatetime" in record or record.get("reason") in ("BOUNCE", "COMPLAINT")):
-        origin = "amazon-ses"
+    origin = _plain_origin(record)
     given = [(k, _text(record, k)) for k in _REASON_COLUMNS if k in record]
     if status := next((text.strip() for _, text in given if _STATUS.fullmatch(text.strip())), ""):
         return _bounced(origin, address, status, _text(record, "reason"), at)
@@ -151,8 +194,11 @@ def _plain(record: Record, address: str, at: float | None, otherwise: str) -> Fa
         return _TEMPORARY
     mailed = next((text for _, text in given if _plainly(text) in _MAILED), "")
     own_words = next((text for k, text in given if text and k != "source" and text != mailed), "")
-    if reason is None and mailed and not own_words:
-        return f"“{mailed.strip()[:40]}” is no reason to stop mailing somebody"
+    if reason is None:
+        reason, without = _flagged(record)
+        reason = reason or _happened(record)
+        if reason is None and (mailed or without) and not own_words:
+            return _mailed(mailed or without)
     if reason is None and not detail:
         detail = own_words  # a reason in words of its own is kept as the note
     return Facts(
@@ -160,8 +206,44 @@ def _plain(record: Record, address: str, at: float | None, otherwise: str) -> Fa
     )
 
 
+def _plain_origin(record: Record) -> str:
+    if {"address", "reason", "since"} <= record.keys():
+        return "posthouse"
+    if "emailaddress" in record and ("lastupdatetime" in record or record.get("reason") in ("BOUNCE", "COMPLAINT")):
+        return "amazon-ses"
+    if "emailblacklisted" in record or ("blockedat" in record and isinstance(record.get("reason"), dict)):
+        return "brevo"
+    return "list"
+
+
+def _flagged(record: Record) -> tuple[str | None, str]:
+    """(the reason that a yes-or-no column gives, None for none; what such a column says of somebody who gets mail)."""
+    asked = {k: _answer(record[k]) for k in (*_FLAGS, *_MAILED_FLAGS) if k in record}
+    reason = next((word for k, word in _FLAGS.items() if asked.get(k) is True), None)
+    if reason is None and any(asked.get(k) is False for k in ("subscribed", "issubscribed", "optin", "optedin")):
+        reason = "unsubscribe"
+    without = next((k for k in asked if asked[k] is (k in _MAILED_FLAGS)), "")
+    return reason, f"{without}: {'yes' if without in _MAILED_FLAGS else 'no'}" if without else ""
+
+
+def _answer(value: Any) -> bool | None:
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower() if isinstance(value, str | int) else ""
+    return True if word in _YES else False if word in _NO else None
+
+
+def _happened(record: Record) -> str | None:
+    """The reason whose time the record has."""
+    return next((reason for k, reason in _MOMENTS.items() if _moment(record.get(k)) is not None), None)
+
+
+def _mailed(word: str) -> str:
+    return f"“{word.strip()[:40]}” is no reason to stop mailing somebody"
+
+
 def _of_postmark(record: Record, address: str, at: float | None) -> _Found:
-    if "suppressionreason" not in record:
+    if not {"emailaddress", "suppressionreason", "origin"} <= record.keys():
         return None
     word, who = _word(record["suppressionreason"]), _plainly(_text(record, "origin"))
     reason = _WORDS.get(word, "manual")
@@ -190,6 +272,8 @@ def _plainly(text: str) -> str:
 
 def _text(record: Record, field: str) -> str:
     value = record.get(field)
+    if isinstance(value, dict):
+        value = value.get("code")
     if isinstance(value, str):
         return value
     return str(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**15 else ""

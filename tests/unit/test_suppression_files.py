@@ -50,6 +50,45 @@ FILES = {
           "550 5.1.1 The email account that you tried to reach does not exist")],
         [(3, "temporary"), (4, "temporary")], {"sendgrid": 1},
     ),
+    "mailchimp audience": (
+        "Email Address,First Name,OPTIN_TIME,UNSUB_TIME,UNSUB_REASON_OTHER,CLEAN_TIME,LEID,EUID\n"
+        "left@a.test,A,2020-01-01 00:00:00,2021-02-03 10:11:12,too often,,1,x\n"
+        "gone@a.test,B,2020-01-01 00:00:00,,,2021-02-04 10:11:12,2,y\n"
+        "reader@a.test,C,2020-01-01 00:00:00,,,,3,z\n",
+        [("gone@a.test", "hard_bounce", "2021-02-04", ""), ("left@a.test", "unsubscribe", "2021-02-03", "too often")],
+        [(4, "subscribed")], {"mailchimp": 2},
+    ),
+    "brevo contacts json": (
+        '{"contacts": [\n'
+        '{"email": "out@a.test", "emailBlacklisted": true, "createdAt": "2017-05-02T16:40:31Z", "listIds": [1]},\n'
+        '{"email": "in@a.test", "emailBlacklisted": false, "createdAt": "2017-05-02T16:40:31Z", "listIds": [1]}]}',
+        [("out@a.test", "manual", "2017-05-02", "")], [(3, "emailblacklisted: no")], {"brevo": 1},
+    ),
+    "brevo blocked json": (
+        '{"contacts": [\n'
+        '{"email": "u@a.test", "reason": {"code": "unsubscribedViaEmail"}, "blockedAt": "2017-05-01T12:30:00Z"},\n'
+        '{"email": "b@a.test", "reason": {"code": "hardBounce"}, "blockedAt": "2017-05-01T12:30:00Z"},\n'
+        '{"email": "s@a.test", "reason": {"code": "contactFlaggedAsSpam"}, "blockedAt": "2017-05-01T12:30:00Z"}]}',
+        [("u@a.test", "unsubscribe", "2017-05-01", ""), ("b@a.test", "hard_bounce", "2017-05-01", ""),
+         ("s@a.test", "complaint", "2017-05-01", "")],
+        [], {"brevo": 3},
+    ),
+    "mailjet list": (
+        "Email,IsUnsubscribed,CreatedAt\nout@a.test,true,2024-01-01T00:00:00Z\nin@a.test,false,2024-01-01T00:00:00Z\n",
+        [("out@a.test", "unsubscribe", "2024-01-01", "")], [(3, "isunsubscribed: no")], {"list": 1},
+    ),
+    "columns that ask yes or no": (
+        "email,status,opt_out,bounced,complained,created\na@a.test,VIP,1,0,0,2024-01-01\nb@a.test,,0,1,1,2024-01-01\n"
+        "c@a.test,,0,0,0,2024-01-01\nd@a.test,by phone,,,,2024-01-01\n",
+        [("a@a.test", "unsubscribe", "2024-01-01", ""), ("b@a.test", "complaint", "2024-01-01", ""),
+         ("d@a.test", "import", "2024-01-01", "by phone")],
+        [(4, "no reason")], {"list": 3},
+    ),
+    "a reason named as Postmark does, and no more": (
+        "Email,Suppression Reason,Suppressed At\na@a.test,UNSUBSCRIBE,2024-01-01\n"
+        "b@a.test,USER_SUPPRESSED,2024-01-01\n",
+        [("a@a.test", "unsubscribe", "2024-01-01", ""), ("b@a.test", "manual", "2024-01-01", "")], [], {"list": 2},
+    ),
     "sendgrid bounces json": (
         '[\n{"created": 1443651125, "email": "gone@a.test", "reason": "550 5.1.1 unknown", "status": "5.1.1"}\n]',
         [("gone@a.test", "hard_bounce", "2015-09-30", "550 5.1.1 unknown")], [], {"sendgrid": 1},
