@@ -1,4 +1,4 @@
-"""Do a full log and a full queue slow the door down, and how fast does a backlog leave?
+"""Do a full log and a full queue slow acceptance down, and how fast does a backlog leave?
 
     .venv/bin/python -m bench.backlog [--finished 1000000] [--waiting 0] [--seconds 20] [--rate 100] [--drain 150]
 

@@ -1,4 +1,4 @@
-"""kill -9 at every storage call, one after the other: start, take mail on both doors, deliver, die at call N.
+"""kill -9 at every storage call, one after the other: start, take mail by SMTP and HTTP, deliver, die at call N.
 
     python -m bench.crash [--engine sqlite|postgresql] [--moment before|after|both] [--every K] [--from N] [--to N]
                           [--messages M] [--jobs J]

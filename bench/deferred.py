@@ -1,6 +1,6 @@
-"""Does a full queue slow the door down? The accept rate of an empty relay against one with many deferred recipients.
+"""Does a full queue slow acceptance down? The accept rate of an empty relay against one with many deferred recipients.
 
-The queue is filled through the door itself: messages of a hundred recipients for ten domains whose exchanger answers
+The queue is filled through submission itself: messages of a hundred recipients for ten domains whose exchanger answers
 451, each tried once by the real worker and put off for a day. Then empty and full take turns; the full folder is
 kept from turn to turn. What must hold: the full one accepts at least nine tenths of what the empty one does.
 """

@@ -1,4 +1,4 @@
-"""Two `serve` processes on one database and the same ports: so many messages over both doors, each delivered once.
+"""Two `serve` processes on one database and the same ports: so many messages by SMTP and HTTP, each delivered once.
 
     python -m bench.processes [--engine sqlite|postgresql] [--messages 10000] [--processes 2] [--connections 16]
 

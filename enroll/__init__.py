@@ -1,6 +1,6 @@
 """Letting people and their domains in: a domain walks down this list.
 
-1. The doors. `api` is JSON under /v1, `pages` is HTML for people; both call the same services. `app` puts their routes
+1. `api` is JSON under /v1, `pages` is HTML for people; both call the same services. `app` puts their routes
    together, `services` what they stand on.
 2. `sessions` knows who asks: an API key, or a sign-in. `accounts`, `passwords` and `api_keys` are people, their
    passwords and their API keys.
@@ -13,6 +13,6 @@
 
 Beside the walk: `zone`, the authoritative DNS server of the role dns and of the demo.
 
-`enroll` stands on `relay` and enters it by few doors, which docs/house.md names. What the relay knows of all this it
+`enroll` stands on `relay` and enters it by few modules, which docs/house.md names. What the relay knows of all this it
 reads from the tables, at the next MAIL FROM.
 """

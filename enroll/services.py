@@ -1,6 +1,6 @@
 """What enrollment is made of, gathered once: handed to every route, page and command.
 
-Who may use what is the gate's and the services' own business.
+Who may use what is the authenticator's and the services' own business.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enroll.api_keys import Credentials
 from enroll.domains import Domains, Forwarding, Operator
 from enroll.passwords import Passwords
 from enroll.senders import Addresses, Details, SendingDomains
-from enroll.sessions import Devices, Gate, Sessions
+from enroll.sessions import Authenticator, Devices, Sessions
 from enroll.webhooks import Webhooks
 from relay.base.clock import Clock
 from relay.base.config import Config
@@ -57,7 +57,7 @@ class Services:
     webhooks: Webhooks
     sessions: Sessions
     devices: Devices
-    gate: Gate
+    authenticator: Authenticator
     for_domains: DomainServices
     for_senders: SenderServices
 
@@ -81,7 +81,7 @@ class Services:
             config=config, clock=clock, storage=storage, vault=vault, directory=directory, passwords=passwords,
             accounts=accounts, credentials=Credentials(*ground, vault, changed=directory.refresh),
             webhooks=Webhooks(*ground, vault), sessions=sessions, devices=devices,
-            gate=Gate(config, clock, directory, accounts, sessions, devices),
+            authenticator=Authenticator(config, clock, directory, accounts, sessions, devices),
             for_domains=DomainServices(domains, forwarding, Operator(*ground, domains)),
             for_senders=SenderServices(
                 Addresses(*ground, vault, notices), Details(*ground, sending), sending

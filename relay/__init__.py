@@ -1,12 +1,12 @@
 """The relay: a submitted message walks down this list.
 
-1. The doors. `submission` is SMTP on 587 and 465, on the `smtpd` that it shares with `inbound`; `sendapi` is HTTP. They
+1. `submission` is SMTP on 587 and 465, on the `smtpd` that it shares with `inbound`; `sendapi` is HTTP. They
    read, they ask, they answer in the words of `replies`, and decide nothing.
 2. `directory` knows logins, members, verified domains and their keys, from a snapshot at most a second old.
-3. `policy` decides about sender, recipient and header From; both doors ask the same questions. It asks `suppression`
+3. `policy` decides about sender, recipient and header From; SMTP and HTTP ask the same questions. It asks `suppression`
    (whom a member no longer mails) and `warming` (what a domain may send by its age). `refusals` keeps what was turned
    down, for the page /r/<id>.
-4. `intake` is the one gate into the queue. It has the message checked and completed (`message`), given its unsubscribe
+4. `intake` is the one way into the queue. It has the message checked and completed (`message`), given its unsubscribe
    lines (`unsubscribe`) and its signatures (`signing`), and writes all of it in one transaction shared with others:
    when that is on disk, the door says 250 or 200.
 5. `queue` is a recipient's life: claimed under a lease, settled after each try, retried by the schedule.

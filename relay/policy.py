@@ -1,4 +1,4 @@
-"""The one decision: sender, recipient, header From, size. Both doors ask here and nowhere else.
+"""The one decision: sender, recipient, header From, size. SMTP and HTTP ask here and nowhere else.
 
 Each question answers with what was asked for, or with a `Verdict`. Answers come from snapshots; the accepting
 transaction (`relay.intake`) asks the tables again for what must be exact.
@@ -21,7 +21,7 @@ _NAMED = 5
 
 
 class Policy:
-    """The questions of the doors, in the order in which a message meets them."""
+    """The questions asked of it, in the order in which a message meets them."""
 
     def __init__(
         self, storage: Storage, directory: Directory, suppressions: Suppressions, config: Config, clock: Clock

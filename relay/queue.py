@@ -38,7 +38,7 @@ _LOST = concluded("never", "5.3.0", "the relay no longer has the content of this
 class Ready:
     """A leased recipient with its final bytes.
 
-    `since`: when its lease began, by the monotonic clock and by the wall's. `checked`: the gate has just looked at
+    `since`: when its lease began, by the monotonic clock and by the wall's. `checked`: intake has just looked at
     each octet.
     """
 

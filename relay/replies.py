@@ -1,4 +1,4 @@
-"""What WE say: every reply of both doors, with its codes, its words and how to fix it.
+"""What WE say: every reply of SMTP and HTTP, with its codes, its words and how to fix it.
 
 One table gives SMTP and HTTP their words, `/help` its pages and `docs/replies.md` its rows. A decision is a
 `Verdict` (a value); `Refused` carries one through code that can't return it. Nothing here decides.

@@ -54,7 +54,7 @@ class Verdict:
     guess: bool = False
 
     def text(self, account_url: str = "/account") -> str:
-        """The sentence of this refusal, controls and non-ASCII replaced, for both doors."""
+        """The sentence of this refusal, controls and non-ASCII replaced, for SMTP and HTTP."""
         said = self.reply.text.format(
             saw=self.saw, wanted=self.wanted, reference=self.reference or "-", account_url=account_url,
             tier=self.extra.get("tier", "?"),

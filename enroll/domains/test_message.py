@@ -1,4 +1,4 @@
-"""A small test message in a domain's own name, through the same gate as any other: it is signed, paced, counted."""
+"""A small test message in a domain's own name, through the same intake as any other: it is signed, paced, counted."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def send_test(
 ) -> Accepted:
     """Queue a test message from `<local_part>@<domain>` to one address. It spends one recipient of the warming tier.
 
-    local_part: None for the configured one. message_id: the left side of its Message-ID; None lets the gate make one.
+    local_part: None for the configured one. message_id: the left side of its Message-ID; None lets intake make one.
     beyond_tier: so many recipients a day may go beyond the tier, and as many an hour as the day has room for.
     Raises EnrollError: 422 for a bad address, 409 when the domain may not send; Refused with the verdict that any
     submission would get (suppressed, warming, suspended, queue full).

@@ -32,7 +32,7 @@ from enroll.pages.docs import Described, Docs
 from enroll.pages.domains import DomainPages
 from enroll.pages.enroll import Enroll
 from enroll.pages.failure import error_page
-from enroll.pages.guard import Elsewhere, Guard
+from enroll.pages.guard import Guard, Redirect
 from enroll.pages.help import Help
 from enroll.pages.home import Home
 from enroll.pages.keys import Keys
@@ -71,19 +71,19 @@ def pages(services: PageServices, documents: Sequence[Described] = ()) -> Pages:
     sections = (
         Home, Enroll, Account, DomainPages, Keys, WebhookPages, SenderPages, Messages, SuppressionPages, Refusal, Help,
     )
-    found = [_led(route) for section in sections for route in section(services, guard, renderer).routes()]
-    found += [_led(route) for route in Docs(documents, guard, renderer).routes()]
+    found = [_redirecting(route) for section in sections for route in section(services, guard, renderer).routes()]
+    found += [_redirecting(route) for route in Docs(documents, guard, renderer).routes()]
     return Pages([*found, *assets.routes()], error_page(renderer), renderer)
 
 
-def _led(route: web.RouteDef) -> web.RouteDef:
+def _redirecting(route: web.RouteDef) -> web.RouteDef:
     """The route, whose reader is led elsewhere where its handler says so."""
     handler: Handler = route.handler
 
     async def led(request: web.Request) -> web.StreamResponse:
         try:
             return await handler(request)
-        except Elsewhere as e:
+        except Redirect as e:
             return to(str(e))
 
     return web.RouteDef(route.method, route.path, led, route.kwargs)

@@ -45,9 +45,9 @@ class Described:
         return self.document
 
     @cached_property
-    def reading(self) -> Reading:
+    def reference(self) -> Reference:
         """What people are shown."""
-        return Reading(self.document)
+        return Reference(self.document)
 
     @property
     def page(self) -> str:
@@ -112,7 +112,7 @@ class Group:
     calls: list[Call]
 
 
-class Reading:
+class Reference:
     """A whole document, read once."""
 
     def __init__(self, document: dict[str, Any]) -> None:

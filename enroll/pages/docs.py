@@ -32,10 +32,10 @@ class Docs:
     def _page(self, one: Described) -> Any:
         async def show(request: web.Request) -> web.Response:
             visitor = await self._guard.visitor(request)
-            reading = await asyncio.to_thread(lambda: one.reading)
+            reference = await asyncio.to_thread(lambda: one.reference)
             return self._renderer.page(
-                "docs.html", visitor, one=one, documents=self._documents, reading=reading,
-                calls=sum(len(g.calls) for g in reading.groups),
+                "docs.html", visitor, one=one, documents=self._documents, reference=reference,
+                calls=sum(len(g.calls) for g in reference.groups),
             )
 
         return show

@@ -34,7 +34,7 @@ _MAX_PARTS = 10
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Elsewhere(Exception):
+class Redirect(Exception):
     """The reader has to go to another page of ours first; its text is that page's path."""
 
 
@@ -108,8 +108,8 @@ class Guard:
         if session is not None:
             with contextlib.suppress(EnrollError):
                 member = await services.accounts.by_id(session.member_id)
-                return Known(services.gate.known(request, member.id), member, session, session.csrf)
-        return Visitor(services.gate.visitor(request), None, None, self._form_token(request))
+                return Known(services.authenticator.known(request, member.id), member, session, session.csrf)
+        return Visitor(services.authenticator.visitor(request), None, None, self._form_token(request))
 
     async def known(self, request: web.Request) -> Known:
         """Somebody signed in; raises the redirect to the sign-in otherwise."""
@@ -117,12 +117,12 @@ class Guard:
         if isinstance(visitor, Known):
             return visitor
         back = request.path_qs if request.method in (hdrs.METH_GET, hdrs.METH_HEAD) else "/account"
-        raise Elsewhere("/account" if back == "/account" else f"/account?next={quote(back, safe='/')}")
+        raise Redirect("/account" if back == "/account" else f"/account?next={quote(back, safe='/')}")
 
     async def form(self, request: web.Request, visitor: Visitor) -> Form:
         """The form of a POST. Raises EnrollError 403 when it doesn't come from our own page, 400 when unreadable."""
         # A mistake in any one fence is caught by another.
-        self._services.gate.own_page(request)
+        self._services.authenticator.own_page(request)
         form = await _read(request)
         self._repeated(request, visitor, form.secret("csrf"))
         return form
@@ -130,7 +130,7 @@ class Guard:
     async def upload(self, request: web.Request, visitor: Visitor, limit: int) -> tuple[Form, bytes]:
         """The fields of a form with a file, which comes last, and the file, at most `limit` bytes. Raises the same,
         and EnrollError 413 for a larger file."""
-        self._services.gate.own_page(request)
+        self._services.authenticator.own_page(request)
         if request.content_type != "multipart/form-data":
             # Not what a browser makes of our page, so there is no file in it.
             await self.form(request, visitor)

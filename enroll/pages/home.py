@@ -1,4 +1,4 @@
-"""/: what this place is, and the doors that lead on."""
+"""/: what this place is, and the pages that lead on."""
 
 from __future__ import annotations
 

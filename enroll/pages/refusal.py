@@ -23,7 +23,7 @@ from relay.base.storage import refusals
 from relay.base.storage.refusals import RefusalRow
 from relay.base.web import answer
 from relay.directory import Login
-from relay.intake import Gate, Recipient, Submission
+from relay.intake import Check, Recipient, Submission
 from relay.replies import NOT_FOUND, Refused, Reply, Verdict
 
 _ID = re.compile(r"[a-z0-9]{8,64}")
@@ -74,14 +74,14 @@ class Told:
 class Again:
     """What the decision would be now. `key`: the API key in whose name it was asked."""
 
-    gates: list[Gate]
+    checks: list[Check]
     key: str
     note: str = ""
 
     @property
     def passes(self) -> bool:
-        """True when no gate refuses."""
-        return bool(self.gates) and all(g.verdict is None for g in self.gates)
+        """True when no check refuses."""
+        return bool(self.checks) and all(g.verdict is None for g in self.checks)
 
 
 def told(row: RefusalRow, public_url: str, member_id: int | None) -> Told | None:
@@ -163,7 +163,7 @@ class Refusal:
         services, member = self._services, visitor.member
         if member.status != "active":
             verdict = Verdict(replies.MEMBER_SUSPENDED, saw=member.reason or "see your account")
-            return Again([Gate("member", verdict)], "")
+            return Again([Check("member", verdict)], "")
         now = services.clock.now()
         keys = [k for k in await services.credentials.list(member.id) if k.state(now) == "live" and "send" in k.scopes]
         # The key with the fewest limits: what it may not do, no other of the member's may.
@@ -180,8 +180,8 @@ class Refusal:
         submission, note = _submission(login, row)
         if submission is None:
             return Again([], "", note)
-        gates = [g for g in await services.intake.preflight(submission) if g.name in _ASKED_AGAIN]
-        return Again(gates, key.description or f"ph_{key.public_id}_…", note)
+        checks = [g for g in await services.intake.preflight(submission) if g.name in _ASKED_AGAIN]
+        return Again(checks, key.description or f"ph_{key.public_id}_…", note)
 
 
 _ASKED_AGAIN = frozenset({"sender", "recipient", "recipients", "warming"})

@@ -9,7 +9,7 @@ from enroll.api_keys import Credentials
 from enroll.domains import Domains, Forwarding
 from enroll.senders import Addresses, Details
 from enroll.services import Services
-from enroll.sessions import Devices, Gate, Sessions
+from enroll.sessions import Authenticator, Devices, Sessions
 from enroll.webhooks import Webhooks
 from relay.base.clock import Clock
 from relay.base.config import Config
@@ -32,7 +32,7 @@ class PageServices:
     webhooks: Webhooks
     sessions: Sessions
     devices: Devices
-    gate: Gate
+    authenticator: Authenticator
     domains: Domains
     forwarding: Forwarding
     addresses: Addresses
@@ -46,7 +46,7 @@ class PageServices:
         return cls(
             config=services.config, clock=services.clock, storage=services.storage, directory=services.directory,
             accounts=services.accounts, credentials=services.credentials, webhooks=services.webhooks,
-            sessions=services.sessions, devices=services.devices, gate=services.gate,
+            sessions=services.sessions, devices=services.devices, authenticator=services.authenticator,
             domains=services.for_domains.domains, forwarding=services.for_domains.forwarding,
             addresses=services.for_senders.addresses, details=services.for_senders.details, intake=intake,
             queue=queue,

@@ -1,10 +1,11 @@
 """Sign-ins that last: a token in a cookie (or a Bearer header), its row, and the checks against other sites.
 
 `service` opens, finds and ends them; `browser` is the cookie and the proof that a request comes from our own pages;
-`devices` knows a browser again; `gate` finds who is asking, by sign-in or by API key, for every route of enrollment.
-Passwords are `enroll.accounts`.
+`devices` knows a browser again; `authenticator` finds who is asking, by sign-in or by API key, for every route of
+enrollment. Passwords are `enroll.accounts`.
 """
 
+from enroll.sessions.authenticator import Actor, Authenticator
 from enroll.sessions.browser import (
     clear_cookie,
     cookie_name,
@@ -14,14 +15,13 @@ from enroll.sessions.browser import (
     set_cookie,
 )
 from enroll.sessions.devices import Devices
-from enroll.sessions.gate import Actor, Gate
 from enroll.sessions.service import PREFIX, Session, Sessions
 
 __all__ = [
     "PREFIX",
     "Actor",
+    "Authenticator",
     "Devices",
-    "Gate",
     "Session",
     "Sessions",
     "clear_cookie",

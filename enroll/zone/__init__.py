@@ -2,7 +2,7 @@
 
 `data` holds zones, `answer` turns a packet into a packet, `server` has the sockets,
 `limiting` what one network is answered, `text` writes zone files.
-This room and the resolver are the only doors to dnspython.
+This package and the resolver alone import dnspython.
 """
 
 from enroll.zone.answer import Fault, Faults

@@ -1,7 +1,7 @@
 """The first walk: member → domain → records → proof → one message by SMTP, one by HTTP → delivered, signatures good.
 Then, where asked for, the other courses that mail can take (`courses`).
 
-Each step is done as an owner would do it, through the same doors; it raises `Stumble` with one clear sentence where
+Each step is done as an owner would do it, through the same ports; it raises `Stumble` with one clear sentence where
 it can't go on.
 """
 

@@ -243,7 +243,7 @@ class Node:
         def left() -> float:
             return max(0.0, until - self.clock.monotonic())
 
-        # Doors and worker finish side by side, each within what is left; then nobody needs the rest any more.
+        # Listeners and worker finish side by side, each within what is left; then nobody needs the rest any more.
         ends: list[Any] = []
         if self.submission is not None:
             ends.append(self.submission.stop(seconds * 0.8))

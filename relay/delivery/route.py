@@ -79,7 +79,7 @@ class OwnAddresses:
     versions: frozenset[int] = frozenset()
 
     def __contains__(self, ip: str) -> bool:
-        """Whether mail brought there would come in by our own door."""
+        """Whether mail brought there would come in at our own port."""
         return ip in self.named or ((6 if ":" in ip else 4) in self.versions and is_of_this_machine(ip))
 
 
@@ -107,7 +107,7 @@ async def route(
 
     Or an Outcome of stage `route` and scope `destination`: `never` 5.1.2 no such domain, 5.1.10 null MX, 5.4.4 neither
     MX nor address, or only private addresses, 5.4.6 we are the exchanger by name; else `later`, also (4.4.6) where
-    another name leads to our own door."""
+    another name leads to our own port."""
     smarthost = settings.smarthosts.get(domain) or settings.smarthosts.get("*")
     if smarthost is not None:
         return await _to_smarthost(domain, smarthost, resolver, settings)

@@ -4,7 +4,7 @@ A snapshot of members, live keys and verified domains follows the version row: w
 changed since are read (`storage.versions` knows which) and put into the indexes of `view`; all of them at the start,
 and where nobody knows what has changed. So whoever changes a member, a key or a domain names it to `versions.bump`,
 and what the snapshot is to know of a row goes into `storage.directory.snapshot`, `entries` and `view`. The accepting
-transaction asks the tables once more. Reads only. Failed logins are counted here, for both doors.
+transaction asks the tables once more. Reads only. Failed logins are counted here, for SMTP and HTTP.
 """
 
 from __future__ import annotations

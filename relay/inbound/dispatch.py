@@ -1,4 +1,4 @@
-"""A message that came in on 25 → what it changes. This door's gate, where submission has the intake."""
+"""A message that came in on 25 → what it changes. What intake is to submission."""
 
 from __future__ import annotations
 

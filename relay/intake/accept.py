@@ -1,4 +1,4 @@
-"""`Intake`: the doors call it once with the whole message; it returns when the message is on disk, or a verdict."""
+"""`Intake`: listeners call it once with the whole message; it returns when the message is on disk, or a verdict."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from relay.base.storage.mail import Due
 from relay.directory import Directory, MemberEntry
 from relay.intake.build import Builder
 from relay.intake.keyring import Keyring
-from relay.intake.preflight import Gate, preflight
+from relay.intake.preflight import Check, preflight
 from relay.intake.submission import Accepted, Built, Submission
 from relay.intake.waiting import Waiting
 from relay.intake.write import Writer
@@ -33,7 +33,7 @@ _HEADS_INLINE = 4  # so many signed heads are made on the event loop, more go to
 
 
 class Intake:
-    """The gate. `handoff` is this process's delivery worker's, or None where it has none."""
+    """Accepts messages. `handoff` is this process's delivery worker's, or None where it has none."""
 
     def __init__(
         self, *, storage: Storage, directory: Directory, policy: Policy, suppressions: Suppressions,
@@ -55,7 +55,7 @@ class Intake:
 
     @property
     def bounds(self) -> Bounds:
-        """The bounds on a message, the same for both doors."""
+        """The bounds on a message, the same for SMTP and HTTP."""
         return self._builder.bounds
 
     async def accept(self, submission: Submission) -> Accepted | Verdict:
@@ -114,8 +114,8 @@ class Intake:
         if self._handoff is not None:
             self._handoff.waiting()
 
-    async def preflight(self, submission: Submission) -> list[Gate]:
-        """Every gate with verdict and evidence; nothing is written or spent."""
+    async def preflight(self, submission: Submission) -> list[Check]:
+        """Every check with verdict and evidence; nothing is written or spent."""
         return await preflight(submission, self._policy, self._builder, self._storage, self._clock)
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Preflight: ask every gate and say what each one saw, sending nothing and spending nothing."""
+"""Preflight: make every check and say what each one saw, sending nothing and spending nothing."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from relay.replies import Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
-    """One gate's answer. `verdict` is None where it passes; `evidence` is what it looked at; `advice` never stops."""
+class Check:
+    """One check's answer. `verdict` is None where it passes; `evidence` is what it looked at; `advice` never stops."""
 
     name: str
     verdict: Verdict | None
@@ -27,24 +27,24 @@ class Gate:
 
 async def preflight(
     submission: Submission, policy: Policy, builder: Builder, storage: Storage, clock: Clock
-) -> list[Gate]:
-    """The gates in the order in which a message meets them. Raises StorageError."""
+) -> list[Check]:
+    """The checks in the order in which a message meets them. Raises StorageError."""
     login = submission.login
     assert login is not None
-    gates: list[Gate] = []
+    checks: list[Check] = []
     sender = policy.sender(login, submission.mail_from.text if submission.mail_from else "")
-    gates.append(
-        Gate("sender", sender if isinstance(sender, Verdict) else None, {"mailFrom": _text(submission.mail_from)})
+    checks.append(
+        Check("sender", sender if isinstance(sender, Verdict) else None, {"mailFrom": _text(submission.mail_from)})
     )
     parsed = builder.parse(submission.raw)
-    gates.append(
-        Gate("format", parsed if isinstance(parsed, Verdict) else None, {"bytes": len(submission.raw)})
+    checks.append(
+        Check("format", parsed if isinstance(parsed, Verdict) else None, {"bytes": len(submission.raw)})
     )
     domain = None if isinstance(sender, Verdict) else sender
     category = None
     if isinstance(parsed, Parsed):
         found = policy.header_from(login, parsed)
-        gates.append(Gate("from", found if isinstance(found, Verdict) else None))
+        checks.append(Check("from", found if isinstance(found, Verdict) else None))
         domain = domain if isinstance(found, Verdict) else found
         category = policy.category(login, parsed, submission.category)
     if domain is not None:
@@ -52,15 +52,15 @@ async def preflight(
         for r in submission.recipients:
             answer = await policy.addressee(login, r.address.text, category=category)
             want += not isinstance(answer, Verdict)
-            gates.append(
-                Gate("recipient", answer if isinstance(answer, Verdict) else None, {"recipient": r.address.text})
+            checks.append(
+                Check("recipient", answer if isinstance(answer, Verdict) else None, {"recipient": r.address.text})
             )
         if (many := policy.many(len(submission.recipients))) is not None:
-            gates.append(Gate("recipients", many, {"recipients": len(submission.recipients)}))
+            checks.append(Check("recipients", many, {"recipients": len(submission.recipients)}))
         now = clock.now()
         tier = policy.tier(domain, now)
         if tier is None:
-            gates.append(Gate("warming", None, {"tier": warming.UNLIMITED}))
+            checks.append(Check("warming", None, {"tier": warming.UNLIMITED}))
         else:
             async with storage.read() as tx:
                 entries = (await allowances.entries(tx, [domain.id], now - DAY)).get(domain.id, [])
@@ -70,16 +70,16 @@ async def preflight(
                 "tier": tier.name, "usedThisHour": judged.hour, "perHour": tier.per_hour, "usedToday": judged.day,
                 "perDay": tier.per_day,
             }
-            gates.append(Gate("warming", refusal, evidence))
+            checks.append(Check("warming", refusal, evidence))
         signing = {"domain": domain.name, "selectors": [f"{k.stem}{s}" for k in domain.keys[-1:] for s in "re"]}
         keys = builder.keys(domain)
-        gates.append(Gate("signing", keys if isinstance(keys, Verdict) else None, signing))
+        checks.append(Check("signing", keys if isinstance(keys, Verdict) else None, signing))
     if isinstance(parsed, Parsed):
-        gates.extend(_advice(parsed))
-    return gates
+        checks.extend(_advice(parsed))
+    return checks
 
 
-def _advice(parsed: Parsed) -> list[Gate]:
+def _advice(parsed: Parsed) -> list[Check]:
     """What spam filters may dislike: never a refusal."""
     out = []
     subject = next((f.value for f in parsed.all("subject")), b"").decode("ascii", "replace").strip()
@@ -94,7 +94,7 @@ def _advice(parsed: Parsed) -> list[Gate]:
         out.append("There is no plain-text part beside the HTML one.")
     if not subject:
         out.append("The subject is empty.")
-    return [Gate("content", None, advice=text) for text in out]
+    return [Check("content", None, advice=text) for text in out]
 
 
 def _text(address: object) -> str:

@@ -1,4 +1,4 @@
-"""What the doors hand in and what they get back: plain values."""
+"""What listeners hand in and what they get back: plain values."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Forward:
 
 @dataclass(slots=True)
 class Submission:
-    """A message at the gate. `login` None: the relay's own mail or, with `forward`, a stranger's on its way to a
+    """A message handed in. `login` None: the relay's own mail or, with `forward`, a stranger's on its way to a
     member; both outside warming and standing. `mail_from` None: the null sender; `domain` is None then too.
     `beyond_tier`: of a test message, which has a limit of its own, so many recipients more than the tier has in a day,
     and no limit by the hour."""

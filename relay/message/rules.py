@@ -1,4 +1,4 @@
-"""What a submitted header may hold: the one list of both doors. What is refused, what is taken out, what is replaced.
+"""What a submitted header may hold: one list for SMTP and HTTP. What is refused, what is taken out, what is replaced.
 
 A field is refused where receivers would refuse the message for it, or where it would let a member speak for somebody
 else; it is taken out where only we may write it. All else stays, ARC seals, other people's signatures and trace fields

@@ -1,4 +1,4 @@
-"""`Notices`: mail of the relay's own to one address, through the one gate into the queue.
+"""`Notices`: mail of the relay's own to one address, through the one way into the queue.
 
 Promises that a notice and the change it tells of commit together: `prepare` writes and signs the message with no
 transaction open and returns what joins the change's transaction, so a notice is neither lost nor sent twice. When

@@ -1,14 +1,14 @@
-"""The HTTP door: POST /v1/send and its family.
+"""Sending by HTTP: POST /v1/send and its family.
 
 A request walks down this list:
   calls          what there is to call, declared: route and description are made from it
-  authenticate   who is calling: API key, DID, scope; refusals in the words of both doors
+  authenticate   who is calling: API key, DID, scope; refusals in the words of SMTP
   idempotency    a repeated request gets the first answer again
   models         the body, strict; raw: the query beside a finished message
   mailboxes      the addresses in it
   send           sender and recipients through policy, then one call of intake; batch and raw use the same
   compose        headers, parts, plain: the message's bytes
-  preflight      every gate asked, nothing sent
+  preflight      every check made, nothing sent
   responses      what it answers, typed
 
 Decides nothing that SMTP would decide differently: the verdicts are policy's and intake's. What became of messages is

@@ -1,4 +1,4 @@
-"""What this door says when all goes well, as values that can be kept and said again byte for byte."""
+"""What the send API says when all goes well, as values that can be kept and said again byte for byte."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Who is calling, and the refusal in the words that SMTP would use.
 
 Credentials come before the body is read: a stranger uploads nothing. Refusals of policy get their reference here,
-once, whichever room found them.
+once, whichever module found them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MAX_RECORDED = 100
 
 @dataclass(frozen=True)
 class SendServices:
-    """What this door stands on, handed in by whoever puts the process together."""
+    """What the send API stands on, handed in by whoever puts the process together."""
 
     config: Config
     clock: Clock
@@ -51,8 +51,8 @@ class Caller:
     tls: str | None
 
 
-class Door:
-    """Authentication and refusals for every route of this room. `records` False: no refusal gets a page."""
+class Access:
+    """Authentication and refusals for every route of the send API. `records` False: no refusal gets a page."""
 
     def __init__(self, services: SendServices, *, records: bool = True) -> None:
         self._services, self._records = services, records

@@ -1,4 +1,4 @@
-"""The calls of this door, declared: send, raw, batch, preflight. An API key alone makes them, with the scope `send`."""
+"""The calls of the send API, declared: send, raw, batch, preflight. Only an API key makes them, with scope `send`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from relay.base.web.calls import KEY, Calls, routes
 from relay.base.web.describe import json_of, named, schema_of
 from relay.sendapi import responses
 from relay.sendapi.answers import Answer
-from relay.sendapi.authenticate import Caller, Door, SendServices
+from relay.sendapi.authenticate import Access, Caller, SendServices
 from relay.sendapi.batch import send_batch
 from relay.sendapi.idempotency import HEADER, MAX_KEY, Slot, once
 from relay.sendapi.models import BatchRequest, SendRequest
@@ -51,8 +51,8 @@ class Sending:
     """The handlers."""
 
     def __init__(self, services: SendServices) -> None:
-        self._services, self._sender = services, Sender(services, Door(services))
-        self._asks = Sender(services, Door(services, records=False), asks=True)
+        self._services, self._sender = services, Sender(services, Access(services))
+        self._asks = Sender(services, Access(services, records=False), asks=True)
 
     @_calls.post(
         "/v1/send", "Send one message", takes=_ONE, gives=responses.Sent, takes_headers=(_KEY,), headers=_SENT,
@@ -93,16 +93,16 @@ class Sending:
             return (await once(self._services, request, who, body, work)).response()
 
     # A suspended member may ask what it would be told.
-    @_calls.post("/v1/preflight", "Ask every gate, send nothing", takes=_ONE, scope="send", reads=True)
+    @_calls.post("/v1/preflight", "Make every check, send nothing", takes=_ONE, scope="send", reads=True)
     async def preflight(self, who: Caller, request: web.Request) -> responses.Preflight:
         async with uploaded(self._services, request, "application/json") as body:
-            gates = await ask_all(self._asks, who, await parsed(self._services, body))
-        return {"ok": all(gate["verdict"] != "refused" for gate in gates), "gates": gates}
+            checks = await ask_all(self._asks, who, await parsed(self._services, body))
+        return {"ok": all(check["verdict"] != "refused" for check in checks), "gates": checks}
 
 
 def send_routes(services: SendServices) -> list[web.RouteDef]:
     """The routes, wired to `services`."""
-    return routes(Sending(services), Door(services).caller)
+    return routes(Sending(services), Access(services).caller)
 
 
 def schemas() -> dict[str, Any]:

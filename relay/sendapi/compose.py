@@ -1,7 +1,7 @@
 """JSON to a message: the header fields, the parts, the bytes. Pure; a large one is composed in a thread.
 
 Promises lines of CRLF and ASCII (but for an address whose local part is not), one field for each name, and nothing of
-a value outside its own field. Date and Message-ID, like everything a message of either door gets, are added by
+a value outside its own field. Date and Message-ID, like everything any message gets, are added by
 `relay.message`; who may send it is left to policy.
 """
 
@@ -25,7 +25,7 @@ from relay.sendapi.parts import Part
 
 # RFC 5322 §3.6.8 allows more; this is what mail programs handle.
 _FIELD_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,75})")
-# What the relay or another field of the request writes. The rest is judged by `relay.message`, as on the other door.
+# What the relay or another field of the request writes. The rest is judged by `relay.message`, as for SMTP.
 _RESERVED = frozenset({
     "from", "to", "cc", "bcc", "subject", "date", "message-id", "received", "return-path", "mime-version",
     "feedback-id",

@@ -1,4 +1,4 @@
-"""The shapes of this door's answers. Handlers are typed with them and the OpenAPI description is made from them."""
+"""The shapes of the send API's answers. Handlers are typed with them and the OpenAPI description is made from them."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ class BatchSent(TypedDict):
     results: list[BatchResult]
 
 
-class GateSaid(TypedDict):
-    """One gate: what it looked at; its advice, or the refusal that sending would get."""
+class CheckAnswer(TypedDict):
+    """One check: what it looked at; its advice, or the refusal that sending would get."""
 
     gate: str
     verdict: Literal["passed", "advice", "refused"]
@@ -79,7 +79,7 @@ class GateSaid(TypedDict):
 
 
 class Preflight(TypedDict):
-    """Every gate in the order in which a message meets them; `ok`: none refuses."""
+    """Every check in the order in which a message meets them; `ok`: none refuses."""
 
     ok: bool
-    gates: list[GateSaid]
+    gates: list[CheckAnswer]

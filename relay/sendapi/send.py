@@ -35,7 +35,7 @@ from relay.replies import (
 )
 from relay.sendapi import mailboxes
 from relay.sendapi.answers import Answer, Rejected, nothing_accepted, sent
-from relay.sendapi.authenticate import Caller, Door, SendServices
+from relay.sendapi.authenticate import Access, Caller, SendServices
 from relay.sendapi.compose import compose
 from relay.sendapi.headers import Named, safe
 from relay.sendapi.idempotency import Slot
@@ -60,8 +60,8 @@ class Sender:
     `asks` True makes drafts that are never sent: what policy refuses stays in, for preflight to tell of.
     """
 
-    def __init__(self, services: SendServices, door: Door, *, asks: bool = False) -> None:
-        self.services, self.door, self._asks = services, door, asks
+    def __init__(self, services: SendServices, access: Access, *, asks: bool = False) -> None:
+        self.services, self.access, self._asks = services, access, asks
 
     async def send(self, caller: Caller, value: object, slot: Slot | None = None) -> Answer:
         """One message of POST /v1/send. Raises Refused for what refuses all of it."""
@@ -112,7 +112,7 @@ class Sender:
     def accepted(self, caller: Caller, draft: Draft, accepted: Accepted) -> Answer:
         """The 200 for a message that has been written."""
         late = [
-            (text, self.door.recorded(verdict, caller.address, caller.login, **_asked(draft.submission)))
+            (text, self.access.recorded(verdict, caller.address, caller.login, **_asked(draft.submission)))
             for text, verdict in accepted.rejected
         ]
         public_url = self.services.config.server.public_url
@@ -122,7 +122,7 @@ class Sender:
         """The answer when the accepting transaction refused: all recipients suppressed since, or the message."""
         submission = draft.submission
         if verdict.reply is not SUPPRESSED:
-            self.door.refuse(verdict, caller.address, caller.login, **_asked(submission))
+            self.access.refuse(verdict, caller.address, caller.login, **_asked(submission))
         assert submission.login is not None
         rejected = list(draft.rejected)
         for recipient in submission.recipients:
@@ -131,7 +131,7 @@ class Sender:
             )
             why = found if isinstance(found, Verdict) and found.reply is SUPPRESSED else verdict
             rejected.append(
-                (recipient.address.text, self.door.recorded(why, caller.address, caller.login, **_asked(submission)))
+                (recipient.address.text, self.access.recorded(why, caller.address, caller.login, **_asked(submission)))
             )
         return nothing_accepted(rejected, self.services.config.server.public_url)
 
@@ -141,7 +141,7 @@ class Sender:
         policy, login = self.services.policy, caller.login
         found = policy.sender(login, address.text) if address is not None else policy.null_sender(login)
         if isinstance(found, Verdict):
-            self.door.refuse(found, caller.address, login, mailFrom=address.text if address is not None else "")
+            self.access.refuse(found, caller.address, login, mailFrom=address.text if address is not None else "")
         return found
 
     async def recipients(
@@ -163,13 +163,13 @@ class Sender:
             if isinstance(found, Verdict) and found.reply.name in _ONE_BY_ONE:
                 out.append((address.text, found))
             elif isinstance(found, Verdict):
-                self.door.refuse(found, caller.address, caller.login, **asked)
+                self.access.refuse(found, caller.address, caller.login, **asked)
             else:
                 good.append(found)
         # The request is judged whole: the slot that is named is one at which all of it fits.
         if good and domain and (refused := await policy.allowance(domain, len(good))) is not None:
-            self.door.refuse(refused, caller.address, caller.login, **asked)
-        rejected += [(text, self.door.recorded(why, caller.address, caller.login, **asked)) for text, why in out]
+            self.access.refuse(refused, caller.address, caller.login, **asked)
+        rejected += [(text, self.access.recorded(why, caller.address, caller.login, **asked)) for text, why in out]
         return good
 
     def moment(self, given: str | int | float | None) -> float | None:
@@ -199,7 +199,7 @@ class Sender:
             # Not from another one instead, where the one that would serve may not send just now.
             asleep = [] if chosen else [d for d in rests if d.default] or (rests if not usable else [])
             if len(asleep) == 1:
-                self.door.refuse(resting(asleep[0]), caller.address, caller.login)
+                self.access.refuse(resting(asleep[0]), caller.address, caller.login)
             usable = chosen or usable
             if len(usable) != 1:
                 refuse_fields([("from", "required: there is no single default domain")])
@@ -209,7 +209,7 @@ class Sender:
             return single_mailbox(mailboxes.quoted(given.strip()).encode())
         except BadName as e:
             verdict = Verdict(FROM_MISMATCH, saw=e.reason, member_id=caller.login.member_id)
-            self.door.refuse(verdict, caller.address, caller.login)
+            self.access.refuse(verdict, caller.address, caller.login)
 
     def _named(self, request: SendRequest) -> tuple[list[list[Named]], list[Rejected]]:
         """The readable mailboxes of to, cc and bcc, and the unreadable ones."""

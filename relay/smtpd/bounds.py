@@ -10,7 +10,7 @@ from relay.base.config import Config
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """Octets, seconds and counts. `opening_seconds` is for all that precedes the conversation proper: the handshake,
-    and what a door wants to know first."""
+    and what a listener wants to know first."""
 
     max_connections: int
     max_connections_an_address: int

@@ -2,7 +2,7 @@
 
 Promises: a command line ends in CRLF and is bounded; replies to pipelined commands leave together; a time limit is
 said (421) before the connection closes; what an exception says stays in the log. What the commands mean is
-`relay.smtpd.session`'s and the doors'.
+`relay.smtpd.session`'s and its subclasses'.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Conversation(Connection):
         self._deadline = min(self.loop.time() + self.bounds.command_timeout_seconds, self.open_by)
 
     def welcome(self) -> None:
-        """The client has done what the door wants first: only the limit for each command is left."""
+        """The client has done what the listener wants first: only the limit for each command is left."""
         self.open_by = math.inf
         self.arm()
 

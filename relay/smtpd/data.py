@@ -2,7 +2,7 @@
 
 Promises that only CRLF.CRLF ends the content, that no more of a message is held than its limit (also of a line
 without end), that what is over a limit is read to its end and thrown away so that the connection stays usable, and
-that a client which never ends is cut. Time is the conversation's, malformed content the gate's matter.
+that a client which never ends is cut. Time is the conversation's, malformed content intake's matter.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A door's listener: ports, connection counts, the certificate, the end.
+"""A listener for SMTP: ports, connection counts, the certificate, the end.
 
 Promises that every connection is counted from its first octet (also one that never finishes a handshake), that a
 changed certificate is used by the next handshake, and that `stop` tells every client 421 4.3.2, lets a message under
@@ -31,7 +31,7 @@ _LAST_WORDS_SECONDS = 1.0
 
 
 class Listener:
-    """The ports of one door. `start` binds them, `stop` ends them; `ports`, `tls_ports` say where.
+    """The ports of one service. `start` binds them, `stop` ends them; `ports`, `tls_ports` say where.
 
     `name` stands before the events in the log. A subclass makes the conversations.
     """
@@ -139,12 +139,13 @@ class Listener:
 
     def _listen(self, address: str, implicit: bool) -> int:
         host, _, port = address.rpartition(":")
-        door = Acceptor(
+        acceptor = Acceptor(
             host.strip("[]"), int(port), lambda: self.conversation(implicit_tls=implicit), shared=True
         )
-        self._listeners.append(door)
-        log.info(f"{self.name}.listening", address=f"{host}:{door.port}", tls="implicit" if implicit else "starttls")
-        return door.port
+        self._listeners.append(acceptor)
+        mode = "implicit" if implicit else "starttls"
+        log.info(f"{self.name}.listening", address=f"{host}:{acceptor.port}", tls=mode)
+        return acceptor.port
 
     def _close_listeners(self) -> None:
         for server in self._listeners:

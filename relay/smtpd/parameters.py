@@ -2,7 +2,7 @@
 
 Pure and linear. Promises that a parameter comes out as it was written (ENVID and ORCPT keep their case) and only in
 a form its RFC allows; everything else is a `BadArgument` with its reply. Whether the path is an address is left to
-`relay.base.names`, and whose, to the doors.
+`relay.base.names`, and whose, to the sessions.
 """
 
 from __future__ import annotations

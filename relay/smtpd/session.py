@@ -1,8 +1,8 @@
-"""The commands of SMTP that every door has (RFC 5321, 3207, 1870), and the frame of MAIL, RCPT and DATA around a door's
-own decisions.
+"""The commands of SMTP that every port has (RFC 5321, 3207, 1870), and the frame of MAIL, RCPT and DATA around what
+a subclass decides.
 
-A door says what it offers, when a client is ready for mail, whose sender and recipient it takes, and what becomes of
-the message; the order of commands, their grammar, their budgets and the reading of DATA are decided here.
+A subclass says what it offers, when a client is ready for mail, whose sender and recipient it takes, and what becomes
+of the message; the order of commands, their grammar, their budgets and the reading of DATA are decided here.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ T = TypeVar("T", bound=Transaction)
 
 
 class Session(Conversation, Generic[T]):
-    """One client. Subclasses implement what is asked of the door."""
+    """One client. Subclasses implement what is asked of it."""
 
     help: ClassVar[str]
     transaction: T
@@ -60,7 +60,7 @@ class Session(Conversation, Generic[T]):
         self._messages = 0
         self.reset()
 
-    # -- what the door is asked ------------------------------------------------------------------------------
+    # -- what a subclass answers ----------------------------------------------------------------------------
 
     def begin(self) -> T:
         """A transaction in which nothing has been said."""

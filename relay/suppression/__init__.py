@@ -3,14 +3,14 @@
     rules      what an entry stops, and the refusal that says so
     entries    one entry, made of words that came from outside
     lists      what people do with a list: look up, add, remove, import, export
-    snapshot   the answer that the doors get without a query
+    snapshot   the answer that policy gets without a query
     reading    a file of any of the known forms → its records, one by one
     origins    a record of another relay's → why that address is not mailed
     export     a list as a file
 
 Promises that an entry counts in the next accepting transaction, and that whatever writes of one address spells it,
-one entry stands for it. Leaves to others: who may ask (enrollment's gate), and taking addresses off by themselves
-(`relay.unsubscribe`, `relay.bounces.record`, `relay.queue`).
+one entry stands for it. Leaves to others: who may ask (enrollment's authenticator), and taking addresses off by
+themselves (`relay.unsubscribe`, `relay.bounces.record`, `relay.queue`).
 """
 
 from relay.base.storage.suppressions import Suppression

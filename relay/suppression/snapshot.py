@@ -26,7 +26,7 @@ _FRESH_LEAST, _FRESH_SHARE = 5000, 16  # new hashes stand apart up to so many, o
 
 
 class Suppressions(Lists):
-    """The lists with their snapshot. One a process, for the doors."""
+    """The lists with their snapshot. One a process, for policy."""
 
     def __init__(self, storage: Storage, config: Config, clock: Clock) -> None:
         super().__init__(storage, config, clock)

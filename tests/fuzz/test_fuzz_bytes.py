@@ -1,4 +1,4 @@
-"""Any octets at the two gates: nothing but a named refusal comes out, and what passes keeps its promises."""
+"""Any octets at parser and intake: nothing but a named refusal comes out, and what passes keeps its promises."""
 
 import gc
 import hashlib
@@ -53,7 +53,7 @@ TABLE = {"r._domainkey.demo.test": RSA.txt, "e._domainkey.demo.test": ED.txt}
 
 
 def attempt(read: Callable[..., T], *given_to_it: Any) -> T | BadMessage | BadName:
-    """What a gate answers: its result or its refusal. Any other exception fails the test."""
+    """What it answers: its result or its refusal. Any other exception fails the test."""
     try:
         return read(*given_to_it)
     except (BadMessage, BadName) as refusal:

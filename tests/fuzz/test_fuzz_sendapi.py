@@ -1,4 +1,4 @@
-"""Any JSON at the HTTP door: a 2xx or a named 4xx, never a 5xx, and nothing injected into what was accepted."""
+"""Any JSON at the send API: a 2xx or a named 4xx, never a 5xx, and nothing injected into what was accepted."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ bodies = st.one_of(
 )
 
 
-class Door:
+class Api:
     def __init__(self, world: World, http: ClientSession, alice: MemberAt) -> None:
         self.world, self.http, self.alice = world, http, alice
 
@@ -73,7 +73,7 @@ class Door:
 
 
 @pytest.fixture
-async def door(tmp_path: Path) -> AsyncIterator[Door]:
+async def api(tmp_path: Path) -> AsyncIterator[Api]:
     world = await World.make(make_config(tmp_path, retention={"refusals_an_hour": 5}))
     services = SendServices(
         config=world.config,
@@ -90,7 +90,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     alice = await world.member()
     await world.domain(alice)
     async with ClientSession(f"http://127.0.0.1:{listener.ports[0]}") as http:
-        yield Door(world, http, alice)
+        yield Api(world, http, alice)
     await listener.stop()
     await world.close()
 
@@ -99,11 +99,11 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
 @settings(
     max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-async def test_any_json_gets_an_answer_with_a_name(door: Door, body: Any, path: str) -> None:
-    status, got = await door.post(path, json.dumps(body).encode())
+async def test_any_json_gets_an_answer_with_a_name(api: Api, body: Any, path: str) -> None:
+    status, got = await api.post(path, json.dumps(body).encode())
     assert status in (200, 400, 403, 413, 422), got
     assert status == 200 or {"error", "code", "detail"} == set(got)
-    for ready in await door.world.queue.claim(200, {}):
+    for ready in await api.world.queue.claim(200, {}):
         raw = ready.head + ready.body
         read = email.message_from_bytes(raw)
         assert all(len(read.get_all(name, [])) == 1 for name in ("From", "Subject", "MIME-Version", "Message-ID"))
@@ -112,6 +112,6 @@ async def test_any_json_gets_an_answer_with_a_name(door: Door, body: Any, path: 
 
 @given(st.binary(max_size=60))
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_any_octets_are_a_400(door: Door, raw: bytes) -> None:
-    status, got = await door.post("/v1/send", raw)
+async def test_any_octets_are_a_400(api: Api, raw: bytes) -> None:
+    status, got = await api.post("/v1/send", raw)
     assert (status, got["code"]) == (400, "INVALID_REQUEST")

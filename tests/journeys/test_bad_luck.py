@@ -1,4 +1,4 @@
-"""Bad luck below the doors: storage that fails and comes back, clocks that are set, leases that run out.
+"""Bad luck below the listeners: storage that fails and comes back, clocks that are set, leases that run out.
 
 Each time the same promise: never a yes that is not on disk, nothing lost, nothing twice that needn't be, and work
 goes on by itself as soon as it can.

@@ -1,4 +1,4 @@
-"""Bounds that fit the process together: one door's idle crowd takes nothing from another's."""
+"""Bounds that fit the process together: one listener's idle crowd takes nothing from another's."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ async def test_a_port_without_a_descriptor_left_rests_and_goes_on() -> None:
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             came.put_nowait(transport)
 
-    door = Acceptor("127.0.0.1", 0, Guest, shared=False)
+    acceptor = Acceptor("127.0.0.1", 0, Guest, shared=False)
     clients = [socket.socket() for _ in range(40)]
     for one in clients:
-        one.connect(("127.0.0.1", door.port))
+        one.connect(("127.0.0.1", acceptor.port))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         with capture_logs() as lines:
@@ -94,7 +94,7 @@ async def test_a_port_without_a_descriptor_left_rests_and_goes_on() -> None:
             transport.close()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        door.close()
+        acceptor.close()
         for one in clients:
             one.close()
         await asyncio.sleep(0)

@@ -174,8 +174,8 @@ async def paths(relay: Enrolling, taken: list[Accepted]) -> list[str]:
 
 
 async def test_all_options_are_switched_on_and_off_under_load_without_one_refusal(config: Config) -> None:
-    doors = {"listen": ["127.0.0.1:0"], "listen_tls": [], "max_messages_a_connection": 10_000}
-    config = config.model_copy(update={"submission": config.submission.model_copy(update=doors)})
+    submission = {"listen": ["127.0.0.1:0"], "listen_tls": [], "max_messages_a_connection": 10_000}
+    config = config.model_copy(update={"submission": config.submission.model_copy(update=submission)})
     async with whole(config) as place, ClientSession() as client:
         relay = place.house
         alice = await relay.member()
@@ -183,14 +183,14 @@ async def test_all_options_are_switched_on_and_off_under_load_without_one_refusa
         await relay.operator.set_tier("example.test", "unlimited")
         ours, seen, proved = relay.world.config.bounce_host, set(), {relay.world.config.bounce_host}
         going, answers = True, []
-        door = SubmissionServer(
+        server = SubmissionServer(
             config=config, directory=relay.world.directory, policy=relay.world.policy, intake=relay.world.intake,
             refusals=relay.world.refusals, certificate=Certificate.of(config, relay.clock),
         )
-        await door.start()
+        await server.start()
 
         async def by_smtp() -> None:
-            async with await Talk.logged_in(door.ports[0], alice.handle, alice.key) as talk:
+            async with await Talk.logged_in(server.ports[0], alice.handle, alice.key) as talk:
                 for n in itertools.count():
                     if not going:
                         return
@@ -225,7 +225,7 @@ async def test_all_options_are_switched_on_and_off_under_load_without_one_refusa
         finally:
             going = False
             await asyncio.gather(*writers)
-            await door.stop(2)
+            await server.stop(2)
         assert len(answers) > 20
         assert set(answers) == {"250", "354", "200"}
         async with relay.storage.read() as tx:

@@ -1,4 +1,4 @@
-"""Strangers try keys at every door; whoever has the right one is served at once, whatever they did."""
+"""Strangers try keys at every API; whoever has the right one is served at once, whatever they did."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.kit.whole import Whole, whole
 
 FAILURES = 3
 MAIL = {"from": "a@example.test", "to": "b@sink.test", "subject": "Hello", "text": "Hello."}
-Ask = Callable[["Doors", str], Awaitable[tuple[int, int]]]
+Ask = Callable[["Server", str], Awaitable[tuple[int, int]]]
 
 
 def nobodys(n: int) -> str:
@@ -23,7 +23,7 @@ def nobodys(n: int) -> str:
     return f"ph_{'a' * 10}{chr(ord('a') + n // 26)}{chr(ord('a') + n % 26)}_{'x' * 43}"
 
 
-class Doors:
+class Server:
     """The whole application, and alice with a key and a sign-in."""
 
     def __init__(self, at: Whole, http: aiohttp.ClientSession) -> None:
@@ -51,7 +51,7 @@ def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-DOORS: dict[str, Ask] = {
+APIS: dict[str, Ask] = {
     "send": lambda d, key: d.ask("POST", "/v1/send", bearer(key), json=MAIL),
     "messages": lambda d, key: d.ask("GET", "/v1/messages", bearer(key)),
     "enroll": lambda d, key: d.ask("GET", "/v1/domains", bearer(key)),
@@ -64,79 +64,79 @@ DOORS: dict[str, Ask] = {
 
 
 @pytest.fixture
-async def doors(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Doors]:
+async def server(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Server]:
     config = make_config(
         tmp_path, submission={"auth_failures_an_address": FAILURES}, http={"requests_a_minute": request.param}
     )
     async with whole(config) as at, aiohttp.ClientSession() as http:
-        made = Doors(at, http)
+        made = Server(at, http)
         await made.furnish()
         yield made
 
 
-@pytest.mark.parametrize("doors", [1000], indirect=True)
-async def test_wrong_keys_wait_and_the_right_one_does_not(doors: Doors) -> None:
-    window = doors.at.house.world.config.submission.auth_failure_window_seconds
-    for door, ask in DOORS.items():
-        said = [await ask(doors, nobodys(n)) for n in range(12)]
-        assert said == [(401, 0)] * FAILURES + [(429, window)] * (12 - FAILURES), door
-        for name, other in DOORS.items():
-            assert (await other(doors, doors.key))[0] == 200, name
-            assert (await other(doors, nobodys(0)))[0] == 429, name
-        await doors.at.house.world.pass_time(window + 1)
+@pytest.mark.parametrize("server", [1000], indirect=True)
+async def test_wrong_keys_wait_and_the_right_one_does_not(server: Server) -> None:
+    window = server.at.house.world.config.submission.auth_failure_window_seconds
+    for api, ask in APIS.items():
+        said = [await ask(server, nobodys(n)) for n in range(12)]
+        assert said == [(401, 0)] * FAILURES + [(429, window)] * (12 - FAILURES), api
+        for name, other in APIS.items():
+            assert (await other(server, server.key))[0] == 200, name
+            assert (await other(server, nobodys(0)))[0] == 429, name
+        await server.at.house.world.pass_time(window + 1)
 
 
-@pytest.mark.parametrize("doors", [1000], indirect=True)
-async def test_what_is_no_key_is_no_guess(doors: Doors) -> None:
-    for door, ask in DOORS.items():
+@pytest.mark.parametrize("server", [1000], indirect=True)
+async def test_what_is_no_key_is_no_guess(server: Server) -> None:
+    for api, ask in APIS.items():
         for _ in range(FAILURES + 2):
-            assert await ask(doors, doors.sign_in) in ((401, 0), (200, 0)), door
+            assert await ask(server, server.sign_in) in ((401, 0), (200, 0)), api
     for _ in range(FAILURES + 2):
         for header in ("Basic YWxpY2U6eA==", "Bearer", "Bearer "):
-            assert (await doors.ask("GET", "/v1/domains", {"Authorization": header}))[0] == 401
+            assert (await server.ask("GET", "/v1/domains", {"Authorization": header}))[0] == 401
         # A key where a sign-in is wanted, right or wrong.
-        for key in (doors.key, nobodys(1)):
-            assert (await doors.ask("GET", "/v1/keys", bearer(key)))[0] == 403
-            assert (await doors.ask("GET", "/api/v1/user.senderdomains", params={"SessionID": key}))[0] == 401
-    assert await DOORS["send"](doors, nobodys(0)) == (401, 0)
+        for key in (server.key, nobodys(1)):
+            assert (await server.ask("GET", "/v1/keys", bearer(key)))[0] == 403
+            assert (await server.ask("GET", "/api/v1/user.senderdomains", params={"SessionID": key}))[0] == 401
+    assert await APIS["send"](server, nobodys(0)) == (401, 0)
 
 
-@pytest.mark.parametrize("doors", [30], indirect=True)
-async def test_a_flood_of_strangers_does_not_use_up_what_a_member_may_ask(doors: Doors) -> None:
+@pytest.mark.parametrize("server", [30], indirect=True)
+async def test_a_flood_of_strangers_does_not_use_up_what_a_member_may_ask(server: Server) -> None:
     for n in range(40):
-        await doors.ask("GET", "/v1/domains", bearer(nobodys(n)))
-        await doors.ask("GET", "/account")
+        await server.ask("GET", "/v1/domains", bearer(nobodys(n)))
+        await server.ask("GET", "/account")
     for path in ("/v1/domains", "/account"):
-        status, wait = await doors.ask("GET", path)
+        status, wait = await server.ask("GET", path)
         assert status == 429
         assert 0 < wait <= 60
-    for name, ask in DOORS.items():
-        assert (await ask(doors, doors.key))[0] == 200, name
-    cookie = {"Cookie": f"posthouse={doors.sign_in}"}
-    assert (await doors.ask("GET", "/account/keys", cookie))[0] == 200
-    assert (await doors.ask("GET", "/v1/keys", bearer(doors.sign_in)))[0] == 200
+    for name, ask in APIS.items():
+        assert (await ask(server, server.key))[0] == 200, name
+    cookie = {"Cookie": f"posthouse={server.sign_in}"}
+    assert (await server.ask("GET", "/account/keys", cookie))[0] == 200
+    assert (await server.ask("GET", "/v1/keys", bearer(server.sign_in)))[0] == 200
     # A member has a bound too, of its own.
-    said = [(await doors.ask("GET", "/v1/domains", bearer(doors.key)))[0] for _ in range(40)]
+    said = [(await server.ask("GET", "/v1/domains", bearer(server.key)))[0] for _ in range(40)]
     assert 429 in said
-    assert (await doors.ask("POST", "/v1/send", bearer(doors.key), json=MAIL))[0] == 200
+    assert (await server.ask("POST", "/v1/send", bearer(server.key), json=MAIL))[0] == 200
 
 
-@pytest.mark.parametrize("doors", [5], indirect=True)
-async def test_a_right_key_used_wrongly_hears_why_whatever_strangers_asked(doors: Doors) -> None:
-    services = doors.at.house.services
+@pytest.mark.parametrize("server", [5], indirect=True)
+async def test_a_right_key_used_wrongly_hears_why_whatever_strangers_asked(server: Server) -> None:
+    services = server.at.house.services
     reads, _ = await services.credentials.issue(
         (await services.accounts.get("alice")).id, scopes=("read",)
     )
-    await doors.at.house.world.directory.refresh()
+    await server.at.house.world.directory.refresh()
     for n in range(6):
-        await doors.ask("GET", "/v1/domains", bearer(nobodys(n)))
+        await server.ask("GET", "/v1/domains", bearer(nobodys(n)))
     new = {"name": "new.test"}
-    assert await doors.ask("POST", "/v1/domains", bearer(reads), json=new) == (403, 0)
-    assert await doors.ask("GET", "/v1/domains?did=did:web:other.test", bearer(doors.key)) == (401, 0)
+    assert await server.ask("POST", "/v1/domains", bearer(reads), json=new) == (403, 0)
+    assert await server.ask("GET", "/v1/domains?did=did:web:other.test", bearer(server.key)) == (401, 0)
     await services.accounts.suspend("alice", "spam")
-    assert await doors.ask("POST", "/v1/domains", bearer(doors.key), json=new) == (403, 0)
+    assert await server.ask("POST", "/v1/domains", bearer(server.key), json=new) == (403, 0)
     # Nor does it use up what others at its address may ask.
-    await doors.at.house.world.pass_time(61)
+    await server.at.house.world.pass_time(61)
     for _ in range(6):
-        last = (await doors.ask("POST", "/v1/domains", bearer(doors.key), json=new))[0]
-    assert (last, (await doors.ask("GET", "/account"))[0]) == (429, 200)
+        last = (await server.ask("POST", "/v1/domains", bearer(server.key), json=new))[0]
+    assert (last, (await server.ask("GET", "/account"))[0]) == (429, 200)

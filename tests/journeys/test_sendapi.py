@@ -41,8 +41,8 @@ from tests.kit.world import MemberAt, World, letter
 
 
 @dataclass
-class Door:
-    """The running door with one member behind it."""
+class Api:
+    """The running API with one member behind it."""
 
     world: World
     http: ClientSession
@@ -97,7 +97,7 @@ class Door:
 
 
 @pytest.fixture
-async def door(tmp_path: Path) -> AsyncIterator[Door]:
+async def api(tmp_path: Path) -> AsyncIterator[Api]:
     config = make_config(tmp_path, submission={"max_recipients": 10, "max_message_bytes": 300_000})
     world = await World.make(config)
     services = SendServices(
@@ -124,15 +124,15 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     alice = await world.member("alice")
     await world.domain(alice, "example.test")
     async with ClientSession() as http:
-        yield Door(world, http, f"http://127.0.0.1:{listener.ports[0]}", alice, services, members)
+        yield Api(world, http, f"http://127.0.0.1:{listener.ports[0]}", alice, services, members)
     await listener.stop()
     await world.close()
 
 
-async def later(door: Door, seconds: float) -> None:
+async def later(api: Api, seconds: float) -> None:
     """Time passes."""
-    door.world.clock.move(seconds)  # type: ignore[attr-defined]
-    await door.world.directory.refresh()
+    api.world.clock.move(seconds)  # type: ignore[attr-defined]
+    await api.world.directory.refresh()
 
 
 def message(**more: Any) -> dict[str, Any]:
@@ -140,12 +140,12 @@ def message(**more: Any) -> dict[str, Any]:
     return {k: v for k, v in made.items() if v is not ...}
 
 
-async def suppress(door: Door, address: str, reason: str = "unsubscribe") -> None:
-    await door.world.suppressions.add(door.alice.id, address, reason)
+async def suppress(api: Api, address: str, reason: str = "unsubscribe") -> None:
+    await api.world.suppressions.add(api.alice.id, address, reason)
 
 
-async def test_a_message_is_accepted_signed_and_on_disk(door: Door) -> None:
-    status, got = await door.ask(
+async def test_a_message_is_accepted_signed_and_on_disk(api: Api) -> None:
+    status, got = await api.ask(
         "POST",
         "/v1/send",
         message(
@@ -162,33 +162,33 @@ async def test_a_message_is_accepted_signed_and_on_disk(door: Door) -> None:
     ]
     assert all(isinstance(a["messageId"], int) for a in got["accepted"])
     assert len({a["messageId"] for a in got["accepted"]}) == 4
-    raw = await door.raw_of(got["accepted"][0]["messageId"])
+    raw = await api.raw_of(got["accepted"][0]["messageId"])
     read = email.message_from_bytes(raw)
     assert raw.count(b"DKIM-Signature:") == 2
     assert (read["From"], read["Cc"]) == ("News <news@example.test>", "carol@sink.test")
     assert b"dan@" not in raw
 
 
-async def test_the_door_speaks_of_credentials_as_smtp_does(door: Door) -> None:
+async def test_the_door_speaks_of_credentials_as_smtp_does(api: Api) -> None:
     body = message()
-    assert (await door.ask("POST", "/v1/send", body, key=""))[1]["code"] == "AUTH_REQUIRED"
-    status, text, headers = await door.full("POST", "/v1/send", body, key=door.alice.key[:-1] + "x")
+    assert (await api.ask("POST", "/v1/send", body, key=""))[1]["code"] == "AUTH_REQUIRED"
+    status, text, headers = await api.full("POST", "/v1/send", body, key=api.alice.key[:-1] + "x")
     assert (status, json.loads(text)["code"]) == (401, "AUTH_FAILED")
     assert "Bearer" in headers["WWW-Authenticate"]
     for name in ("X-Posthouse-DID", "X-Atmos-DID"):
-        assert (await door.ask("POST", "/v1/send", body, headers={name: "nonsense"}))[1]["code"] == "INVALID_DID"
-        assert (await door.ask("POST", "/v1/send", body, headers={name: "did:web:x.test"}))[0] == 401
-        assert (await door.ask("POST", "/v1/send", body, headers={name: door.alice.did.upper()}))[0] == 200
-    assert (await door.ask("POST", "/v1/send?did=did:plc:short", body))[1]["code"] == "INVALID_DID"
-    both = {"X-Posthouse-DID": door.alice.did, "X-Atmos-DID": "did:web:x.test"}
-    assert (await door.ask("POST", "/v1/send", body, headers=both))[1]["code"] == "INVALID_DID"
-    await door.world.change("api_keys", door.alice.key_id, scopes=["read"])
-    await door.world.directory.refresh()
-    assert (await door.ask("POST", "/v1/send", body))[1]["code"] == "FORBIDDEN"
+        assert (await api.ask("POST", "/v1/send", body, headers={name: "nonsense"}))[1]["code"] == "INVALID_DID"
+        assert (await api.ask("POST", "/v1/send", body, headers={name: "did:web:x.test"}))[0] == 401
+        assert (await api.ask("POST", "/v1/send", body, headers={name: api.alice.did.upper()}))[0] == 200
+    assert (await api.ask("POST", "/v1/send?did=did:plc:short", body))[1]["code"] == "INVALID_DID"
+    both = {"X-Posthouse-DID": api.alice.did, "X-Atmos-DID": "did:web:x.test"}
+    assert (await api.ask("POST", "/v1/send", body, headers=both))[1]["code"] == "INVALID_DID"
+    await api.world.change("api_keys", api.alice.key_id, scopes=["read"])
+    await api.world.directory.refresh()
+    assert (await api.ask("POST", "/v1/send", body))[1]["code"] == "FORBIDDEN"
 
 
-async def test_a_stranger_uploads_nothing(door: Door) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(door.base.rpartition(":")[2]))
+async def test_a_stranger_uploads_nothing(api: Api) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(api.base.rpartition(":")[2]))
     writer.write(
         b"POST /v1/send HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 9999999\r\n\r\n"
     )
@@ -197,17 +197,17 @@ async def test_a_stranger_uploads_nothing(door: Door) -> None:
     await writer.wait_closed()
 
 
-async def test_a_suspended_member_sends_nothing_but_sees_why(door: Door) -> None:
-    await door.world.change("members", door.alice.id, status="suspended", reason="too many complaints")
-    await door.world.directory.refresh()
-    status, got = await door.ask("POST", "/v1/send", message())
+async def test_a_suspended_member_sends_nothing_but_sees_why(api: Api) -> None:
+    await api.world.change("members", api.alice.id, status="suspended", reason="too many complaints")
+    await api.world.directory.refresh()
+    status, got = await api.ask("POST", "/v1/send", message())
     assert (status, got["code"]) == (403, "MEMBER_SUSPENDED")
     assert "too many complaints" in got["error"]
     assert got["detail"]["url"].endswith("/r/" + got["detail"]["reference"])
     for path in ("/member/status", "/member/deliverability"):
-        assert (await door.ask("GET", path))[1]["status"] == "suspended"
-    assert (await door.ask("GET", "/member/status"))[1]["domains"] != []
-    status, got = await door.ask("GET", "/v1/standing")
+        assert (await api.ask("GET", path))[1]["status"] == "suspended"
+    assert (await api.ask("GET", "/member/status"))[1]["domains"] != []
+    status, got = await api.ask("GET", "/v1/standing")
     assert (status, got["stage"], got["reason"]) == (200, "suspended", "too many complaints")
     assert got["bounces"] == {
         "count": 0, "of": 0, "share": 0.0, "lowerBound": 0.0, "noticeAt": 0.025, "slowAt": 0.0375, "suspendAt": 0.05,
@@ -229,64 +229,64 @@ async def test_a_suspended_member_sends_nothing_but_sees_why(door: Door) -> None
         ("", "FROM_MISMATCH"),
     ],
 )
-async def test_only_ones_own_verified_domains_may_be_named(door: Door, sender: str, code: str) -> None:
-    status, got = await door.ask("POST", "/v1/send", message(**{"from": sender}))
+async def test_only_ones_own_verified_domains_may_be_named(api: Api, sender: str, code: str) -> None:
+    status, got = await api.ask("POST", "/v1/send", message(**{"from": sender}))
     assert (status, got["code"]) == (403, code)
     assert got["detail"]["reference"]
-    assert (await door.ask("POST", "/v1/send", message(**{"from": "A <a@EXAMPLE.test>"})))[0] == 200
+    assert (await api.ask("POST", "/v1/send", message(**{"from": "A <a@EXAMPLE.test>"})))[0] == 200
 
 
-async def test_without_a_sender_the_only_domain_serves(door: Door) -> None:
-    status, got = await door.ask("POST", "/v1/send", message(**{"from": ...}))
+async def test_without_a_sender_the_only_domain_serves(api: Api) -> None:
+    status, got = await api.ask("POST", "/v1/send", message(**{"from": ...}))
     assert status == 200
-    _, told = await door.ask("GET", f"/v1/messages/{got['id']}")
+    _, told = await api.ask("GET", f"/v1/messages/{got['id']}")
     assert told["from"] == "noreply@example.test"
-    await door.world.domain(door.alice, "second.test")
-    status, got = await door.ask("POST", "/v1/send", message(**{"from": ...}))
+    await api.world.domain(api.alice, "second.test")
+    status, got = await api.ask("POST", "/v1/send", message(**{"from": ...}))
     assert (status, got["code"], got["detail"]["field"]) == (400, "INVALID_REQUEST", "from")
-    third = await door.world.domain(door.alice, "third.test")
-    await door.world.change("domains", third, options={"default_sender": True})
-    await door.world.directory.refresh()
-    status, got = await door.ask("POST", "/v1/send", message(**{"from": ...}))
-    _, told = await door.ask("GET", f"/v1/messages/{got['id']}")
+    third = await api.world.domain(api.alice, "third.test")
+    await api.world.change("domains", third, options={"default_sender": True})
+    await api.world.directory.refresh()
+    status, got = await api.ask("POST", "/v1/send", message(**{"from": ...}))
+    _, told = await api.ask("GET", f"/v1/messages/{got['id']}")
     assert (status, told["from"]) == (200, "noreply@third.test")
 
 
-async def test_a_default_domain_that_may_not_send_is_not_replaced_by_another(door: Door) -> None:
+async def test_a_default_domain_that_may_not_send_is_not_replaced_by_another(api: Api) -> None:
     without = message(**{"from": ...})
-    second = await door.world.domain(door.alice, "second.test")
-    await door.world.change("domains", second, options={"default_sender": True}, state="disabled")
-    await door.world.directory.refresh()
+    second = await api.world.domain(api.alice, "second.test")
+    await api.world.change("domains", second, options={"default_sender": True}, state="disabled")
+    await api.world.directory.refresh()
     for path in ("/v1/send", "/v1/preflight"):
-        status, got = await door.ask("POST", path, without)
+        status, got = await api.ask("POST", path, without)
         told = got if path == "/v1/send" else got["gates"][-1]
         assert (told["code"], told["detail"]["rule"]) == ("DOMAIN_MISMATCH", "domain_rests")
         assert told["error"] == "From address not allowed: second.test is yours, paused by you"
     assert (status, got["ok"]) == (200, False)
     # With a From, the others go out as ever.
-    assert (await door.ask("POST", "/v1/send", message()))[0] == 200
+    assert (await api.ask("POST", "/v1/send", message()))[0] == 200
     # Where the only domain rests, that is said, and not that there is none.
-    [first] = [d.id for d in door.world.directory.domains_of_member(door.alice.id)]
-    await door.world.change("domains", second, options={}, state="deleted")
-    await door.world.change("domains", first, state="suspended", reason="told so")
-    await door.world.directory.refresh()
-    status, got = await door.ask("POST", "/v1/send", without)
+    [first] = [d.id for d in api.world.directory.domains_of_member(api.alice.id)]
+    await api.world.change("domains", second, options={}, state="deleted")
+    await api.world.change("domains", first, state="suspended", reason="told so")
+    await api.world.directory.refresh()
+    status, got = await api.ask("POST", "/v1/send", without)
     assert (status, got["error"]) == (
         403, "From address not allowed: example.test is yours, suspended by the operator: told so"
     )
     # A raw message, and a batch for each of its own, likewise.
-    status, got = await door.ask(
+    status, got = await api.ask(
         "POST", "/v1/send/raw?from=a@example.test&to=b@sink.test", raw=letter(), headers=RFC822
     )
     assert (status, got["detail"]["rule"], got["detail"]["state"]) == (403, "domain_rests", "suspended")
-    _, got = await door.ask("POST", "/v1/send/batch", {"messages": [message()]})
+    _, got = await api.ask("POST", "/v1/send/batch", {"messages": [message()]})
     assert [r["detail"]["rule"] for r in got["results"]] == ["domain_rests"]
 
 
-async def test_recipients_are_refused_one_by_one(door: Door) -> None:
-    await suppress(door, "gone@sink.test")
+async def test_recipients_are_refused_one_by_one(api: Api) -> None:
+    await suppress(api, "gone@sink.test")
     to = ["bob@sink.test", "gone@sink.test", "nonsense", "a b@sink.test", "x@[127.0.0.1]", "Gone <GONE+tag@Sink.Test>"]
-    status, got = await door.ask("POST", "/v1/send", message(to=to))
+    status, got = await api.ask("POST", "/v1/send", message(to=to))
     assert status == 200
     assert [a["recipient"] for a in got["accepted"]] == ["bob@sink.test"]
     assert sorted((r["recipient"], r["code"]) for r in got["rejected"]) == [
@@ -297,22 +297,22 @@ async def test_recipients_are_refused_one_by_one(door: Door) -> None:
         ("x@[127.0.0.1]", "INVALID_RECIPIENT"),
     ]
     assert all(r["reason"] for r in got["rejected"])
-    status, got = await door.ask("POST", "/v1/send", message(to="gone@sink.test"))
+    status, got = await api.ask("POST", "/v1/send", message(to="gone@sink.test"))
     assert (status, got["code"], got["accepted"], got["id"]) == (422, "NOTHING_ACCEPTED", [], None)
     assert [(r["recipient"], r["code"]) for r in got["rejected"]] == [("gone@sink.test", "SUPPRESSED")]
 
 
 @pytest.mark.parametrize("way", ["json", "raw"])
-async def test_where_nobody_was_accepted_nothing_is_a_success(door: Door, way: str) -> None:
-    await suppress(door, "gone@sink.test")
+async def test_where_nobody_was_accepted_nothing_is_a_success(api: Api, way: str) -> None:
+    await suppress(api, "gone@sink.test")
     people = ["nonsense", "gone@sink.test", "x@[127.0.0.1]"]
     headers = {"Idempotency-Key": "nobody"}
 
     async def ask(to: list[str]) -> tuple[int, str, dict[str, str]]:
         if way == "json":
-            return await door.full("POST", "/v1/send", message(to=to), headers=headers)
+            return await api.full("POST", "/v1/send", message(to=to), headers=headers)
         envelope = {"X-Envelope-From": "a@example.test", "X-Envelope-To": ",".join(to)}
-        return await door.full("POST", "/v1/send/raw", raw=letter(), headers=headers | RFC822 | envelope)
+        return await api.full("POST", "/v1/send/raw", raw=letter(), headers=headers | RFC822 | envelope)
 
     status, text, sent = await ask(people)
     got = json.loads(text)
@@ -322,7 +322,7 @@ async def test_where_nobody_was_accepted_nothing_is_a_success(door: Door, way: s
     }
     assert "Retry-After" not in sent
     # It is an answer like any other: a repeat hears it again, even though the address may be written to by now.
-    await door.world.suppressions.remove(door.alice.id, "gone@sink.test")
+    await api.world.suppressions.remove(api.alice.id, "gone@sink.test")
     assert (await ask(people))[:2] == (status, text)
     assert (await ask([*people, "bob@sink.test"]))[0] == 409
     headers["Idempotency-Key"] = "again"
@@ -336,47 +336,47 @@ ODD = [
 ]
 
 
-async def test_addresses_of_others_are_taken_as_their_hosts_have_them(door: Door) -> None:
+async def test_addresses_of_others_are_taken_as_their_hosts_have_them(api: Api) -> None:
     shown = message(to=[LONG, f"Doe <{ODD[2]}>"], cc=[ODD[4], ODD[5]], bcc=[ODD[1], ODD[3]], replyTo=ODD[2])
-    _, single = await door.ask("POST", "/v1/send", shown)
-    _, batch = await door.ask("POST", "/v1/send/batch", {"messages": [shown]})
+    _, single = await api.ask("POST", "/v1/send", shown)
+    _, batch = await api.ask("POST", "/v1/send/batch", {"messages": [shown]})
     envelope = {"X-Envelope-From": "news@example.test", "X-Envelope-To": ", ".join(ODD)}
-    _, raw = await door.ask("POST", "/v1/send/raw", raw=letter(), headers=RFC822 | envelope)
+    _, raw = await api.ask("POST", "/v1/send/raw", raw=letter(), headers=RFC822 | envelope)
     query = "&".join(f"to={quote(to)}" for to in ODD)
-    _, named = await door.ask("POST", f"/v1/send/raw?from=news@example.test&{query}", raw=letter(), headers=RFC822)
-    _, asked = await door.ask("POST", "/v1/preflight", shown)
+    _, named = await api.ask("POST", f"/v1/send/raw?from=news@example.test&{query}", raw=letter(), headers=RFC822)
+    _, asked = await api.ask("POST", "/v1/preflight", shown)
     for got in (single, *batch["results"], raw, named):
         assert got["rejected"] == []
         assert {one["recipient"] for one in got["accepted"]} == set(ODD)
     assert asked["ok"] is True
     # A header has them so that every program reads the same: RFC 5322 §3.4.1 wants quotes around odd dots.
-    sent = email.message_from_bytes(await door.raw_of(single["accepted"][0]["messageId"]))
+    sent = email.message_from_bytes(await api.raw_of(single["accepted"][0]["messageId"]))
     assert re.sub(r"\s+", " ", sent["To"]) == f'{LONG}, Doe <"john..doe"@sink.test>'
     assert (sent["Cc"], sent["Reply-To"]) == ('"lee, ann"@sink.test, a@sand_box.test', '"john..doe"@sink.test')
     for to in ODD:
-        _, found = await door.ask("GET", f"/v1/messages?recipient={quote(to)}")
+        _, found = await api.ask("GET", f"/v1/messages?recipient={quote(to)}")
         assert {one["recipient"] for one in found["messages"]} == {to}
     # As a member's own sender they are not taken.
-    status, got = await door.ask("POST", "/v1/send", message(**{"from": "ne..ws@example.test"}))
+    status, got = await api.ask("POST", "/v1/send", message(**{"from": "ne..ws@example.test"}))
     assert (status, got["code"]) == (403, "FROM_MISMATCH")
     path = "/v1/send/raw?from=ne..ws@example.test&to=b@sink.test"
-    assert (await door.ask("POST", path, raw=letter(), headers=RFC822))[0] == 422
+    assert (await api.ask("POST", path, raw=letter(), headers=RFC822))[0] == 422
 
 
-async def test_a_login_link_passes_an_unsubscribe_but_no_complaint(door: Door) -> None:
-    await suppress(door, "left@sink.test")
-    await suppress(door, "angry@sink.test", "complaint")
+async def test_a_login_link_passes_an_unsubscribe_but_no_complaint(api: Api) -> None:
+    await suppress(api, "left@sink.test")
+    await suppress(api, "angry@sink.test", "complaint")
     to = ["left@sink.test", "angry@sink.test"]
-    _, got = await door.ask("POST", "/v1/send", message(to=to, category="login-link"))
+    _, got = await api.ask("POST", "/v1/send", message(to=to, category="login-link"))
     assert [a["recipient"] for a in got["accepted"]] == ["left@sink.test"]
-    status, got = await door.ask("POST", "/v1/send", message(to=to, category="transactional"))
+    status, got = await api.ask("POST", "/v1/send", message(to=to, category="transactional"))
     assert (status, got["accepted"], len(got["rejected"])) == (422, [], 2)
 
 
-async def test_bulk_gets_unsubscribe_headers_and_transactional_none(door: Door) -> None:
+async def test_bulk_gets_unsubscribe_headers_and_transactional_none(api: Api) -> None:
     for category, there in (("bulk", True), (..., True), ("transactional", False), ("mfa-otp", False)):
-        _, got = await door.ask("POST", "/v1/send", message(category=category))
-        raw = await door.raw_of(got["accepted"][0]["messageId"])
+        _, got = await api.ask("POST", "/v1/send", message(category=category))
+        raw = await api.raw_of(got["accepted"][0]["messageId"])
         assert (b"List-Unsubscribe-Post:" in raw) is there, category
 
 
@@ -384,11 +384,11 @@ async def test_bulk_gets_unsubscribe_headers_and_transactional_none(door: Door) 
     "ACME, Inc.", "Jane Doe (@jdoe)", "news@example.test", "Jürgen (ACME)", "[ACME] Sales; Support:", "Jane\\",
     "Jane \\\"", "x (y", "Ann via news@example.test, Inc.", "'Ann'", "@",
 ])  # fmt: skip
-async def test_a_senders_name_needs_no_quotation_marks_in_json(door: Door, name: str) -> None:
+async def test_a_senders_name_needs_no_quotation_marks_in_json(api: Api, name: str) -> None:
     given = name if '"' not in name else '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    status, got = await door.ask("POST", "/v1/send", message(**{"from": f"{given} <news@example.test>"}))
+    status, got = await api.ask("POST", "/v1/send", message(**{"from": f"{given} <news@example.test>"}))
     assert status == 200, got
-    sent = email.message_from_bytes(await door.raw_of(got["accepted"][0]["messageId"]), policy=email.policy.default)
+    sent = email.message_from_bytes(await api.raw_of(got["accepted"][0]["messageId"]), policy=email.policy.default)
     [sender] = sent["From"].addresses
     assert (sender.display_name, sender.addr_spec) == (name, "news@example.test")
 
@@ -399,75 +399,75 @@ async def test_a_senders_name_needs_no_quotation_marks_in_json(door: Door, name:
     "<ceo@bank.test> <news@example.test>", "Ann: news@example.test;", "=?utf-8?q?ceo=40bank.test?= <news@example.test>",
     '"Ann" <ceo@bank.test> <news@example.test>',
 ])  # fmt: skip
-async def test_what_shows_two_senders_is_refused_in_json_as_in_a_header(door: Door, given: str) -> None:
-    status, got = await door.ask("POST", "/v1/send", message(**{"from": given}))
+async def test_what_shows_two_senders_is_refused_in_json_as_in_a_header(api: Api, given: str) -> None:
+    status, got = await api.ask("POST", "/v1/send", message(**{"from": given}))
     assert (status, got["code"]) == (403, "FROM_MISMATCH")
 
 
-async def test_limits_refuse_the_whole_request(door: Door) -> None:
+async def test_limits_refuse_the_whole_request(api: Api) -> None:
     many = [f"r{i}@sink.test" for i in range(11)]
-    status, got = await door.ask("POST", "/v1/send", message(to=many[:6], bcc=many[6:]))
+    status, got = await api.ask("POST", "/v1/send", message(to=many[:6], bcc=many[6:]))
     assert (status, got["code"], got["detail"]["wanted"]) == (422, "TOO_MANY_RECIPIENTS", "10")
     # However many are named, the number that fits is said.
     named = {"Content-Type": "message/rfc822", "X-Envelope-To": ",".join(["a@s.t"] * 1001)}
-    status, got = await door.ask("POST", "/v1/send/raw?from=news@example.test", raw=letter(), headers=named)
+    status, got = await api.ask("POST", "/v1/send/raw?from=news@example.test", raw=letter(), headers=named)
     assert (status, got["code"], got["detail"]["wanted"]) == (422, "TOO_MANY_RECIPIENTS", "10")
-    status, got = await door.ask("POST", "/v1/send", message(text="x" * 400_000))
+    status, got = await api.ask("POST", "/v1/send", message(text="x" * 400_000))
     assert (status, got["code"]) == (413, "TOO_LARGE")
     file = base64.b64encode(b"x" * 280_000).decode()
-    status, got = await door.ask("POST", "/v1/send", message(attachments=[{"filename": "f", "content": file}]))
+    status, got = await api.ask("POST", "/v1/send", message(attachments=[{"filename": "f", "content": file}]))
     assert (status, got["code"]) == (413, "TOO_LARGE")
 
 
-async def test_warming_is_429_for_the_whole_and_says_when(door: Door) -> None:
-    await door.world.domain(door.alice, "young.test", tier="week 1")
+async def test_warming_is_429_for_the_whole_and_says_when(api: Api) -> None:
+    await api.world.domain(api.alice, "young.test", tier="week 1")
     body = message(**{"from": "a@young.test", "to": [f"r{i}@sink.test" for i in range(3)]})
-    assert (await door.ask("POST", "/v1/send", body))[0] == 200
-    await later(door, 600)
-    status, text, headers = await door.full("POST", "/v1/send", body)
+    assert (await api.ask("POST", "/v1/send", body))[0] == 200
+    await later(api, 600)
+    status, text, headers = await api.full("POST", "/v1/send", body)
     got = json.loads(text)
     assert (status, got["code"]) == (429, "RATE_LIMITED")
     assert headers["Retry-After"] == "3000"
     assert got["detail"]["tier"] == "week 1"
-    slot = iso(door.world.clock.now() + 3000)
+    slot = iso(api.world.clock.now() + 3000)
     assert (got["detail"]["nextSlot"], got["detail"]["passesAt"]) == (slot, slot)
     assert got["error"].endswith(f", next slot {slot}")
-    _, told = await door.ask("GET", "/member/status")
+    _, told = await api.ask("GET", "/member/status")
     young = next(d for d in told["domains"] if d["domain"] == "young.test")
     assert young["hour"] == {"limit": 5, "used": 3, "left": 2}
     # What was refused spent nothing: the two that are left still go.
-    assert (await door.ask("POST", "/v1/send", body | {"to": ["a@sink.test", "b@sink.test"]}))[0] == 200
-    assert (await door.ask("POST", "/v1/send", body | {"to": "c@sink.test"}))[0] == 429
+    assert (await api.ask("POST", "/v1/send", body | {"to": ["a@sink.test", "b@sink.test"]}))[0] == 200
+    assert (await api.ask("POST", "/v1/send", body | {"to": "c@sink.test"}))[0] == 429
 
 
-async def test_sending_tells_what_is_left(door: Door) -> None:
+async def test_sending_tells_what_is_left(api: Api) -> None:
     """draft-ietf-httpapi-ratelimit-headers: lists of strings with parameters, in recipients."""
     policy = '"hour";q=5;w=3600, "day";q=20;w=86400'
-    [first] = door.world.directory.domains_of_member(door.alice.id)
-    await door.world.change("domains", first.id, tier="week 1")
-    await door.world.directory.refresh()
+    [first] = api.world.directory.domains_of_member(api.alice.id)
+    await api.world.change("domains", first.id, tier="week 1")
+    await api.world.directory.refresh()
     for left, path, more in ((4, "/v1/send", {}), (3, "/v1/send/raw?from=a@example.test&to=b@sink.test", RFC822)):
         body = message() if path == "/v1/send" else None
         raw = None if body else letter()
-        status, _, headers = await door.full("POST", path, body, headers=dict(more), raw=raw)
+        status, _, headers = await api.full("POST", path, body, headers=dict(more), raw=raw)
         assert (status, headers["RateLimit-Policy"]) == (200, policy)
         assert headers["RateLimit"] == f'"hour";r={left};t=3600, "day";r={left + 15};t=86400'
-    await later(door, 600)
+    await later(api, 600)
     many = [f"b{i}@sink.test" for i in range(4)]
-    status, _, headers = await door.full("POST", "/v1/send", message(to=many))
+    status, _, headers = await api.full("POST", "/v1/send", message(to=many))
     assert (status, headers["RateLimit-Policy"]) == (429, policy)
     wait = headers["Retry-After"]
     assert headers["RateLimit"] == f'"hour";r=3;t={wait}, "day";r=18;t={wait}'
-    _, _, headers = await door.full("POST", "/v1/send", message(to=many[:3]))
+    _, _, headers = await api.full("POST", "/v1/send", message(to=many[:3]))
     assert headers["RateLimit"] == '"hour";r=0;t=3000, "day";r=15;t=85800'
 
 
-async def test_what_never_fits_the_tier_is_no_matter_of_waiting(door: Door) -> None:
-    await door.world.domain(door.alice, "young.test", tier="week 1")
-    await suppress(door, "gone@sink.test")
+async def test_what_never_fits_the_tier_is_no_matter_of_waiting(api: Api) -> None:
+    await api.world.domain(api.alice, "young.test", tier="week 1")
+    await suppress(api, "gone@sink.test")
     body = message(**{"from": "a@young.test", "to": [f"r{i}@sink.test" for i in range(6)]})
     for used in (False, True):
-        status, text, headers = await door.full("POST", "/v1/send", body)
+        status, text, headers = await api.full("POST", "/v1/send", body)
         got = json.loads(text)
         assert (status, got["code"], got["detail"]["fits"]) == (422, "TOO_MANY_RECIPIENTS", 5), used
         assert 'warming tier "week 1" takes at most 5 a message' in got["error"]
@@ -475,29 +475,29 @@ async def test_what_never_fits_the_tier_is_no_matter_of_waiting(door: Door) -> N
         if not used:
             five = body | {"to": [*body["to"][:5], "gone@sink.test", "nonsense"]}
             # Who gets nothing counts for nothing.
-            assert (await door.ask("POST", "/v1/send", five))[0] == 200
+            assert (await api.ask("POST", "/v1/send", five))[0] == 200
     # All of it fits once there is room, so it is a matter of waiting.
-    assert (await door.ask("POST", "/v1/send", five))[0] == 429
-    _, got = await door.ask("POST", "/v1/send/batch", {"messages": [body, five]})
+    assert (await api.ask("POST", "/v1/send", five))[0] == 429
+    _, got = await api.ask("POST", "/v1/send/batch", {"messages": [body, five]})
     assert [r["status"] for r in got["results"]] == [422, 429]
-    _, got = await door.ask("POST", "/v1/preflight", body)
+    _, got = await api.ask("POST", "/v1/preflight", body)
     assert [(g["gate"], g["status"]) for g in got["gates"] if g["verdict"] == "refused"] == [("warming", 422)]
 
 
 @pytest.mark.parametrize(("verdict", "status"), [(Verdict(QUEUE_FULL), 503), (Verdict(UNAVAILABLE), 503)])
 async def test_our_own_troubles_ask_to_come_back(
-    door: Door, verdict: Verdict, status: int, monkeypatch: pytest.MonkeyPatch
+    api: Api, verdict: Verdict, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def full(*_: Any) -> Verdict:
         return verdict
 
     with monkeypatch.context() as patched:
-        patched.setattr(door.world.intake, "accept", full)
-        got, text, headers = await door.full("POST", "/v1/send", message(), headers={"Idempotency-Key": "k"})
+        patched.setattr(api.world.intake, "accept", full)
+        got, text, headers = await api.full("POST", "/v1/send", message(), headers={"Idempotency-Key": "k"})
         assert (got, json.loads(text)["code"]) == (status, verdict.reply.code)
         assert int(headers["Retry-After"]) > 0
     # The key is free: the same request goes through now.
-    assert (await door.ask("POST", "/v1/send", message(), headers={"Idempotency-Key": "k"}))[0] == 200
+    assert (await api.ask("POST", "/v1/send", message(), headers={"Idempotency-Key": "k"}))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -516,13 +516,13 @@ async def test_our_own_troubles_ask_to_come_back(
         (b"\xff", 400),
     ],
 )
-async def test_a_malformed_body_is_named_and_never_a_crash(door: Door, raw: bytes, status: int) -> None:
+async def test_a_malformed_body_is_named_and_never_a_crash(api: Api, raw: bytes, status: int) -> None:
     for path in ("/v1/send", "/v1/send/batch", "/v1/preflight"):
-        got, told = await door.ask("POST", path, raw=raw, headers={"Content-Type": "application/json"})
+        got, told = await api.ask("POST", path, raw=raw, headers={"Content-Type": "application/json"})
         assert (got, told["code"]) == (status, "INVALID_REQUEST")
 
 
-async def test_injection_never_reaches_a_header(door: Door) -> None:
+async def test_injection_never_reaches_a_header(api: Api) -> None:
     evil = "x\r\nBcc: evil@evil.test"
     for more in (
         {"subject": evil},
@@ -535,31 +535,31 @@ async def test_injection_never_reaches_a_header(door: Door) -> None:
         {"replyTo": evil},
         {"to": "bob@sink.test\r\nRCPT TO:<e@evil.test>"},
     ):
-        status, got = await door.ask("POST", "/v1/send", message(**more))
+        status, got = await api.ask("POST", "/v1/send", message(**more))
         assert (status, got["code"]) == (422, "INVALID_MESSAGE"), more
 
 
 # -- scheduling --------------------------------------------------------------------------------------------------
 
 
-async def test_a_scheduled_message_waits_and_can_be_cancelled(door: Door) -> None:
-    at = door.world.clock.now() + DAY
+async def test_a_scheduled_message_waits_and_can_be_cancelled(api: Api) -> None:
+    at = api.world.clock.now() + DAY
     for send_at in (at, iso(at), iso(at).replace("Z", "+00:00")):
-        status, got = await door.ask("POST", "/v1/send", message(sendAt=send_at))
+        status, got = await api.ask("POST", "/v1/send", message(sendAt=send_at))
         assert status == 200
-        _, told = await door.ask("GET", f"/v1/messages/{got['id']}")
+        _, told = await api.ask("GET", f"/v1/messages/{got['id']}")
         assert (told["recipients"][0]["status"], told["recipients"][0]["nextAttemptAt"]) == ("queued", iso(at))
-        status, told = await door.ask("POST", f"/v1/messages/{got['id']}/cancel")
+        status, told = await api.ask("POST", f"/v1/messages/{got['id']}/cancel")
         assert (status, told["recipients"][0]["status"]) == (200, "cancelled")
-        status, told = await door.ask("POST", f"/v1/messages/{got['id']}/cancel")
+        status, told = await api.ask("POST", f"/v1/messages/{got['id']}/cancel")
         assert (status, told["code"]) == (409, "CONFLICT")
 
 
-async def test_a_scheduled_message_that_is_sent_sooner_was_not_signed_in_the_future(door: Door) -> None:
-    now = int(door.world.clock.now())
-    _, got = await door.ask("POST", "/v1/send", message(sendAt=now + 20 * DAY))
-    assert (await door.ask("POST", f"/v1/messages/{got['id']}/retry"))[0] == 200
-    raw = await door.raw_of(got["accepted"][0]["messageId"])
+async def test_a_scheduled_message_that_is_sent_sooner_was_not_signed_in_the_future(api: Api) -> None:
+    now = int(api.world.clock.now())
+    _, got = await api.ask("POST", "/v1/send", message(sendAt=now + 20 * DAY))
+    assert (await api.ask("POST", f"/v1/messages/{got['id']}/retry"))[0] == 200
+    raw = await api.raw_of(got["accepted"][0]["messageId"])
     # RFC 6376 §3.5: not before it was made, and not over before it would have arrived in its time.
     times = [(int(t), int(x)) for t, x in re.findall(rb" t=(\d+);\s+x=(\d+);", raw)]
     assert times == [(now, now + 27 * DAY)] * 2
@@ -568,64 +568,64 @@ async def test_a_scheduled_message_that_is_sent_sooner_was_not_signed_in_the_fut
 @pytest.mark.parametrize(
     "send_at", ["tomorrow", "2026-13-01T00:00:00Z", "2026-05-01", "2026-05-01T00:00:00", 1e15, "", []]
 )
-async def test_a_time_that_cannot_be_meant_is_refused(door: Door, send_at: Any) -> None:
-    status, got = await door.ask("POST", "/v1/send", message(sendAt=send_at))
+async def test_a_time_that_cannot_be_meant_is_refused(api: Api, send_at: Any) -> None:
+    status, got = await api.ask("POST", "/v1/send", message(sendAt=send_at))
     assert (status, got["detail"]["field"]) == (400, "sendAt")
 
 
-async def test_thirty_days_is_the_furthest_and_the_past_is_now(door: Door) -> None:
-    now = door.world.clock.now()
-    assert (await door.ask("POST", "/v1/send", message(sendAt=now + 31 * DAY)))[0] == 400
+async def test_thirty_days_is_the_furthest_and_the_past_is_now(api: Api) -> None:
+    now = api.world.clock.now()
+    assert (await api.ask("POST", "/v1/send", message(sendAt=now + 31 * DAY)))[0] == 400
     for past in (0, -1, now - 5, "1999-12-31T23:59:59Z"):
-        _, got = await door.ask("POST", "/v1/send", message(sendAt=past))
-        _, told = await door.ask("GET", f"/v1/messages/{got['id']}")
+        _, got = await api.ask("POST", "/v1/send", message(sendAt=past))
+        _, told = await api.ask("GET", f"/v1/messages/{got['id']}")
         assert told["recipients"][0]["nextAttemptAt"] == iso(now)
 
 
 # -- idempotency -------------------------------------------------------------------------------------------------
 
 
-async def count_recipients(door: Door) -> int:
-    _, got = await door.ask("GET", "/v1/messages?limit=200")
+async def count_recipients(api: Api) -> int:
+    _, got = await api.ask("GET", "/v1/messages?limit=200")
     return len(got["messages"])
 
 
-async def test_a_repeat_gets_the_first_answer_byte_for_byte(door: Door) -> None:
+async def test_a_repeat_gets_the_first_answer_byte_for_byte(api: Api) -> None:
     headers = {"Idempotency-Key": "order-1"}
-    first = await door.full("POST", "/v1/send", message(), headers=headers)
-    again = await door.full("POST", "/v1/send", message(), headers=headers)
+    first = await api.full("POST", "/v1/send", message(), headers=headers)
+    again = await api.full("POST", "/v1/send", message(), headers=headers)
     assert first[:2] == again[:2]
     assert again[2]["Idempotent-Replayed"] == "true"
-    assert await count_recipients(door) == 1
-    status, got = await door.ask("POST", "/v1/send", message(subject="Other"), headers=headers)
+    assert await count_recipients(api) == 1
+    status, got = await api.ask("POST", "/v1/send", message(subject="Other"), headers=headers)
     assert (status, got["code"]) == (409, "IDEMPOTENCY_CONFLICT")
-    refused = [await door.full("POST", "/v1/send", message(bogus=1), headers={"Idempotency-Key": "b"}) for _ in "12"]
+    refused = [await api.full("POST", "/v1/send", message(bogus=1), headers={"Idempotency-Key": "b"}) for _ in "12"]
     assert refused[0][:2] == refused[1][:2]
     assert refused[0][0] == 400
-    await later(door, 25 * 3600)
-    assert (await door.ask("POST", "/v1/send", message(subject="Other"), headers=headers))[0] == 200
+    await later(api, 25 * 3600)
+    assert (await api.ask("POST", "/v1/send", message(subject="Other"), headers=headers))[0] == 200
 
 
-async def test_twenty_at_once_with_one_key_send_once(door: Door) -> None:
+async def test_twenty_at_once_with_one_key_send_once(api: Api) -> None:
     answers = await asyncio.gather(
-        *(door.ask("POST", "/v1/send", message(), headers={"Idempotency-Key": "race"}) for _ in range(20))
+        *(api.ask("POST", "/v1/send", message(), headers={"Idempotency-Key": "race"}) for _ in range(20))
     )
     assert {status for status, _ in answers} <= {200, 409}
     assert {got["code"] for status, got in answers if status == 409} <= {"REQUEST_IN_PROGRESS"}
     assert len({got["id"] for status, got in answers if status == 200}) == 1
-    assert await count_recipients(door) == 1
+    assert await count_recipients(api) == 1
 
 
-async def test_keys_of_two_members_are_apart(door: Door) -> None:
-    bob = await door.world.member("bob")
-    await door.world.domain(bob, "bob.test")
+async def test_keys_of_two_members_are_apart(api: Api) -> None:
+    bob = await api.world.member("bob")
+    await api.world.domain(bob, "bob.test")
     headers = {"Idempotency-Key": "same"}
-    assert (await door.ask("POST", "/v1/send", message(), headers=headers))[0] == 200
+    assert (await api.ask("POST", "/v1/send", message(), headers=headers))[0] == 200
     body = message(**{"from": "b@bob.test"})
-    assert (await door.ask("POST", "/v1/send", body, headers=headers, key=bob.key))[0] == 200
+    assert (await api.ask("POST", "/v1/send", body, headers=headers, key=bob.key))[0] == 200
 
 
-async def test_a_key_whose_request_died_is_free_after_minutes(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_key_whose_request_died_is_free_after_minutes(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     never = asyncio.Event()
 
     async def dies(*_: Any) -> Verdict:
@@ -634,22 +634,22 @@ async def test_a_key_whose_request_died_is_free_after_minutes(door: Door, monkey
 
     headers = {"Idempotency-Key": "crash"}
     with monkeypatch.context() as patched:
-        patched.setattr(door.world.intake, "accept", dies)
+        patched.setattr(api.world.intake, "accept", dies)
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(door.ask("POST", "/v1/send", message(), headers=headers), 0.3)
-    status, got = await door.ask("POST", "/v1/send", message(), headers=headers)
+            await asyncio.wait_for(api.ask("POST", "/v1/send", message(), headers=headers), 0.3)
+    status, got = await api.ask("POST", "/v1/send", message(), headers=headers)
     assert (status, got["code"]) == (409, "REQUEST_IN_PROGRESS")
-    await later(door, 301)
-    status, got = await door.ask("POST", "/v1/send", message(), headers=headers)
+    await later(api, 301)
+    status, got = await api.ask("POST", "/v1/send", message(), headers=headers)
     assert status == 200
     # The first request wakes up after all, finds its key taken over, and writes nothing.
     never.set()
-    assert (await door.ask("POST", "/v1/send", message(), headers=headers))[1] == got
-    assert await count_recipients(door) == 1
+    assert (await api.ask("POST", "/v1/send", message(), headers=headers))[1] == got
+    assert await count_recipients(api) == 1
 
 
-async def test_a_sleeper_whose_key_was_taken_over_writes_nothing(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    reached, wake, real = asyncio.Event(), asyncio.Event(), door.world.intake.accept
+async def test_a_sleeper_whose_key_was_taken_over_writes_nothing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    reached, wake, real = asyncio.Event(), asyncio.Event(), api.world.intake.accept
 
     async def slow(submission: Any) -> Any:
         reached.set()
@@ -658,21 +658,21 @@ async def test_a_sleeper_whose_key_was_taken_over_writes_nothing(door: Door, mon
 
     headers = {"Idempotency-Key": "slow"}
     with monkeypatch.context() as patched:
-        patched.setattr(door.world.intake, "accept", slow)
-        sleeper = asyncio.create_task(door.ask("POST", "/v1/send", message(), headers=headers))
+        patched.setattr(api.world.intake, "accept", slow)
+        sleeper = asyncio.create_task(api.ask("POST", "/v1/send", message(), headers=headers))
         await reached.wait()
-    await later(door, 301)
-    status, got = await door.ask("POST", "/v1/send", message(), headers=headers)
+    await later(api, 301)
+    status, got = await api.ask("POST", "/v1/send", message(), headers=headers)
     assert status == 200
     wake.set()
     assert (await sleeper)[0] == 500
-    assert (await door.ask("POST", "/v1/send", message(), headers=headers))[1] == got
-    assert await count_recipients(door) == 1
+    assert (await api.ask("POST", "/v1/send", message(), headers=headers))[1] == got
+    assert await count_recipients(api) == 1
 
 
 @pytest.mark.parametrize("path", ["/v1/send", "/v1/send/batch"])
 async def test_a_key_is_free_at_once_when_the_commit_fails(
-    door: Door, monkeypatch: pytest.MonkeyPatch, path: str
+    api: Api, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     real = InlineConnection.commit
 
@@ -684,13 +684,13 @@ async def test_a_key_is_free_at_once_when_the_commit_fails(
     body: Any = message() if path == "/v1/send" else {"messages": [message()]}
     with monkeypatch.context() as patched:
         patched.setattr(InlineConnection, "commit", full)
-        assert (await door.ask("POST", path, body, headers={"Idempotency-Key": "full"}))[0] == 507
-    assert (await door.ask("POST", path, body, headers={"Idempotency-Key": "full"}))[0] == 200
-    assert await count_recipients(door) == 1
+        assert (await api.ask("POST", path, body, headers={"Idempotency-Key": "full"}))[0] == 507
+    assert (await api.ask("POST", path, body, headers={"Idempotency-Key": "full"}))[0] == 200
+    assert await count_recipients(api) == 1
 
 
 async def test_a_sleeper_that_comes_to_nothing_frees_no_key_of_a_later_request(
-    door: Door, monkeypatch: pytest.MonkeyPatch
+    api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reached: asyncio.Queue[asyncio.Event] = asyncio.Queue()
 
@@ -700,15 +700,15 @@ async def test_a_sleeper_that_comes_to_nothing_frees_no_key_of_a_later_request(
         return Verdict(UNAVAILABLE)
 
     headers = {"Idempotency-Key": "slow"}
-    monkeypatch.setattr(door.world.intake, "accept", slow)
-    first = asyncio.create_task(door.ask("POST", "/v1/send", message(), headers=headers))
+    monkeypatch.setattr(api.world.intake, "accept", slow)
+    first = asyncio.create_task(api.ask("POST", "/v1/send", message(), headers=headers))
     wake_first = await reached.get()
-    await later(door, 301)
-    second = asyncio.create_task(door.ask("POST", "/v1/send", message(), headers=headers))
+    await later(api, 301)
+    second = asyncio.create_task(api.ask("POST", "/v1/send", message(), headers=headers))
     wake_second = await reached.get()
     wake_first.set()
     assert (await first)[0] == 503
-    third = asyncio.create_task(door.ask("POST", "/v1/send", message(), headers=headers))
+    third = asyncio.create_task(api.ask("POST", "/v1/send", message(), headers=headers))
     queued = asyncio.create_task(reached.get())
     await asyncio.wait((third, queued), return_when=asyncio.FIRST_COMPLETED)
     if queued.done():
@@ -720,12 +720,12 @@ async def test_a_sleeper_that_comes_to_nothing_frees_no_key_of_a_later_request(
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256])
-async def test_an_unreadable_key_is_refused(door: Door, key: str) -> None:
-    assert (await door.ask("POST", "/v1/send", message(), headers={"Idempotency-Key": key}))[0] == 400
+async def test_an_unreadable_key_is_refused(api: Api, key: str) -> None:
+    assert (await api.ask("POST", "/v1/send", message(), headers={"Idempotency-Key": key}))[0] == 400
 
 
-async def test_a_client_that_hangs_up_does_not_undo_its_message(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    reached, go, real = asyncio.Event(), asyncio.Event(), door.world.intake.accept
+async def test_a_client_that_hangs_up_does_not_undo_its_message(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    reached, go, real = asyncio.Event(), asyncio.Event(), api.world.intake.accept
     done = asyncio.Event()
 
     async def slow(submission: Any) -> Any:
@@ -736,22 +736,22 @@ async def test_a_client_that_hangs_up_does_not_undo_its_message(door: Door, monk
         finally:
             done.set()
 
-    monkeypatch.setattr(door.world.intake, "accept", slow)
-    task = asyncio.create_task(door.ask("POST", "/v1/send", message()))
+    monkeypatch.setattr(api.world.intake, "accept", slow)
+    task = asyncio.create_task(api.ask("POST", "/v1/send", message()))
     await reached.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     go.set()
     await done.wait()
-    assert await count_recipients(door) == 1
+    assert await count_recipients(api) == 1
 
 
 # -- batch, raw, preflight ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "batch"}])
-async def test_a_batch_has_a_result_each(door: Door, headers: dict[str, str]) -> None:
-    await suppress(door, "gone@sink.test")
+async def test_a_batch_has_a_result_each(api: Api, headers: dict[str, str]) -> None:
+    await suppress(api, "gone@sink.test")
     body = {
         "messages": [
             message(),
@@ -762,67 +762,67 @@ async def test_a_batch_has_a_result_each(door: Door, headers: dict[str, str]) ->
             5,
         ]
     }
-    first = await door.full("POST", "/v1/send/batch", body, headers=headers)
+    first = await api.full("POST", "/v1/send/batch", body, headers=headers)
     got = json.loads(first[1])["results"] if first[0] == 200 else first
     assert first[0] == 400 if isinstance(got, tuple) else True
     body["messages"].pop()
     headers = {k: v + "2" for k, v in headers.items()}
-    first = await door.full("POST", "/v1/send/batch", body, headers=headers)
+    first = await api.full("POST", "/v1/send/batch", body, headers=headers)
     results = json.loads(first[1])["results"]
     assert [r["status"] for r in results] == [200, 400, 403, 422, 200]
     assert [r.get("code") for r in results] == [
         None, "INVALID_REQUEST", "DOMAIN_MISMATCH", "NOTHING_ACCEPTED", None
     ]
     assert results[3]["rejected"][0]["code"] == "SUPPRESSED"
-    assert await count_recipients(door) == 2
+    assert await count_recipients(api) == 2
     # However it was written, the worker of this process need not wait for its next round.
-    assert door.world.handoff.wake.is_set()
+    assert api.world.handoff.wake.is_set()
     if headers:
-        again = await door.full("POST", "/v1/send/batch", body, headers=headers)
+        again = await api.full("POST", "/v1/send/batch", body, headers=headers)
         assert again[:2] == first[:2]
-        assert await count_recipients(door) == 2
+        assert await count_recipients(api) == 2
 
 
-async def test_a_batch_that_came_to_nothing_may_be_asked_again_once_there_is_room(door: Door) -> None:
-    await door.world.domain(door.alice, "young.test", tier="week 1")
+async def test_a_batch_that_came_to_nothing_may_be_asked_again_once_there_is_room(api: Api) -> None:
+    await api.world.domain(api.alice, "young.test", tier="week 1")
     young = {"from": "a@young.test"}
     five, refused = message(**young, to=[f"r{i}@sink.test" for i in range(5)]), message(bogus=1)
     headers = {"Idempotency-Key": "warming"}
-    assert (await door.ask("POST", "/v1/send", five))[0] == 200
+    assert (await api.ask("POST", "/v1/send", five))[0] == 200
     body = {"messages": [message(**young), refused]}
-    _, got = await door.ask("POST", "/v1/send/batch", body, headers=headers)
+    _, got = await api.ask("POST", "/v1/send/batch", body, headers=headers)
     assert [r["status"] for r in got["results"]] == [429, 400]
-    await later(door, 3601)
-    _, got = await door.ask("POST", "/v1/send/batch", body, headers=headers)
+    await later(api, 3601)
+    _, got = await api.ask("POST", "/v1/send/batch", body, headers=headers)
     assert [r["status"] for r in got["results"]] == [200, 400]
     # From here on there is a message that a repeat must not send again.
     body = {"messages": [message(**young), five]}
     headers = {"Idempotency-Key": "half"}
-    first = await door.full("POST", "/v1/send/batch", body, headers=headers)
+    first = await api.full("POST", "/v1/send/batch", body, headers=headers)
     assert [r["status"] for r in json.loads(first[1])["results"]] == [200, 429]
-    await later(door, 3601)
-    again = await door.full("POST", "/v1/send/batch", body, headers=headers)
+    await later(api, 3601)
+    again = await api.full("POST", "/v1/send/batch", body, headers=headers)
     assert (again[:2], again[2]["Idempotent-Replayed"]) == (first[:2], "true")
 
 
-async def test_a_batch_is_bounded(door: Door) -> None:
+async def test_a_batch_is_bounded(api: Api) -> None:
     for body in ({"messages": []}, {"messages": [message()] * 101}, {"messages": message()}, {}):
-        assert (await door.ask("POST", "/v1/send/batch", body))[0] == 400
-    status, got = await door.ask("POST", "/v1/send/batch", [message(), message()])
+        assert (await api.ask("POST", "/v1/send/batch", body))[0] == 400
+    status, got = await api.ask("POST", "/v1/send/batch", [message(), message()])
     assert (status, len(got["results"])) == (200, 2)
 
 
 RFC822 = {"Content-Type": "message/rfc822"}
 
 
-async def test_a_raw_message_keeps_its_bytes(door: Door) -> None:
+async def test_a_raw_message_keeps_its_bytes(api: Api) -> None:
     raw = letter("news@example.test", body="Grüße\r\n".encode())
     path = "/v1/send/raw?from=bounce@example.test&to=bob@sink.test&to=carol@sink.test&tag=t1"
-    status, got = await door.ask("POST", path, raw=raw, headers=RFC822)
+    status, got = await api.ask("POST", path, raw=raw, headers=RFC822)
     assert (status, len(got["accepted"])) == (200, 2)
-    assert (await door.raw_of(got["accepted"][0]["messageId"])).endswith(raw.partition(b"\r\n\r\n")[2])
+    assert (await api.raw_of(got["accepted"][0]["messageId"])).endswith(raw.partition(b"\r\n\r\n")[2])
     headers = RFC822 | {"X-Envelope-From": "bounce@example.test", "X-Envelope-To": "bob@sink.test, nonsense"}
-    status, got = await door.ask("POST", "/v1/send/raw", raw=raw, headers=headers)
+    status, got = await api.ask("POST", "/v1/send/raw", raw=raw, headers=headers)
     assert (status, [r["code"] for r in got["rejected"]]) == (200, ["INVALID_RECIPIENT"])
 
 
@@ -849,15 +849,15 @@ async def test_a_raw_message_keeps_its_bytes(door: Door) -> None:
     ],
 )
 async def test_a_raw_message_is_judged_like_one_by_smtp(
-    door: Door, path: str, raw: bytes, status: int, code: str
+    api: Api, path: str, raw: bytes, status: int, code: str
 ) -> None:
-    got, told = await door.ask("POST", f"/v1/send/raw{path}", raw=raw, headers=RFC822)
+    got, told = await api.ask("POST", f"/v1/send/raw{path}", raw=raw, headers=RFC822)
     assert (got, told["code"]) == (status, code)
 
 
-async def test_a_finished_message_may_have_the_null_sender(door: Door) -> None:
-    await door.world.change("api_keys", door.alice.key_id, null_sender=True)
-    await door.world.directory.refresh()
+async def test_a_finished_message_may_have_the_null_sender(api: Api) -> None:
+    await api.world.change("api_keys", api.alice.key_id, null_sender=True)
+    await api.world.directory.refresh()
     away = b"Auto-Submitted: auto-replied\r\n" + letter("news@example.test")
     path = "/v1/send/raw?from=<>&to=bob@sink.test"
     for raw, more, status, code in (
@@ -866,13 +866,13 @@ async def test_a_finished_message_may_have_the_null_sender(door: Door) -> None:
         (away, "&to=carol@sink.test", 422, "TOO_MANY_RECIPIENTS"),
         (away, "", 200, None),
     ):
-        got, told = await door.ask("POST", path + more, raw=raw, headers=RFC822)
+        got, told = await api.ask("POST", path + more, raw=raw, headers=RFC822)
         assert (got, told.get("code")) == (status, code)
-    _, shown = await door.ask("GET", f"/v1/messages/{told['id']}")
+    _, shown = await api.ask("GET", f"/v1/messages/{told['id']}")
     assert shown["mailFrom"] == ""
 
 
-async def test_both_ways_of_sending_have_one_list_of_headers(door: Door) -> None:
+async def test_both_ways_of_sending_have_one_list_of_headers(api: Api) -> None:
     """What is refused, kept and taken out is the same for a message that we write and one that is finished."""
     headers = {
         "Sender": "Jörg <j@example.test>", "ARC-Seal": "i=1", "Received-SPF": "pass",
@@ -881,100 +881,100 @@ async def test_both_ways_of_sending_have_one_list_of_headers(door: Door) -> None
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
     path = "/v1/send/raw?from=news@example.test&to=bob@sink.test"
     for _, got in (
-        await door.ask("POST", "/v1/send", message(headers=headers)),
-        await door.ask("POST", path, raw=lines + letter("news@example.test"), headers=RFC822),
+        await api.ask("POST", "/v1/send", message(headers=headers)),
+        await api.ask("POST", path, raw=lines + letter("news@example.test"), headers=RFC822),
     ):
-        raw = await door.raw_of(got["accepted"][0]["messageId"])
+        raw = await api.raw_of(got["accepted"][0]["messageId"])
         kept = email.message_from_bytes(raw)
         assert [kept[name] for name in ("ARC-Seal", "Received-SPF", "Authentication-Results")] == ["i=1", "pass", None]
         assert b"<j@example.test>" in raw
-    status, got = await door.ask("POST", "/v1/send", message(headers={"Sender": "eve@other.test"}))
+    status, got = await api.ask("POST", "/v1/send", message(headers={"Sender": "eve@other.test"}))
     assert (status, got["code"], got["detail"]["rule"]) == (403, "FROM_MISMATCH", "sender_mismatch")
-    _, told = await door.ask("POST", "/v1/preflight", message(headers={"Resent-From": "eve@other.test"}))
+    _, told = await api.ask("POST", "/v1/preflight", message(headers={"Resent-From": "eve@other.test"}))
     assert {g["gate"]: g["verdict"] for g in told["gates"]}["from"] == "refused"
 
 
-async def test_what_was_replaced_is_told_in_the_event(door: Door) -> None:
+async def test_what_was_replaced_is_told_in_the_event(api: Api) -> None:
     raw = b"Message-ID: abc@example.test\r\nDate:\r\n" + letter("news@example.test")
-    status, got = await door.ask("POST", "/v1/send/raw?from=n@example.test&to=b@sink.test", raw=raw, headers=RFC822)
-    _, told = await door.ask("GET", f"/v1/messages/{got['id']}")
+    status, got = await api.ask("POST", "/v1/send/raw?from=n@example.test&to=b@sink.test", raw=raw, headers=RFC822)
+    _, told = await api.ask("GET", f"/v1/messages/{got['id']}")
     assert (status, told["messageIdHeader"]) == (200, f"<{got['id']}@example.test>")
-    _, events = await door.ask("GET", "/v1/events")
+    _, events = await api.ask("GET", "/v1/events")
     assert events["events"][-1]["data"]["replaced"] == {"Message-ID": "abc@example.test", "Date": ""}
 
 
-async def test_preflight_says_when_nothing_can_be_signed(door: Door) -> None:
+async def test_preflight_says_when_nothing_can_be_signed(api: Api) -> None:
     async def without(tx: Tx) -> None:
         await tx.execute(update(dkim_keys).values(state="removed"))
         await versions.bump(tx, versions.DIRECTORY)
 
-    await door.world.storage.write(without)
-    await later(door, 1)
-    status, got = await door.ask("POST", "/v1/preflight", message())
+    await api.world.storage.write(without)
+    await later(api, 1)
+    status, got = await api.ask("POST", "/v1/preflight", message())
     refused = {g["gate"]: (g["code"], g["status"]) for g in got["gates"] if g["verdict"] == "refused"}
     assert (status, got["ok"], refused) == (200, False, {"signing": ("TEMPORARILY_UNAVAILABLE", 503)})
-    assert (await door.ask("POST", "/v1/send", message()))[1]["code"] == "TEMPORARILY_UNAVAILABLE"
+    assert (await api.ask("POST", "/v1/send", message()))[1]["code"] == "TEMPORARILY_UNAVAILABLE"
 
 
-async def test_preflight_tells_every_gate_and_sends_nothing(door: Door) -> None:
-    await suppress(door, "gone@sink.test")
-    status, got = await door.ask("POST", "/v1/preflight", message())
+async def test_preflight_tells_every_gate_and_sends_nothing(api: Api) -> None:
+    await suppress(api, "gone@sink.test")
+    status, got = await api.ask("POST", "/v1/preflight", message())
     assert (status, got["ok"]) == (200, True)
     names = [g["gate"] for g in got["gates"]]
     assert names[:4] == ["login", "sender", "format", "from"]
     assert {"recipient", "warming", "signing"} <= set(names)
-    _, got = await door.ask("POST", "/v1/preflight", message(to=["bob@sink.test", "gone@sink.test", "bad"]))
+    _, got = await api.ask("POST", "/v1/preflight", message(to=["bob@sink.test", "gone@sink.test", "bad"]))
     refused = {g["evidence"]["recipient"]: g["code"] for g in got["gates"] if g["verdict"] == "refused"}
     assert (got["ok"], refused) == (False, {"gone@sink.test": "SUPPRESSED", "bad": "INVALID_RECIPIENT"})
-    _, got = await door.ask("POST", "/v1/preflight", message(to=["gone@sink.test", "bad"]))
+    _, got = await api.ask("POST", "/v1/preflight", message(to=["gone@sink.test", "bad"]))
     last = [g for g in got["gates"] if g["gate"] == "recipients"]
     assert [(g["code"], g["status"]) for g in last] == [("NOTHING_ACCEPTED", 422)]
-    _, got = await door.ask("POST", "/v1/preflight", message(**{"from": "x@other.test"}))
+    _, got = await api.ask("POST", "/v1/preflight", message(**{"from": "x@other.test"}))
     assert {g["gate"]: g["verdict"] for g in got["gates"]}["sender"] == "refused"
-    assert (await door.ask("POST", "/v1/preflight", message(bogus=1)))[0] == 400
-    assert await count_recipients(door) == 0
+    assert (await api.ask("POST", "/v1/preflight", message(bogus=1)))[0] == 400
+    assert await count_recipients(api) == 0
 
 
 # -- status ------------------------------------------------------------------------------------------------------
 
 
-async def deliver(door: Door, **outcome: Any) -> None:
+async def deliver(api: Api, **outcome: Any) -> None:
     """What the network said, to everything that is waiting."""
     rest = {"enhanced": "2.0.0", "ip": "192.0.2.1", "tls": None, "tls_verified": False, "stage": "data", "scope": None}
-    for ready in await door.world.queue.claim(100, {}):
-        await door.world.queue.settle(ready.due, Outcome(**rest | outcome))
+    for ready in await api.world.queue.claim(100, {}):
+        await api.world.queue.settle(ready.due, Outcome(**rest | outcome))
 
 
-async def test_a_message_tells_its_attempts_word_for_word(door: Door) -> None:
-    _, sent = await door.ask(
+async def test_a_message_tells_its_attempts_word_for_word(api: Api) -> None:
+    _, sent = await api.ask(
         "POST", "/v1/send", message(to=["bob@sink.test", "carol@sink.test"], tags=["t"], metadata={"n": 1})
     )
     said = "451 4.7.1 Greylisted, come back"
     await deliver(
-        door, kind="later", code=451, enhanced="4.7.1", text=said, host="mx.sink.test", ip="192.0.2.1", stage="rcpt"
+        api, kind="later", code=451, enhanced="4.7.1", text=said, host="mx.sink.test", ip="192.0.2.1", stage="rcpt"
     )
     for name in (sent["id"], str(sent["accepted"][0]["messageId"])):
-        status, got = await door.ask("GET", f"/v1/messages/{name}")
+        status, got = await api.ask("GET", f"/v1/messages/{name}")
         assert status == 200
         first = got["recipients"][0]
         assert (first["status"], first["reply"], first["attempts"][0]["reply"]) == ("deferred", said, said)
         assert (first["attempts"][0]["host"], first["attempts"][0]["result"]) == ("mx.sink.test", "later")
-        assert first["nextAttemptAt"] > iso(door.world.clock.now())
+        assert first["nextAttemptAt"] > iso(api.world.clock.now())
         assert (got["tags"], got["metadata"]) == (["t"], {"n": 1})
         assert len(got["recipients"]) == (2 if name == sent["id"] else 1)
-    status, got = await door.ask("POST", f"/v1/messages/{sent['accepted'][0]['messageId']}/retry")
-    assert (status, got["recipients"][0]["nextAttemptAt"]) == (200, iso(door.world.clock.now()))
+    status, got = await api.ask("POST", f"/v1/messages/{sent['accepted'][0]['messageId']}/retry")
+    assert (status, got["recipients"][0]["nextAttemptAt"]) == (200, iso(api.world.clock.now()))
     assert got["messageIds"] == [sent["accepted"][0]["messageId"]]
 
 
-async def test_the_list_filters_and_pages(door: Door) -> None:
+async def test_the_list_filters_and_pages(api: Api) -> None:
     for i in range(5):
-        await door.ask("POST", "/v1/send", message(to=f"r{i}@sink.test", subject=f"S{i}"))
-    await deliver(door, kind="delivered", code=250, text="250 ok", host="mx.sink.test")
-    await door.ask("POST", "/v1/send", message(to="R0@sink.test"))
+        await api.ask("POST", "/v1/send", message(to=f"r{i}@sink.test", subject=f"S{i}"))
+    await deliver(api, kind="delivered", code=250, text="250 ok", host="mx.sink.test")
+    await api.ask("POST", "/v1/send", message(to="R0@sink.test"))
     seen, cursor = [], ""
     while True:
-        _, got = await door.ask("GET", f"/v1/messages?limit=2{cursor}")
+        _, got = await api.ask("GET", f"/v1/messages?limit=2{cursor}")
         seen += [m["recipient"] for m in got["messages"]]
         if got["cursor"] is None:
             break
@@ -986,10 +986,10 @@ async def test_the_list_filters_and_pages(door: Door) -> None:
         ("recipient=r1@SINK.test", 1),
         ("domain=EXAMPLE.test", 6),
         ("domain=x.test", 0),
-        (f"since={door.world.clock.now() - 1}", 6),
-        (f"since={iso(door.world.clock.now() + 60)}", 0),
+        (f"since={api.world.clock.now() - 1}", 6),
+        (f"since={iso(api.world.clock.now() + 60)}", 0),
     ):
-        status, got = await door.ask("GET", f"/v1/messages?{query}")
+        status, got = await api.ask("GET", f"/v1/messages?{query}")
         assert (status, len(got["messages"])) == (200, expected), query
     for query in (
         "status=x",
@@ -1002,109 +1002,109 @@ async def test_the_list_filters_and_pages(door: Door) -> None:
         "since=nan",
         "limit=1&limit=2",
     ):
-        assert (await door.ask("GET", f"/v1/messages?{query}"))[0] == 400, query
+        assert (await api.ask("GET", f"/v1/messages?{query}"))[0] == 400, query
     for wrong in ("limit=-1", "limit=x"):
-        assert "whole number" in (await door.ask("GET", f"/v1/messages?{wrong}"))[1]["error"]
+        assert "whole number" in (await api.ask("GET", f"/v1/messages?{wrong}"))[1]["error"]
 
 
-async def test_a_message_tells_all_that_happened_to_it(door: Door) -> None:
-    _, sent = await door.ask("POST", "/v1/send", message(to=["angry@sink.test", "silent@sink.test"]))
+async def test_a_message_tells_all_that_happened_to_it(api: Api) -> None:
+    _, sent = await api.ask("POST", "/v1/send", message(to=["angry@sink.test", "silent@sink.test"]))
     angry, silent = sorted((a["recipientId"], a["recipient"]) for a in sent["accepted"])
-    await deliver(door, kind="delivered", code=250, text="250 ok", host="mx.sink.test")
-    records = Records(door.world.storage, door.world.vault, door.world.config, door.world.clock)
+    await deliver(api, kind="delivered", code=250, text="250 ok", host="mx.sink.test")
+    records = Records(api.world.storage, api.world.vault, api.world.config, api.world.clock)
     assert await records.apply(angry[0], Report("complaint", feedback="abuse"), "sink.test") == "complained"
     # A reader may open it a thousand times afterwards; and once before, as far as the feed goes.
-    who = {"member_id": door.alice.id, "at": door.world.clock.now(), "recipient_id": silent[0]}
+    who = {"member_id": api.alice.id, "at": api.world.clock.now(), "recipient_id": silent[0]}
 
     async def opened(tx: Tx) -> None:
-        found = await reports.message(tx, door.alice.id, queue_id=sent["id"])
+        found = await reports.message(tx, api.alice.id, queue_id=sent["id"])
         assert found is not None
         await events.append(tx, [Event("opened", message_id=found[0].id, **who) for _ in range(600)])
 
-    await door.world.storage.write(opened)
+    await api.world.storage.write(opened)
     assert await records.apply(silent[0], Report("complaint", feedback="abuse"), "sink.test") == "complained"
-    _, told = await door.ask("GET", f"/v1/messages/{sent['id']}")
+    _, told = await api.ask("GET", f"/v1/messages/{sent['id']}")
     kinds = [e["type"] for e in told["timeline"]]
     assert (kinds[0], kinds.count("sent"), kinds.count("complained"), kinds[-1]) == ("accepted", 2, 2, "complained")
     assert [e["id"] for e in told["timeline"]] == sorted(e["id"] for e in told["timeline"])
     assert {p["reportTo"] for p in told["recipients"]} == {None}
-    _, told = await door.ask("GET", f"/v1/messages/{angry[0]}")
+    _, told = await api.ask("GET", f"/v1/messages/{angry[0]}")
     assert [e["type"] for e in told["timeline"]] == ["accepted", "sent", "complained"]
     for event, expected in (("complained", {angry[0], silent[0]}), ("opened", {silent[0]}), ("clicked", set())):
-        _, got = await door.ask("GET", f"/v1/messages?event={event}")
+        _, got = await api.ask("GET", f"/v1/messages?event={event}")
         assert {m["recipientId"] for m in got["messages"]} == expected
         assert all(event in m["events"] for m in got["messages"])
-    assert (await door.ask("GET", "/v1/messages?event=sent"))[0] == 400
+    assert (await api.ask("GET", "/v1/messages?event=sent"))[0] == 400
 
 
-async def test_a_sign_in_reads_what_a_key_reads_and_is_no_guess_at_one(door: Door) -> None:
-    _, sent = await door.ask("POST", "/v1/send", message())
-    token, _ = await door.members.sessions.open(door.alice.id, "127.0.0.1", "a test")
+async def test_a_sign_in_reads_what_a_key_reads_and_is_no_guess_at_one(api: Api) -> None:
+    _, sent = await api.ask("POST", "/v1/send", message())
+    token, _ = await api.members.sessions.open(api.alice.id, "127.0.0.1", "a test")
     for path in ("/v1/messages", f"/v1/messages/{sent['id']}", "/v1/events", "/v1/standing", "/member/status"):
-        assert await door.ask("GET", path, key=token) == await door.ask("GET", path)
-    assert (await door.ask("POST", f"/v1/messages/{sent['id']}/cancel", key=token))[0] == 200
+        assert await api.ask("GET", path, key=token) == await api.ask("GET", path)
+    assert (await api.ask("POST", f"/v1/messages/{sent['id']}/cancel", key=token))[0] == 200
     # Sending takes a key; however often a sign-in comes instead, nobody is kept out for it.
     for _ in range(40):
-        assert (await door.ask("POST", "/v1/send", message(), key=token))[0] == 401
-        assert (await door.ask("GET", "/v1/messages", key=token[:-1] + "x"))[1]["code"] == "SESSION_ENDED"
-    wrong = door.alice.key[:-1] + ("x" if door.alice.key[-1] != "x" else "y")
-    assert (await door.ask("GET", "/v1/messages", key=wrong))[1]["code"] == "AUTH_FAILED"
-    assert (await door.ask("GET", "/v1/messages"))[0] == 200
+        assert (await api.ask("POST", "/v1/send", message(), key=token))[0] == 401
+        assert (await api.ask("GET", "/v1/messages", key=token[:-1] + "x"))[1]["code"] == "SESSION_ENDED"
+    wrong = api.alice.key[:-1] + ("x" if api.alice.key[-1] != "x" else "y")
+    assert (await api.ask("GET", "/v1/messages", key=wrong))[1]["code"] == "AUTH_FAILED"
+    assert (await api.ask("GET", "/v1/messages"))[0] == 200
 
 
-async def test_nobody_reads_anothers_mail(door: Door) -> None:
-    _, sent = await door.ask("POST", "/v1/send", message())
-    bob = await door.world.member("bob")
+async def test_nobody_reads_anothers_mail(api: Api) -> None:
+    _, sent = await api.ask("POST", "/v1/send", message())
+    bob = await api.world.member("bob")
     names = (sent["id"], sent["accepted"][0]["messageId"])
     for name in (*names, "0", "99999999999999999999", "nope", "x" * 20, "..%2f", "%00"):
         for method, path in (("GET", ""), ("POST", "/cancel"), ("POST", "/retry")):
-            status, got = await door.ask(method, f"/v1/messages/{name}{path}", key=bob.key)
+            status, got = await api.ask(method, f"/v1/messages/{name}{path}", key=bob.key)
             assert (status, got["code"]) == (404, "NOT_FOUND")
-    assert (await door.ask("GET", "/v1/messages", key=bob.key))[1]["messages"] == []
-    assert (await door.ask("GET", "/v1/events", key=bob.key))[1]["events"] == []
-    assert (await door.ask("GET", f"/v1/messages/{names[0]}"))[0] == 200
+    assert (await api.ask("GET", "/v1/messages", key=bob.key))[1]["messages"] == []
+    assert (await api.ask("GET", "/v1/events", key=bob.key))[1]["events"] == []
+    assert (await api.ask("GET", f"/v1/messages/{names[0]}"))[0] == 200
 
 
-async def test_a_key_for_one_domain_sees_only_that_ones_mail(door: Door) -> None:
-    await door.world.domain(door.alice, "second.test")
-    _, first = await door.ask("POST", "/v1/send", message())
-    _, second = await door.ask("POST", "/v1/send", message(**{"from": "a@second.test"}))
-    await door.world.change("api_keys", door.alice.key_id, domains=["second.test"])
-    await door.world.directory.refresh()
-    assert [m["id"] for m in (await door.ask("GET", "/v1/messages"))[1]["messages"]] == [second["id"]]
-    assert (await door.ask("GET", f"/v1/messages/{first['id']}"))[0] == 404
-    assert {e["domain"] for e in (await door.ask("GET", "/v1/events"))[1]["events"]} == {"second.test"}
-    assert [d["domain"] for d in (await door.ask("GET", "/member/status"))[1]["domains"]] == ["second.test"]
+async def test_a_key_for_one_domain_sees_only_that_ones_mail(api: Api) -> None:
+    await api.world.domain(api.alice, "second.test")
+    _, first = await api.ask("POST", "/v1/send", message())
+    _, second = await api.ask("POST", "/v1/send", message(**{"from": "a@second.test"}))
+    await api.world.change("api_keys", api.alice.key_id, domains=["second.test"])
+    await api.world.directory.refresh()
+    assert [m["id"] for m in (await api.ask("GET", "/v1/messages"))[1]["messages"]] == [second["id"]]
+    assert (await api.ask("GET", f"/v1/messages/{first['id']}"))[0] == 404
+    assert {e["domain"] for e in (await api.ask("GET", "/v1/events"))[1]["events"]} == {"second.test"}
+    assert [d["domain"] for d in (await api.ask("GET", "/member/status"))[1]["domains"]] == ["second.test"]
 
 
-async def test_events_come_in_order_by_cursor(door: Door) -> None:
-    await door.ask("POST", "/v1/send", message(to=["a@sink.test", "b@sink.test", "c@sink.test"]))
-    await deliver(door, kind="delivered", code=250, text="250 ok", host="mx.sink.test")
+async def test_events_come_in_order_by_cursor(api: Api) -> None:
+    await api.ask("POST", "/v1/send", message(to=["a@sink.test", "b@sink.test", "c@sink.test"]))
+    await deliver(api, kind="delivered", code=250, text="250 ok", host="mx.sink.test")
     types, cursor = [], "0"
     while True:
-        _, got = await door.ask("GET", f"/v1/events?after={cursor}&limit=2")
+        _, got = await api.ask("GET", f"/v1/events?after={cursor}&limit=2")
         types += [e["type"] for e in got["events"]]
         cursor = got["cursor"]
         if not got["more"]:
             break
     assert types == ["accepted"] * 3 + ["sent"] * 3
-    assert (await door.ask("GET", f"/v1/events?after={cursor}"))[1] == {"events": [], "cursor": cursor, "more": False}
-    assert len((await door.ask("GET", "/v1/events?type=sent"))[1]["events"]) == 3
+    assert (await api.ask("GET", f"/v1/events?after={cursor}"))[1] == {"events": [], "cursor": cursor, "more": False}
+    assert len((await api.ask("GET", "/v1/events?type=sent"))[1]["events"]) == 3
     for query in ("after=x", "after=-1", "type=nonsense"):
-        assert (await door.ask("GET", f"/v1/events?{query}"))[0] == 400
+        assert (await api.ask("GET", f"/v1/events?{query}"))[0] == 400
 
 
-async def test_deliverability_sums_fourteen_days(door: Door) -> None:
-    await door.ask("POST", "/v1/send", message(to=["a@sink.test", "b@sink.test"]))
-    await deliver(door, kind="never", code=550, enhanced="5.1.1", text="550 no", host="mx.sink.test")
-    await later(door, DAY)
-    await door.ask("POST", "/v1/send", message(to=["c@sink.test", "d@sink.test"]))
-    for written in (door.alice.did, quote(door.alice.did), quote(door.alice.did, safe="")):
-        status, got = await door.ask("GET", f"/member/deliverability?did={written}")
+async def test_deliverability_sums_fourteen_days(api: Api) -> None:
+    await api.ask("POST", "/v1/send", message(to=["a@sink.test", "b@sink.test"]))
+    await deliver(api, kind="never", code=550, enhanced="5.1.1", text="550 no", host="mx.sink.test")
+    await later(api, DAY)
+    await api.ask("POST", "/v1/send", message(to=["c@sink.test", "d@sink.test"]))
+    for written in (api.alice.did, quote(api.alice.did), quote(api.alice.did, safe="")):
+        status, got = await api.ask("GET", f"/member/deliverability?did={written}")
         assert status == 200, written
-    assert got.pop("standing") == (await door.ask("GET", "/v1/standing"))[1]
+    assert got.pop("standing") == (await api.ask("GET", "/v1/standing"))[1]
     assert got == {
-        "did": door.alice.did,
+        "did": api.alice.did,
         "status": "active",
         "sent14d": 4,
         "bounced14d": 2,
@@ -1123,16 +1123,16 @@ async def test_deliverability_sums_fourteen_days(door: Door) -> None:
         "daily_limit": None,
         "labels": [],
     }
-    await door.world.change("domains", 1, tier=None)
-    await door.world.directory.refresh()
-    _, got = await door.ask("GET", "/member/deliverability")
+    await api.world.change("domains", 1, tier=None)
+    await api.world.directory.refresh()
+    _, got = await api.ask("GET", "/member/deliverability")
     assert (got["hourly_limit"], got["daily_limit"]) == (5, 20)
 
 
-async def test_the_schema_names_every_route(door: Door) -> None:
-    status, got = await door.ask("GET", "/openapi.json", key="")
+async def test_the_schema_names_every_route(api: Api) -> None:
+    status, got = await api.ask("GET", "/openapi.json", key="")
     assert (status, got["openapi"]) == (200, "3.1.0")
-    made = {(r.method, r.path) for r in send_routes(door.services)}
+    made = {(r.method, r.path) for r in send_routes(api.services)}
     told = {(method.upper(), path) for path, methods in got["paths"].items() for method in methods}
     assert made == told
     fields = got["components"]["schemas"]["SendRequest"]["properties"]

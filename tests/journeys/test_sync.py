@@ -1,4 +1,4 @@
-"""The sync comes before the yes, on both doors: what the operating system saw, in its order (strace)."""
+"""The sync comes before the yes, by SMTP and HTTP: what the operating system saw, in its order (strace)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tracked mail from the gate to the reader's click: signed as it leaves, each recipient's own, told and counted."""
+"""Tracked mail from intake to the reader's click: signed as it leaves, each recipient's own, told and counted."""
 
 from __future__ import annotations
 

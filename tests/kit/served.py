@@ -196,7 +196,7 @@ class Town:
         acked: list[str] | None = None, on_ack: Callable[[int], None] = lambda n: None,
         refused: Counter[str] | None = None,
     ) -> list[str]:
-        """Send one message to each name of `waiting` (emptying it) at sink.test, over both doors (`http_every`: each
+        """Send one message to each name of `waiting` (emptying it) at sink.test, by SMTP and HTTP (`http_every`: each
         n-th connection speaks HTTP); returns the names that got a 250 or 200 (also into `acked`, as they come).
 
         A node that dies ends its connections; what was under way then is not sent again. `refused` counts the

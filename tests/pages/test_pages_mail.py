@@ -26,7 +26,7 @@ from tests.pages.site import NASTY, Site
 
 
 async def refused(place: Site, verdict: Verdict, member: MemberAt, to: Sequence[str] = (), helo: str = "web1") -> str:
-    """Record a refusal as the SMTP door would; returns its reference."""
+    """Record a refusal as SMTP would; returns its reference."""
     asked = {"mail_from": "news@example.test", "to": list(to), "helo": helo}
     refusals = place.house.world.refusals
     got = refusals.record(verdict, door="smtp", address="192.0.2.1", member_id=member.id, request=asked)

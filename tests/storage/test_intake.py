@@ -1,4 +1,4 @@
-"""The gate and the queue on both engines: what is accepted is kept, exactly as much as is allowed."""
+"""Intake and the queue on both engines: what is accepted is kept, exactly as much as is allowed."""
 
 from __future__ import annotations
 

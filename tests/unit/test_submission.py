@@ -89,13 +89,13 @@ class Backend:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a made-up certificate in it."""
-    made = tmp_path_factory.mktemp("door")
+    made = tmp_path_factory.mktemp("listener")
     Certificate.of(make_config(made), Clock())
     return made
 
 
 @asynccontextmanager
-async def door(folder: Path, **bounds: Any) -> AsyncIterator[tuple[SubmissionServer, Backend]]:
+async def listener(folder: Path, **bounds: Any) -> AsyncIterator[tuple[SubmissionServer, Backend]]:
     """Both ports, open."""
     submission = {"listen": ["127.0.0.1:0"], "listen_tls": ["127.0.0.1:0"], **bounds}
     config: Config = make_config(folder, submission=submission, server={"hostname": "relay.test"})
@@ -146,7 +146,7 @@ async def until(true: Callable[[], bool]) -> None:
 async def test_a_client_may_call_itself_what_it_likes_and_only_a_name_is_believed(
     folder: Path, line: bytes, known: str
 ) -> None:
-    async with door(folder) as (server, backend), await member(server) as talk:
+    async with listener(folder) as (server, backend), await member(server) as talk:
         await talk.send(line + b"\r\n")
         assert (await talk.reply())[:3] == "250"
         await to_data(talk)
@@ -156,7 +156,7 @@ async def test_a_client_may_call_itself_what_it_likes_and_only_a_name_is_believe
 
 
 async def test_the_gate_gets_the_whole_envelope_and_the_bytes_unstuffed(folder: Path) -> None:
-    async with door(folder) as (server, backend), await member(server) as talk:
+    async with listener(folder) as (server, backend), await member(server) as talk:
         await talk.ask("MAIL FROM:<a@example.test> RET=HDRS ENVID=Q+2Bx SMTPUTF8 BODY=8BITMIME")
         await talk.ask("RCPT TO:<b@sink.test> NOTIFY=success ORCPT=rfc822;B@Sink.test")
         await talk.ask("RCPT TO:<b@SINK.test> NOTIFY=NEVER")
@@ -173,7 +173,7 @@ async def test_the_gate_gets_the_whole_envelope_and_the_bytes_unstuffed(folder: 
 
 
 async def test_replies_to_pipelined_commands_leave_in_one_write(folder: Path) -> None:
-    async with door(folder) as (server, _), await member(server) as talk:
+    async with listener(folder) as (server, _), await member(server) as talk:
         await talk.send(b"MAIL FROM:<a@example.test>\r\n" + b"RCPT TO:<b@sink.test>\r\n" * 3 + b"DATA\r\n")
         # One TLS record: what one read gives is all five replies.
         said = await asyncio.wait_for(talk.reader.read(65536), 5)
@@ -228,7 +228,7 @@ async def test_a_line_without_end_is_never_held_beyond_the_limit() -> None:
 
 
 async def test_too_much_content_at_once_gets_a_temporary_failure(folder: Path) -> None:
-    async with door(folder, max_data_memory_bytes=300_000) as (server, backend):
+    async with listener(folder, max_data_memory_bytes=300_000) as (server, backend):
         async with await member(server) as first, await member(server) as second:
             await to_data(first)
             await first.send(HEAD + b"0123456789\r\n" * 20_000)
@@ -247,7 +247,7 @@ async def test_too_much_content_at_once_gets_a_temporary_failure(folder: Path) -
 
 @pytest.mark.parametrize("where", ["login", "sender", "recipient", "accept"])
 async def test_an_exception_becomes_a_451_with_a_reference_and_the_session_lives_on(folder: Path, where: str) -> None:
-    async with door(folder) as (server, backend), await Talk.secured(server.ports[0]) as talk:
+    async with listener(folder) as (server, backend), await Talk.secured(server.ports[0]) as talk:
         backend.fail[where] = RuntimeError(f"detail of {SECRET}")
         said = []
         with capture_logs() as logged:
@@ -271,7 +271,7 @@ async def test_an_exception_becomes_a_451_with_a_reference_and_the_session_lives
 
 
 async def test_an_exception_in_the_greeting_closes_and_is_logged(folder: Path) -> None:
-    async with door(folder) as (server, backend):
+    async with listener(folder) as (server, backend):
         backend.fail["greeting"] = RuntimeError("x")
         with capture_logs() as logged:
             async with await Talk.to(server.ports[0]) as talk:
@@ -281,7 +281,7 @@ async def test_an_exception_in_the_greeting_closes_and_is_logged(folder: Path) -
 
 async def test_no_secret_is_logged(folder: Path) -> None:
     with capture_logs() as logged:
-        async with door(folder) as (server, backend), await Talk.secured(server.ports[0]) as talk:
+        async with listener(folder) as (server, backend), await Talk.secured(server.ports[0]) as talk:
             wrong = plain("alice", "ph_wrong")
             await talk.ask(f"AUTH PLAIN {wrong}")
             backend.fail["login"] = RuntimeError("boom")
@@ -293,7 +293,7 @@ async def test_no_secret_is_logged(folder: Path) -> None:
 
 
 async def test_a_client_that_hangs_up_during_the_commit_changes_nothing(folder: Path) -> None:
-    async with door(folder) as (server, backend):
+    async with listener(folder) as (server, backend):
         backend.go.clear()
         talk = await member(server)
         await to_data(talk)
@@ -306,7 +306,7 @@ async def test_a_client_that_hangs_up_during_the_commit_changes_nothing(folder: 
 
 
 async def test_a_client_that_hangs_up_inside_the_content_leaves_nothing(folder: Path) -> None:
-    async with door(folder) as (server, backend):
+    async with listener(folder) as (server, backend):
         for end in (b"", b"\r\n.", b"\r\n.\r"):
             talk = await member(server)
             await to_data(talk)
@@ -317,7 +317,7 @@ async def test_a_client_that_hangs_up_inside_the_content_leaves_nothing(folder: 
 
 
 async def test_commands_before_the_end_of_the_stream_are_answered(folder: Path) -> None:
-    async with door(folder) as (server, _), await Talk.to(server.ports[0]) as talk:
+    async with listener(folder) as (server, _), await Talk.to(server.ports[0]) as talk:
         await talk.send(b"EHLO client.test\r\nNOOP\r\n")
         talk.writer.write_eof()
         assert [(await talk.reply())[:3] for _ in range(4)] == ["220", "250", "250", ""]
@@ -328,7 +328,7 @@ async def test_a_connection_that_is_over_is_freed_at_once(
 ) -> None:
     """A conversation under TLS holds 256 KiB: it must not wait for the garbage collector, however it ended."""
     seen: list[weakref.ref[Any]] = []
-    async with door(folder) as (server, _):
+    async with listener(folder) as (server, _):
         admit = server.admit
         monkeypatch.setattr(server, "admit", lambda guest: seen.append(weakref.ref(guest)) or admit(guest))
         gc.disable()
@@ -351,14 +351,14 @@ async def test_a_connection_that_is_over_is_freed_at_once(
 
 
 async def test_silence_is_told_before_it_is_closed(folder: Path) -> None:
-    async with door(folder, command_timeout_seconds=0.2) as (server, _), await Talk.to(server.ports[0]) as talk:
+    async with listener(folder, command_timeout_seconds=0.2) as (server, _), await Talk.to(server.ports[0]) as talk:
         assert (await talk.reply()).startswith("220 ")
         assert await talk.reply() == "421 4.4.2 Timeout, closing connection"
         assert await talk.closed()
 
 
 async def test_small_talk_does_not_put_the_login_off_for_ever(folder: Path) -> None:
-    async with door(folder, login_timeout_seconds=0.3) as (server, _), await Talk.secured(server.ports[0]) as talk:
+    async with listener(folder, login_timeout_seconds=0.3) as (server, _), await Talk.secured(server.ports[0]) as talk:
         for _ in range(3):
             assert (await talk.ask("NOOP")).startswith("250 ")
         assert (await talk.reply()).startswith("421 4.4.2 ")
@@ -366,7 +366,7 @@ async def test_small_talk_does_not_put_the_login_off_for_ever(folder: Path) -> N
 
 
 async def test_a_handshake_that_never_comes_is_ended(folder: Path) -> None:
-    async with door(folder, login_timeout_seconds=0.2, max_connections=1) as (server, _):  # noqa: SIM117
+    async with listener(folder, login_timeout_seconds=0.2, max_connections=1) as (server, _):  # noqa: SIM117
         # On 465 it occupies its place meanwhile: connections are counted before their handshake.
         async with await Talk.to(server.tls_ports[0]):
             await until(lambda: server.connections == 1)
@@ -377,14 +377,14 @@ async def test_a_handshake_that_never_comes_is_ended(folder: Path) -> None:
 
 
 async def test_plain_text_on_the_tls_port_is_ended(folder: Path) -> None:
-    async with door(folder) as (server, _), await Talk.to(server.tls_ports[0]) as talk:
+    async with listener(folder) as (server, _), await Talk.to(server.tls_ports[0]) as talk:
         await talk.send(b"EHLO client.test\r\n" * 20)
         await until(lambda: server.connections == 0)
 
 
 async def test_content_that_drips_is_cut(folder: Path) -> None:
     slow = {"data_grace_seconds": 0.2, "data_min_bytes_a_second": 10_000}
-    async with door(folder, **slow) as (server, backend), await member(server) as talk:
+    async with listener(folder, **slow) as (server, backend), await member(server) as talk:
         await to_data(talk)
         reply = asyncio.ensure_future(talk.reply())
         # The end may come while a drop is under way.
@@ -398,14 +398,14 @@ async def test_content_that_drips_is_cut(folder: Path) -> None:
 
 async def test_content_that_stops_is_cut(folder: Path) -> None:
     slow = {"data_grace_seconds": 0.4, "command_timeout_seconds": 0.3, "data_min_bytes_a_second": 1}
-    async with door(folder, **slow) as (server, _), await member(server) as talk:
+    async with listener(folder, **slow) as (server, _), await member(server) as talk:
         await to_data(talk)
         await talk.send(b"x" * 100_000)
         assert (await talk.reply()).startswith("421 4.4.2 ")
 
 
 async def test_a_commit_that_takes_long_is_not_the_clients_silence(folder: Path) -> None:
-    async with door(folder, command_timeout_seconds=0.15) as (server, backend), await member(server) as talk:
+    async with listener(folder, command_timeout_seconds=0.15) as (server, backend), await member(server) as talk:
         backend.go.clear()
         await to_data(talk)
         await talk.send(HEAD + b"x\r\n.\r\n")
@@ -417,7 +417,7 @@ async def test_a_commit_that_takes_long_is_not_the_clients_silence(folder: Path)
 
 
 async def test_connections_of_one_address_are_bounded(folder: Path) -> None:
-    async with door(folder, max_connections_an_address=2) as (server, _):
+    async with listener(folder, max_connections_an_address=2) as (server, _):
         async with await Talk.to(server.ports[0]) as one, await Talk.to(server.ports[0]) as two:
             for talk in (one, two):
                 assert (await talk.reply()).startswith("220 ")
@@ -433,7 +433,7 @@ async def test_a_refused_connection_ends_without_trouble(folder: Path) -> None:
     loop = asyncio.get_running_loop()
     trouble: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: trouble.append(context))
-    async with door(folder, max_connections=1) as (server, _), await Talk.to(server.ports[0]) as first:
+    async with listener(folder, max_connections=1) as (server, _), await Talk.to(server.ports[0]) as first:
         await first.reply()
         async with await Talk.to(server.ports[0]) as second:
             assert (await second.reply()).startswith("421 ")
@@ -443,7 +443,7 @@ async def test_a_refused_connection_ends_without_trouble(folder: Path) -> None:
 
 
 async def test_a_flood_of_small_talk_is_cut_whatever_it_is(folder: Path) -> None:
-    async with door(folder) as (server, _), await member(server) as talk:
+    async with listener(folder) as (server, _), await member(server) as talk:
         await talk.send(b"NOOP\r\n" * 3000)
         said = []
         while (reply := await talk.reply()) and len(said) < 3000:
@@ -456,7 +456,7 @@ async def test_a_flood_of_small_talk_is_cut_whatever_it_is(folder: Path) -> None
 
 
 async def test_stopping_tells_the_idle_and_lets_a_message_finish(folder: Path) -> None:
-    async with door(folder) as (server, backend):
+    async with listener(folder) as (server, backend):
         async with await member(server) as idle, await member(server) as half, await member(server) as busy:
             await half.ask("MAIL FROM:<a@example.test>")
             backend.go.clear()
@@ -478,7 +478,7 @@ async def test_stopping_tells_the_idle_and_lets_a_message_finish(folder: Path) -
 
 
 async def test_stopping_does_not_wait_for_ever(folder: Path) -> None:
-    async with door(folder) as (server, backend), await member(server) as talk:
+    async with listener(folder) as (server, backend), await member(server) as talk:
         await to_data(talk)
         await talk.send(HEAD)
         await server.stop(0.1)
@@ -507,7 +507,7 @@ async def test_a_taken_port_is_an_error_and_leaves_nothing_listening(folder: Pat
 
 
 async def test_tls_older_than_1_2_is_not_spoken(folder: Path) -> None:
-    async with door(folder) as (server, _):
+    async with listener(folder) as (server, _):
         old = trusting()
         old.set_ciphers("ALL:@SECLEVEL=0")
         with pytest.warns(DeprecationWarning, match="TLSv1"):
@@ -520,7 +520,7 @@ async def test_tls_older_than_1_2_is_not_spoken(folder: Path) -> None:
 
 
 async def test_a_new_certificate_is_used_by_the_next_handshake_and_a_bad_one_never(tmp_path: Path) -> None:
-    async with door(tmp_path) as (server, _):
+    async with listener(tmp_path) as (server, _):
         certificate = server.certificate
         before = await peer_certificate(server)
         make_self_signed(certificate.cert_file, certificate.key_file, "new.test", Clock().now())

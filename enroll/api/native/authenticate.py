@@ -19,8 +19,8 @@ def authenticator(services: Services) -> Authenticate:
 
     async def found(request: web.Request, call: Call) -> Actor | str:
         if call.access == OPEN:
-            return services.gate.visitor(request)
-        actor = await services.gate.actor(
+            return services.authenticator.visitor(request)
+        actor = await services.authenticator.actor(
             request, call.scope, reads=call.reads or call.suspended, keys=bool(call.access.keys)
         )
         if not call.limited and actor.domains is not None:

@@ -52,11 +52,11 @@ class Identity:
     """The handlers."""
 
     def __init__(self, services: Services) -> None:
-        self._config, self._gate, self._accounts = services.config, services.gate, services.accounts
+        self._config, self._authenticator, self._accounts = services.config, services.authenticator, services.accounts
 
     @_calls.post("/enroll", "Make an account", access=OPEN, status=201, errors=(403,))
     async def enroll(self, who: str, request: web.Request, body: EnrollRequest) -> MemberView:
-        self._gate.own_page(request)
+        self._authenticator.own_page(request)
         member = await self._accounts.create(
             body.handle, body.email, body.password, invite=body.invite, address=who
         )

@@ -82,7 +82,7 @@ class SignIns:
     )
     async def open(self, who: str, request: web.Request, body: SignInRequest) -> web.Response:
         # A browser must not be signed in to somebody else's account by another site.
-        self._services.gate.own_page(request)
+        self._services.authenticator.own_page(request)
         member = await self._services.accounts.verify_password(
             body.handle, body.password, who, device=self._services.devices.of(request)
         )

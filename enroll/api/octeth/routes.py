@@ -42,16 +42,16 @@ def routes(services: Services, of_domains: DomainServices) -> list[web.RouteDef]
     """The routes, unless the configuration leaves them out."""
     if not services.config.octeth.enabled:
         return []
-    door = Door(services, of_domains)
+    api = Api(services, of_domains)
     return [
-        *(web.route(call.method, call.path, door.rest(call, made)) for call, made in declared(door.calls)),
-        *(web.route(call.method, call.path, made) for call, made in declared(door)),
+        *(web.route(call.method, call.path, api.rest(call, made)) for call, made in declared(api.calls)),
+        *(web.route(call.method, call.path, made) for call, made in declared(api)),
     ]
 
 
 def openapi_paths() -> Paths:
     """Every call at its own path, and /api.php."""
-    return operations([SenderDomains, Door], refusal=ErrorsView)
+    return operations([SenderDomains, Api], refusal=ErrorsView)
 
 
 def translate(request: web.Request, error: Exception) -> web.Response | None:
@@ -64,11 +64,11 @@ def translate(request: web.Request, error: Exception) -> web.Response | None:
     return fault_of(error, request.app[CLOCK].now()).response() if isinstance(error, Refused) else None
 
 
-class Door:
+class Api:
     """Finds who asks, counts, calls, answers."""
 
     def __init__(self, services: Services, of_domains: DomainServices) -> None:
-        self._gate, self._clock = services.gate, services.clock
+        self._authenticator, self._clock = services.authenticator, services.clock
         self.calls = SenderDomains(of_domains.domains, services.config, services.clock)
         self._by_name = {made.__name__: (call, made) for call, made in declared(self.calls)}
         o = services.config.octeth
@@ -102,7 +102,7 @@ class Door:
         command = p.text("Command").lower()
         found = found or (self._by_name.get(command.removeprefix(_FAMILY)) if command.startswith(_FAMILY) else None)
         key = p.text("APIKey") or bearer(request)
-        who = await self._gate.by_token(
+        who = await self._authenticator.by_token(
             request, key or p.text("SessionID") or None, "manage", reads=found is not None and found[0].reads,
             keys=bool(key),
         )

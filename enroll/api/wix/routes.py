@@ -31,9 +31,9 @@ def routes(services: Services, senders: SenderServices) -> list[web.RouteDef]:
     """The routes, unless the configuration leaves them out."""
     if not services.config.senders.wix:
         return []
-    door = Door(services)
+    api = Api(services)
     calls = SenderCalls(senders)
-    return [web.route(call.method, call.path, door.handler(call, made)) for call, made in declared(calls)]
+    return [web.route(call.method, call.path, api.handler(call, made)) for call, made in declared(calls)]
 
 
 def openapi_paths() -> Paths:
@@ -51,11 +51,11 @@ def translate(request: web.Request, error: Exception) -> web.Response | None:
     return refusal(error, request.app[CLOCK].now()) if isinstance(error, Refused) else None
 
 
-class Door:
+class Api:
     """Finds who asks, calls, answers."""
 
     def __init__(self, services: Services) -> None:
-        self._gate, self._clock = services.gate, services.clock
+        self._authenticator, self._clock = services.authenticator, services.clock
 
     def handler(self, call: Call, made: Callable[..., Awaitable[View]]) -> Handler:
         """The handler of one call."""
@@ -83,4 +83,4 @@ class Door:
             given = request.headers.getall(hdrs.AUTHORIZATION)
             # The key alone, without a scheme.
             token = given[0].strip() if len(given) == 1 and " " not in given[0].strip() else ""
-        return await self._gate.by_token(request, token or None, call.scope, reads=call.reads)
+        return await self._authenticator.by_token(request, token or None, call.scope, reads=call.reads)

@@ -65,7 +65,7 @@ class Tls(Section):
 
 
 class Submission(Section):
-    """Ports 587 and 465, and the bounds that both doors share."""
+    """Ports 587 and 465, and the bounds that HTTP shares with them."""
 
     listen: list[str] = key(["0.0.0.0:587"], "Addresses with STARTTLS.")
     listen_tls: list[str] = key(["0.0.0.0:465"], "Addresses with TLS from the first byte.")
@@ -73,7 +73,7 @@ class Submission(Section):
     max_header_bytes: Bytes = key(262_144, "Largest header block.")
     max_header_fields: Count = key(1000, "Most header fields.")
     max_line_bytes: Bytes = key(998, "Longest line of a message without its CRLF (RFC 5322 §2.1.1).")
-    max_recipients: Count = key(100, "Most recipients a message, on both doors.")
+    max_recipients: Count = key(100, "Most recipients a message, by SMTP and by HTTP.")
     max_mime_depth: Count = key(50, "Deepest nesting of MIME parts.")
     max_mime_parts: Count = key(1000, "Most MIME parts.")
     max_received: Count = key(30, "Most Received fields before a message counts as looping.")

@@ -2,7 +2,7 @@
 
 `Resolver` asks the configured name servers (`recursive`) and, for proofs, each authoritative server itself
 (`authoritative`). One question to one server is `exchange`, one reply is read in `reading`, what was learned is
-kept in `caching`. This room is the relay's only door to dnspython. Names go in and come out as lower-case A-labels
+kept in `caching`. Nothing else in the relay imports dnspython. Names go in and come out as lower-case A-labels
 without a trailing dot.
 """
 

@@ -1,4 +1,4 @@
-"""The HTTP door's frame: what every route of every room gets, whoever wrote it.
+"""The HTTP frame: what every route of every package gets, whoever wrote it.
 
 `application` makes the one aiohttp application: each request gets an id, a look at its Host, a bound on its body
 and on the time it may take to arrive, safe headers, and an answer in one shape for whatever goes wrong:

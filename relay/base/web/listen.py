@@ -82,10 +82,10 @@ class _Site(web.BaseSite):
         """Bind. Raises OSError."""
         await super().start()
         assert self._runner.server is not None
-        door = Acceptor(self._host, self._wanted, self._runner.server, shared=self._shared)
-        self.port = door.port
+        acceptor = Acceptor(self._host, self._wanted, self._runner.server, shared=self._shared)
+        self.port = acceptor.port
         # What the runner asks of a server is to be closed.
-        self._server = door  # type: ignore[assignment]
+        self._server = acceptor  # type: ignore[assignment]
 
 
 class _Runner(web.AppRunner):

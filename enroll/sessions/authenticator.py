@@ -1,6 +1,6 @@
 """Who is asking: an API key or a sign-in, told apart by how the token begins.
 
-Promises that keys are judged by the same directory, in the same words, as at the other doors, and that nobody asks
+Promises that keys are judged by the same directory, in the same words, as everywhere else, and that nobody asks
 more often than they may: a member's requests are its own, those of strangers are counted by their address and never in
 a member's way. The cookie of the pages is their own business (`enroll.pages.guard`). What belongs to whom is left to
 the services.
@@ -53,7 +53,7 @@ class Actor:
         return self.domains is None or domain in self.domains
 
 
-class Gate:
+class Authenticator:
     """Finds the actor of a request. One for the whole application: it counts requests."""
 
     def __init__(
@@ -74,7 +74,7 @@ class Gate:
         """The actor who has this token, an API key or a sign-in's; None: there is none. A cookie opens nothing here.
 
         `scope` is what a key must have (a sign-in may all); `keys` False refuses API keys. What only `reads`, a
-        suspended member may too. Raises EnrollError 401, 403; Refused in the words of both doors; StorageError.
+        suspended member may too. Raises EnrollError 401, 403; Refused in the same words as SMTP; StorageError.
         """
         if token is None:
             self.visitor(request)

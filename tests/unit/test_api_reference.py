@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enroll.pages.api_reference import Reading
+from enroll.pages.api_reference import Reference
 
 
 def test_reading_shows_what_it_doesnt_know_as_anything() -> None:
@@ -19,7 +19,7 @@ def test_reading_shows_what_it_doesnt_know_as_anything() -> None:
             "responses": {"204": {"description": "Done."}},
         }}},
     }  # fmt: skip
-    (group,) = Reading(document).groups
+    (group,) = Reference(document).groups
     (call,) = group.calls
     fields = call.bodies[0].forms[0]
     assert [(f.name, f.kind, f.required) for f in fields] == [
