@@ -1,17 +1,18 @@
-"""What enrollment refuses, as one exception: a reply of the table, and a sentence for the person who asked.
+"""What enrollment refuses: a reply of the table, and a sentence for the person who asked.
 
-Promises that nothing in it comes from an exception's text or from another member's data. How it looks as JSON or
-on a page is left to `enroll.app` and `enroll.pages`.
+It is a `Refused` like any other, and whoever handles refusals catches `Refused`: a service may also pass on what the
+relay refuses, such as a notice that can't be taken just now. Promises that nothing in it comes from an exception's text
+or from another member's data. How it looks as JSON or on a page is left to `enroll.app` and `enroll.pages`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from relay.replies import INVALID_VALUE, MEMBER_SUSPENDED, NOT_FOUND, NOT_POSSIBLE, Reply
+from relay.replies import INVALID_VALUE, MEMBER_SUSPENDED, NOT_FOUND, NOT_POSSIBLE, Refused, Reply, Verdict
 
 
-class EnrollError(Exception):
+class EnrollError(Refused):
     """A refusal out of the one table of replies, in a sentence for this case.
 
     `field` names the wrong field of the request; `passes_at` (Unix seconds) is when trying again can help;
@@ -27,24 +28,18 @@ class EnrollError(Exception):
         passes_at: float | None = None,
         extra: dict[str, Any] | None = None,
     ) -> None:
-        self.reply, self.text, self.field = reply, text or reply.text, field
-        super().__init__(f"{reply.http} {reply.code}: {self.text}")
-        self.passes_at, self.extra = passes_at, extra or {}
+        self.field = field
+        super().__init__(Verdict(reply, said=text or reply.text, passes_at=passes_at, extra=extra or {}))
 
     @property
-    def status(self) -> int:
-        """The HTTP status."""
-        return self.reply.http
-
-    @property
-    def code(self) -> str:
-        """The same for programs."""
-        return self.reply.code
+    def text(self) -> str:
+        """The sentence, in any letters."""
+        return self.verdict.said
 
     @property
     def detail(self) -> dict[str, Any]:
         """The `detail` of the JSON error, without the time."""
-        return ({"field": self.field} if self.field else {}) | self.extra
+        return ({"field": self.field} if self.field else {}) | self.verdict.extra
 
 
 def not_found(what: str = "Not found") -> EnrollError:

@@ -11,13 +11,12 @@ import asyncio
 import structlog
 
 from enroll.domains import Domains
-from enroll.errors import EnrollError
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.duty import Duty
 from relay.base.storage import Storage, StorageError, Tx
 from relay.base.storage import domains as rows
-from relay.notices import NoticeLater
+from relay.replies import Refused
 
 log = structlog.get_logger("recheck")
 DUTY = "recheck"
@@ -60,12 +59,10 @@ class Recheck:
         try:
             await self._domains.check(domain_id, by="clock")
             return
-        except EnrollError as e:
+        except Refused as e:
             if e.status == 404:
                 return
             log.info("recheck.later", domain_id=domain_id, code=e.code)
-        except NoticeLater as e:
-            log.info("recheck.later", domain_id=domain_id, code=e.verdict.reply.code)
         except StorageError:
             raise
         except Exception:

@@ -21,7 +21,7 @@ Stage = Literal["route", "connect", "greeting", "ehlo", "starttls", "auth", "mai
 Scope = Literal["recipient", "message", "host", "destination"]
 Failure = Literal[
     "refused", "unreachable", "timeout", "deadline", "closed", "garbage", "oversized", "out_of_step",
-    "injected", "tls", "certificate", "tls_missing", "auth_missing", "busy", "internal",
+    "injected", "tls", "certificate", "tls_missing", "auth_missing", "busy", "stopped", "internal",
 ]
 
 TEXT_LIMIT = 1000
@@ -42,6 +42,7 @@ _FAILURES: dict[Failure, tuple[str, str]] = {
     "tls_missing": ("4.7.10", "TLS is required and the remote host does not offer it"),
     "auth_missing": ("4.7.0", "the remote host offers no authentication that may be used here"),
     "busy": ("4.4.5", "all connections to this host are in use"),
+    "stopped": ("4.3.2", "this relay stopped before the remote host had answered"),
     "internal": ("4.3.0", "internal error"),
 }
 

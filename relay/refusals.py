@@ -14,6 +14,7 @@ import structlog
 from relay.base.clock import HOUR, Clock
 from relay.base.config import Config
 from relay.base.events import REJECTED, SUPPRESSED, Event
+from relay.base.netguard import client_key
 from relay.base.secrets import random_id
 from relay.base.storage import Storage, StorageError, Tx, events
 from relay.base.storage import refusals as rows
@@ -40,7 +41,7 @@ class Refusals:
         """The verdict with its reference. `request` is what asking again needs (addresses, size; never bytes)."""
         if not verdict.reply.policy or verdict.reference:
             return verdict
-        who = member_id if member_id is not None else address
+        who = member_id if member_id is not None else client_key(address)
         now = self._clock.monotonic()
         if self._throttle.wait(who, now) > 0 or len(self._waiting) >= _WAITING_MAX:
             return verdict

@@ -38,7 +38,8 @@ class Verdict:
     """One decision of policy: the rule, what it saw and wanted, how to fix it, when it will pass.
 
     `saw`/`wanted` are words for the member (never a stranger's data), and so is `cure`, where there is a better one
-    than the reply's `fix`. `passes_at` is Unix seconds.
+    than the reply's `fix`; `said` is the whole sentence, where the reply's own is too general. `passes_at` is Unix
+    seconds.
     `reference` is the unguessable id of the page `/r/<reference>`, set once it is recorded. `guess`: the credentials
     are nobody's, so a door counts them as a failure; right ones used wrongly are not.
     """
@@ -52,10 +53,11 @@ class Verdict:
     member_id: int | None = None
     cure: str = ""
     guess: bool = False
+    said: str = ""
 
     def text(self, account_url: str = "/account") -> str:
         """The sentence of this refusal, controls and non-ASCII replaced, for SMTP and HTTP."""
-        said = self.reply.text.format(
+        said = self.said or self.reply.text.format(
             saw=self.saw, wanted=self.wanted, reference=self.reference or "-", account_url=account_url,
             tier=self.extra.get("tier", "?"),
             when="later" if self.passes_at is None else f"after {not_before(self.passes_at)}",
@@ -101,11 +103,42 @@ class Verdict:
 
 
 class Refused(Exception):
-    """A verdict on its way through code that can't return it. Its str is for the log only."""
+    """A verdict on its way through code that can't return it. Its str is for the log only.
+
+    `field` names the field of a request that is wrong, where that is known.
+    """
+
+    field: str | None = None
 
     def __init__(self, verdict: Verdict | Reply, **words: Any) -> None:
         self.verdict = verdict if isinstance(verdict, Verdict) else Verdict(verdict, **words)
         super().__init__(f"{self.verdict.reply.name}: {self.verdict.text()}")
+
+    @property
+    def reply(self) -> Reply:
+        """The reply of the table."""
+        return self.verdict.reply
+
+    @property
+    def status(self) -> int:
+        """Its HTTP status."""
+        return self.verdict.reply.http
+
+    @property
+    def code(self) -> str:
+        """The same for programs."""
+        return self.verdict.reply.code
+
+    @property
+    def passes_at(self) -> float | None:
+        """When trying again can help, in Unix seconds."""
+        return self.verdict.passes_at
+
+    @property
+    def text(self) -> str:
+        """What the person who asked reads: what is refused, and what helps."""
+        fix = self.verdict.fix()
+        return f"{self.verdict.text()}. {fix}" if fix else self.verdict.text()
 
 
 _CONTROLS = dict.fromkeys((*range(32), 127, *range(128, 160), 8232, 8233), "?")

@@ -21,6 +21,7 @@ from relay.base import events, names
 from relay.base.clock import DAY, HOUR, Clock, not_before
 from relay.base.config import Config
 from relay.base.events import Event
+from relay.base.netguard import client_key
 from relay.base.secrets import INVITE, Vault
 from relay.base.storage import (
     Storage,
@@ -127,12 +128,12 @@ class Accounts(SignIn):
             raise EnrollError(SIGNUP_CLOSED, "This relay makes accounts by hand: ask its operator")
         code = self._code_hashes(invite or "") if signup == "invite" else None
         if code is None:
-            self._tried(address)
+            self._tried(client_key(address))
         else:
             async with self._storage.read() as tx:
                 usable = await invites.usable(tx, code, self._clock.now())
             # A right code has a count of its own: whatever others try from an address, it works there.
-            self._tried(code[0] if usable else address)
+            self._tried(code[0] if usable else client_key(address))
             if not usable:
                 raise _bad_invite()
         if handle in RESERVED:
@@ -140,6 +141,7 @@ class Accounts(SignIn):
         return code
 
     def _tried(self, who: str) -> None:
+        """Count one try: by the hash of an invite, or by whence it comes."""
         now = self._clock.monotonic()
         if wait := self._signups.wait(who, now):
             at = self._clock.now() + wait

@@ -37,8 +37,8 @@ from relay.base.storage import stats as counters
 from relay.base.storage.domains import Row
 from relay.directory import Directory
 from relay.intake import Accepted, Intake
-from relay.notices import NoticeLater, Notices
-from relay.replies import LIMIT_REACHED, NOT_POSSIBLE
+from relay.notices import Notices
+from relay.replies import LIMIT_REACHED, NOT_POSSIBLE, Refused
 
 log = structlog.get_logger("domains")
 _FINISH_SECONDS = 60.0  # the clock finishes an enrollment whose process died
@@ -451,7 +451,7 @@ async def check_batch(
     checked = [look for look in looks if isinstance(look, Domain)]
     failed = [look for look in looks if isinstance(look, BaseException) and not _gone(look)]
     for failure in failed:
-        if not (checked and isinstance(failure, EnrollError | NoticeLater | StorageError)):
+        if not (checked and isinstance(failure, Refused | StorageError)):
             raise failure
         log.warning("domain.look_failed", member_id=member_id, cause=str(failure))
     earlier = [replace(domain, age=max(0.0, now - (domain.checked_at or now))) for domain in cached]
@@ -459,4 +459,4 @@ async def check_batch(
 
 
 def _gone(failure: BaseException) -> bool:
-    return isinstance(failure, EnrollError) and failure.status == 404
+    return isinstance(failure, Refused) and failure.status == 404

@@ -19,7 +19,7 @@ from relay.base.clock import DAY
 from relay.base.storage import allowances, refusals, reports
 from relay.base.storage import stats as counters
 from relay.base.storage.stats import Day
-from relay.replies import INVALID_VALUE
+from relay.replies import INVALID_VALUE, Refused
 from relay.standing import SLOWED, standing_of, texts
 
 _LATEST = 6
@@ -95,7 +95,7 @@ class Account:
             member = await self._services.accounts.verify_password(
                 login, form.secret("password"), visitor.address, device=self._services.devices.of(request)
             )
-        except EnrollError as e:
+        except Refused as e:
             return self._sign_in_page(visitor, back, e, login)
         token, _ = await self._services.sessions.open(
             member.id, visitor.address, request.headers.get(hdrs.USER_AGENT, ""),
@@ -107,7 +107,7 @@ class Account:
         return response
 
     def _sign_in_page(
-        self, visitor: Visitor, back: str, error: EnrollError | None = None, login: str = "",
+        self, visitor: Visitor, back: str, error: Refused | None = None, login: str = "",
         done: str | None = None,
     ) -> web.Response:
         page = self._renderer.page(
@@ -144,12 +144,12 @@ class Account:
         member = await self._services.accounts.read_link(token)
         try:
             await self._services.accounts.set_password(token, _twice(form.secret("password"), form.secret("again")))
-        except EnrollError as e:
+        except Refused as e:
             return self._link_page(visitor, token, member.handle, e)
         return to("/account?done=password")
 
     def _link_page(
-        self, visitor: Visitor, token: str, handle: str, error: EnrollError | None = None
+        self, visitor: Visitor, token: str, handle: str, error: Refused | None = None
     ) -> web.Response:
         page = self._renderer.page(
             "set_password.html", visitor, status=error.status if error is not None else 200, error=error,
@@ -166,7 +166,7 @@ class Account:
                 visitor.member.id, form.secret("old"), _twice(form.secret("new"), form.secret("again"), "new"),
                 visitor.address, keep=visitor.session.id,
             )
-        except EnrollError as e:
+        except Refused as e:
             return await self._settings_page(visitor, error=e, about="password")
         return to("/account/settings?done=password-changed")
 
@@ -178,7 +178,7 @@ class Account:
         return await self._settings_page(visitor, done=request.query.get("done"))
 
     async def _settings_page(
-        self, visitor: Known, *, error: EnrollError | None = None, about: str = "", did: str | None = None,
+        self, visitor: Known, *, error: Refused | None = None, about: str = "", did: str | None = None,
         done: str | None = None,
     ) -> web.Response:
         return self._renderer.page(
@@ -195,7 +195,7 @@ class Account:
         given = form.text("did")
         try:
             await self._services.accounts.set_did(visitor.member.id, given or None)
-        except EnrollError as e:
+        except Refused as e:
             return await self._settings_page(visitor, error=e, about="did", did=given)
         return to("/account/settings?done=did")
 

@@ -123,7 +123,7 @@ class DomainPages:
                 changes[o.name] = form.text(o.name, MAX_LABEL)
         try:
             await self._services.domains.update(visitor.member.id, domain.id, changes)
-        except EnrollError as e:
+        except Refused as e:
             return await self._page(visitor, domain, error=e, about="options")
         return to(f"/account/domains/{domain.id}?done=options")
 
@@ -136,7 +136,7 @@ class DomainPages:
         mailbox = domain.notes.forward_wanted if code else form.text("forward_to", 320)
         try:
             await self._services.forwarding.set(visitor.member.id, domain.name, mailbox, code)
-        except EnrollError as e:
+        except Refused as e:
             return await self._page(visitor, domain, error=e, about="forward")
         return to(f"/account/domains/{domain.id}?done=options")
 
@@ -148,15 +148,8 @@ class DomainPages:
         mailbox = form.text("to", 320)
         try:
             taken = await self._services.domains.send_test(visitor.member.id, domain.id, mailbox)
-        except EnrollError as e:
-            return await self._page(visitor, domain, error=e, about="test", mailbox=mailbox)
         except Refused as e:
-            verdict = e.verdict
-            account = f"{self._services.config.server.public_url}/account"
-            refusal = EnrollError(
-                verdict.reply, f"{verdict.text(account)}. {verdict.fix(account)}", "to"
-            )
-            return await self._page(visitor, domain, error=refusal, about="test", mailbox=mailbox)
+            return await self._page(visitor, domain, error=e, about="test", mailbox=mailbox)
         return to(f"/account/messages/{taken.queue_id}?done=test")
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
@@ -217,7 +210,7 @@ class DomainPages:
         }
 
     async def _page(
-        self, visitor: Known, domain: Domain, *, error: EnrollError | None = None, about: str = "", mailbox: str = "",
+        self, visitor: Known, domain: Domain, *, error: Refused | None = None, about: str = "", mailbox: str = "",
         done: str | None = None,
     ) -> web.Response:
         services, now = self._services, self._services.clock.now()

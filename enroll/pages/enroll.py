@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from aiohttp import hdrs, web
 
-from enroll.errors import EnrollError
 from enroll.pages.guard import Form, Guard, Known, Visitor
 from enroll.pages.render import Renderer, to
 from enroll.pages.services import PageServices
 from enroll.sessions import cookie_token, set_cookie
+from relay.replies import Refused
 
 _ACCOUNT_FIELDS = ("handle", "email", "invite")
 _DOMAIN_FIELDS = ("name", "return_path")
@@ -45,7 +45,7 @@ class Enroll:
                 form.text("handle", 253), form.text("email", 320), form.secret("password"),
                 invite=form.text("invite", 200) or None, address=visitor.address,
             )
-        except EnrollError as e:
+        except Refused as e:
             return self._page(visitor, form.given(_ACCOUNT_FIELDS), e)
         token, _ = await self._services.sessions.open(
             member.id, visitor.address, request.headers.get(hdrs.USER_AGENT, ""),
@@ -64,12 +64,12 @@ class Enroll:
             domain, new = await self._services.domains.enter(
                 visitor.member.id, form.text("name", 1000), _options(form)
             )
-        except EnrollError as e:
+        except Refused as e:
             return self._page(visitor, form.given(f for f in _DOMAIN_FIELDS if form.ticked(f)), e)
         return to(f"/account/domains/{domain.id}{'' if new else '?done=known'}")
 
     def _page(
-        self, visitor: Visitor, given: dict[str, str], error: EnrollError | None = None, *, done: str | None = None
+        self, visitor: Visitor, given: dict[str, str], error: Refused | None = None, *, done: str | None = None
     ) -> web.Response:
         status = error.status if error is not None else 200
         if isinstance(visitor, Known):

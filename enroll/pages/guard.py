@@ -24,7 +24,7 @@ from enroll.errors import EnrollError
 from enroll.pages.services import PageServices
 from enroll.sessions import Session, clear_cookie, cookie_name, cookie_token, proven
 from relay.base.web import form, read_body
-from relay.replies import FORM_EXPIRED, INVALID_REQUEST, INVALID_VALUE, TOO_LARGE, UNSUPPORTED_MEDIA
+from relay.replies import FORM_EXPIRED, INVALID_REQUEST, INVALID_VALUE, TOO_LARGE, UNSUPPORTED_MEDIA, Refused
 
 MAX_FORM_BYTES = 65_536
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
@@ -106,8 +106,10 @@ class Guard:
         token = cookie_token(request, services.config)
         session = await services.sessions.find(token) if token else None
         if session is not None:
-            with contextlib.suppress(EnrollError):
+            member = None
+            with contextlib.suppress(Refused):  # deleted meanwhile
                 member = await services.accounts.by_id(session.member_id)
+            if member is not None:
                 return Known(services.authenticator.known(request, member.id), member, session, session.csrf)
         return Visitor(services.authenticator.visitor(request), None, None, self._form_token(request))
 

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from enroll.api_keys import SCOPES, Key
-from enroll.errors import EnrollError, invalid
+from enroll.errors import invalid
 from enroll.pages.connect import settings
 from enroll.pages.guard import Form, Guard, Known
 from enroll.pages.render import Renderer, to
 from enroll.pages.services import PageServices
 from relay.base.clock import DAY
+from relay.replies import Refused
 from relay.suppression import BULK, CATEGORIES
 
 _FIELDS = ("description", "networks", "default_category", "expires")
@@ -49,7 +50,7 @@ class Keys:
                 default_category=form.text("default_category") or "bulk",
                 null_sender=bool(form.text("null_sender")), expires_at=self._expiry(form),
             )
-        except EnrollError as e:
+        except Refused as e:
             return await self._page(visitor, error=e, form=form)
         return await self._issued(visitor, text, key)
 
@@ -75,7 +76,7 @@ class Keys:
         )
 
     async def _page(
-        self, visitor: Known, *, error: EnrollError | None = None, form: Form | None = None, done: str | None = None
+        self, visitor: Known, *, error: Refused | None = None, form: Form | None = None, done: str | None = None
     ) -> web.Response:
         form = form or Form((("default_category", "bulk"), *(("scopes", s) for s in SCOPES)))
         found = await self._services.credentials.list(visitor.member.id)

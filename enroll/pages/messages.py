@@ -17,7 +17,7 @@ from relay.base import names
 from relay.base.events import ACCEPTED, AFTERWARDS, Event
 from relay.base.storage import events, reports
 from relay.base.storage.reports import AttemptRow, DetailRow, MessageRow
-from relay.replies import INVALID_VALUE
+from relay.replies import INVALID_VALUE, Refused
 
 _QUEUE_ID = re.compile(r"[a-z0-9]{8,32}")
 _FILTERS = ("status", "event", "recipient", "domain")
@@ -79,7 +79,7 @@ class Messages:
                     before=int(before) if before.isascii() and before.isdigit() and len(before) < 19 else None,
                 )
                 happened = await reports.afterwards(tx, {r.message_id for r in rows[:size]})
-        except EnrollError as e:
+        except Refused as e:
             error = e
         older = None
         if len(rows) > size:

@@ -16,12 +16,12 @@ from aiohttp import hdrs, web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from enroll.errors import EnrollError
 from enroll.pages.guard import Visitor
 from enroll.pages.static import Assets
 from relay.base import names
 from relay.base.clock import DAY, HOUR, MINUTE, Clock, iso
 from relay.base.config import Config
+from relay.replies import Refused
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -93,7 +93,7 @@ class Renderer:
             # RFC 9110 §15.5.2: a 401 names a scheme; this one makes no browser open a window of its own.
             response.headers[hdrs.WWW_AUTHENTICATE] = 'Bearer realm="posthouse"'
         error = values.get("error")
-        if isinstance(error, EnrollError) and error.passes_at is not None:
+        if isinstance(error, Refused) and error.passes_at is not None:
             # RFC 9110 §10.2.3: whole seconds, never in the past.
             response.headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(error.passes_at - now)))
         return response

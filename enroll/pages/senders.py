@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from enroll.errors import EnrollError
 from enroll.pages.guard import Form, Guard, Known
 from enroll.pages.render import Renderer, to
 from enroll.pages.services import PageServices
 from enroll.senders import Sender, SenderEmail
 from enroll.senders.sending import ADVICE
+from relay.replies import Refused
 
 _FIELDS = ("address", "fromName", "code")
 _UUID = "{id:[0-9a-f-]{36}}"
@@ -46,7 +46,7 @@ class SenderPages:
             made = await self._addresses.add(visitor.member.id, form.text("address", 254))
             if not made.verified:
                 await self._addresses.send_code(visitor.member.id, made.id)
-        except EnrollError as e:
+        except Refused as e:
             return await self._page(visitor, error=e, form=form)
         return to("/account/senders?done=" + ("sender-added" if made.verified else "sender-code"))
 
@@ -55,7 +55,7 @@ class SenderPages:
         visitor, form = await self._asked(request)
         try:
             await self._addresses.send_code(visitor.member.id, request.match_info["id"])
-        except EnrollError as e:
+        except Refused as e:
             return await self._page(visitor, error=e, form=form)
         return to("/account/senders?done=sender-code")
 
@@ -64,7 +64,7 @@ class SenderPages:
         visitor, form = await self._asked(request)
         try:
             await self._addresses.verify(visitor.member.id, request.match_info["id"], form.text("code", 10))
-        except EnrollError as e:
+        except Refused as e:
             return await self._page(visitor, error=e, form=form)
         return to("/account/senders?done=sender-verified")
 
@@ -74,7 +74,7 @@ class SenderPages:
         try:
             email = await self._addresses.get(visitor.member.id, request.match_info["id"])
             await self._details.add(visitor.member.id, form.text("fromName", 100), email.address)
-        except EnrollError as e:
+        except Refused as e:
             return await self._page(visitor, error=e, form=form)
         return to("/account/senders?done=sender-named")
 
@@ -83,7 +83,7 @@ class SenderPages:
         visitor, form = await self._asked(request)
         try:
             await self._addresses.remove(visitor.member.id, request.match_info["id"])
-        except EnrollError as e:
+        except Refused as e:
             return await self._page(visitor, error=e, form=form)
         return to("/account/senders?done=sender-deleted")
 
@@ -98,7 +98,7 @@ class SenderPages:
         visitor, form = await self._asked(request)
         try:
             await self._details.remove(visitor.member.id, request.match_info["id"])
-        except EnrollError as e:
+        except Refused as e:
             return await self._page(visitor, error=e, form=form)
         return to("/account/senders?done=sender-deleted")
 
@@ -107,7 +107,7 @@ class SenderPages:
         return visitor, await self._guard.form(request, visitor)
 
     async def _page(
-        self, visitor: Known, *, error: EnrollError | None = None, form: Form | None = None, done: str | None = None
+        self, visitor: Known, *, error: Refused | None = None, form: Form | None = None, done: str | None = None
     ) -> web.Response:
         form, s = form or Form(()), self._services.config.senders
         addresses = await self._addresses.list(visitor.member.id, limit=s.max_addresses)

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from enroll.errors import EnrollError, invalid
+from enroll.errors import invalid
 from enroll.pages.figures import why
 from enroll.pages.guard import Form, Guard, Known
 from enroll.pages.render import Renderer, to
@@ -15,6 +15,7 @@ from relay.base.names import BadName
 from relay.base.storage import reports
 from relay.base.web import UploadMemory
 from relay.base.web.download import download
+from relay.replies import Refused
 from relay.suppression import DETAIL_MAX, FORMATS, REASONS, Imported, Lists, New
 
 _SEARCH_MAX = 320
@@ -63,7 +64,7 @@ class SuppressionPages:
             )
         except BadName as e:
             return await self._list(visitor, error=invalid("address", e.reason), form=form)
-        except EnrollError as e:
+        except Refused as e:
             return await self._list(visitor, error=e, form=form)
         return to("/account/suppressions?done=suppressed")
 
@@ -88,7 +89,7 @@ class SuppressionPages:
                 if reason not in REASONS:
                     raise invalid("file", "the reason is none of ours")
                 found = await self._lists.take_in(visitor.member.id, raw, reason)
-        except EnrollError as e:
+        except Refused as e:
             if e.status == 403:
                 raise
             return await self._list(visitor, error=e)
@@ -122,7 +123,7 @@ class SuppressionPages:
 
     async def _list(
         self, visitor: Known, *, search: str = "", reason: str = "", before: int | None = None,
-        error: EnrollError | None = None, form: Form | None = None, imported: Imported | None = None,
+        error: Refused | None = None, form: Form | None = None, imported: Imported | None = None,
         done: str | None = None,
     ) -> web.Response:
         size = self._services.config.http.page_size

@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from enroll.errors import EnrollError, invalid
+from enroll.errors import invalid
 from enroll.pages.guard import Form, Guard, Known
 from enroll.pages.render import Renderer, to
 from enroll.pages.services import PageServices
 from enroll.webhooks import Endpoint
 from relay.base.clock import DAY
 from relay.base.events import TYPES
+from relay.replies import Refused
 
 _FIELDS = ("url", "description")
 _ID = "{id:[a-z0-9]{1,32}}"
@@ -51,7 +52,7 @@ class WebhookPages:
                 visitor.member.id, form.text("url", 2000), types=form.every("types"),
                 description=form.text("description"),
             )
-        except EnrollError as e:
+        except Refused as e:
             return await self._list(visitor, error=e, form=form)
         return self._secret(visitor, secret, made)
 
@@ -83,7 +84,7 @@ class WebhookPages:
                 visitor.member.id, name, event_id=int(event) if event else None,
                 since=None if event else self._since(form),
             )
-        except EnrollError as e:
+        except Refused as e:
             if e.status == 404 and not form.text("event", 15):
                 raise
             return await self._one(visitor, name, error=e)
@@ -107,7 +108,7 @@ class WebhookPages:
         return visitor, request.match_info["id"]
 
     async def _list(
-        self, visitor: Known, *, error: EnrollError | None = None, form: Form | None = None, done: str | None = None
+        self, visitor: Known, *, error: Refused | None = None, form: Form | None = None, done: str | None = None
     ) -> web.Response:
         form = form or Form(())
         return self._renderer.page(
@@ -117,7 +118,7 @@ class WebhookPages:
         )
 
     async def _one(
-        self, visitor: Known, name: str, *, error: EnrollError | None = None, done: str | None = None
+        self, visitor: Known, name: str, *, error: Refused | None = None, done: str | None = None
     ) -> web.Response:
         found = await self._services.webhooks.get(visitor.member.id, name)
         lines = await self._services.webhooks.posted(

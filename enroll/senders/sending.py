@@ -25,7 +25,7 @@ from relay.base.storage import Storage, Tx
 from relay.base.storage import domains as domain_rows
 from relay.base.storage import senders as rows
 from relay.directory import resting_of
-from relay.replies import DOMAIN_NOT_READY, HOSTED_ZONE_MISSING, NO_SENDER, RECORDS_MISSING
+from relay.replies import DOMAIN_NOT_READY, HOSTED_ZONE_MISSING, NO_SENDER, RECORDS_MISSING, Refused
 
 log = structlog.get_logger("senders")
 MAX_RECORDS = 5
@@ -85,7 +85,7 @@ class SendingDomains:
     async def _keys(self, domain_id: int) -> None:
         try:
             await self._domains.finish(domain_id)
-        except EnrollError as e:
+        except Refused as e:
             log.info("sender.keys_later", domain_id=domain_id, code=e.code)
         except Exception:
             # The clock tries again within a minute.

@@ -20,6 +20,7 @@ from enroll.sessions.devices import Devices
 from enroll.sessions.service import PREFIX, Session, Sessions
 from relay.base.clock import MINUTE, Clock
 from relay.base.config import Config
+from relay.base.netguard import client_key
 from relay.base.throttle import Throttle
 from relay.base.web import bearer, claimed_did, client_address
 from relay.directory import Directory, Login
@@ -82,7 +83,7 @@ class Authenticator:
         if not token.startswith(PREFIX):
             if keys:
                 return await self._by_key(request, token, scope, reads=reads)
-            self.visitor(request)
+            self._counted(request, self._directory.owner(token))
             raise EnrollError(SESSION_REQUIRED, "This needs a sign-in, not an API key")
         session = await self._sessions.find(token)
         if session is None:
@@ -96,13 +97,14 @@ class Authenticator:
         Raises Refused TOO_MANY_REQUESTS.
         """
         address, device = self._address(request), self._devices.of(request)
-        self._count(address if device is None else (address, device.members[0]))
+        key = client_key(address)
+        self._count(key if device is None else (key, device.members[0]))
         return address
 
     def known(self, request: web.Request, member_id: int) -> str:
         """The address from which a member asks, counted as that member's. Raises Refused TOO_MANY_REQUESTS."""
         address = self._address(request)
-        self._count((address, member_id))
+        self._count((client_key(address), member_id))
         return address
 
     def own_page(self, request: web.Request) -> None:
@@ -111,14 +113,20 @@ class Authenticator:
             raise EnrollError(CROSS_SITE, "This request comes from another site's page")
 
     async def _by_key(self, request: web.Request, token: str, scope: str, *, reads: bool) -> Actor:
-        found = self._directory.login(
-            None, token, self._address(request), did=claimed_did(request), scope=scope, reads=reads
-        )
+        try:
+            did = claimed_did(request)
+        except Refused:
+            self._counted(request, self._directory.owner(token))
+            raise
+        found = self._directory.login(None, token, self._address(request), did=did, scope=scope, reads=reads)
         if isinstance(found, Verdict):
-            # A right key, used wrongly, is its member's: its refusal is in no stranger's way, nor they in its.
-            self.visitor(request) if found.member_id is None else self.known(request, found.member_id)
+            self._counted(request, found.member_id)
             raise Refused(found)
         return Actor(await self._accounts.by_id(found.member_id), self.known(request, found.member_id), login=found)
+
+    def _counted(self, request: web.Request, member_id: int | None) -> None:
+        """A right key, used wrongly, is its member's: its refusal is in no stranger's way, nor they in its."""
+        self.visitor(request) if member_id is None else self.known(request, member_id)
 
     async def _by_session(self, request: web.Request, session: Session, *, reads: bool) -> Actor:
         address = self.known(request, session.member_id)

@@ -8,14 +8,15 @@ has a network to hit.
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Literal
 
+from relay.base.netguard import within
+
 Ruling = Literal["answer", "slip", "drop"]
 
-_PREFIX = {4: 24, 6: 56}
+_PREFIXES = 24, 56
 
 
 class RateLimit:
@@ -52,10 +53,4 @@ class RateLimit:
 
 def network_of(address: str) -> str:
     """The network that an address is counted in; what is no address is counted by itself."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
-    return str(ipaddress.ip_network((ip, _PREFIX[ip.version]), strict=False))
+    return within(address, *_PREFIXES)

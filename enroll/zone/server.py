@@ -14,6 +14,7 @@ from typing import Any, cast
 from enroll.zone.answer import Faults, answer, ask_by_tcp
 from enroll.zone.data import Zones
 from enroll.zone.limiting import RateLimit
+from relay.base.netguard import client_key
 
 
 class DnsServer:
@@ -141,7 +142,7 @@ class DnsServer:
     async def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        peer = str((writer.get_extra_info("peername") or ("",))[0])
+        peer = client_key(str((writer.get_extra_info("peername") or ("",))[0]))
         try:
             # RFC 7766 §6.2.2: connections are bounded in number, and for each client too.
             if len(self._connections) < self._max_connections and self._from[peer] < self._max_an_address:

@@ -93,14 +93,14 @@ async def _admission(tx: Any, message: str) -> Admission | None:
 
 
 async def _admitted(core: Core, found: Admission, row: MessageRow) -> dict[str, Any]:
-    from enroll.errors import EnrollError
+    from relay.replies import Refused
 
     member = core.directory.member(found.member_id)
     key = None
     if found.key_id is not None:
         try:
             key = f"ph_{(await core.enroll.credentials.get(found.member_id, found.key_id)).public_id}_…"
-        except EnrollError:
+        except Refused:
             key = f"key {found.key_id}"
     return {
         "member": member.handle if member else f"member {found.member_id}", "key": key, "domain": row.domain,

@@ -211,8 +211,8 @@ def _understood(error: Exception) -> Failure | None:
             code = NOT_FOUND if error.status == 404 else UNAVAILABLE if error.status == 503 else REFUSED
             return Failure(code, error.text + field, word=error.code, data=error.detail)
         case Refused():
-            code = UNAVAILABLE if error.verdict.reply.http == 503 else REFUSED
-            return Failure(code, error.verdict.text(), word=error.verdict.reply.code)
+            code = UNAVAILABLE if error.status == 503 else REFUSED
+            return Failure(code, error.verdict.text(), word=error.code)
         case BackupError():
             return Failure(FAILED, str(error), word="BACKUP")
         case SecretsError():

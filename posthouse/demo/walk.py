@@ -22,7 +22,6 @@ from typing import Any
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from enroll.domains import Domain
-from enroll.errors import EnrollError
 from enroll.zone import Zones
 from posthouse.demo.courses import Courses
 from posthouse.demo.place import HOST, Ports
@@ -33,6 +32,7 @@ from relay.base.clock import Clock
 from relay.base.storage import operator_queries
 from relay.base.tls import MADE_CERT
 from relay.bounces import header
+from relay.replies import Refused
 
 HANDLE = "demo"
 SENDER = f"hello@{DOMAIN}"
@@ -153,7 +153,7 @@ class Walk:
         accounts, password = core.enroll.accounts, secrets.token_urlsafe(9)
         try:
             member = await accounts.get(HANDLE)
-        except EnrollError as e:
+        except Refused as e:
             if e.status != 404:
                 raise Stumble(e.text) from None
             member = await accounts.create(HANDLE, OWNER, None, by_operator=True)

@@ -90,15 +90,29 @@ def is_address(text: str) -> bool:
     return True
 
 
+def client_key(text: str) -> str:
+    """Under what a client is counted, wherever clients are counted by address: its IPv4 address, or in IPv6 its /64,
+    within which one host has as many addresses as it likes (RFC 6177, RFC 8981); other text as it is."""
+    if ":" not in text:
+        return text
+    return within(text, 32, 64)
+
+
 def network(text: str) -> str:
     """The network an IP address likely shares with its owner's others: its /24, or /48 in IPv6; other text as it is."""
+    return within(text, 24, 48)
+
+
+def within(text: str, bits: int, bits_6: int) -> str:
+    """The network of `bits` (in IPv6 `bits_6`) around an address; other text as it is."""
     try:
-        ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(text)
+        ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return text
     if isinstance(ip, ipaddress.IPv6Address):
         ip = ip.ipv4_mapped or ip
-    return str(ipaddress.ip_network((ip, 24 if ip.version == 4 else 48), strict=False))
+    prefix = bits if ip.version == 4 else bits_6
+    return str(ip) if prefix == ip.max_prefixlen else str(ipaddress.ip_network((ip, prefix), strict=False))
 
 
 def port_is_allowed(port: int, ports: Collection[int], *, private: bool) -> bool:

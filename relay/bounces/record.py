@@ -35,6 +35,7 @@ from relay.bounces.parse import SUCCEEDED, Fate, Report
 from relay.replies import printable
 from relay.unsubscribe import address as leave_addresses
 from relay.unsubscribe import addressee
+from relay.unsubscribe import link as leave_links
 
 log = structlog.get_logger()
 Result = Literal["bounced", "deferred", "complained", "unsubscribed", "delivered", "nothing"]
@@ -129,7 +130,7 @@ class Records:
     async def named(self, report: Report) -> Whose | None:
         """The recipient that a complaint is about which came elsewhere (fbl@, abuse@): proved by what
         we have authenticated and only that recipient's copy bears, its return path, its X-Posthouse-Message or the
-        address in its List-Unsubscribe. A queue id proves nothing: it stands in the References of every answer.
+        address or URL in its List-Unsubscribe. A queue id proves nothing: it stands in the References of every answer.
         Raises StorageError."""
         for path in report.paths:
             claimed = _address(path)
@@ -148,13 +149,21 @@ class Records:
             if found is not None and found.queue_id == marked[0]:
                 return Whose(found.id, found.address)
         for way in report.leave_by:
-            if (leaving := leave_addresses.read(self._vault, way.partition("@")[0])) is None:
+            if (named := self._leaving(way)) is None:
                 continue
             async with self._storage.read() as tx:
-                one = await addressee(tx, *leaving)
+                one = await addressee(tx, *named)
             if one is not None:
                 return Whose(one.id, one.address)
         return None
+
+    def _leaving(self, way: str) -> tuple[str, bytes] | None:
+        """(queue id, who) of an address or a URL's token out of List-Unsubscribe; None where it isn't ours."""
+        local, at, _ = way.partition("@")
+        if at:
+            return leave_addresses.read(self._vault, local)
+        link = leave_links.read(self._vault, way)
+        return (link.queue_id, leave_addresses.who(link.canonical)) if link is not None else None
 
     async def _apply(self, tx: Tx, items: list[_Item]) -> list[Result]:
         found = await mail.returned_for_update(tx, [i.recipient_id for i in items])
@@ -195,7 +204,8 @@ class Records:
         if any(data.get("vouchedBy") or not item.vouched for data in earlier):
             return "nothing"
         batch.suppress(who, "complaint", f"{report.feedback} report")
-        if not earlier:
+        # A figure is what its sender is judged by: only what somebody vouched for.
+        if item.vouched:
             batch.count(who, "complaints")
         data = {"recipient": who.address, "queueId": who.queue_id, "feedback": report.feedback}
         batch.tell(COMPLAINED, who, data | _vouched(item))

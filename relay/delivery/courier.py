@@ -43,7 +43,8 @@ class Courier:
         d = config.delivery
         limits = Limits(
             connect_seconds=d.connect_timeout_seconds, greeting_seconds=d.command_timeout_seconds,
-            command_seconds=d.command_timeout_seconds, conversation_seconds=d.conversation_seconds,
+            command_seconds=d.command_timeout_seconds, reset_seconds=d.reset_timeout_seconds,
+            conversation_seconds=d.conversation_seconds,
         )
         settings = PoolSettings(
             helo=d.helo or config.server.hostname, source_addresses=tuple(d.source_addresses),
@@ -88,6 +89,10 @@ class Courier:
                 self._routes.clear()
             self._routes[destination] = (now, found)
         return found
+
+    def stop_waiting(self) -> int:
+        """End every wait for the answer to a whole message, each with its outcome; returns how many there were."""
+        return self._pool.stop_waiting()
 
     async def close(self) -> None:
         """Close idle connections."""

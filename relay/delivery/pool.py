@@ -179,6 +179,10 @@ class Pool:
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(self._settings.idle_seconds, self._swept)
 
+    def stop_waiting(self) -> int:
+        """End every wait for the answer to a whole message; returns how many there were."""
+        return sum([connection.stop_waiting() for connection in list(self._keys)])
+
     async def close(self) -> None:
         """Close all idle connections and wait for them; those in use close when released."""
         self._closed = True

@@ -78,12 +78,16 @@ class Worker:
             await asyncio.gather(duty, return_exceptions=True)
 
     async def stop(self, seconds: float) -> None:
-        """No new work; conversations get `seconds` to end; then every lease is given back."""
+        """No new work; conversations get `seconds` to end; then every lease is given back, but not that of a message
+        which its host may have: that try is settled, and the next one is hours away."""
         self._stopping = True
         self._handoff.open = False
         self._handoff.wake.set()
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=seconds)
+        # RFC 1047: who has all of a message and has not answered may well keep it; sent again at once it comes twice.
+        if self._tasks and self._courier.stop_waiting():
+            await asyncio.wait(list(self._tasks), timeout=_LAST_WRITES_SECONDS)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

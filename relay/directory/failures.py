@@ -7,6 +7,7 @@ What a person could guess has a count of its own, which is asked first (`enroll.
 from __future__ import annotations
 
 from relay.base.config import Config
+from relay.base.netguard import client_key
 from relay.base.throttle import Throttle
 
 
@@ -21,6 +22,7 @@ class Failures:
     def wait(self, address: str, public_id: str, now: float) -> float:
         """Count one more from `address`, naming the key `public_id` ("": none), and return 0; or, uncounted, the
         seconds until one more is looked at. `now` is monotonic."""
+        address = client_key(address)
         wait = self._from_address.wait(address, now)
         if public_id:
             wait = max(wait, self._at_key.wait((public_id, address), now))

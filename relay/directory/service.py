@@ -124,13 +124,13 @@ class Directory:
         now = self._clock.monotonic()
         if now - self._fresh_at > self._config.database.snapshot_max_age_seconds:
             return Verdict(replies.AUTH_UNAVAILABLE)
+        parsed = secrets.parse_api_key(secret)
+        found = self._match(parsed)
         if did is not None and did.lower() not in self._view.dids:
             try:
                 names.did(did)
             except names.BadName as e:
-                return Verdict(replies.INVALID_DID, saw=e.reason)
-        parsed = secrets.parse_api_key(secret)
-        found = self._match(parsed)
+                return Verdict(replies.INVALID_DID, saw=e.reason, member_id=found[1].id if found else None)
         if found is None:
             return self._wrong(secret, parsed, address, now)
         key, member = found
@@ -150,6 +150,11 @@ class Directory:
             scopes=key.scopes, domains=key.domains, default_category=key.default_category,
             null_sender=key.null_sender,
         )
+
+    def owner(self, secret: str) -> int | None:
+        """The member whose API key this is, whatever it is used for; None for nobody's. Counts nothing."""
+        found = self._match(secrets.parse_api_key(secret))
+        return found[1].id if found is not None else None
 
     def _match(self, parsed: tuple[str, str] | None) -> tuple[Key, MemberEntry] | None:
         """The key and its member; the same work whether the key is unknown, wrong or expired."""

@@ -18,6 +18,7 @@ from relay.base import names
 from relay.base.clock import HOUR, Clock
 from relay.base.config import Config
 from relay.base.names import Address, BadName
+from relay.base.netguard import client_key
 from relay.base.secrets import Vault
 from relay.base.throttle import Throttle
 from relay.bounces import address as return_paths
@@ -94,7 +95,7 @@ class Forwards:
 
     def _limited(self, domain: DomainEntry, client: str) -> Verdict | None:
         now = self._clock.monotonic()
-        wait = max(self._of_domain.wait(domain.id, now), self._from_client.wait(client, now))
+        wait = max(self._of_domain.wait(domain.id, now), self._from_client.wait(client_key(client), now))
         return Verdict(replies.FORWARDS_LIMITED, passes_at=self._clock.now() + wait) if wait > 0 else None
 
     async def pass_on(self, incoming: Incoming) -> Accepted | Verdict:
@@ -113,7 +114,7 @@ class Forwards:
             return limited
         now = self._clock.monotonic()
         self._of_domain.count(domain.id, now)
-        self._from_client.count(incoming.client, now)
+        self._from_client.count(client_key(incoming.client), now)
         results = await self._results(incoming, parsed)
         # RFC 8601 §5: only we speak in our name.
         kept = [f for f in parsed.fields if f.name != _RESULTS or not message.speaks_for(f.value, self._own)]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from relay import replies
+from relay.base.netguard import client_key
 from relay.replies import Reply
 from relay.smtpd.reader import READ_LIMIT, Reader
 
@@ -38,7 +39,7 @@ class Connection(asyncio.Protocol):
         self.loop = asyncio.get_running_loop()
         self.listener, self.bounds = listener, listener.bounds
         self.implicit_tls, self.secure = implicit_tls, False
-        self.address = ""
+        self.address = self.counted_as = ""
         self.tls_version: str | None = None
         self.task: asyncio.Task[None] | None = None
         self.reader = Reader()
@@ -72,6 +73,7 @@ class Connection(asyncio.Protocol):
         stream = cast(asyncio.Transport, transport)
         peer = stream.get_extra_info("peername")
         self.address = str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) and peer else ""
+        self.counted_as = client_key(self.address)
         refused = self.listener.admit(self)
         if refused is not None:
             self._gone = True

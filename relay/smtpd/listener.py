@@ -110,13 +110,13 @@ class Listener:
             return replies.SHUTTING_DOWN
         if (
             len(self._open) >= self.bounds.max_connections
-            or self._by_address[client.address] >= self.bounds.max_connections_an_address
+            or self._by_address[client.counted_as] >= self.bounds.max_connections_an_address
         ):
-            if not self._by_address[client.address]:
-                del self._by_address[client.address]
+            if not self._by_address[client.counted_as]:
+                del self._by_address[client.counted_as]
             return replies.TOO_MANY_REQUESTS
         self._open.add(client)
-        self._by_address[client.address] += 1
+        self._by_address[client.counted_as] += 1
         self._empty.clear()
         return None
 
@@ -125,9 +125,9 @@ class Listener:
         if client not in self._open:
             return
         self._open.discard(client)
-        self._by_address[client.address] -= 1
-        if not self._by_address[client.address]:
-            del self._by_address[client.address]
+        self._by_address[client.counted_as] -= 1
+        if not self._by_address[client.counted_as]:
+            del self._by_address[client.counted_as]
         if not self._open:
             self._empty.set()
 

@@ -1,17 +1,17 @@
 """Unsubscribing by one click (RFC 8058), by mail (RFC 2369) and by a page.
 
     address    u-<token>@<bounce host>: one recipient of one message
+    link       the token in a URL: the same, and it outlives the message's log
     page       /u/<token>: what people and mail providers ask for
 
-Here: the URL's token ↔ (member, domain, recipient, category), the two header lines, and what leaving changes. A
-token is encrypted and authenticated, so no address can be read in a URL and none can be made up. Leaving may be
-repeated. Which mail carries the lines is intake's business, taking mail in is `relay.inbound`.
+Here: the two header lines, and what leaving changes. Leaving may be repeated. Which mail carries the lines is intake's
+business, taking mail in is `relay.inbound`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiohttp import web
 
@@ -23,13 +23,10 @@ from relay.base.secrets import Vault
 from relay.base.storage import Storage, Tx, events, suppressions
 from relay.base.storage.mail.addressed import Addressed, addressed
 from relay.base.storage.suppressions import Suppression
-from relay.unsubscribe import address
+from relay.unsubscribe import address, link
 from relay.unsubscribe.page import Endpoint
 
 __all__ = ["Leaving", "Unsubscribe", "addressee"]
-
-_PURPOSE = "unsubscribe"
-_MAX_TOKEN = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,24 +56,32 @@ class Unsubscribe:
         self._by_mail = config.suppression.unsubscribe_mail
         self._host = config.bounce_host.lower()
 
-    def token(self, member_id: int, domain_id: int, canonical: str, category: str = "bulk") -> str:
-        """The unreadable token of one recipient of one member's domain."""
-        return self._vault.token(_PURPOSE, f"{member_id}\n{domain_id}\n{canonical}\n{category}".encode())
+    def token(
+        self, member_id: int, domain_id: int, canonical: str, category: str = "bulk", *, queue_id: str = ""
+    ) -> str:
+        """The unreadable token of one recipient of one message of a member's domain."""
+        return link.token(self._vault, link.Link(member_id, domain_id, canonical, category, queue_id))
 
-    def read(self, token: str) -> Leaving | None:
-        """Whom a token names, or None for every wrong token alike."""
-        plain = self._vault.read_token(_PURPOSE, token) if len(token) <= _MAX_TOKEN else None
-        if plain is None:
+    async def read(self, token: str) -> Leaving | None:
+        """Who leaves by this token; None for every wrong token alike. Raises StorageError."""
+        found = link.read(self._vault, token)
+        if found is None:
             return None
-        member, domain, canonical, *rest = plain.decode().split("\n")
-        return Leaving(int(member), int(domain), canonical, canonical, rest[0] if rest else "bulk")
+        row = None
+        if found.queue_id:
+            async with self._storage.read() as tx:
+                row = await addressee(tx, found.queue_id, address.who(found.canonical))
+        who = Leaving(found.member_id, found.domain_id, found.canonical, found.canonical, found.category)
+        if row is None:
+            return who
+        return replace(who, original=row.address, message_id=row.message_id, recipient_id=row.id)
 
     def lines(
         self, member_id: int, domain_id: int, canonical: str, *, queue_id: str, category: str = "bulk"
     ) -> list[tuple[str, bytes]]:
         """The two header fields (name, octets) of RFC 8058 §3.1 for one recipient of one message."""
-        url = f"{self._config.server.public_url}/u/{self.token(member_id, domain_id, canonical, category)}"
-        ways = f"<{url}>"
+        token = self.token(member_id, domain_id, canonical, category, queue_id=queue_id)
+        ways = f"<{self._config.server.public_url}/u/{token}>"
         if self._by_mail:
             # RFC 2369 §2: several ways, the one we like best first.
             local = address.local_part(self._vault, queue_id, canonical)
@@ -115,7 +120,7 @@ class Unsubscribe:
     async def apply(self, token: str, only: str = "") -> bool:
         """Take the token's recipient off the member's list, for one category or (`only` "") for all; False for a
         wrong token. Raises StorageError."""
-        found = self.read(token)
+        found = await self.read(token)
         if found is None:
             return False
         await self.leave(found, "one-click" if not only else "page", only)
@@ -144,5 +149,5 @@ class Unsubscribe:
         return Endpoint(self._category, self.apply).routes()
 
     def _category(self, token: str) -> str | None:
-        found = self.read(token)
+        found = link.read(self._vault, token)
         return found.category if found is not None else None

@@ -93,6 +93,21 @@ def test_every_code_that_is_raised_is_in_the_table_and_told() -> None:
         assert reply.http < 400 or any(f"`{reply.code}`" in one for one in says), f"OpenAPI doesn't tell of {name}"
 
 
+def test_who_handles_a_refusal_handles_every_kind_of_it() -> None:
+    """A service passes on what the rooms below it refuse, such as a notice that can't be taken just now: whoever caught
+    enrollment's own refusals alone would let that one through."""
+    found = []
+    for path, tree in trees():
+        for node in ast.walk(tree):
+            caught = node.type if isinstance(node, ast.ExceptHandler) else None
+            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "suppress":
+                caught = ast.Tuple(node.args)
+            names = {ast.unparse(one) for one in getattr(caught, "elts", [caught]) if one is not None}
+            if "EnrollError" in names and "Refused" not in names:
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert found == [], "catch Refused"
+
+
 def _phrase(status: int) -> str:
     return HTTPStatus(status).phrase if status else ""
 

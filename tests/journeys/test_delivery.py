@@ -12,13 +12,13 @@ from sqlalchemy import func, select
 
 from relay.base.config import Config
 from relay.base.storage import events, mail
-from relay.base.storage.tables import attempts
+from relay.base.storage.tables import attempts, recipients
 from relay.bounces import address as return_paths
 from relay.bounces import header
 from relay.delivery.dsn import Reports
 from relay.intake import Accepted
 from tests.kit.line import line, states
-from tests.kit.sink import SILENCE, Sink
+from tests.kit.sink import SILENCE, Answer, Sink
 from tests.kit.world import letter
 
 
@@ -148,6 +148,33 @@ async def test_stopping_gives_leases_back(config: Config) -> None:
         async with way.world.storage.read() as tx:
             assert await mail.owners(tx) == []
         assert set((await states(way.world)).values()) == {"queued"}
+
+
+@pytest.mark.parametrize("config", ["sqlite"], indirect=True)
+async def test_stopping_leaves_alone_a_host_that_may_have_the_message(config: Config) -> None:
+    whole = asyncio.Event()
+
+    def all_of_it(command: bytes) -> Answer:
+        whole.set()
+        return SILENCE
+
+    async with line(config, jitter=0) as way:
+        way.sink.on("DOT", all_of_it)
+        alice = await way.world.member()
+        await way.world.domain(alice)
+        way.start()
+        await way.world.submit(alice, "a@sink.test")
+        await whole.wait()
+        assert way.task is not None
+        await way.worker.stop(0.0)
+        await way.task
+        way.task = None
+        async with way.world.storage.read() as tx:
+            assert await mail.owners(tx) == []
+            found = select(recipients.c.state, recipients.c.next_at, attempts.c.says).join(attempts)
+            (row,) = (await tx.execute(found)).all()
+        assert (row.state, round((row.next_at - way.world.clock.now()) / 60)) == ("deferred", 120)
+        assert "this relay stopped before the remote host had answered" in row.says
 
 
 @pytest.mark.parametrize("config", ["sqlite"], indirect=True)

@@ -227,7 +227,7 @@ async def test_a_complaint_needs_a_return_path_of_ours_inside(config: Config) ->
         assert complained["recipient"] == "bob@sink.test"
         async with way.world.storage.read() as tx:
             [day] = await stats.days(tx, utc_day(way.world.clock.now()))
-        assert day.complaints == 1
+        assert day.complaints == 0  # nobody vouched for it
 
 
 def about(*lines: str) -> bytes:
@@ -240,7 +240,7 @@ async def test_a_complaint_is_known_by_what_only_the_recipients_copy_bears(confi
     async with line(config) as way, inbound(way.world) as server:
         alice, got, _ = await sent(way, "bob@sink.test", "carol@sink.test", "dave@sink.test")
         copies = {t.rcpt_tos[0]: email.message_from_bytes(t.raw) for t in await way.sink.wait_for(3)}
-        bob, carol = (copies[f"{who}@sink.test"] for who in ("bob", "carol"))
+        bob, carol, dave = (copies[f"{who}@sink.test"] for who in ("bob", "carol", "dave"))
         assert bob["X-Posthouse-Message"].startswith(f"{got.queue_id}.")
         assert bob["X-Posthouse-Message"] != carol["X-Posthouse-Message"]
         bare = [
@@ -248,6 +248,7 @@ async def test_a_complaint_is_known_by_what_only_the_recipients_copy_bears(confi
             f"Message-ID: <{got.queue_id}@example.test>", f"References: <{got.queue_id}@example.test>",
             f"Subject: {got.queue_id}", f"X-Posthouse-Message: {got.queue_id}.{'a' * 24}",
             "List-Unsubscribe: <mailto:u-nobody@bounce.localhost>",
+            f"List-Unsubscribe: <https://relay.test/u/{'a' * 120}>",
         ]
         for line_ in bare:
             assert (await give(server.ports[0], "fbl@localhost", about(line_)))[1].startswith("250")
@@ -255,10 +256,15 @@ async def test_a_complaint_is_known_by_what_only_the_recipients_copy_bears(confi
         assert await told(way.world, got.message_id, "complained") == []
 
         odd = f"X-Posthouse-MESSAGE: {bob['X-Posthouse-Message'][:20].upper()}\r\n {bob['X-Posthouse-Message'][20:]}"
-        leave = carol["List-Unsubscribe"].replace("\r\n", "")
-        for line_ in (odd, f"List-Unsubscribe: {leave}"):
+        by_mail, by_link = (
+            next(way for way in whose["List-Unsubscribe"].split() if kind in way).strip(",")
+            for whose, kind in ((carol, "mailto:"), (dave, "/u/"))
+        )
+        for line_ in (odd, f"List-Unsubscribe: {by_mail}", f"List-Unsubscribe: <mailto:x@y.test>, {by_link}"):
             assert (await give(server.ports[0], "fbl@localhost", about(line_)))[1].startswith("250")
-        assert await listed(way.world, alice) == {"bob@sink.test": "complaint", "carol@sink.test": "complaint"}
+        assert await listed(way.world, alice) == dict.fromkeys(
+            ("bob@sink.test", "carol@sink.test", "dave@sink.test"), "complaint"
+        )
 
 
 async def test_a_complaint_about_mail_without_a_return_path_finds_its_recipient(config: Config) -> None:

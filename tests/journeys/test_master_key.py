@@ -104,7 +104,7 @@ async def working(at: World, made: Made) -> dict[str, bool]:
         except EnrollError:
             return False
 
-    leaving = at.unsubscribe.read(made.unsubscribe)
+    leaving = await at.unsubscribe.read(made.unsubscribe)
     mark = tokens.read(at.vault, "click", made.click)
     return {
         "unsubscribe": leaving is not None and leaving.canonical == "bob@sink.test",
@@ -138,7 +138,7 @@ async def test_from_one_master_key_to_the_next(config: Config) -> None:
         assert all((await working(at, made)).values())
         token = at.unsubscribe.token(made.alice.id, 1, "carol@sink.test")
         assert token != before.unsubscribe.token(made.alice.id, 1, "carol@sink.test")
-        assert before.unsubscribe.read(token) is not None
+        assert await before.unsubscribe.read(token) is not None
         assert return_paths.read(before.vault, return_paths.local_part(at.vault, 12)) == 12
         assert await left(at.storage, at.vault, 2.0) == Left(2, 2, 0, 2, [])
 

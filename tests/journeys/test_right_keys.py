@@ -121,22 +121,28 @@ async def test_a_flood_of_strangers_does_not_use_up_what_a_member_may_ask(server
     assert (await server.ask("POST", "/v1/send", bearer(server.key), json=MAIL))[0] == 200
 
 
-@pytest.mark.parametrize("server", [5], indirect=True)
+@pytest.mark.parametrize("server", [8], indirect=True)
 async def test_a_right_key_used_wrongly_hears_why_whatever_strangers_asked(server: Server) -> None:
     services = server.at.house.services
     reads, _ = await services.credentials.issue(
         (await services.accounts.get("alice")).id, scopes=("read",)
     )
     await server.at.house.world.directory.refresh()
-    for n in range(6):
+    for n in range(9):
         await server.ask("GET", "/v1/domains", bearer(nobodys(n)))
     new = {"name": "new.test"}
     assert await server.ask("POST", "/v1/domains", bearer(reads), json=new) == (403, 0)
-    assert await server.ask("GET", "/v1/domains?did=did:web:other.test", bearer(server.key)) == (401, 0)
+    for at, status in (
+        ("/v1/domains?did=did:web:other.test", 401), ("/v1/domains?did=nonsense", 400),
+        ("/v1/domains?did=did:web:a.test&did=did:web:b.test", 400), ("/v1/keys", 403),
+    ):
+        assert await server.ask("GET", at, bearer(server.key)) == (status, 0), at
     await services.accounts.suspend("alice", "spam")
     assert await server.ask("POST", "/v1/domains", bearer(server.key), json=new) == (403, 0)
     # Nor does it use up what others at its address may ask.
     await server.at.house.world.pass_time(61)
-    for _ in range(6):
-        last = (await server.ask("POST", "/v1/domains", bearer(server.key), json=new))[0]
-    assert (last, (await server.ask("GET", "/account"))[0]) == (429, 200)
+    for method, path in (("POST", "/v1/domains"), ("GET", "/v1/domains?did=nonsense"), ("GET", "/v1/keys")):
+        for _ in range(9):
+            last = (await server.ask(method, path, bearer(server.key), json=new))[0]
+        assert (last, (await server.ask("GET", "/account"))[0]) == (429, 200), path
+        await server.at.house.world.pass_time(61)

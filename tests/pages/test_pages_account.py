@@ -8,6 +8,7 @@ import re
 import pytest
 
 from enroll.records import dig_command
+from relay import replies
 from relay.directory import Login
 from relay.replies import Verdict
 from tests.pages.site import NASTY, PASSWORD, Site
@@ -299,6 +300,28 @@ async def test_a_mailbox_for_replies_is_confirmed_with_the_code_it_was_sent(plac
     status, text, _ = await visit.send(page, f"{page}/forward", {"forward_to": "me@example.test"})
     assert status == 422
     assert "would go round" in text
+
+
+async def test_a_letter_that_cannot_be_taken_now_is_said_beside_the_form(
+    place: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = await place.member("alice")
+    domain = await place.house.verified(alice, "example.test")
+    visit = await place.signed_in()
+    page = f"/account/domains/{domain.id}"
+
+    async def full(submission: object) -> Verdict:
+        return Verdict(replies.UNAVAILABLE)
+
+    monkeypatch.setattr(place.house.world.intake, "prepare", full)
+    for at, path, fields in (
+        ("/account/senders", "/account/senders", {"address": "box@other.test"}),
+        (page, f"{page}/forward", {"forward_to": "box@other.test"}),
+    ):
+        status, text, _ = await visit.send(at, path, fields)
+        assert status == 503
+        assert 'role="alert"' in text, path
+        assert f'action="{path}"' in text
 
 
 async def test_the_connection_lines_name_a_verified_domain(place: Site) -> None:

@@ -36,7 +36,6 @@ from enroll.api.octeth.views import (
 from enroll.domains import Domain, Domains
 from enroll.domains.lifecycle import LOCKED
 from enroll.domains.test_message import test_subject
-from enroll.errors import EnrollError
 from enroll.records import Record
 from enroll.sessions import Actor
 from relay.base import names
@@ -102,9 +101,9 @@ class SenderDomains:
         basis = Options(**CREATED, custom_subdomain=octeth.subdomain, track_prefix=octeth.track_prefix)
         try:
             domain = await self._domains.enroll(who.member.id, name, options, basis=basis)
-        except EnrollError as e:
+        except Refused as e:
             raise _not_created(e) from e
-        except (Refused, StorageError) as e:
+        except StorageError as e:
             raise Fault(7, "Sender domain create process failed") from e
         return CreateAnswer(DomainID=domain.id, SenderDomain=responses.brief(domain, self._records(domain)))
 
@@ -125,7 +124,7 @@ class SenderDomains:
                 raise Fault(9, "Invalid Status value. Allowed: Enabled, Disabled")
         try:
             domain, anew = await self._domains.revise(who.member.id, domain.id, options, enabled=enabled)
-        except EnrollError as e:
+        except Refused as e:
             raise _not_updated(e, enabled) from e
         shown = responses.brief(domain, self._records(domain))
         return UpdateAnswer(DnsRegenerated=anew, SenderDomain=shown)
@@ -136,7 +135,7 @@ class SenderDomains:
         domain = await self._one(who, p)
         try:
             await self._domains.delete(who.member.id, domain.id)
-        except EnrollError as e:
+        except Refused as e:
             if e.status != 409:
                 raise
             raise Fault(3, "A suspended or blocked sender domain cannot be deleted", 422) from e
@@ -191,9 +190,9 @@ class SenderDomains:
                 who.member.id, domain.id, to, subject, local_part=octeth.test_from_prefix, message_id=message_id,
                 beyond_tier=octeth.tests,
             )
-        except EnrollError as e:
-            raise Fault(8, "Invalid recipient email address") if e.field == "to" else _not_sent(e.text) from e
         except Refused as e:
+            if e.field == "to":
+                raise Fault(8, "Invalid recipient email address") from e
             raise _not_sent(e.verdict.text(f"{self._config.server.public_url}/account")) from e
         tried = await self._domains.first_try(who.member.id, accepted, seconds=octeth.test_seconds)
         if tried is None:
@@ -253,7 +252,7 @@ def _plain(name: str) -> str:
         return name  # the service says what is wrong with it
 
 
-def _not_created(e: EnrollError) -> Fault:
+def _not_created(e: Refused) -> Fault:
     if e.field in _BY_OPTION:
         return bad_label(_BY_OPTION[e.field], e)
     if e.field == "name":
@@ -265,14 +264,14 @@ def _not_created(e: EnrollError) -> Fault:
     return Fault(7, "Sender domain create process failed")
 
 
-def _not_updated(e: EnrollError, enabled: bool | None) -> Exception:
+def _not_updated(e: Refused, enabled: bool | None) -> Exception:
     if e.field in _BY_OPTION:
         return bad_label(_BY_OPTION[e.field], e)
     if e.status == 404:
         return Fault(7, "Sender domain could not be retrieved after update", 500)
-    if e.status != 409 or "state" not in e.detail:
+    if e.status != 409 or "state" not in e.verdict.extra:
         return e
-    if e.detail["state"] in LOCKED:
+    if e.verdict.extra["state"] in LOCKED:
         return Fault(11, "A suspended or blocked sender domain cannot be enabled or disabled", 409)
     if enabled:
         return Fault(10, "Cannot enable an unverified domain — run user.senderdomain.verify first", 409)

@@ -51,7 +51,7 @@ def not_found() -> Fault:
     return Fault(2, "Sender domain not found", 404)
 
 
-def bad_label(parameter: str, why: EnrollError) -> Fault:
+def bad_label(parameter: str, why: Refused) -> Fault:
     """A subdomain or prefix that can't be one."""
     if why.reply is LABEL_TOO_LONG:
         return Fault(6, f"Invalid {parameter}. {why.text}")
@@ -64,8 +64,6 @@ def fault_of(error: Exception, now: float) -> Fault:
     """Any refusal of the services below as an error of this shape: where it gives none, the HTTP status is the code."""
     if isinstance(error, Fault):
         return error
-    if isinstance(error, Refused):
-        return _of_verdict(error.verdict, now)
     if isinstance(error, EnrollError):
         if error.status == 401 or error.reply is SESSION_REQUIRED:
             return unauthorised()
@@ -74,6 +72,8 @@ def fault_of(error: Exception, now: float) -> Fault:
         if error.code == "MEMBER_SUSPENDED":
             return Fault(0, error.text, 403)
         return Fault(error.status, error.text, error.status)
+    if isinstance(error, Refused):
+        return _of_verdict(error.verdict, now)
     assert isinstance(error, StorageError)
     return Fault(503, "The request can't be served just now: try again later", 503)
 

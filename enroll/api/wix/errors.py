@@ -94,7 +94,7 @@ def refusal(error: Exception, now: float, kind: str = "") -> web.Response:
             field = error.field or ""
             return _violated([(_FIELDS.get(kind, {}).get(field, field), "INVALID_ARGUMENT", error.text)])
         status, code = _NAMES.get(error.reply) or (error.status, _standard(error.status))
-        data = _renamed(error.extra, _TOLD.get(error.reply, {}))
+        data = _renamed(error.verdict.extra, _TOLD.get(error.reply, {}))
         if error.passes_at is not None:
             data["passesAt"] = not_before(error.passes_at)
         wait = max(1, math.ceil(error.passes_at - now)) if error.passes_at is not None else None

@@ -44,6 +44,9 @@ class Delivery(Section):
     idle_seconds: Seconds = key(15.0, "How long an idle connection is kept.")
     connect_timeout_seconds: Seconds = key(30.0, "Longest wait for a connection.")
     command_timeout_seconds: Seconds = key(300.0, "Longest wait for one reply (RFC 5321 §4.5.3.2).")
+    reset_timeout_seconds: Seconds = key(
+        5.0, "Longest wait for the answer to the RSET behind a message, by which the answer before it is known to be the message's."
+    )
     conversation_seconds: Seconds = key(600.0, "Longest delivery of one message to one host, connection included.")
     max_hosts: Count = key(5, "Mail exchangers tried in one attempt.")
     ipv6: bool = key(True, "False: only IPv4 addresses are tried.")

@@ -30,4 +30,4 @@ class Dns(Section):
     answers_slip: Count = key(2, "Above that, one question in so many is sent to TCP; the others get no answer.")
     answers_networks: Count = key(50_000, "Networks counted at once.")
     max_connections: Count = key(100, "TCP connections to the authoritative server.")
-    max_connections_an_address: Count = key(10, "Of these, from one address.")
+    max_connections_an_address: Count = key(10, "Of these, from one address (in IPv6: one /64).")

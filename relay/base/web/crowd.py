@@ -14,6 +14,7 @@ from functools import lru_cache
 from aiohttp import web
 
 from relay.base.config import Config
+from relay.base.netguard import client_key
 from relay.base.web.client import in_networks
 from relay.replies import TOO_MANY_REQUESTS, Refused
 
@@ -36,9 +37,10 @@ class Crowd:
         if self._open >= self._most:
             return "http.max_connections"
         if not self.trusts(address):
-            if self._by_address[address] >= self._most_an_address:
+            key = client_key(address)
+            if self._by_address[key] >= self._most_an_address:
                 return "http.max_connections_an_address"
-            self._by_address[address] += 1
+            self._by_address[key] += 1
         self._open += 1
         return ""
 
@@ -46,7 +48,7 @@ class Crowd:
         """It is over."""
         self._open -= 1
         if not self.trusts(address):
-            self._less(address)
+            self._less(client_key(address))
 
     @contextmanager
     def request(self, client: str) -> Iterator[None]:
@@ -54,18 +56,19 @@ class Crowd:
         if self.trusts(client):
             yield
             return
-        if self._by_address[client] >= self._most_an_address:
+        key = client_key(client)
+        if self._by_address[key] >= self._most_an_address:
             raise Refused(TOO_MANY_REQUESTS)
-        self._by_address[client] += 1
+        self._by_address[key] += 1
         try:
             yield
         finally:
-            self._less(client)
+            self._less(key)
 
-    def _less(self, address: str) -> None:
-        self._by_address[address] -= 1
-        if self._by_address[address] <= 0:
-            del self._by_address[address]
+    def _less(self, key: str) -> None:
+        self._by_address[key] -= 1
+        if self._by_address[key] <= 0:
+            del self._by_address[key]
 
 
 CROWD: web.AppKey[Crowd] = web.AppKey("crowd", Crowd)

@@ -16,6 +16,8 @@ from relay.bounces.parse.values import Fate, Report
 
 _PATH = re.compile(r"(?<![^\s<>;,\"])[^\s<>;,\"]{1,254}@[^\s<>;,\"]{1,253}")
 _MAILTO = re.compile(r"<\s*mailto:([^\s<>?]{1,320})", re.IGNORECASE)
+# The token at the end of a path like ours, whatever host it names: the token alone proves anything.
+_LINK = re.compile(r"<\s*https?://[^\s<>]{1,300}/u/([A-Za-z0-9_-]{20,1000})(?:[?#][^\s<>]{0,300})?\s*>", re.IGNORECASE)
 _CLAIMS_MAX = 10
 _VALUE_MAX = 300  # characters of a field that may name us
 _PATHS = ("return-path", "x-envelope-from", "envelope-from", "x-original-return-path")
@@ -136,7 +138,7 @@ def _claims(found: list[Entity]) -> _Claims:
                 claims.paths += _PATH.findall(value)
         claims.marks += [value[:_VALUE_MAX] for value in original.fields.get("x-posthouse-message", [])]
         for value in original.fields.get("list-unsubscribe", []):
-            claims.leave_by += _MAILTO.findall(value)
+            claims.leave_by += _MAILTO.findall(value) + _LINK.findall(value)
     return claims
 
 

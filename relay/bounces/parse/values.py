@@ -41,9 +41,9 @@ class Report:
     """One message that came back. `other` is mail that is no report.
 
     `shape` names the form it was recognised by. For complaints: `paths` are the envelope senders the enclosed
-    message names, `marks` the values of its X-Posthouse-Message fields, `leave_by` the addresses in its
-    List-Unsubscribe: claims, to be checked. For bounces in prose, `writer` is the address in From, unless a mail
-    system's.
+    message names, `marks` the values of its X-Posthouse-Message fields, `leave_by` the addresses and the
+    URLs' tokens in its List-Unsubscribe: claims, to be checked. For bounces in prose, `writer` is the address in From,
+    unless a mail system's.
     """
 
     kind: Kind

@@ -64,6 +64,7 @@ class Connection:
         self.target = target
         self.limits = limits
         self.deliveries = 0
+        self._delivery: _Delivery | None = None
         self._needs_reset = False
         size = opened.offers.get("SIZE", "")
         # RFC 1870 §4: no number, or 0, is no announced limit.
@@ -97,7 +98,7 @@ class Connection:
 
     async def deliver(self, mail: Transaction) -> Outcome:
         """Carry one message to its recipient. Raises nothing but cancellation, which closes."""
-        delivery = _Delivery(self, mail)
+        delivery = self._delivery = _Delivery(self, mail)
         self._wire.deadline = delivery.begun + self.limits.conversation_seconds
         try:
             size = sum(map(len, mail.chunks)) if mail.size is None else mail.size
@@ -120,6 +121,8 @@ class Connection:
             # Cancelled in mid-conversation: nobody can tell any more which reply belongs to what.
             self._wire.abort()
             raise
+        finally:
+            self._delivery = None
         # What nobody decided is tried again.
         return delivery.outcome or from_failure("internal", delivery.stage, self.peer)
 
@@ -153,6 +156,13 @@ class Connection:
         else:
             self._wire.abort()
         await asyncio.wait([self._wire.closed], timeout=self.limits.quit_seconds)
+
+    def stop_waiting(self) -> bool:
+        """If all of a message is written and its answer awaited, end that wait with the outcome that it has then."""
+        if self._delivery is None or not self._delivery.written:
+            return False
+        self._wire.fail("stopped")
+        return True
 
     def leave(self) -> None:
         """Say QUIT and close without waiting for an answer."""

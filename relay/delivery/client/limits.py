@@ -20,7 +20,6 @@ class Limits:
     block_seconds: float = 180.0
     dot_seconds: float = 600.0
     quit_seconds: float = 2.0
-    # For the answer to the RSET behind a message: the message is taken by then, so nobody waits long.
     reset_seconds: float = 5.0
     conversation_seconds: float = 1200.0
     # RFC 5321 §4.5.3.1.5 promises no more than 512; real ones are longer.

@@ -81,12 +81,12 @@ class Wire(asyncio.Protocol):
             failure = self._line(line)
             if failure is not None:
                 # What nobody asked for needs no further judgement, whatever it looks like.
-                self._fail("out_of_step" if self.owed <= 0 and failure != "closed" else failure)
+                self.fail("out_of_step" if self.owed <= 0 and failure != "closed" else failure)
                 return
         if self._rest and self.owed <= 0:
-            self._fail("out_of_step")
+            self.fail("out_of_step")
         elif len(self._rest) > self._limits.reply_line_bytes:
-            self._fail("oversized")
+            self.fail("oversized")
         elif len(self._replies) >= self._needed:
             self._wake()
 
@@ -121,7 +121,8 @@ class Wire(asyncio.Protocol):
         self._replies.append(reply)
         return None
 
-    def _fail(self, failure: Failure) -> None:
+    def fail(self, failure: Failure) -> None:
+        """Close, and tell whoever waits for a reply why there is none."""
         if self.failure is None:
             self.failure = failure
         self._rest = b""
@@ -155,7 +156,7 @@ class Wire(asyncio.Protocol):
             had = len(self._replies)
             now = self._loop.time()
             if now >= self.deadline:
-                self._fail("deadline")
+                self.fail("deadline")
                 return
             late_at = min(now + seconds, self.deadline)
             self._needed = replies
@@ -168,7 +169,7 @@ class Wire(asyncio.Protocol):
                 self._waiter = None
                 self._needed = 0
             if self._loop.time() >= late_at and len(self._replies) == had and self.failure is None:
-                self._fail("deadline" if self._loop.time() >= self.deadline else "timeout")
+                self.fail("deadline" if self._loop.time() >= self.deadline else "timeout")
 
     def take(self) -> Reply:
         """The next reply. Raises WireFailed when there is none."""
@@ -194,7 +195,7 @@ class Wire(asyncio.Protocol):
                 timer.cancel()
                 self._resumed = None
             if self._paused and self.failure is None and self._loop.time() >= late_at:
-                self._fail("deadline" if late_at >= self.deadline else "timeout")
+                self.fail("deadline" if late_at >= self.deadline else "timeout")
         return self.failure is None and not self._replies
 
     async def start_tls(self, context: ssl.SSLContext, host: str, seconds: float) -> ssl.SSLObject:
@@ -204,7 +205,7 @@ class Wire(asyncio.Protocol):
         if self.failure is not None or self._transport is None:
             raise WireFailed(self.failure or "closed")
         if self._rest or self._lines or self._replies:
-            self._fail("injected")
+            self.fail("injected")
             raise WireFailed("injected")
         seconds = max(0.001, min(seconds, self.deadline - self._loop.time()))
         plain = self._transport
