@@ -92,7 +92,7 @@ def is_address(text: str) -> bool:
 
 def client_key(text: str) -> str:
     """Under what a client is counted, wherever clients are counted by address: its IPv4 address, or in IPv6 its /64,
-    within which one host has as many addresses as it likes (RFC 6177, RFC 8981); other text as it is."""
+    within which one host has as many addresses as it likes; other text as it is."""
     if ":" not in text:
         return text
     return within(text, 32, 64)
