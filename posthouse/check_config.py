@@ -58,7 +58,8 @@ def mistakes(config: Config, clock: Clock, *, path: Path | None = None, ports: b
     """Everything wrong. `path` is the configuration file itself; `ports=False` leaves the ports alone."""
     found = [
         *_server(config), *_names(config), *_database(config), *_master_key(config), *_certificate(config, clock),
-        *_addresses(config), *_sandbox(config), *_hosted_zone(config), *_signing(config), *_file(config, path),
+        *_addresses(config), *_sandbox(config), *_hosted_zone(config), *_signing(config), *_repeats(config),
+        *_file(config, path),
     ]
     if text := misfit(config, most_descriptors()):
         found.append(Mistake("limits", text))
@@ -225,6 +226,14 @@ def _signing(config: Config) -> Iterable[Mistake]:
             yield Mistake("signing.pool_key_file", f"{path}: no such file")
         else:
             yield from _private("signing.pool_key_file", path, GROUP_MAY_READ)
+
+
+def _repeats(config: Config) -> Iterable[Mistake]:
+    """A message is known again by its row in the log."""
+    hours, days = config.submission.idempotency_hours, config.retention.log_days
+    if hours > days * 24:
+        text = f"{hours:g} hours are more than retention.log_days ({days:g}) keeps: set {days * 24:g} at most"
+        yield Mistake("submission.idempotency_hours", text)
 
 
 def _hosted_zone(config: Config) -> Iterable[Mistake]:

@@ -90,7 +90,8 @@ async def _anybody(_: web.Request, __: Call) -> None:
 
 @dataclass(frozen=True)
 class MonitorServices:
-    """What is watched. `checks` are asked by /readyz, each by name; a stopping process has one that says no."""
+    """What is watched. `checks` are asked by /readyz, each by name; a stopping process has one that says no. `repeats`
+    counts the messages that came again."""
 
     config: Config
     clock: Clock
@@ -98,6 +99,7 @@ class MonitorServices:
     registry: CollectorRegistry
     checks: Mapping[str, Check] = field(default_factory=dict)
     doctor: Doctor | None = None
+    repeats: Callable[[], int] = int
     answer_seconds: float = 3.0
     count_seconds: float = 5.0
 
@@ -123,7 +125,11 @@ class Monitor:
         )
         self._seconds = Histogram("posthouse_http_seconds", "Duration of HTTP requests.", ["route"], registry=registry)
         self._counted_at = float("-inf")
-        registry.register(_LogLines())
+        for name, says, count in (
+            ("log_dropped_lines", "Lines of the log that were dropped because nobody read it.", lines_dropped),
+            ("messages_repeated", "Messages that came again, of which nothing was new.", services.repeats),
+        ):
+            registry.register(_Count(f"posthouse_{name}", says, count))
 
     def routes(self) -> list[web.RouteDef]:
         """GET /healthz, /readyz, /metrics."""
@@ -229,10 +235,12 @@ class Monitor:
             self._queue.labels(state).set(count)
 
 
-class _LogLines:
-    """What the log had to drop, asked when somebody reads the metrics."""
+class _Count:
+    """A counter that stands elsewhere, asked when somebody reads the metrics."""
+
+    def __init__(self, name: str, says: str, count: Callable[[], int]) -> None:
+        self._name, self._says, self._count = name, says, count
 
     def collect(self) -> Iterable[CounterMetricFamily]:
         """As Prometheus' registry asks."""
-        says = "Lines of the log that were dropped because nobody read it."
-        yield CounterMetricFamily("posthouse_log_dropped_lines", says, value=lines_dropped())
+        yield CounterMetricFamily(self._name, self._says, value=self._count())

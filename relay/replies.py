@@ -221,10 +221,10 @@ UNSAFE_VALUE = Reply(
     "Correct the field named.",
 )
 IDEMPOTENCY_CONFLICT = Reply(
-    "idempotency_conflict", 0, "", 409, "IDEMPOTENCY_CONFLICT",
-    "This Idempotency-Key was used with another request body",
-    "The same Idempotency-Key came with a different body within 24 hours.",
-    "Use a new key for a new message.",
+    "idempotency_conflict", 550, "5.6.0", 409, "IDEMPOTENCY_CONFLICT",
+    "This Idempotency-Key was used with other content",
+    "The same Idempotency-Key came with a different body within 24 hours; over SMTP, with a different message or sender.",
+    "Use a new key for a new message.", stages="DATA",
 )
 IN_PROGRESS = Reply(
     "in_progress", 0, "", 409, "REQUEST_IN_PROGRESS",
@@ -400,6 +400,10 @@ OK_RECIPIENT = Reply(
 OK_QUEUED = Reply(
     name="ok_queued", smtp=250, enhanced="2.0.0", http=200, code="", text="Queued as {saw}", meaning="", fix="",
     stages="DATA",
+)
+OK_REPEATED = Reply(
+    name="ok_repeated", smtp=250, enhanced="2.0.0", http=200, code="", text="Already queued as {saw}", meaning="",
+    fix="", stages="DATA",
 )
 OK = Reply(
     name="ok", smtp=250, enhanced="2.0.0", http=200, code="", text="OK", meaning="", fix="", stages="RSET, NOOP",

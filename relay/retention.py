@@ -79,6 +79,8 @@ class Retention:
         r, now = self._config.retention, self._clock.now()
         bodies_before = now - r.bodies_days * DAY
         log_before = now - r.log_days * DAY
+        config = self._config
+        keys_before = now - max(config.http.idempotency_hours, config.submission.idempotency_hours) * HOUR
         counted_since = window_start(self._config, now) - HOUR
         async with self._storage.read() as tx:
             gone = await suppressions.of_deleted(tx)
@@ -89,9 +91,7 @@ class Retention:
             "events": _simply(lambda tx, n: events.purge(tx, log_before, n)),
             "webhooks": _simply(lambda tx, n: webhooks.purge(tx, log_before, n)),
             "refusals": _simply(lambda tx, n: refusals.purge(tx, now - r.refusals_days * DAY, n)),
-            "idempotency": _simply(
-                lambda tx, n: idempotency.purge(tx, now - self._config.http.idempotency_hours * HOUR, n)
-            ),
+            "idempotency": _simply(lambda tx, n: idempotency.purge(tx, keys_before, n)),
             "allowances": _simply(lambda tx, n: allowances.purge(tx, now - DAY - HOUR, n)),
             "standing": _simply(lambda tx, n: standing.purge(tx, counted_since, n)),
             "failures": _simply(lambda tx, n: standing.purge_failures(tx, counted_since, n)),

@@ -14,7 +14,7 @@ from enroll.pages.guard import Guard, Known
 from enroll.pages.render import Renderer, to
 from enroll.pages.services import PageServices
 from relay.base import names
-from relay.base.events import ACCEPTED, AFTERWARDS, Event
+from relay.base.events import ACCEPTED, AFTERWARDS, REPEATED, Event
 from relay.base.storage import events, reports
 from relay.base.storage.reports import AttemptRow, DetailRow, MessageRow
 from relay.replies import INVALID_VALUE, Refused
@@ -98,6 +98,7 @@ class Messages:
         async with self._services.storage.read() as tx:
             after = await events.timeline(tx, message.id, types=AFTERWARDS)
             taken = await events.of_message(tx, message.id, types=(ACCEPTED,), limit=1)
+            again = await events.of_message(tx, message.id, types=(REPEATED,))
         of: dict[int, list[AttemptRow]] = {}
         for one in tries:
             of.setdefault(one.recipient_id, []).append(one)
@@ -111,7 +112,7 @@ class Messages:
                 for p in people for tries, did in [(of.get(p.id, []), happened.get(p.id, []))]
             ],
             tracked=_TRACKED.get(str(taken[0].data.get("tracking", "")) if taken else "", ""), machines=_MACHINES,
-            ways=_WAYS,
+            ways=_WAYS, again=[e.at for e in again],
             stages=_STAGES, open=any(p.state in ("queued", "deferred") for p in people),
         )
 

@@ -36,6 +36,7 @@ async def explain(
     message: Annotated[str, typer.Argument(help="Queue id, recipient number, or Message-ID.")],
 ) -> int:
     """Say everything about a message: who sent it, what let it in, what became of it, what happens next."""
+    from relay.base.events import REPEATED
     from relay.base.storage import events, reports
 
     async with shell.core() as core:
@@ -66,6 +67,8 @@ async def explain(
 
     def people() -> None:
         shell.say("\n".join(_story(row, admitted)))
+        if again := [e for e in happened if e.type == REPEATED]:
+            shell.say(f"Handed in again {len(again)} times, last {_at(again[-1].at)}: nobody gets it twice.")
         for r in told:
             shell.say("")
             shell.say("\n".join(_told(r)))

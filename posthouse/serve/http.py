@@ -32,7 +32,10 @@ def http_application(
     """The application of this process. `mailbox` is the sandbox's, where it runs here."""
     config = core.config
     monitor = Monitor(
-        MonitorServices(config, core.clock, core.storage, registry, checks, Doctor(core, tasks).findings)
+        MonitorServices(
+            config, core.clock, core.storage, registry, checks, Doctor(core, tasks).findings,
+            repeats=lambda: core.intake.repeats,
+        )
     )
     send = SendServices(
         config=config, clock=core.clock, storage=core.storage, directory=core.directory, policy=core.policy,

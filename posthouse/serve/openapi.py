@@ -27,6 +27,7 @@ it needs. Calls about keys and sign-ins need a sign-in's token instead, which do
 facts. 4xx but 429 stays until the cause is fixed. 429, 500, 503 and 507 pass: try again after `Retry-After` seconds.
 
 **Once only.** Sending takes an `Idempotency-Key`: a repeat within 24 hours gets the first answer and sends nothing.
+A finished message (SMTP, `send/raw`) that has a Message-ID needs none: the same octets again go to nobody twice.
 
 **Pages.** Lists take `cursor` and `limit`, and give a `cursor` for the page after; null is the end. A larger `limit`
 than there is counts as the largest.

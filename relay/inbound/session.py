@@ -162,4 +162,4 @@ class InboundSession(Session[Mail]):
                 self.address, forward, leaving=tuple(t.leavers.values()), helo=self.helo,
             )
         )
-        return taken if isinstance(taken, Verdict) else taken.queue_id
+        return taken if isinstance(taken, Verdict) else replies.line(replies.OK_QUEUED, taken.queue_id)

@@ -54,6 +54,11 @@ class Intake:
         self._waiting = Waiting(storage, clock)
 
     @property
+    def repeats(self) -> int:
+        """Messages that came again, and of which nothing was new, since the process began."""
+        return self._writer.repeats.count
+
+    @property
     def bounds(self) -> Bounds:
         """The bounds on a message, the same for SMTP and HTTP."""
         return self._builder.bounds

@@ -14,7 +14,8 @@ from relay.base.secrets import random_id
 from relay.directory import DomainEntry, MemberEntry
 from relay.intake.forward import forwarded
 from relay.intake.keyring import Keyring, NoKey
-from relay.intake.submission import Built, Submission
+from relay.intake.repeats import fingerprint
+from relay.intake.submission import Built, Fingerprint, Submission
 from relay.message import BadMessage, Bounds, Field, Parsed, Prepared, Trace
 from relay.message.prepare import Protocol
 from relay.policy import Policy
@@ -64,8 +65,19 @@ class Builder:
             signer = found
             if submission.mail_from is None and (said := self._policy.automatic(submission.login, parsed)) is not None:
                 return said
+        known = self._fingerprint(submission, member, parsed)
+        if isinstance(known, Verdict):
+            return known
         category = self._policy.category(submission.login, parsed, submission.category)
-        return self._finish(submission, member, parsed, signer, category, now)
+        built = self._finish(submission, member, parsed, signer, category, now)
+        if known is not None and isinstance(built, Built) and (built.message.own_id or known.key):
+            built.fingerprint = known
+        return built
+
+    def _fingerprint(self, submission: Submission, member: MemberEntry, parsed: Parsed) -> Fingerprint | Verdict | None:
+        if submission.as_came and self._config.submission.idempotency_hours:
+            return fingerprint(submission, member.id, parsed)
+        return None
 
     def parse(self, raw: bytes) -> Parsed | Verdict:
         """The message split into fields and body, or what is wrong with it."""

@@ -45,7 +45,7 @@ class Submission:
     """A message handed in. `login` None: the relay's own mail or, with `forward`, a stranger's on its way to a
     member; both outside warming and standing. `mail_from` None: the null sender; `domain` is None then too.
     `beyond_tier`: of a test message, which has a limit of its own, so many recipients more than the tier has in a day,
-    and no limit by the hour."""
+    and no limit by the hour. `as_came`: `raw` is what the client wrote, so that the same octets again are a repeat."""
 
     login: Login | None
     domain: DomainEntry | None
@@ -66,18 +66,32 @@ class Submission:
     also: Also | None = None
     forward: Forward | None = None
     beyond_tier: int = 0
+    as_came: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """How a message is known again: `number` has 63 bits. `key`: its Idempotency-Key, "" for none; `content` is the
+    digest (hex) of what that key stands for."""
+
+    number: int
+    key: str = ""
+    content: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """The message is on disk. `recipients` pairs each address with its integer id; `rejected` were left out;
-    `remaining` is what the domain's tier lets out after it, None where there is no limit."""
+    `remaining` is what the domain's tier lets out after it, None where there is no limit. `repeated` are those whom an
+    earlier message of the same content took, with their ids there; where nobody else is left, that message is the one
+    that `queue_id` and `message_id` name."""
 
     queue_id: str
     message_id: int
     recipients: tuple[tuple[Address, int], ...]
     rejected: tuple[tuple[str, Verdict], ...] = ()
     remaining: Remaining | None = None
+    repeated: tuple[tuple[Address, int], ...] = ()
 
 
 @dataclass(slots=True)
@@ -105,3 +119,4 @@ class Built:
     lease_until: float | None = None
     leased_at: tuple[float, float] = (0.0, 0.0)
     tracking: str = ""
+    fingerprint: Fingerprint | None = None

@@ -1,8 +1,8 @@
 """The accepting transaction, shared by everybody who waits: what must be exact is asked again, then all is written.
 
-Warming is judged in the order of arrival within the batch, from one read of each domain's entries; suspension,
-domain state, keys and suppression come from the tables. A refusal is a value: it writes nothing and harms nobody
-else's message.
+What came before is found first (`repeats`) and spends nothing. Warming is judged in the order of arrival within the
+batch, from one read of each domain's entries; suspension, domain state, keys and suppression come from the tables. A
+refusal is a value: it writes nothing and harms nobody else's message.
 """
 
 from __future__ import annotations
@@ -18,10 +18,15 @@ from relay.base.storage import Tx, allowances, events, mail, standing, stats, su
 from relay.base.storage import directory as rows
 from relay.base.storage.mail import NewMessage, NewRecipient
 from relay.directory import Directory
+from relay.intake import repeats
+from relay.intake.repeats import Repeated, Repeats
 from relay.intake.submission import Accepted, Built
 from relay.policy import resting
 from relay.replies import Verdict
 from relay.suppression import Suppressions
+
+Counted = dict[tuple[int, str, int], dict[str, int]]
+"""(domain, day, member) → what is added to which counter."""
 
 
 class Writer:
@@ -32,33 +37,56 @@ class Writer:
     ) -> None:
         self._config, self._clock, self._owner = config, clock, owner
         self._directory, self._suppressions = directory, suppressions
+        self.repeats = Repeats(config.submission.idempotency_hours)
 
     async def apply(self, tx: Tx, batch: list[Built]) -> list[Accepted | Verdict]:
         """Admit and write `batch`; one result each, in order."""
         now = self._clock.now()
-        refused: dict[int, Verdict] = {}
         seen = await versions.current(tx)
-        await self._standing(tx, batch, refused, seen.get(versions.DIRECTORY, 0))
-        left = await self._suppressed(tx, batch, refused, seen.get(versions.SUPPRESSIONS, 0))
-        after = await self._warming(tx, batch, refused, left, now, seen.get(versions.DIRECTORY, 0))
-        written: list[tuple[int, NewMessage]] = []
-        for i, built in enumerate(batch):
-            if i not in refused:
-                written.append((i, self._row(built, left[i])))
-        results: list[Accepted | Verdict] = [refused.get(i, _NOTHING) for i in range(len(batch))]
-        if not written:
-            return results
-        await mail.add(tx, [m for _, m in written])
+        results: list[Accepted | Verdict] = [_NOTHING] * len(batch)
         happened: list[Event] = []
-        counted: dict[tuple[int, str, int], dict[str, int]] = {}
-        for i, row in written:
-            built = batch[i]
-            results[i] = accepted = self._accepted(built, row, left[i], after.get(i))
+        counted: Counted = {}
+        for turn in repeats.rounds(batch):
+            found = await self._apply(tx, [batch[i] for i in turn], seen, happened, counted, now)
+            for i, result in zip(turn, found, strict=True):
+                results[i] = result
+        await stats.count(tx, counted)
+        await events.append(tx, happened)
+        return results
+
+    async def _apply(
+        self, tx: Tx, batch: list[Built], seen: dict[str, int], happened: list[Event], counted: Counted, now: float
+    ) -> list[Accepted | Verdict]:
+        """The same for messages of which no two are equal; events and counters are left to the caller."""
+        refused: dict[int, Verdict] = {}
+        await self._standing(tx, batch, refused, seen.get(versions.DIRECTORY, 0))
+        again = await self.repeats.find(tx, batch, refused, now) if self.repeats.wanted else {}
+        new = [
+            [at for at in range(len(b.submission.recipients)) if i not in again or at not in again[i].ids]
+            for i, b in enumerate(batch)
+        ]
+        left = await self._suppressed(tx, batch, refused, new, seen.get(versions.SUPPRESSIONS, 0))
+        after = await self._warming(tx, batch, refused, new, now, seen.get(versions.DIRECTORY, 0))
+        written = [(i, self._row(b, new[i])) for i, b in enumerate(batch) if i not in refused and new[i]]
+        if written:
+            await mail.add(tx, [m for _, m in written])
+        rows_of = dict(written)
+        results: list[Accepted | Verdict] = []
+        for i, built in enumerate(batch):
+            if i in refused:
+                results.append(refused[i])
+                continue
+            rejected = tuple((built.submission.recipients[at].address.text, v) for at, v in left[i].items())
+            if i in rows_of:
+                accepted = self._accepted(built, rows_of[i], new[i], rejected, after.get(i), again.get(i))
+                await self.repeats.keep(tx, built, built.queue_id)
+            else:
+                accepted = repeats.nothing_new(again[i], built, rejected)
+                await self.repeats.tell(tx, built, again[i], happened, now)
             self._account(built, accepted, happened, counted, now)
             if built.submission.also is not None:
                 await built.submission.also(tx, accepted)
-        await stats.count(tx, counted)
-        await events.append(tx, happened)
+            results.append(accepted)
         return results
 
     async def _standing(
@@ -101,14 +129,15 @@ class Writer:
         return Verdict(replies.DOMAIN_RESTS, saw=saw, extra={"domain": name}, member_id=built.member_id)
 
     async def _suppressed(
-        self, tx: Tx, batch: Sequence[Built], refused: dict[int, Verdict], version: int
+        self, tx: Tx, batch: Sequence[Built], refused: dict[int, Verdict], new: list[list[int]], version: int
     ) -> dict[int, dict[int, Verdict]]:
-        """Message → positions of suppressed recipients. SMTP said yes at RCPT, so there the whole is refused."""
+        """Message → positions of suppressed recipients, which are taken out of `new`. SMTP said yes at RCPT, so there
+        the whole is refused."""
         wanted = {
-            (b.member_id, names.canonical(r.address))
-            for b in batch
+            (b.member_id, names.canonical(b.submission.recipients[at].address))
+            for i, b in enumerate(batch)
             if b.submission.login is not None
-            for r in b.submission.recipients
+            for at in new[i]
         }
         if self._suppressions.exact(version):
             wanted = {pair for pair in wanted if self._suppressions.maybe(*pair)}
@@ -120,20 +149,22 @@ class Writer:
             login = b.submission.login
             if login is None:
                 continue
-            for at, r in enumerate(b.submission.recipients):
-                entry = found.get((b.member_id, names.canonical(r.address)))
+            whole = len(new[i]) == len(b.submission.recipients)
+            for at in new[i]:
+                entry = found.get((b.member_id, names.canonical(b.submission.recipients[at].address)))
                 if entry is None or not suppression.stops(
                     entry, b.submission.door, b.category, login.default_category
                 ):
                     continue
                 out[i][at] = suppression.refusal(entry)
-            if out[i] and (b.submission.door == "smtp" or len(out[i]) == len(b.submission.recipients)):
+            new[i] = [at for at in new[i] if at not in out[i]]
+            if out[i] and (b.submission.door == "smtp" or (whole and not new[i])):
                 refused.setdefault(i, next(iter(out[i].values())))
         return out
 
     async def _warming(
         self, tx: Tx, batch: Sequence[Built], refused: dict[int, Verdict],
-        left: dict[int, dict[int, Verdict]], now: float, version: int,
+        new: list[list[int]], now: float, version: int,
     ) -> dict[int, warming.Remaining]:
         """Judge and spend; returns what is left after each message that came by HTTP, which says so."""
         w = self._config.warming
@@ -141,7 +172,7 @@ class Writer:
         slowed = await self._slowed(tx, batch, version)
         limited = {}
         for i, b in enumerate(batch):
-            if i in refused or b.submission.login is None or b.signer is None:
+            if i in refused or b.submission.login is None or b.signer is None or not new[i]:
                 continue
             tier = warming.tier_of(
                 b.signer.tier, b.signer.first_verified_at, w.tiers, now, slowed=b.member_id in slowed
@@ -157,7 +188,7 @@ class Writer:
         for i, tier in limited.items():
             signer = batch[i].signer
             assert signer is not None
-            want = len(batch[i].submission.recipients) - len(left[i])
+            want = len(new[i])
             mine = entries.setdefault(signer.id, [])
             judgement = warming.judge(mine, tier, now, want)
             if not judgement.fits:
@@ -178,7 +209,7 @@ class Writer:
             return {m for m in members if self._directory.slowed(m)}
         return await standing.slowed(tx, members)
 
-    def _row(self, built: Built, left_out: dict[int, Verdict]) -> NewMessage:
+    def _row(self, built: Built, new: list[int]) -> NewMessage:
         s, d = built.submission, self._config.delivery
         due = max(built.now, s.send_at or built.now)
         if s.mail_from is None:
@@ -196,7 +227,7 @@ class Writer:
                 "subject": (built.message.subject or "")[:255], "header_id": built.message.message_id[:998],
                 "category": built.category, "tags": s.tags or None, "metadata": s.metadata or None,
                 "envid": s.envid, "ret": s.ret, "size": built.size, "smtputf8": s.smtputf8, "return_path": path,
-                "received_at": built.now,
+                "received_at": built.now, "fingerprint": built.fingerprint.number if built.fingerprint else None,
             },
             built.shared, built.content,
             [
@@ -205,26 +236,25 @@ class Writer:
                     notify=r.notify, orcpt=r.orcpt, lease_owner=self._owner if leased else None,
                     lease_until=built.lease_until,
                 )
-                for i, r in enumerate(s.recipients)
-                if i not in left_out
+                for i, r in ((at, s.recipients[at]) for at in new)
             ],
             counted=s.forward is None,
         )
 
     def _accepted(
-        self, built: Built, row: NewMessage, left_out: dict[int, Verdict], after: warming.Remaining | None
+        self, built: Built, row: NewMessage, new: list[int], rejected: tuple[tuple[str, Verdict], ...],
+        after: warming.Remaining | None, again: Repeated | None,
     ) -> Accepted:
-        kept = [r.address for i, r in enumerate(built.submission.recipients) if i not in left_out]
-        rejected = tuple((built.submission.recipients[i].address.text, v) for i, v in left_out.items())
-        return Accepted(built.queue_id, row.id, tuple(zip(kept, row.recipient_ids, strict=True)), rejected, after)
+        kept = [built.submission.recipients[at].address for at in new]
+        pairs = tuple(zip(kept, row.recipient_ids, strict=True))
+        return Accepted(built.queue_id, row.id, pairs, rejected, after, repeats.addresses(built, again))
 
     def _account(
-        self, built: Built, accepted: Accepted, happened: list[Event],
-        counted: dict[tuple[int, str, int], dict[str, int]], now: float,
+        self, built: Built, accepted: Accepted, happened: list[Event], counted: Counted, now: float
     ) -> None:
         s = built.submission
         domain_id = built.signer.id if built.signer else None
-        facts = {"queueId": built.queue_id, "from": built.header_from, "category": built.category}
+        facts = {"queueId": accepted.queue_id, "from": built.header_from, "category": built.category}
         if s.forward:
             facts["forwardedFor"] = s.forward.wanted
         if built.tracking:
@@ -241,7 +271,7 @@ class Writer:
         for text, verdict in accepted.rejected:
             data = {**facts, "recipient": text, "reason": verdict.extra.get("reason", "")}
             happened.append(Event(SUPPRESSED, built.member_id, now, domain_id, accepted.message_id, None, data))
-        if domain_id is not None:
+        if domain_id is not None and accepted.recipients:
             fields = counted.setdefault((domain_id, utc_day(now), built.member_id), {})
             fields["accepted"] = fields.get("accepted", 0) + len(accepted.recipients)
 

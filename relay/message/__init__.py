@@ -21,9 +21,10 @@ from relay.message.prepare import (
     received_line,
     single_from,
 )
-from relay.message.rules import SENDERS, check_once, is_automatic, senders, speaks_for
+from relay.message.rules import IDEMPOTENCY_KEY, SENDERS, check_once, is_automatic, senders, speaks_for
 
 __all__ = [
+    "IDEMPOTENCY_KEY",
     "SENDERS",
     "BadMessage",
     "Bounds",

@@ -47,7 +47,8 @@ class Prepared:
     """A message ready to be signed: `received` is the line to prepend, `fields` and `body` are shared.
 
     `message_id` has its angle brackets; `subject` is decoded, free of controls and cut, for display only. `replaced`:
-    the names of fields that could not leave as they were, and what stood in them, for display too.
+    the names of fields that could not leave as they were, and what stood in them, for display too. `own_id`: the
+    Message-ID is the client's.
     """
 
     fields: list[Field]
@@ -56,6 +57,7 @@ class Prepared:
     message_id: str
     subject: str | None
     replaced: dict[str, str] = dataclasses.field(default_factory=dict)
+    own_id: bool = False
 
     def content(self) -> bytes:
         """The octets that all recipients share: fields, the empty line, body."""
@@ -74,10 +76,10 @@ def prepare(
 ) -> Prepared:
     """Give what leaves for a parsed message. `now` is in Unix seconds.
 
-    Taken out: Bcc, Resent-Bcc, Return-Path, every X-Posthouse-* and X-Atmos-* field, Authentication-Results in the
-    name of one of `ours` (in lower case), and Feedback-ID when one is given. Added at the end: Date and Message-ID when
-    absent or not readable, Feedback-ID. All other fields, the tenant's own DKIM-Signature among them, and the body keep
-    their octets. Raises ValueError when a value handed in could not stand in a header.
+    Taken out: Bcc, Resent-Bcc, Return-Path, Idempotency-Key, every X-Posthouse-* and X-Atmos-* field,
+    Authentication-Results in the name of one of `ours` (in lower case), and Feedback-ID when one is given. Added at the
+    end: Date and Message-ID when absent or not readable, Feedback-ID. All other fields, the tenant's own DKIM-Signature
+    among them, and the body keep their octets. Raises ValueError when a value handed in could not stand in a header.
     """
     kept = [field for field in parsed.fields if not rules.is_dropped(field, ours, feedback_id is not None)]
     bad = [field for field in kept if field.name in ("date", "message-id") and rules.needs_another(field)]
@@ -94,7 +96,8 @@ def prepare(
         kept.append(_field("Feedback-ID", feedback_id))
     received = received_line(trace, queue_id=queue_id, now=now)
     replaced = {_name(field): _shown(field.value) for field in bad}
-    return Prepared(kept, received, parsed.body, _message_id(kept), _subject(kept), replaced)
+    own_id = "message-id" in names
+    return Prepared(kept, received, parsed.body, _message_id(kept), _subject(kept), replaced, own_id)
 
 
 def passed_on(parsed: Parsed, *, now: float, queue_id: str, trace: Trace) -> Prepared:

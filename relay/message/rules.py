@@ -21,8 +21,10 @@ _ONCE = {
 }  # fmt: skip
 # RFC 5322 §3.6.2, §3.6.6: who put the message on its way, beside From. A block of Resent fields may come again.
 SENDERS = {name.lower(): name for name in ("Sender", "Resent-From", "Resent-Sender")}
-# Blind copies stay blind; a return path is the last server's to write (RFC 5321 §4.4).
-_DROPPED = frozenset({"bcc", "resent-bcc", "return-path"})
+# Blind copies stay blind; a return path is the last server's to write (RFC 5321 §4.4); an idempotency key is between
+# the client and us.
+IDEMPOTENCY_KEY = "idempotency-key"
+_DROPPED = frozenset({"bcc", "resent-bcc", "return-path", IDEMPOTENCY_KEY})
 _SERVER_OWNED = ("x-posthouse-", "x-atmos-")
 _RESULTS = "authentication-results"
 _MAX_BEGINNING = 2000

@@ -16,6 +16,7 @@ from relay.replies import NO_RECIPIENTS, RATE_LIMITED, Refused, Verdict
 from relay.sendapi.responses import NothingAccepted, RejectedOne, Sent
 from relay.warming import Remaining
 
+REPLAYED = {"Idempotent-Replayed": "true"}
 Rejected = tuple[str, Verdict]
 """A recipient that was left out, as it was written, and why."""
 
@@ -62,12 +63,15 @@ def sent(
     body: Sent = {
         "accepted": [
             {"recipient": address.text, "recipientId": number, "messageId": number}
-            for address, number in accepted.recipients
+            for address, number in (*accepted.recipients, *accepted.repeated)
         ],
         "rejected": [rejection(text, verdict, public_url) for text, verdict in rejected],
         "id": accepted.queue_id,
     }
-    return Answer(200, dumps(body), rate_limit(accepted.remaining, now))
+    headers = rate_limit(accepted.remaining, now)
+    if accepted.repeated and not accepted.recipients:
+        headers |= REPLAYED
+    return Answer(200, dumps(body), headers)
 
 
 def rate_limit(left: Remaining | None, now: float) -> dict[str, str]:

@@ -19,7 +19,10 @@ from relay.sendapi.raw import HEADERS, MESSAGE_KINDS, RawQuery, raw_draft
 from relay.sendapi.send import Sender, parsed, uploaded
 
 TAGS = (("Sending", "Hand messages over. A 200 means: written to disk, signed, in the queue."),)
-_AGAIN = {"Idempotent-Replayed": "`true`, where this is the answer of an earlier request with the same key."}
+_AGAIN = {
+    "Idempotent-Replayed": "`true`, where this is the answer of an earlier request with the same key, or all of the "
+    "message had been taken before (`send/raw`).",
+}
 _SENT = _AGAIN | {
     "RateLimit-Policy": "What the domain's warming tier lets out, in recipients: `\"hour\";q=50;w=3600`, and by day. "
     "Absent where there is no limit.",

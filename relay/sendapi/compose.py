@@ -28,7 +28,7 @@ _FIELD_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,75})")
 # What the relay or another field of the request writes. The rest is judged by `relay.message`, as for SMTP.
 _RESERVED = frozenset({
     "from", "to", "cc", "bcc", "subject", "date", "message-id", "received", "return-path", "mime-version",
-    "feedback-id",
+    "feedback-id", "idempotency-key",
 })
 _RESERVED_STARTS = ("dkim-", "domainkey-", "list-unsubscribe", "content-", "x-posthouse-", "x-atmos-")
 _KIND = re.compile(r"([A-Za-z0-9!#$&^_.+-]{1,80}/[A-Za-z0-9!#$&^_.+-]{1,120})\s*((?:;.*)?)")

@@ -19,7 +19,7 @@ from relay.base.clock import HOUR
 from relay.base.storage import StorageError, Tx, idempotency
 from relay.base.web import reject
 from relay.replies import IDEMPOTENCY_CONFLICT, IN_PROGRESS, Refused
-from relay.sendapi.answers import Answer, refused
+from relay.sendapi.answers import REPLAYED, Answer, refused
 from relay.sendapi.authenticate import Caller, SendServices
 
 log = structlog.get_logger()
@@ -106,7 +106,7 @@ async def once(
         raise Refused(IDEMPOTENCY_CONFLICT)
     if stored.status is None:
         raise Refused(IN_PROGRESS)
-    return Answer(stored.status, (stored.answer or {}).get("body", ""), {"Idempotent-Replayed": "true"})
+    return Answer(stored.status, (stored.answer or {}).get("body", ""), REPLAYED)
 
 
 async def _answered(

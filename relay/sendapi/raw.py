@@ -69,7 +69,7 @@ async def raw_draft(sender: Sender, caller: Caller, request: web.Request, query:
     smtputf8 = not _head(raw).isascii() or (mail_from is not None and mail_from.smtputf8)
     submission = Submission(
         caller.login, domain, "http", mail_from, [Recipient(one) for one in good], raw, category=category, tags=tags,
-        smtputf8=smtputf8, client_address=caller.address, tls=caller.tls, send_at=send_at,
+        smtputf8=smtputf8, client_address=caller.address, tls=caller.tls, send_at=send_at, as_came=True,
     )
     return Draft(submission, rejected)
 

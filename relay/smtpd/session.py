@@ -87,7 +87,7 @@ class Session(Conversation, Generic[T]):
         raise NotImplementedError
 
     async def hand_in(self, raw: bytes) -> str | Verdict:
-        """Take the message: its queue id, as soon as it is on disk, or why not."""
+        """Take the message: what is said as soon as it is on disk, or why not."""
         raise NotImplementedError
 
     def recipient_path(self, path: str) -> str:
@@ -287,7 +287,7 @@ class Session(Conversation, Generic[T]):
                 self.turn_down(found)
             else:
                 self._idle = 0
-                self.say(replies.line(replies.OK_QUEUED, found))
+                self.say(found)
             self.reset()
 
     # -- the rest --------------------------------------------------------------------------------------------

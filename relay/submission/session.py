@@ -235,8 +235,11 @@ class SubmissionSession(Session[Mail]):
                 self.login, t.domain, "smtp", None if t.sender == names.NULL else t.sender,
                 [Recipient(to, given.notify, given.orcpt) for to, given in t.recipients.items()], raw, envid=t.envid,
                 ret=t.ret, smtputf8=t.smtputf8, helo=self.helo, client_address=self.address, tls=self.tls_version,
+                as_came=True,
             )
         )
-        return taken if isinstance(taken, Verdict) else taken.queue_id
+        if isinstance(taken, Verdict):
+            return taken
+        return replies.line(replies.OK_QUEUED if taken.recipients else replies.OK_REPEATED, taken.queue_id)
 
     commands: ClassVar[Mapping[str, Command]] = {**Session.commands, "AUTH": smtp_AUTH}

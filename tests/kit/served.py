@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientError, ClientSession, TCPConnector
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.secrets import new_api_key
 from relay.base.storage import Storage, Tx, versions
-from relay.base.storage.tables import api_keys, recipients
+from relay.base.storage.tables import api_keys, messages, recipients
 from tests.kit import warm
 from tests.kit.dns import DnsWorld, make_zone
 from tests.kit.dns import world as dns_world
@@ -194,15 +194,16 @@ class Town:
     async def flood(
         self, nodes: Sequence[Served], waiting: list[str], *, connections: int = 8, http_every: int = 0,
         acked: list[str] | None = None, on_ack: Callable[[int], None] = lambda n: None,
-        refused: Counter[str] | None = None,
+        refused: Counter[str] | None = None, tried: list[str] | None = None,
     ) -> list[str]:
         """Send one message to each name of `waiting` (emptying it) at sink.test, by SMTP and HTTP (`http_every`: each
         n-th connection speaks HTTP); returns the names that got a 250 or 200 (also into `acked`, as they come).
 
         A node that dies ends its connections; what was under way then is not sent again. `refused` counts the
-        refusals by their first words.
+        refusals by their first words; `tried` are the names whose mail was handed in by SMTP, whatever came of it.
         """
         done: list[str] = [] if acked is None else acked
+        began: list[str] = [] if tried is None else tried
         no: Counter[str] = Counter() if refused is None else refused
 
         def ack(name: str) -> None:
@@ -211,20 +212,24 @@ class Town:
 
         async def one(i: int) -> None:
             node, key = nodes[i % len(nodes)], self.keys[i % len(self.keys)]
-            speak = self._by_http if http_every and i % http_every == 0 else self._by_smtp
             with contextlib.suppress(OSError, EOFError, asyncio.IncompleteReadError, ClientError, _Over):
-                await speak(node, key, waiting, ack, no)
+                if http_every and i % http_every == 0:
+                    await self._by_http(node, key, waiting, ack, no)
+                else:
+                    await self._by_smtp(node, key, waiting, ack, no, began)
 
         await asyncio.gather(*(one(i) for i in range(connections)))
         return done
 
     async def _by_smtp(
-        self, node: Served, key: str, waiting: list[str], ack: Callable[[str], None], no: Counter[str]
+        self, node: Served, key: str, waiting: list[str], ack: Callable[[str], None], no: Counter[str],
+        tried: list[str],
     ) -> None:
         async with await Talk.to(node.port) as talk:
             await log_in(talk, self.alice.handle, key)
             while waiting:
                 name = waiting.pop()
+                tried.append(name)
                 await talk.send(
                     b"MAIL FROM:<news@example.test>\r\nRCPT TO:<%s@sink.test>\r\nDATA\r\n" % name.encode()
                 )
@@ -235,7 +240,8 @@ class Town:
                     no[" ".join((said[1] if said[1][:1] != "2" else said[0]).split(" ")[:2])] += 1
                     await talk.ask("RSET")
                     continue
-                await talk.send(letter(subject=name, body=body_of(name)) + b".\r\n")
+                message_id = f"Message-ID: <{name}@client.test>\r\n".encode()
+                await talk.send(message_id + letter(subject=name, body=body_of(name)) + b".\r\n")
                 said[:] = [await talk.reply()]
                 if said[0][:3] == "250":
                     ack(name)
@@ -289,6 +295,18 @@ class Town:
             async with storage.read() as tx:
                 rows = await tx.execute(select(recipients.c.address, recipients.c.state))
                 return {r.address.partition("@")[0]: r.state for r in rows}
+        finally:
+            await storage.close()
+
+
+    async def taken_twice(self) -> list[str]:
+        """Subjects of messages by SMTP that stand in the queue's tables more than once."""
+        storage = await Storage.open(self.config)
+        m = messages.c
+        try:
+            async with storage.read() as tx:
+                query = select(m.subject).where(m.door == "smtp").group_by(m.subject).having(func.count() > 1)
+                return list((await tx.execute(query)).scalars())
         finally:
             await storage.close()
 

@@ -265,6 +265,14 @@ def test_values_that_can_not_work_are_one_clear_line_each(tmp_path: Path, settin
     assert "\n" not in said
 
 
+def test_repeats_are_known_for_no_longer_than_the_log_is_kept(tmp_path: Path) -> None:
+    config = make_config(tmp_path, retention={"log_days": 0.5})
+    said = [str(m) for m in mistakes(config, Clock(), ports=False)]
+    assert any(line.startswith("submission.idempotency_hours: 24 hours") and "set 12 at most" in line for line in said)
+    config = make_config(tmp_path, retention={"log_days": 0}, submission={"idempotency_hours": 0})
+    assert not any("idempotency" in str(m) for m in mistakes(config, Clock(), ports=False))
+
+
 def test_values_of_these_kinds_that_work(tmp_path: Path) -> None:
     config = make_config(
         tmp_path,

@@ -264,6 +264,7 @@ def test_a_line_end_never_gets_into_a_header(evil: str) -> None:
         "X-Posthouse-Category",
         "X-Atmos-Category",
         "Feedback-ID",
+        "Idempotency-Key",
         "DomainKey-Signature",
         "From ",
         "X:Y",

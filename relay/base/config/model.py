@@ -94,6 +94,7 @@ class Submission(Section):
     full_disk_seconds: Seconds = key(10.0, "So long after it found the disk full the relay refuses MAIL with 452, on port 25 too; then it tries again.")
     sign_inline_bytes: Bytes = key(65_536, "Messages under this size are signed on the event loop, others in threads.")
     signing_threads: Count = key(2, "Threads for signing and for checking large messages.")
+    idempotency_hours: Annotated[float, Field(ge=0)] = key(24.0, "So long a message that comes again by SMTP or send/raw, octet for octet, gets the first answer and is not sent again; 0: never. At most retention.log_days.")
 
 
 class Http(Section):

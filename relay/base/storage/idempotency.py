@@ -25,6 +25,14 @@ class Stored:
     answer: dict[str, Any] | None
 
 
+async def look(tx: Tx, member_id: int, name: str) -> Stored | None:
+    """What is stored of a key, however old."""
+    t = idempotency.c
+    query = select(t.body_hash, t.at, t.status, t.answer).where(t.member_id == member_id, t.name == name)
+    row = (await tx.execute(query)).first()
+    return Stored(*row) if row is not None else None
+
+
 async def begin(
     tx: Tx, member_id: int, name: str, body_hash: str, now: float, *, stale: float, forget: float
 ) -> Stored | None:

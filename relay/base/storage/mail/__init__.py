@@ -3,6 +3,7 @@
 from relay.base.storage.mail.accept import add, last_due, queued
 from relay.base.storage.mail.claim import bytes_of, claim
 from relay.base.storage.mail.purge import Place, Purged, mark, purge_bodies, purge_log, unmarked
+from relay.base.storage.mail.repeats import First, firsts, lock_fingerprints, taken
 from relay.base.storage.mail.reports import report_done, report_facts, reports_due
 from relay.base.storage.mail.returned import (
     bounce_late,
@@ -37,9 +38,9 @@ from relay.base.storage.mail.values import (
 )  # fmt: skip
 
 __all__ = [
-    "Due", "LateBounce", "LateWord", "NewMessage", "NewRecipient", "Place", "Purged", "ReportFacts",
+    "Due", "First", "LateBounce", "LateWord", "NewMessage", "NewRecipient", "Place", "Purged", "ReportFacts",
     "ReportedRecipient", "Returned", "Settlement", "add", "bounce_late", "bytes_of", "catch_up", "change", "claim",
-    "complained_of", "finish", "give_back", "hear_late", "last_due", "mark", "next_due", "owe_reports", "owned",
-    "owners", "purge_bodies", "purge_log", "queued", "renew", "report_done", "report_facts", "reports_due", "returned",
-    "returned_for_update", "settle", "success_told", "unmarked",
+    "complained_of", "finish", "firsts", "give_back", "hear_late", "last_due", "lock_fingerprints", "mark", "next_due",
+    "owe_reports", "owned", "owners", "purge_bodies", "purge_log", "queued", "renew", "report_done", "report_facts",
+    "reports_due", "returned", "returned_for_update", "settle", "success_told", "taken", "unmarked",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Double,
@@ -41,12 +42,18 @@ messages = Table(
     Column("received_at", Double, nullable=False),
     Column("finished_at", Double),
     Column("has_bytes", Boolean, nullable=False, server_default=text("false")),  # finished, and not yet cleaned up
+    # Of the message as its client sent it (relay.intake.repeats); null: an equal one is another message.
+    Column("fingerprint", BigInteger),
     Index("ix_messages_member_id_id", "member_id", "id"),
     Index(
         "ix_messages_finished_at", "finished_at", sqlite_where=text(FINISHED), postgresql_where=text(FINISHED)
     ),
     Index(
         "ix_messages_has_bytes", "finished_at", "id", sqlite_where=text(HAS_BYTES), postgresql_where=text(HAS_BYTES)
+    ),
+    Index(
+        "ix_messages_fingerprint", "fingerprint",
+        sqlite_where=text("fingerprint IS NOT NULL"), postgresql_where=text("fingerprint IS NOT NULL"),
     ),
     sqlite_autoincrement=True,
     info={"kept": "purged: messages"},
