@@ -1142,20 +1142,20 @@ async def test_the_schema_names_every_route(api: Api) -> None:
         assert name.split('"')[0] in got["components"]["schemas"]
 
 
-async def test_a_finished_message_that_comes_again_is_answered_as_the_first(door: Door) -> None:
+async def test_a_finished_message_that_comes_again_is_answered_as_the_first(api: Api) -> None:
     """Without an Idempotency-Key: by its Message-ID and its octets."""
     raw = b"Message-ID: <1@example.test>\r\n" + letter("news@example.test")
     path = "/v1/send/raw?from=news@example.test&to=bob@sink.test"
-    first = await door.full("POST", path, raw=raw, headers=RFC822)
-    again = await door.full("POST", path, raw=raw, headers=RFC822)
+    first = await api.full("POST", path, raw=raw, headers=RFC822)
+    again = await api.full("POST", path, raw=raw, headers=RFC822)
     assert again[:2] == first[:2]
     assert ("Idempotent-Replayed" in first[2], again[2]["Idempotent-Replayed"]) == (False, "true")
-    more = await door.ask("POST", path + "&to=carol@sink.test", raw=raw, headers=RFC822)
+    more = await api.ask("POST", path + "&to=carol@sink.test", raw=raw, headers=RFC822)
     assert {one["recipient"] for one in more[1]["accepted"]} == {"bob@sink.test", "carol@sink.test"}
     assert more[1]["id"] != json.loads(again[1])["id"]
-    _, told = await door.ask("GET", "/v1/events")
+    _, told = await api.ask("GET", "/v1/events")
     assert [e["type"] for e in told["events"]] == ["accepted", "repeated", "accepted"]
     keyed = b"Idempotency-Key: k\r\n" + raw
-    assert (await door.ask("POST", path, raw=keyed, headers=RFC822))[0] == 200
-    status, got = await door.ask("POST", path, raw=keyed + b"P.S.\r\n", headers=RFC822)
+    assert (await api.ask("POST", path, raw=keyed, headers=RFC822))[0] == 200
+    status, got = await api.ask("POST", path, raw=keyed + b"P.S.\r\n", headers=RFC822)
     assert (status, got["code"]) == (409, "IDEMPOTENCY_CONFLICT")
