@@ -102,7 +102,7 @@ def _judged(record: Record, seen: Observation, records: Sequence[Record]) -> Fin
             servers=servers, retry_after_seconds=retry,
         )
     if record.kind.unsure(record, seen.further) and all(one.code == MISSING for one in wrong):
-        says = "Nothing stands there, and the names above could not be asked; nothing changes until they answer."
+        says = "There is no record, and the domains above could not be asked; nothing changes until they answer."
         return Finding(
             purpose=record.purpose, name=record.name, ok=None, found=found, mistake=None, says=says, fix="",
             servers=servers, retry_after_seconds=_ASK_AGAIN_SECONDS,
@@ -127,14 +127,14 @@ def _false(
 
 
 def _unknown(record: Record, seen: Observation, servers: list[ServerAnswer]) -> Finding:
-    reasons = ", ".join(dict.fromkeys(one.reason or one.state for one in seen.servers)) or "no time was left"
+    reasons = ", ".join(dict.fromkeys(one.reason or one.state for one in seen.servers)) or "out of time"
     says = f"The domain's name servers could not be asked ({reasons}); nothing changes until they answer."
     found: list[str] = []
     if isinstance(seen.resolvers, Answer):
         found = _shortened_values(_values(seen.resolvers))
-        says += " Resolvers still know: " + shown(found) + "."
+        says += " Resolvers still have: " + shown(found) + "."
     loop = "alias_loop" if any(one.reason == "alias loop" for one in seen.servers) else None
-    fix = f"The alias at this name leads back to itself. Enter: {line(record)}" if loop else ""
+    fix = f"The CNAME at this name points back to itself. Enter: {line(record)}" if loop else ""
     return Finding(
         purpose=record.purpose, name=record.name, ok=None, found=found, mistake=loop, says=says, fix=fix,
         servers=servers, retry_after_seconds=_ASK_AGAIN_SECONDS,
@@ -154,7 +154,7 @@ def _seen_by_others(record: Record, seen: Observation, known: Sequence[ServerAns
         wait = other.negative_ttl
     else:
         return says, None
-    return f"{says} Resolvers may go on seeing the former state for up to {wait} seconds.", wait
+    return f"{says} Resolvers may still see the previous state for up to {wait} seconds.", wait
 
 
 def _spreading(known: Sequence[ServerAnswer], mistakes: Sequence[Mistake | None]) -> Mistake:
@@ -164,8 +164,8 @@ def _spreading(known: Sequence[ServerAnswer], mistakes: Sequence[Mistake | None]
     have = sum(1 for mistake in mistakes if mistake is None)
     return Mistake(
         "propagating",
-        f"{have} of {len(known)} answers have the record; not yet at {', '.join(without)}.",
-        "Wait until all name servers have it; if one never does, ask your DNS provider about that server.",
+        f"{have} of {len(known)} name servers have the record; it is not yet at {', '.join(without)}.",
+        "Wait until all name servers have it; if one never gets it, ask your DNS provider about that server.",
     )
 
 

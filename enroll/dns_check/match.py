@@ -27,7 +27,7 @@ def judge(
         return mistake
     for other in others:
         if other.name != record.name and other.type == record.type and other.value and other.value in values:
-            return Mistake("swapped", f"The value found belongs to another record, {other.name}.", line(record))
+            return Mistake("swapped", f"The value found belongs at another name, {other.name}.", line(record))
     return mistake
 
 

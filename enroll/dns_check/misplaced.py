@@ -38,28 +38,28 @@ def explain(record: Record, seen: Iterable[Seen], dead_alias: str = "") -> Mista
         if judge(record, found.get((name, record.type), ())) is None:
             return Mistake(
                 "doubled_name",
-                f"The record stands at {name}: your provider has put the domain behind the name once more.",
-                f"Enter only “{name_to_enter(record, name)}” as the name.",
+                f"The record is at {name}: your provider has added the domain to the name once more.",
+                f"Enter just “{name_to_enter(record, name)}” as the name.",
             )  # fmt: skip
     for name in record.kind.misplaced(record):
         if _holds(record, found.get((name, record.type), ())):
             return Mistake(
-                "wrong_level", f"The record stands at {name} instead of {record.name}.", line(record)
+                "wrong_level", f"The record is at {name} instead of {record.name}.", line(record)
             )  # fmt: skip
     if record.type == "CNAME":
         texts = found.get((record.name, "TXT"), ())
         if any(text.strip('" ').rstrip(".").lower() == record.value.rstrip(".").lower() for text in texts):
-            says = "The target stands there as a TXT record; an alias (CNAME) is needed."
+            says = "The target has been entered as a TXT record; it has to be a CNAME."
             return Mistake("txt_instead_of_cname", says, line(record))
         addresses = [*found.get((record.name, "A"), ()), *found.get((record.name, "AAAA"), ())]
         if addresses:
             return Mistake(
                 "proxied",
-                f"Addresses ({shown(addresses)}) stand there instead of an alias, as when a provider's proxy is on.",
-                f"Switch the proxy off for this record (“DNS only”) or enter: {line(record)}",
+                f"There are addresses ({shown(addresses)}) instead of a CNAME, as when a provider's proxy is on.",
+                f"Turn the proxy off for this record (“DNS only”), or enter: {line(record)}",
             )  # fmt: skip
     if dead_alias:
-        says = f"An alias leads to {dead_alias}, and there is no {record.type} record."
+        says = f"A CNAME points to {dead_alias}, where there is no {record.type} record."
         return Mistake("dead_alias", says, line(record))
     # What the owner was asked to enter: of a record that may be an alias, the alias where that was chosen.
     return Mistake(MISSING, f"There is no {record.kind.noun or f'such {record.published.type} record'}.", line(record))

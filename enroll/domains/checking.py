@@ -124,7 +124,7 @@ def _merged(record: Record, finding: dict[str, Any] | None) -> Record:
 
 def _to_enter(record: Record, finding: dict[str, Any] | None) -> tuple[str, str]:
     if finding is None:
-        return "", f"DNS has not been asked yet what stands there. {_NOTHING_SHOWN}"
+        return "", f"DNS has not been checked for an existing record yet. {_NOTHING_SHOWN}"
     if finding.get("enter"):
         return str(finding["enter"]), str(finding["note"])
     found = [str(value) for value in finding.get("found") or ()]

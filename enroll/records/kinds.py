@@ -26,7 +26,7 @@ from enroll.records.record import (
     shown,
     undotted,
 )
-from enroll.records.spf_line import includes, merge_several_spf, merge_spf, permits_all
+from enroll.records.spf_line import includes, left_out, merge_several_spf, merge_spf, permits_all
 from relay.base import names
 from relay.verify import AsksRecords, BadRecord, Discovery, Fault, dmarc_record, read_key, spf_fault, spf_record, walk
 
@@ -110,7 +110,7 @@ class Ownership(Txt):
         """One at the domain, one at each parent that somebody else holds."""
         value = f"{OWNERSHIP_PREFIX}{domain.ownership_token}"
         for at in (domain.name, *domain.consent):
-            agreed = f"{at} belongs to another member: its owner agrees by publishing this."
+            agreed = f"{at} belongs to another member, who agrees by publishing this."
             yield Record(
                 kind=self, domain=at, name=f"{OWNERSHIP_LABEL}.{at}", type="TXT", value=value, required=True,
                 why=self.why if at == domain.name else agreed,
@@ -124,14 +124,14 @@ class Ownership(Txt):
             return _missing()
         for value in values:
             if value.strip() == record.value:
-                says = "The value has white space before or behind it."
+                says = "There is white space before or after the value."
                 return Mistake("white_space", says, f"Enter the value without it: {record.value}")
             if _unreadable(value) == record.value:
                 return _in_quotes(record)
             if value.startswith(OWNERSHIP_PREFIX):
                 if record.value.startswith(value):
                     return _cut(record, value)
-                whose = "another domain, to another account, or to an earlier try"
+                whose = "another domain, to another account, or to an earlier attempt"
                 return Mistake("other_domain", f"The value {shown([value])} belongs to {whose}.", line(record))
         return _different(record, values)
 
@@ -153,13 +153,13 @@ class Dkim(Txt):
                 continue
             why = self.why
             if state == "retiring":
-                why = "The {} key before this one: keep it while mail signed with it is under way."
+                why = "The previous {} key: keep it while mail signed with it is still in transit."
             yield self._record(
                 domain, stem, rsa_txt if self.algorithm == "rsa" else ed_txt, why,
                 required=state == "live" or (state == "pending" and not live),
             )
         if domain.options.hosted and domain.spare:
-            why = "A place for the next {} key: once this stands, keys change without your doing anything."
+            why = "Reserved for the next {} key: with this in place, keys are rotated without any work for you."
             # It has no value yet: the alias alone is published.
             yield self._record(domain, domain.spare, "", why)._replace(type="CNAME")
 
@@ -175,7 +175,10 @@ class Dkim(Txt):
             return _missing()
         # RFC 6376 §3.6.2.2: with more than one record at a selector receivers may take any of them.
         if len(values) > 1:
-            says = f"{len(values)} TXT records stand at this name, and receivers may take any of them."
+            if len(values) == 2 and any(self._key(record, "".join(two)) is None for two in (values, values[::-1])):
+                says = "The key has been entered as two records; it has to be a single record, of several strings."
+            else:
+                says = f"There are {len(values)} TXT records at this name, and receivers may use any of them."
             return Mistake("second_record", says, f"Remove all but this one: {line(record)}")
         return self._key(record, values[0])
 
@@ -185,7 +188,7 @@ class Dkim(Txt):
             inner = self._key(record, _unreadable(value))
             return _in_quotes(record) if inner is None else inner
         if "\\;" in value and self._key(record, value.replace("\\;", ";")) is None:
-            says = "The semicolons have backslashes before them, which receivers read as part of the value."
+            says = "The semicolons have backslashes before them, which receivers take as part of the value."
             return Mistake("escaped", says, line(record))
         wanted = read_key(record.value)
         try:
@@ -194,19 +197,47 @@ class Dkim(Txt):
             # A cut may fall where no tag list is left.
             if _is_start(record, value):
                 return _cut(record, value)
-            whole = "p=" in value or "k=" in value
-            return _said(bad.fault, line(record)) if whole else _different(record, [value])
+            if re.search(r"(?:^|[\s;])[vkp]\s*=", value):
+                return _said(bad.fault, line(record))
+            if value.strip().rstrip(";").endswith(wanted.key):
+                before = shown([record.value.removesuffix(wanted.key)])
+                return Mistake("bare_key", f"The key has been entered without {before} before it.", line(record))
+            return _different(record, [value])
         if "p" not in found.tags and _is_start(record, value):
             return _cut(record, value)
         fault = found.fault(self.algorithm)
-        if fault is not None and (fault.code in ("revoked", "no_key") or found.key == wanted.key):
-            return _said(fault, line(record))
+        if fault is not None and (not found.key or found.key == wanted.key):
+            # A record of another sort is nobody's key: what is wrong with it is that it is there.
+            meant = {"v", "k", "p", "h", "s", "t", "P", "K"} & found.tags.keys() and not value.startswith("v=spf1")
+            return _said(fault, line(record)) if meant else _different(record, [value])
         if found.key == wanted.key:
             return None
         if wanted.key.startswith(found.key):
             return _cut(record, value)
-        says = f"Another key stands there, another domain's or an earlier one: {shown([value], octets=60)}."
+        return self._other_key(record, found.key, wanted.key)
+
+    def _other_key(self, record: Record, found: str, wanted: str) -> Mistake:
+        if wanted in found:
+            rest = found.replace(wanted, " … ").strip()
+            says = f"There is something besides the key in p=: {shown([rest], octets=80)}."
+            return Mistake("more_than_key", says, line(record))
+        # Keys of one type begin alike, so that what is shown has to begin where they differ.
+        at = next(n for n, (one, other) in enumerate(zip(found + " ", wanted, strict=False)) if one != other)
+        says = (
+            "There is another key, from a different domain or an earlier time: from character "
+            f"{at + 1} of p= it reads {shown([found[at:]], octets=24)} instead of {shown([wanted[at:]], octets=24)}."
+        )
         return Mistake("other_domain", says, line(record))
+
+    def remark(self, record: Record, values: Sequence[str], further: Any) -> str:
+        """That a key is only being tested."""
+        try:
+            testing = any("y" in read_key(value).tags.get("t", "").split(":") for value in values)
+        except BadRecord:
+            return ""
+        # RFC 6376 §3.6.1.
+        says = "Found, but in test mode (t=y): receivers may treat your mail as unsigned. Remove t=y."
+        return says if testing else ""
 
     def misplaced(self, record: Record) -> list[str]:
         """At the domain, without _domainkey, without the selector, or at the domain above."""
@@ -259,7 +290,7 @@ class ReturnPath(Cname):
 
     name, title, option = "return_path", "Return path", "return_path"
     failed = "Return path not yet verified"
-    why = "Brings bounces back to the relay under your own name, so that SPF counts for your domain."
+    why = "Brings bounces back to the relay under your own name, so that SPF passes for your domain."
 
     def label(self, domain: DomainView) -> str:
         """The subdomain that was chosen."""
@@ -274,7 +305,7 @@ class Tracking(Cname):
     """The host of the domain's own tracked links."""
 
     name, title, option = "tracking", "Tracking", "tracking"
-    failed = "Tracking name not yet verified"
+    failed = "Tracking host not yet verified"
     why = "Lets tracked links carry your own name."
 
     def label(self, domain: DomainView) -> str:
@@ -291,7 +322,7 @@ class Mx(Kind):
 
     name, title, option, topic = "mx", "Replies (MX)", "replies", "replies"
     failed = "Reply forwarding not yet verified"
-    why = "Brings mail for the domain to the relay, which forwards it to your mailbox."
+    why = "Routes mail for the domain to the relay, which forwards it to your mailbox."
 
     def wanted(self, domain: DomainView, hosts: RelayHosts) -> Iterator[Record]:
         """One, where replies are forwarded."""
@@ -312,7 +343,7 @@ class Mx(Kind):
             return None
         says = f"Mail for the domain goes to {shown(best)}."
         if any(host == wanted for _, host in pairs):
-            return Mistake("other_first", f"{says} The relay is there too, but not first.", line(record))
+            return Mistake("other_first", f"{says} The relay is listed too, but not first.", line(record))
         return Mistake("different", says, line(record))
 
     def misplaced(self, record: Record) -> list[str]:
@@ -324,8 +355,8 @@ class FormerReturnPath(ReturnPath):
     """A return path that serves until the one in its place is seen."""
 
     name, title, option = "former_return_path", "Return path in use", ""
-    failed = "The return path in use is gone"
-    why = "The return path in use until the new one is seen: keep it until then."
+    failed = "The return path in use has disappeared"
+    why = "The return path in use until the new one has been found: keep it until then."
 
     def label(self, domain: DomainView) -> str:
         """The subdomain still in use."""
@@ -337,7 +368,7 @@ class Spf(Kind):
 
     name, title, topic, noun = "spf", "SPF", "spf", "SPF record"
     failed = "SPF is not as recommended"
-    why = "Names the relay as a permitted sender, for receivers that look at SPF."
+    why = "Authorizes the relay to send for your domain, for receivers that check SPF."
     merges = True
 
     def wanted(self, domain: DomainView, hosts: RelayHosts) -> Iterator[Record]:
@@ -356,23 +387,31 @@ class Spf(Kind):
                 return _missing()
             return _said(near, line(record._replace(value=self.to_enter(record, values)[0])))
         fixed = f"{record.name}. IN TXT {readable(merge_several_spf(lines, include))}"
+        if out := left_out(lines):
+            fixed = f"Correct {shown(out)}, or leave it out, as in: {fixed}"
         if len(lines) > 1:
             # RFC 7208 §4.5: two records are a permanent error, as if there were none that works.
-            says = f"{len(lines)} SPF records stand there; receivers then use none of them."
-            return Mistake("second_record", says, f"Leave one: {fixed}")
+            says = f"There are {len(lines)} SPF records; receivers then use none of them."
+            return Mistake("second_record", says, fixed if out else f"Keep one: {fixed}")
         try:
             found = spf_record.read(lines[0])
         except BadRecord as bad:
-            can = spf_record.repaired(lines[0])
-            return _said(bad.fault, fixed if can else f"Correct or remove that part of {shown(lines)}.")
+            return _said(bad.fault, fixed)
         if permits_all(found):
-            return Mistake("permits_all", f"The record {shown(lines)} lets everybody send in your name.", fixed)
+            return Mistake("permits_all", f"The record {shown(lines)} lets anybody send in your name.", fixed)
         if not includes(found, include):
-            return Mistake("not_included", f"The record {shown(lines)} does not include the relay.", fixed)
+            return self._not_included(lines, fixed)
         if isinstance(further, Fault):
-            what = "Remove includes that you no longer need, or correct that part."
-            return _said(further, what)
+            return _said(further, "Remove includes that you no longer need, or correct that part.")
         return None
+
+    def _not_included(self, lines: Sequence[str], fixed: str) -> Mistake:
+        # Receivers take a word with = for a modifier that they don't know, and pass it over (RFC 7208 §6).
+        for word in lines[0].split():
+            if re.match(r"(?:include|ip4|ip6|exists)=", word, re.IGNORECASE):
+                says = f"{shown([word])} needs a colon in place of the equals sign; as it is, receivers ignore it."
+                return Mistake("equals_sign", says, fixed)
+        return Mistake("not_included", f"The record {shown(lines)} does not include the relay.", fixed)
 
     def recognises(self, values: Sequence[str]) -> bool:
         """Whatever else stands beside an SPF record is nobody's."""
@@ -392,16 +431,19 @@ class Spf(Kind):
     def to_enter(self, record: Record, values: Sequence[str], further: Any = None) -> tuple[str, str]:
         """The line merged into the one that stands there, because two of them would count for nothing."""
         lines, include = spf_record.records(values), self._include(record)
-        if not lines and spf_record.near_miss(values) is not None:
-            lines = [made for value in values if (made := spf_record.repaired(value))]
-            if not lines:
-                return record.value, "A text that was meant as SPF stands there: this line has to take its place."
+        if not lines:
+            lines = [value for value in values if spf_record.near_miss([value]) is not None]
         if not lines:
             return record.value, ""
         merged = merge_several_spf(lines, include)
         if [merged] == spf_record.records(values):
             return merged, ""
-        return merged, "An SPF record stands there already: this line has all of it and has to take its place."
+        if out := left_out(lines):
+            return merged, (
+                f"Replace the SPF record that is there with this line. It leaves out {shown(out)}, which receivers "
+                "can't read: correct that and add it if you need it."
+            )
+        return merged, "There is an SPF record already: replace it with this line, which keeps everything in it."
 
     def _include(self, record: Record) -> str:
         return record.value.split("include:")[-1].split()[0]
@@ -413,7 +455,7 @@ class Dmarc(Txt):
 
     name, title, topic, noun = "dmarc", "DMARC", "spf", "DMARC record"
     failed = "DMARC is not as recommended"
-    why = "Tells receivers that your mail is signed; large providers ask for it."
+    why = "Publishes a DMARC policy; large mailbox providers require one."
     merges = True
 
     def wanted(self, domain: DomainView, hosts: RelayHosts) -> Iterator[Record]:
@@ -428,7 +470,7 @@ class Dmarc(Txt):
         """One record without a fault, or none and one to inherit."""
         lines = dmarc_record.records(values)
         if len(lines) > 1:
-            says = f"{len(lines)} DMARC records stand there; receivers then use none of them."
+            says = f"There are {len(lines)} DMARC records; receivers then use none of them."
             return Mistake("second_record", says, "Remove all but one.")
         if lines:
             faults = dmarc_record.read(lines[0]).faults
@@ -439,7 +481,27 @@ class Dmarc(Txt):
             return _said(near, self._corrected(record, meant, near))
         if self._inherited(further):
             return None
-        return _different(record, values) if values else _missing()
+        return self._broken_above(record, further) or (_different(record, values) if values else _missing())
+
+    def _broken_above(self, record: Record, further: Any) -> Mistake | None:
+        """The fault in the record that would be inherited, if it counted."""
+        if not isinstance(further, Discovery):
+            return None
+        if further.unread is not None:
+            at, texts = further.unread
+        elif further.record is not None:
+            at, texts = further.at, (further.record.text,)
+        else:
+            return None
+        top = names.registrable(record.domain) or record.domain
+        if at != top and not at.endswith(f".{top}"):
+            return None
+        above = record._replace(domain=at, name=f"_dmarc.{at}")
+        found = self.match(above, texts)
+        if found is None:
+            return None
+        says = f"The DMARC record of {at}, which this domain would inherit, has no effect. {found.says}"
+        return Mistake("inherited_broken", says, found.fix)
 
     def recognises(self, values: Sequence[str]) -> bool:
         """Whatever else stands beside a DMARC record is nobody's."""
@@ -462,21 +524,36 @@ class Dmarc(Txt):
 
     def remark(self, record: Record, values: Sequence[str], further: Any) -> str:
         """Where the policy comes from."""
-        found = self._inherited(further)
-        if dmarc_record.records(values) or found is None or found.record is None:
+        own = dmarc_record.records(values)
+        if own:
+            read = dmarc_record.read(own[0])
+            if read.testing and read.p != "none":
+                return "Found. It is in test mode (t=y): receivers apply a policy one step weaker than p= says."
             return ""
-        policy = found.record.policy(own=False)
-        return f"Inherited from {found.at}, whose record asks for p={policy} here; none of its own is needed."
+        found = self._inherited(further)
+        if found is None or found.record is None:
+            return ""
+        policy, test = found.record.policy(own=False), ""
+        if found.record.testing and policy != "none":
+            test = " That record is in test mode (t=y): receivers apply a policy one step weaker."
+        return f"Inherited from {found.at}, whose policy here is p={policy}; no record of its own is needed.{test}"
 
     def to_enter(self, record: Record, values: Sequence[str], further: Any = None) -> tuple[str, str]:
         """The record that stands there, or what is inherited: never a weaker policy in its place."""
         meant = [*dmarc_record.records(values), *(v for v in values if dmarc_record.near_miss([v]) is not None)]
         if meant:
-            return dmarc_record.repaired(meant[0]) or meant[0], ""
+            if len(meant) > 1:
+                return meant[0], "Keep one of the records that are there, this or another, and remove the rest."
+            fixed = dmarc_record.repaired(meant[0])
+            if not fixed and self.match(record, meant[:1]) is None:
+                fixed = meant[0]
+            return fixed, "" if fixed else f"Correct the record that is there: {shown(meant[:1])}."
         found = self._inherited(further)
         if found is None or found.record is None:
+            if self._broken_above(record, further) is not None:
+                return "", "Correct the record that this domain would inherit; it then needs none of its own."
             return record.value, ""
-        note = f"Inherited from {found.at}: nothing has to be published."
+        note = f"Inherited from {found.at}: there is nothing to publish."
         return f"v=DMARC1; p={found.record.policy(own=False)}", note
 
     def _inherited(self, further: Any) -> Discovery | None:
@@ -536,10 +613,10 @@ def match_alias(record: Record, values: Sequence[str]) -> Mistake | None:
         return None
     above = record.name.split(".")
     if found in [f"{wanted}.{'.'.join(above[at:])}" for at in range(len(above))]:
-        says = f"The alias points at {shown([found])}: your provider has put the domain behind the target."
+        says = f"The CNAME points to {shown([found])}: your provider has added the domain to the target."
         return Mistake("dot_eaten", says, f"Enter the target with a dot at the end: {line(record)}")
     return foreign_alias(record, [found]) or Mistake(
-        "different", f"The alias points at {shown([found])}.", line(record)
+        "different", f"The CNAME points to {shown([found])}.", line(record)
     )
 
 
@@ -554,9 +631,9 @@ def foreign_alias(record: Record, chain: Sequence[str]) -> Mistake | None:
         if target == own or not target.endswith(f".{zone}"):
             continue
         if target.endswith(f".{uuid}.{zone}"):
-            says = f"The alias leads to {shown([target])}, which is the place of another record of this domain."
+            says = f"The CNAME points to {shown([target])}, which is the target for another record of this domain."
             return Mistake("swapped", says, line(record))
-        says = f"The alias leads to {shown([target])}, which was given to another domain or to another account."
+        says = f"The CNAME points to {shown([target])}, which belongs to another domain or another account."
         return Mistake("other_domain", says, line(record))
     return None
 
@@ -566,7 +643,7 @@ def _missing() -> Mistake:
 
 
 def _different(record: Record, values: Sequence[str]) -> Mistake:
-    return Mistake("different", f"Something else stands there: {shown(values)}.", line(record))
+    return Mistake("different", f"There is something else at this name: {shown(values)}.", line(record))
 
 
 def _said(fault: Fault, fix: str) -> Mistake:
@@ -574,12 +651,12 @@ def _said(fault: Fault, fix: str) -> Mistake:
 
 
 def _in_quotes(record: Record) -> Mistake:
-    says = "The value has quotation marks of its own, which receivers read as part of it."
+    says = "The value contains quotation marks, which receivers take as part of it."
     return Mistake("quoted", says, f"Enter the value without quotation marks: {record.value}")
 
 
 def _cut(record: Record, value: str) -> Mistake:
-    says = f"The value is cut after {len(value)} characters."
+    says = f"The value has been cut off after {len(value)} characters."
     return Mistake("cut_at_255", says, f"Enter it as strings of at most 255 characters in one record: {line(record)}")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from relay.base.resolver import Answer, Later, Nothing, Result
-from relay.verify.dmarc_record import DmarcRecord, read, records
+from relay.verify.dmarc_record import DmarcRecord, near_miss, read, records
 from relay.verify.signatures import AsksTxt, Signature
 from relay.verify.spf import Spf
 
@@ -34,13 +34,15 @@ class Dmarc:
 @dataclass(frozen=True, slots=True)
 class Discovery:
     """What a walk from `domain` came to. record: the one that applies, None for none; at: the domain whose it is.
-    organization: the organisational domain. unheard: the domains of whose record nothing was learned."""
+    organization: the organisational domain. unheard: the domains of whose record nothing was learned. unread: the first
+    domain whose record counts for nothing, and that record or one of several."""
 
     domain: str
     record: DmarcRecord | None
     at: str
     organization: str
     unheard: tuple[str, ...] = ()
+    unread: tuple[str, tuple[str, ...]] | None = None
 
     @property
     def own(self) -> bool:
@@ -52,14 +54,19 @@ async def walk(domain: str, resolver: AsksTxt, *, own: bool = True) -> Discovery
     """RFC 9989 §4.10: ask at `domain` and upwards; without `own`, as if nothing stood at the domain itself."""
     found: dict[str, DmarcRecord] = {}
     unheard = []
+    unread: tuple[str, tuple[str, ...]] | None = None
     for at in steps(domain)[0 if own else 1 :]:
         answer = await resolver.txt(f"_dmarc.{at}")
         if isinstance(answer, Later):
             unheard.append(at)
             continue
         # Several records at one name are all discarded.
-        texts = records(answer.texts() if isinstance(answer, Answer) else ())
+        there = answer.texts() if isinstance(answer, Answer) else ()
+        texts = records(there)
         if len(texts) != 1:
+            meant = texts or [text for text in there if near_miss([text]) is not None]
+            if meant and unread is None:
+                unread = at, tuple(meant)
             continue
         found[at] = read(texts[0])
         # §4.10, steps 2 and 7. That the domain itself is a public suffix ends the walk no less.
@@ -68,8 +75,8 @@ async def walk(domain: str, resolver: AsksTxt, *, own: bool = True) -> Discovery
     organization = _organization(domain, found)
     for at in (domain, organization, *(a for a, r in found.items() if r.psd == "y")):
         if at in found:
-            return Discovery(domain, found[at], at, organization, tuple(unheard))
-    return Discovery(domain, None, "", organization, tuple(unheard))
+            return Discovery(domain, found[at], at, organization, tuple(unheard), unread)
+    return Discovery(domain, None, "", organization, tuple(unheard), unread)
 
 
 def steps(domain: str) -> list[str]:

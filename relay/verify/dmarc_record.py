@@ -70,9 +70,9 @@ def read(text: str) -> DmarcRecord:
         if not part.strip():
             continue
         if not equals:
-            faults.append(Fault("bad_tag", "{at} is not of the form tag=value.", part.strip()))
+            faults.append(Fault("bad_tag", "{at} doesn't have the form tag=value.", part.strip()))
         elif name in tags:
-            faults.append(Fault("two_tags", "The tag {at} stands twice.", f"{name}="))
+            faults.append(Fault("two_tags", "The tag {at} occurs twice.", f"{name}="))
         else:
             tags[name] = value
             if (fault := _fault(name, value)) is not None:
@@ -80,9 +80,9 @@ def read(text: str) -> DmarcRecord:
                 broken = broken or name in ("p", "sp", "np")
     if "p" not in tags:
         broken = True
-        faults.append(Fault("no_policy", "The record has no policy p= that receivers know."))
+        faults.append(Fault("no_policy", "The record has no policy (p=) that receivers understand."))
     if not text.isascii():
-        faults.append(Fault("not_ascii", "The record has characters beyond ASCII."))
+        faults.append(Fault("not_ascii", "The record contains characters that are not ASCII."))
 
     def of(name: str) -> str:
         value = tags.get(name, "").lower()
@@ -101,17 +101,18 @@ def _fault(name: str, value: str) -> Fault | None:
     if within is not None:
         before = value[: within.start() + 1]
         comma = before.rstrip().endswith(",")
-        says = "A comma stands instead of a semicolon before {at}." if comma else "A semicolon is missing before {at}."
+        says = "There is a comma instead of a semicolon before {at}." if comma else "There is no semicolon before {at}."
         return Fault("comma" if comma else "missing_semicolon", says, f"{within['tag']}=")
     if name in _ONE_OF and value.lower() not in _ONE_OF[name]:
         if value.rstrip(",").lower() in _ONE_OF[name]:
-            return Fault("comma", "A comma stands behind {at}; in DMARC a semicolon separates the tags.", f"{name}=")
-        says = f"{{at}} has a value that receivers don't know; it is one of {', '.join(_ONE_OF[name])}."
+            says = "There is a comma after {at}; in DMARC, tags are separated by semicolons."
+            return Fault("comma", says, f"{name}={value.rstrip(',')}")
+        says = f"{{at}} has a value that receivers don't understand; allowed are {', '.join(_ONE_OF[name])}."
         return Fault("bad_value", says, f"{name}={value}")
     if name in ("rua", "ruf"):
         for uri in value.split(","):
             if not _URI.fullmatch(uri.strip()):
-                says = "{at} is no address for reports; each begins with mailto:, and a comma separates several."
+                says = "{at} is not a report address: each begins with mailto:, and several are separated by commas."
                 return Fault("bad_address", says, f"{name}={uri.strip()}")
     return None
 
@@ -126,18 +127,18 @@ def _near(text: str) -> Fault | None:
     if _VERSION.match(text):
         return None
     if bare != text.strip() and _VERSION.match(bare):
-        says = "The value has quotation marks of its own, which receivers read as part of it."
+        says = "The value contains quotation marks, which receivers take as part of it."
         return Fault("quoted", says, fixed=bare)
     if _VERSION.match(bare) and text[:1].isspace():
-        return Fault("leading_blank", "The value has a blank before v=DMARC1, so receivers pass it over.", fixed=bare)
+        return Fault("leading_blank", "There is a space before v=DMARC1, so receivers ignore the record.", fixed=bare)
     if "\\;" in bare and _VERSION.match(bare.replace("\\;", ";")):
-        says = "The semicolons have backslashes before them, which receivers read as part of the value."
+        says = "The semicolons have backslashes before them, which receivers take as part of the value."
         return Fault("escaped", says, fixed=bare.replace("\\;", ";"))
     start = _NEARLY.match(bare)
     if start is None:
         tag = re.match(r"(?:p|sp|np|rua|ruf|pct|adkim|aspf|fo)\s*=", bare, re.IGNORECASE)
         if tag is not None and ("dmarc1" in bare.lower() or "p=" in bare.lower()):
-            return Fault("wrong_first_tag", "The record begins with {at}; v=DMARC1 has to stand first.", tag[0])
+            return Fault("wrong_first_tag", "The record begins with {at}; it has to begin with v=DMARC1.", tag[0])
         return None
     version = re.match(r"v\s*=\s*(?P<value>DMARC1)(?P<rest>.*)", bare, re.IGNORECASE | re.DOTALL)
     if version is None:
@@ -146,19 +147,20 @@ def _near(text: str) -> Fault | None:
     if version["value"] != "DMARC1":
         fixed = f"v=DMARC1{version['rest']}"
         if records([fixed]):
-            return Fault("wrong_case", "{at} has to be written in capitals: DMARC1.", version["value"], fixed)
+            return Fault("wrong_case", "{at} has to be in capital letters: DMARC1.", version["value"], fixed)
     rest = version["rest"].lstrip()
     if rest.startswith(","):
-        says = "A comma follows v=DMARC1; in DMARC a semicolon separates the tags."
+        says = "There is a comma after v=DMARC1; in DMARC, tags are separated by semicolons."
         return Fault("comma", says, fixed=_separated(bare))
     if rest[:1] in (":", ".", "|", "/"):
-        says = "{at} follows v=DMARC1; in DMARC a semicolon separates the tags."
+        says = "There is {at} after v=DMARC1; in DMARC, tags are separated by semicolons."
         return Fault("missing_semicolon", says, rest[:1], _separated(bare))
-    return Fault("missing_semicolon", "There is no semicolon behind v=DMARC1.", fixed=_separated(bare))
+    return Fault("missing_semicolon", "There is no semicolon after v=DMARC1.", fixed=_separated(bare))
 
 
 def repaired(text: str) -> str:
-    """`text` with its tags separated as they have to be, for a line to enter; "" where its policy can't be told."""
+    """`text` with what can be put right put right, for a line to enter: how its tags are separated and written, and the
+    form of addresses. "" where something else is wrong with it, or its policy can't be told."""
     made = _separated(re.sub(r'"\s*"', "", text.strip()).strip("\"'“”").replace("\\;", ";").strip())
     found = read(made)
     return made if records([made]) and found.p and not found.faults else ""
@@ -166,11 +168,23 @@ def repaired(text: str) -> str:
 
 def _separated(text: str) -> str:
     """The tags of `text` that can be told apart, v=DMARC1 first, a semicolon between each two."""
-    marked = re.sub(rf"(?:^|[\s;,:|]+)(?=(?:{'|'.join(_KNOWN)})\s*=)", ";", text, flags=re.IGNORECASE)
+    # A colon, or nothing but a blank, in place of the equals sign.
+    policies, letters = "|".join(POLICIES), "|".join(("p", "sp", "np", "adkim", "aspf", "pct", "t", "psd"))
+    colons = re.compile(rf"(?<![\w=])({letters})\s*[: ]\s*(?=(?:{policies}|[rsyn]|\d+)\b)", re.IGNORECASE)
+    marked = colons.sub(r"\1=", text)
+    marked = re.sub(rf"(?:^|[\s;,:|]+)(?=(?:{'|'.join(_KNOWN)})\s*=)", ";", marked, flags=re.IGNORECASE)
     pairs: dict[str, str] = {}
     for part in marked.split(";"):
         name, equals, value = part.partition("=")
-        if equals and name.strip():
-            pairs.setdefault(name.strip().lower(), value.strip().rstrip(",;:").strip())
+        name = name.strip().lower()
+        if equals and name:
+            value = value.strip().strip("\"'“”").rstrip(",;:.").strip()
+            pairs.setdefault(name, _addresses(value) if name in ("rua", "ruf") else value)
     pairs.pop("v", None)
     return "; ".join(["v=DMARC1", *(f"{name}={value}" for name, value in pairs.items())])
+
+
+def _addresses(value: str) -> str:
+    """Addresses for reports, each with its mailto:, commas between them."""
+    each = [uri for uri in re.split(r"[\s,]+", value) if uri]
+    return ",".join(f"mailto:{uri}" if re.fullmatch(r"[^\s:/@]+@[^\s:/@]+", uri) else uri for uri in each)

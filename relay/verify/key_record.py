@@ -17,6 +17,7 @@ from relay.verify.faults import BadRecord, Fault
 
 _BETWEEN_STRINGS = re.compile(r'"\s*"')
 # RFC 6376 §3.2.
+_WITHIN = re.compile(r"[\s,](?P<tag>[vhknpst])\s*=", re.IGNORECASE)
 _TAG_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 # RFC 8301 §3.2: shorter RSA keys don't count.
 MIN_RSA_BITS = 1024
@@ -41,24 +42,30 @@ class KeyRecord:
     def fault(self, kind: str, hashed: str = "sha256") -> Fault | None:
         """Why no signature of `kind` (rsa or ed25519) with this hash can be checked by the key; None where one can."""
         t = self.tags
+        if (merged := _merged(t)) is not None:
+            return merged
         # RFC 6376 §3.6.1: v= must be DKIM1 and stand first; k= defaults to rsa, h= and s= to all.
         if t.get("v", "DKIM1") != "DKIM1":
-            return Fault("bad_tag", "The record at the selector is no key: {at} has to be v=DKIM1.", f"v={t['v']}")
+            return Fault("bad_tag", "The record at the selector is not a key: {at} has to be v=DKIM1.", f"v={t['v']}")
         if "v" in t and next(iter(t)) != "v":
-            says = "v=DKIM1 has to stand first: the record begins with {at}."
+            says = "v=DKIM1 has to come first: the record begins with {at}."
             return Fault("wrong_first_tag", says, f"{next(iter(t))}=")
+        # RFC 6376 §3.2: tag names are case-sensitive; of most, another case only means that they are not there.
+        wrong = "P" if "p" not in t else "K" if "k" not in t and kind != "rsa" else ""
+        if wrong in t:
+            return Fault("wrong_case", f"Tag names are case-sensitive: {{at}} has to be {wrong.lower()}=.", f"{wrong}=")
         if "p" not in t:
-            return Fault("no_key", "The record at the selector is no key: it has no p=.")
+            return Fault("no_key", "The record at the selector is not a key: it has no p=.")
         # An empty p= means that the key has been revoked.
         if not t["p"]:
-            return Fault("revoked", "The record has an empty p=, which declares the key revoked.")
+            return Fault("revoked", "The record has an empty p=, which means that the key has been revoked.")
         if t.get("k", "rsa") != kind:
             said = f"k={t['k']}" if "k" in t else "no k="
-            return Fault("bad_tag", f"The key is of another kind than the signature: {{at}} has to be k={kind}.", said)
+            return Fault("bad_tag", f"The key has the wrong type: {{at}} has to be k={kind}.", said)
         if "h" in t and hashed not in _list(t["h"]):
-            return Fault("bad_tag", f"The key is not for this hash: {{at}} leaves {hashed} out.", f"h={t['h']}")
+            return Fault("bad_tag", f"The key doesn't allow the hash used: {{at}} leaves out {hashed}.", f"h={t['h']}")
         if "s" in t and not {"*", "email"} & set(_list(t["s"])):
-            return Fault("bad_tag", "The key is not for mail: {at} names neither email nor *.", f"s={t['s']}")
+            return Fault("bad_tag", "The key is not meant for mail: {at} has neither email nor *.", f"s={t['s']}")
         return None
 
     def public(self, kind: str) -> RSAPublicKey | Ed25519PublicKey:
@@ -71,7 +78,7 @@ class KeyRecord:
         except (binascii.Error, ValueError):
             raise BadRecord("bad_key", "The key in p= can't be read.") from None
         if not isinstance(key, RSAPublicKey):
-            raise BadRecord("bad_key", "The key in p= is of another kind than the record says.")
+            raise BadRecord("bad_key", "The key in p= is of a different type than the record says.")
         if key.key_size < MIN_RSA_BITS:
             raise BadRecord("bad_key", "The key in p= is too short.")
         return key
@@ -91,16 +98,28 @@ def read_key(text: str) -> KeyRecord:
         name = name.strip()
         if not part.strip():
             trailing = not any(rest.strip() for rest in parts[parts.index(part) :])
-            says = "The record ends in {at}, so its last tag is empty." if trailing else (
-                "The record has {at}, an empty tag, within it."
+            says = "The record ends with {at}, so its last tag is empty." if trailing else (
+                "The record contains {at}, an empty tag."
             )
             raise BadRecord("empty_tag", says, ";;")
         if not equals or not _TAG_NAME.fullmatch(name):
-            raise BadRecord("bad_tag", "{at} is not of the form tag=value.", part.strip())
+            raise BadRecord("bad_tag", "{at} doesn't have the form tag=value.", part.strip())
         if name in tags:
-            raise BadRecord("two_tags", "The tag {at} stands twice.", f"{name}=")
+            raise BadRecord("two_tags", "The tag {at} occurs twice.", f"{name}=")
         tags[name] = "".join(value.split()) if name == "p" else value.strip()
     return KeyRecord(tags)
+
+
+def _merged(tags: Mapping[str, str]) -> Fault | None:
+    """The fault of a tag whose value has the next tag in it, because no semicolon ends it."""
+    for name in ("v", "h", "k", "s", *(() if "p" in tags else ("t",))):
+        within = _WITHIN.search(tags.get(name, ""))
+        if within is not None:
+            comma = tags[name][: within.start() + 1].rstrip().endswith(",")
+            lacks = "a comma instead of a" if comma else "no"
+            says = f"The tags run together: there is {lacks} semicolon before {{at}}."
+            return Fault("comma" if comma else "missing_semicolon", says, f"{within['tag']}=")
+    return None
 
 
 def _list(text: str) -> list[str]:

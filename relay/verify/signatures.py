@@ -169,18 +169,18 @@ async def _key(read: _Read, resolver: AsksTxt) -> KeyRecord:
     """The one key record at the selector, if it is for this signature."""
     found = await resolver.txt(f"{read.selector}._domainkey.{read.domain}")
     if isinstance(found, Later):
-        raise _Wrong("temperror", "the key can't be asked for just now")
+        raise _Wrong("temperror", "the key could not be looked up")
     texts = found.texts() if isinstance(found, Answer) else ()
     if not texts:
         raise _Wrong("permerror", "there is no key at the selector")
     # RFC 6376 §3.6.2.2: what several records mean is undefined.
     if len(texts) > 1:
-        raise _Wrong("permerror", "several records stand at the selector")
+        raise _Wrong("permerror", "there is more than one record at the selector")
     kind, _, hashed = read.algorithm.partition("-")
     try:
         record = read_key(texts[0])
     except BadRecord:
-        raise _Wrong("permerror", "the record at the selector is no key") from None
+        raise _Wrong("permerror", "the record at the selector is not a key") from None
     if (fault := record.fault(kind, hashed)) is not None:
         raise _Wrong("permerror", fault.brief)
     # RFC 6376 §3.6.1: t=s forbids an i= of a subdomain.

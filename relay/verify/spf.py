@@ -133,7 +133,7 @@ class _Check:
         if not own:
             return "none"
         if len(own) > 1:
-            raise _permerror("second_record", "{at}, which it refers to, has several SPF records.", domain)
+            raise _permerror("second_record", "{at}, which it refers to, has more than one SPF record.", domain)
         try:
             record = read(own[0])
         except BadRecord as bad:
@@ -159,7 +159,7 @@ class _Check:
         result = await self.host(target) if _askable(target) and target.isascii() else "none"
         # RFC 7208 §5.2, §6.1: to refer to nothing is a mistake.
         if result == "none":
-            raise _permerror("dead_include", "{at} leads to a name without an SPF record.", f"{word}{target}")
+            raise _permerror("dead_include", "{at} points to a name that has no SPF record.", f"{word}{target}")
         return result
 
     async def _matches(self, term: Term, domain: str) -> bool:
@@ -199,8 +199,8 @@ class _Check:
         if self._terms > MAX_TERMS:
             raise _permerror(
                 "too_many_lookups",
-                f"The record asks for more than {MAX_TERMS} lookups, counted with those of what it includes; receivers "
-                "give up and count it as an error.",
+                f"The record needs more than {MAX_TERMS} DNS lookups, counting those of the records it includes; "
+                "receivers then treat SPF as broken (permerror).",
             )
 
     def _facts(self, result: Result) -> Answer | None:
@@ -211,8 +211,8 @@ class _Check:
             if self._voids > MAX_VOID:
                 raise _permerror(
                     "void_lookups",
-                    f"More than {MAX_VOID} of the names it asks for have no address; receivers give up and count it as "
-                    "an error.",
+                    f"More than {MAX_VOID} of the names it looks up don't exist or have no address; receivers then "
+                    "treat SPF as broken (permerror).",
                 )
             return None
         return result
@@ -267,7 +267,17 @@ class _Everybody(_Check):
         # An address for documents: no policy is about it.
         super().__init__(ipaddress.IPv4Address("192.0.2.1"), "postmaster", domain, domain, resolver)
         self._ours = ours.lower()
+        self._open: list[str] = []
         self.voids: Fault | None = None
+
+    async def host(self, domain: str, text: str = "") -> SpfVerdict:
+        # Whoever sends: what includes itself never ends but by the limit of lookups.
+        if domain in self._open:
+            raise _permerror("include_loop", "The record at {at} includes itself, directly or through others.", domain)
+        self._open.append(domain)
+        found = await super().host(domain, text)
+        self._open.pop()
+        return found
 
     async def _policies(self, domain: str) -> list[str]:
         found = await super()._policies(domain)

@@ -24,6 +24,24 @@ _PLAIN = re.compile(r"[!-$&-~]*")
 _TERMS_MAX = 500
 _VERSION = re.compile(r"v=spf1(?: |\Z)", re.IGNORECASE)
 _NEARLY = re.compile(r"\s*[\"'“”]*\s*v\s*=\s*spf\d*", re.IGNORECASE)
+_MECHANISMS = "all|include|a|mx|ptr|ip4|ip6|exists"
+# What stands for a plain hyphen, blank or nothing where a word processor or a web page has been at work.
+_TYPED = str.maketrans(
+    dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\uff0d", "-")
+    | dict.fromkeys("\xa0\u2002\u2003\u2007\u2009\u202f\u3000\t\r\n", " ")
+    | dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u201c\u201d\u201e\u2018\u2019", "")
+)
+_REPAIRS = tuple((re.compile(pattern, re.IGNORECASE), instead) for pattern, instead in (
+    (r"[\s,;\"]+", " "),
+    (r"(?<=[ +?~-])(ip)v([46]):", r"\1\2:"), (r"(?<=[ +?~-])includes:", "include:"),
+    (r"(?<=[ +?~-])(include|ip4|ip6|exists)=", r"\1:"), (r"(?<= )(redirect|exp):", r"\1="),
+    # A blank behind a colon or a sign, where no other term follows.
+    (rf"(?<=[ +?~-])(include|a|mx|ip4|ip6|exists): (?!(?:[+?~-]?(?:{_MECHANISMS})(?:[:/ ]|$)|\w+=))", r"\1:"),
+    (rf"(?<= )([+?~-]) (?=(?:{_MECHANISMS})(?:[:/ ]|$))", r"\1"),
+    (r"(?<=[ +?~-])ip4:(?=[0-9a-f]*:)", "ip6:"),
+    (r"(?<=[ +?~-])(?:ip6|a|mx|include):(?=[\d.]+(?:/\d+)?(?: |$))", "ip4:"),
+    (r"(?<=[+?~-])all[.:]+(?= |$)", "all"),
+))
 _GLUED = re.compile(r"(?i)[^\s:=/+?~-][+?~-](?:all|include:.*|ip[46]:.*|exists:.*)$|\w(?:include|ip4|ip6|exists):.*$")
 
 
@@ -62,28 +80,37 @@ def _near(text: str) -> Fault | None:
     bare = _unquoted(text)
     start = _NEARLY.match(bare)
     if start is None:
-        if bare.lower().startswith(("spf1 ", "spf1:", "v:spf1", "v spf1", "v=sfp1")) or (
-            re.search(r"\sv=spf1\b", bare, re.IGNORECASE) and re.match(r"[+?~-]?(include|all|ip4|ip6|a|mx)\b", bare)
-        ):
-            return Fault("wrong_first_tag", "The record begins with {at}; v=spf1 has to stand first.", bare.split()[0])
+        if _without_version(bare):
+            says = "The record begins with {at}; it has to begin with v=spf1."
+            return Fault("wrong_first_tag", says, bare.split()[0])
         return None
     if bare != text.strip():
-        return Fault("quoted", "The value has quotation marks of its own, which receivers read as part of it.")
+        return Fault("quoted", "The value contains quotation marks, which receivers take as part of it.")
     if text[:1].isspace():
-        return Fault("leading_blank", "The value has a blank before v=spf1, so receivers don't take it for SPF.")
+        return Fault("leading_blank", "There is a space before v=spf1, so receivers don't take the value for SPF.")
     rest = text[start.end() :]
     if not re.fullmatch(r"v=spf1", start[0], re.IGNORECASE):
         return Fault("wrong_first_tag", "The record begins with {at}; it has to begin with v=spf1.", start[0])
     for mark, name in ((";", "semicolon"), (",", "comma"), (":", "colon")):
         if rest.startswith(mark):
-            says = f"A {name} follows v=spf1; in SPF a single blank separates the terms."
+            says = f"There is a {name} after v=spf1; in SPF, terms are separated by single spaces."
             return Fault("semicolon" if mark == ";" else "comma" if mark == "," else "missing_blank", says)
     if not rest.isascii() and not rest[0].isascii():
-        says = "What follows v=spf1 is no plain blank but a character beyond ASCII, as word processors put there."
+        says = "v=spf1 is followed by a special character instead of a plain space, as word processors insert."
         return Fault("not_ascii", says)
     if rest[:1].isspace():
-        return Fault("missing_blank", "A tab or line break follows v=spf1; in SPF a blank separates the terms.")
-    return Fault("missing_blank", "There is no blank between v=spf1 and {at}.", rest.split(" ")[0])
+        says = "v=spf1 is followed by a tab or line break; in SPF, terms are separated by spaces."
+        return Fault("missing_blank", says)
+    return Fault("missing_blank", "There is no space between v=spf1 and {at}.", rest.split(" ")[0])
+
+
+def _without_version(bare: str) -> bool:
+    """Whether a text is the terms of an SPF record whose version is missing, misspelt or not in front."""
+    if bare.lower().startswith(("spf1 ", "spf1:", "v:spf1", "v spf1", "v=sfp1")):
+        return True
+    words = re.sub(r"\bv=spf1\b", "", bare, flags=re.IGNORECASE).split()
+    mechanism = re.compile(rf"[+?~-]?(?:{_MECHANISMS})(?:[:/].*)?", re.IGNORECASE)
+    return len(words) > 1 and words[0].lower() != "a" and all(mechanism.fullmatch(word) for word in words)
 
 
 def read(text: str) -> SpfRecord:
@@ -91,7 +118,7 @@ def read(text: str) -> SpfRecord:
     # RFC 7208 §3.1: a record is ASCII.
     words = text.split(" ")[1:]
     if not text.isascii():
-        raise BadRecord("not_ascii", "The record has characters beyond ASCII: {at}.", _beyond(text))
+        raise BadRecord("not_ascii", "The record contains characters that are not ASCII: {at}.", _beyond(text))
     if len(words) > _TERMS_MAX:
         raise BadRecord("too_long", f"The record has more than {_TERMS_MAX} terms.")
     terms: list[Term] = []
@@ -104,10 +131,10 @@ def read(text: str) -> SpfRecord:
             if name in ("redirect", "exp"):
                 # RFC 7208 §6: each at most once.
                 if name in once:
-                    raise BadRecord(f"two_{name}", f"The record has two {name}=; only one may stand there.", word)
+                    raise BadRecord(f"two_{name}", f"The record has two {name}= terms; there may be only one.", word)
                 once[name] = _spec(value, word)
             elif not _whole(value, letters="slodiphvcrt"):
-                raise BadRecord("bad_macro", "{at} has a % that begins no macro.", word)
+                raise BadRecord("bad_macro", "{at} contains a % that doesn't begin a macro.", word)
         else:
             raise _unknown(word)
     return SpfRecord(tuple(terms), once.get("redirect"))
@@ -119,34 +146,60 @@ def _unknown(word: str) -> BadRecord:
     meant = {"ipv4": "ip4", "ipv6": "ip6", "ip": "ip4", "includes": "include", "exist": "exists"}.get(name)
     if word.rstrip(",;") != word and not set(word.rstrip(",;")) & set(",;"):
         mark = "comma" if word.endswith(",") else "semicolon"
-        return BadRecord(mark, f"A {mark} stands behind {{at}}; in SPF a blank alone separates the terms.", word[:-1])
+        says = f"There is a {mark} after {{at}}; in SPF, terms are separated by spaces alone."
+        return BadRecord(mark, says, word[:-1])
     if set(word) & set(",;"):
         mark = "comma" if "," in word else "semicolon"
-        return BadRecord(mark, f"{{at}} has a {mark} in it; in SPF a blank alone separates the terms.", word)
+        return BadRecord(mark, f"{{at}} contains a {mark}; in SPF, terms are separated by spaces alone.", word)
     if '"' in word or "'" in word:
-        return BadRecord("quoted", "The record has quotation marks within it: {at}.", word)
+        return BadRecord("quoted", "The record contains quotation marks: {at}.", word)
+    if word in ("+", "?", "~", "-"):
+        return BadRecord("stray_blank", "There is a space after {at}; a sign belongs directly before its term.", word)
     if meant:
-        return BadRecord("unknown_mechanism", f"{{at}} is no mechanism of SPF; it is called {meant}:.", word)
+        return BadRecord("unknown_mechanism", f"{{at}} is not an SPF mechanism; its name is {meant}.", word)
+    if name.rstrip(".") == "all":
+        return BadRecord("bad_term", "{at} has something after all, where nothing may follow.", word)
     if _GLUED.search(word):
-        return BadRecord("missing_blank", "There is a blank missing within {at}.", word)
-    says = "{at} is no mechanism of SPF; receivers count the whole record as wrong."
+        return BadRecord("missing_blank", "There is a space missing within {at}.", word)
+    says = "{at} is not an SPF mechanism, so receivers reject the record as a whole."
     return BadRecord("unknown_mechanism", says, word)
 
 
 def repaired(text: str) -> str:
     """`text`, that was meant as an SPF record, with what can be put right put right; "" where something else is wrong
     with it too."""
-    made = re.sub(r"^\s*v\s*=\s*spf1[\s;,:]*", "v=spf1 ", _unquoted(text), flags=re.IGNORECASE)
-    made = re.sub(r"[\s,;\"\u201c\u201d]+", " ", made)
-    made = re.sub(r"(?i)(?<=[ +?~-])ipv([46]):", r"ip\1:", made)
-    parted = re.sub(r"(?i)(?<=[^ :=/+?~-])([+?~-](?:all(?= |$)|include:|ip[46]:|exists:))", r" \1", made)
-    for one in (made.strip(), parted.strip()):
-        try:
-            read(one)
-        except BadRecord:
-            continue
-        return one if records([one]) else ""
-    return ""
+    made, left_out = salvaged(text)
+    return made if made and not left_out else ""
+
+
+def salvaged(text: str) -> tuple[str, list[str]]:
+    """What can be saved of `text`, that was meant as an SPF record: (a record that every receiver reads, the terms that
+    are not in it because none does). ("", []) where nothing tells it for SPF."""
+    bare = _unquoted(text.translate(_TYPED))
+    made = re.sub(r"^(?:v\s*[=: ]?\s*)?(?:spf|sfp)\s*\d?(?:\.\d)?(?![\d/])[\s;,:]*", "", bare, flags=re.IGNORECASE)
+    if made == bare and not _without_version(bare):
+        return "", []
+    made = " " + re.sub(r"\bv=spf1\b", " ", made, flags=re.IGNORECASE)
+    for pattern, instead in _REPAIRS:
+        made = pattern.sub(instead, made)
+    kept: list[str] = ["v=spf1"]
+    left_out: list[str] = []
+    for word in made.split():
+        for one in [word] if _reads([*kept, word]) else _parted(word):
+            (kept if _reads([*kept, one]) else left_out).append(one)
+    return " ".join(kept), left_out
+
+
+def _parted(word: str) -> list[str]:
+    return re.sub(r"(?i)(?<=[^ :=/+?~-])([+?~-](?:all$|include:|ip[46]:|exists:))", r" \1", word).split()
+
+
+def _reads(words: list[str]) -> bool:
+    try:
+        read(" ".join(words))
+    except BadRecord:
+        return False
+    return True
 
 
 def _term(qualifier: str, name: str, rest: str, word: str) -> Term:
@@ -154,7 +207,7 @@ def _term(qualifier: str, name: str, rest: str, word: str) -> Term:
         raise _unknown(word)
     if name == "all":
         if rest:
-            raise BadRecord("bad_term", "{at} has something behind all, where nothing may stand.", word)
+            raise BadRecord("bad_term", "{at} has something after all, where nothing may follow.", word)
         return Term(qualifier, name)
     if name in ("ip4", "ip6"):
         return Term(qualifier, name, network=_network(name, rest, word))
@@ -167,7 +220,7 @@ def _term(qualifier: str, name: str, rest: str, word: str) -> Term:
     spec = found["spec"]
     four, six = int(found["four"] or 32), int(found["six"] or 128)
     if four > 32 or six > 128 or (spec and not spec.startswith(":")):
-        raise BadRecord("bad_network", "{at} has a prefix length that doesn't exist.", word)
+        raise BadRecord("bad_network", "{at} has an impossible prefix length.", word)
     # 0 is a length too.
     four = 0 if found["four"] == "0" else four
     six = 0 if found["six"] == "0" else six
@@ -177,11 +230,11 @@ def _term(qualifier: str, name: str, rest: str, word: str) -> Term:
 def _network(name: str, rest: str, word: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     address, slash, length = rest[1:].partition("/")
     if not rest.startswith(":") or not address:
-        raise BadRecord("bad_network", "{at} names no address.", word)
+        raise BadRecord("bad_network", "{at} has no address; there must be no space after the colon.", word)
     kind, most = ("IPv4", 32) if name == "ip4" else ("IPv6", 128)
     if slash and not (re.fullmatch(r"0|[1-9]\d{0,2}", length) and int(length) <= most):
         raise BadRecord(
-            "bad_network", f"{{at}} has a prefix length that doesn't exist: for {kind} it is 0 to {most}.", word
+            "bad_network", f"{{at}} has an impossible prefix length: for {kind} it is 0 to {most}.", word
         )
     try:
         if name == "ip4":
@@ -191,21 +244,21 @@ def _network(name: str, rest: str, word: str) -> ipaddress.IPv4Network | ipaddre
         return ipaddress.IPv6Network(f"{address}/{length or 128}", strict=False)
     except ValueError:
         if _GLUED.search(word):
-            raise BadRecord("missing_blank", "There is a blank missing within {at}.", word) from None
-        raise BadRecord("bad_network", f"{{at}} is no {kind} address or network.", word) from None
+            raise BadRecord("missing_blank", "There is a space missing within {at}.", word) from None
+        raise BadRecord("bad_network", f"{{at}} is not an {kind} address or network.", word) from None
 
 
 def _spec(text: str, word: str) -> str:
     """A domain-spec: macros and plain characters, ending in a macro or in a label that can end a name."""
     if not text:
-        raise BadRecord("bad_term", "{at} names no domain; no blank may stand behind its colon.", word)
+        raise BadRecord("bad_term", "{at} names no domain; there must be no space after the colon.", word)
     if not _whole(text, letters="slodiphv"):
-        raise BadRecord("bad_macro", "{at} has a % that begins no macro.", word)
+        raise BadRecord("bad_macro", "{at} contains a % that doesn't begin a macro.", word)
     if not re.search(r"%\{[^}]*\}\Z", text):
         before, dot, top = text.removesuffix(".").rpartition(".")
         if not dot or not before or not _TOP.fullmatch(top):
             if _GLUED.search(word):
-                raise BadRecord("missing_blank", "There is a blank missing within {at}.", word)
+                raise BadRecord("missing_blank", "There is a space missing within {at}.", word)
             raise BadRecord("bad_term", "{at} doesn't name a domain.", word)
     return text
 

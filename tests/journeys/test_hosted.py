@@ -220,7 +220,7 @@ async def test_an_alias_to_another_member_s_place_proves_nothing(house: Hosting)
     assert his.state == "pending"
     (proof,) = (f for f in his.findings if f["purpose"] == "ownership")
     assert (proof["ok"], proof["mistake"]) == (False, "other_domain")
-    assert "given to another domain or to another account" in proof["says"]
+    assert "belongs to another domain or another account" in proof["says"]
     assert proof["fix"] == f"_posthouse-challenge.example.test. IN CNAME _posthouse-challenge.{his.uuid}.{ZONE}."
 
 

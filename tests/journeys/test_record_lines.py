@@ -30,7 +30,7 @@ async def test_the_first_line_shown_has_what_stands_there(relay: Enrolling) -> N
     assert domain.checked_at is None, "nothing is proved by that look"
     shown, merged = lines(relay, domain), "v=spf1 include:mail.other.test include:spf.localhost -all"
     assert shown["spf"].value == merged
-    assert "take its place" in shown["spf"].explained
+    assert "replace it with this line" in shown["spf"].explained
     assert shown["dmarc"].value == "v=DMARC1; p=reject", "never a weaker policy"
     zone = relay.domains.zone(domain)
     assert f'example.test. 3600 IN TXT "{merged}"' in zone

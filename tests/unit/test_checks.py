@@ -225,23 +225,36 @@ async def test_a_wrong_value_is_named_with_the_corrected_line(purpose: str, valu
     ("spf", "v=spf1 ipv4:192.0.2.1 include:spf.relay.test ~all", "unknown_mechanism", "“ipv4:192.0.2.1”"),
     ("spf", "v=spf1 ip4:192.0.2.0/33 include:spf.relay.test ~all", "bad_network", "“ip4:192.0.2.0/33”"),
     ("spf", "v=spf1 include:spf.relay.test ~all redirect=x.test redirect=y.test", "two_redirect", "two redirect="),
-    ("spf", "v=spf1 include:all.deep.test include:spf.relay.test -all", "too_many_lookups", "more than 10 lookups"),
+    ("spf", "v=spf1 include:all.deep.test include:spf.relay.test -all", "too_many_lookups", "more than 10 DNS lookups"),
+    ("spf", "v=spf1 include:loop.deep.test include:spf.relay.test -all", "include_loop", "“loop.deep.test”"),
+    ("spf", "v=spf1 include=spf.relay.test ~all", "equals_sign", "a colon"),
+    ("spf", "v=spf1 ip4: 192.0.2.1 include:spf.relay.test ~all", "bad_network", "no space after the colon"),
+    ("spf", "v=spf1 include:spf.relay.test ~ all", "stray_blank", "space after “~”"),
+    ("spf", "v=spf1 include:spf.relay.test \u2013all".encode().decode("latin-1"), "not_ascii", "“\u2013all”"),
+    ("spf", "v=spf1 include:spf.relay.test ip4:0.0.0.0/0 -all", "permits_all", "lets anybody send"),
+    ("spf", "ip4:192.0.2.1 include:spf.relay.test ~all", "wrong_first_tag", "“ip4:192.0.2.1”"),
     ("spf", "v=spf1 include:gone.deep.test include:spf.relay.test -all", "dead_include", "“include:gone.deep.test”"),
     ("spf", "v=spf1 include:bad.deep.test include:spf.relay.test -all", "bad_include", "“bad.deep.test”"),
     ("spf", "v=spf1; include:spf.relay.test ~all", "semicolon", "semicolon"),
-    ("spf", " v=spf1 include:spf.relay.test ~all", "leading_blank", "blank before"),
-    ("spf", "v=spf1include:spf.relay.test ~all", "missing_blank", "no blank"),
+    ("spf", " v=spf1 include:spf.relay.test ~all", "leading_blank", "space before"),
+    ("spf", "v=spf1include:spf.relay.test ~all", "missing_blank", "no space"),
     ("spf", "v=spf1 include:a.deep.test, include:spf.relay.test ~all", "comma", "comma"),
     ("dmarc", "v=DMARC1 p=none", "missing_semicolon", "no semicolon"),
-    ("dmarc", "v=DMARC1, p=none", "comma", "comma"), ("dmarc", " v=DMARC1; p=none", "leading_blank", "blank before"),
-    ("dmarc", "p=none; v=DMARC1", "wrong_first_tag", "“p=”"), ("dmarc", "v=dmarc1; p=none", "wrong_case", "capitals"),
+    ("dmarc", "v=DMARC1, p=none", "comma", "comma"), ("dmarc", " v=DMARC1; p=none", "leading_blank", "space before"),
+    ("dmarc", "p=none; v=DMARC1", "wrong_first_tag", "“p=”"),
+    ("dmarc", "v=dmarc1; p=none", "wrong_case", "capital letters"),
     ("dmarc", "v=DMARC1; p=reject rua=mailto:a@b.test", "missing_semicolon", "before “rua=”"),
     ("dkim_rsa", RSA.replace("k=rsa", "k=RSA"), "bad_tag", "“k=RSA”"), ("dkim_rsa", RSA + ";;", "empty_tag", "“;;”"),
     ("dkim_rsa", RSA.replace("k=rsa", "h=sha1; k=rsa"), "bad_tag", "“h=sha1”"),
     ("dkim_rsa", RSA.replace("v=DKIM1", "v=dkim1"), "bad_tag", "“v=dkim1”"),
     ("dkim_rsa", RSA.replace("k=rsa", "s=tlsrpt; k=rsa"), "bad_tag", "“s=tlsrpt”"),
     ("dkim_rsa", RSA.replace("k=rsa;", "k=rsa;;"), "empty_tag", "an empty tag"),
-    ("dkim_rsa", RSA.replace("v=DKIM1; k=rsa", "k=rsa; v=DKIM1"), "wrong_first_tag", "v=DKIM1 has to stand first"),
+    ("dkim_rsa", RSA.replace("v=DKIM1; k=rsa", "k=rsa; v=DKIM1"), "wrong_first_tag", "v=DKIM1 has to come first"),
+    ("dkim_rsa", RSA.replace("; ", ", "), "comma", "before “k=”"),
+    ("dkim_rsa", RSA.replace("; p=", " p="), "missing_semicolon", "before “p=”"),
+    ("dkim_rsa", RSA.replace("p=", "P=", 1), "wrong_case", "“P=”"),
+    ("dkim_rsa", RSA.partition("p=")[2], "bare_key", "without “v=DKIM1; k=rsa; p=”"),
+    ("dkim_rsa", RSA + "abc", "more_than_key", "“… abc”"),
 ])  # fmt: skip
 async def test_the_mistake_that_is_named_is_the_one_that_was_made(
     purpose: str, value: str, mistake: str, says: str
@@ -249,13 +262,15 @@ async def test_the_mistake_that_is_named_is_the_one_that_was_made(
     deep = [(f"n{n}.deep.test", "TXT", "v=spf1 -all") for n in range(10)]
     deep += [
         ("all.deep.test", "TXT", "v=spf1 " + " ".join(f"include:n{n}.deep.test" for n in range(10)) + " -all"),
-        ("bad.deep.test", "TXT", "v=spf1 ip4:1.2.3.4/33 -all"), ("a.deep.test", "TXT", "v=spf1 -all"),
+        ("bad.deep.test", "TXT", "v=spf1 ip4:1.2.3.4/33 -all"),
+        ("loop.deep.test", "TXT", "v=spf1 include:loop.deep.test -all"), ("a.deep.test", "TXT", "v=spf1 -all"),
     ]
     async with world({D: [(BY[purpose].name, "TXT", value)], "deep.test": deep, "relay.test": []}) as w:
         one = (await find(w))[purpose]
     assert (one.ok, one.mistake) == (False, mistake), one.says
     assert says in one.says
     assert "quotation" not in one.says
+    assert f'"{value}"' not in one.fix, "the line to enter is a better one"
     # What somebody wrote of a policy stays.
     assert purpose != "dmarc" or value.split("p=")[1].split()[0].rstrip(";") in one.fix
 
@@ -281,6 +296,27 @@ async def test_a_subdomain_inherits_its_policy_and_is_told_so(org: str, policy: 
     assert one.enter == f"v=DMARC1; p={policy}", "no weaker one is advised"
 
 
+@pytest.mark.parametrize(("org", "says"), [
+    ("v=DMARC1 p=reject", "no semicolon after v=DMARC1"), ("v=DMARC1; p=rejct", "“p=rejct”"),
+])  # fmt: skip
+async def test_a_policy_that_would_be_inherited_but_for_a_mistake_is_not_weakened(org: str, says: str) -> None:
+    async with world({D: [(f"_dmarc.{D}", "TXT", org), (f"news.{D}", "A", "192.0.2.1")]}) as w:
+        records = [r for r in required(VIEW._replace(name=f"news.{D}"), HOSTS) if r.purpose == "dmarc"]
+        (one,) = compare(records, await observe(w.resolver, records))
+    assert (one.ok, one.mistake, one.enter) == (False, "inherited_broken", "")
+    assert f"The DMARC record of {D}" in one.says
+    assert says in one.says
+
+
+@pytest.mark.parametrize(("purpose", "value"), [
+    ("dmarc", "v=DMARC1; p=reject; t=y"), ("dkim_rsa", RSA.replace("k=rsa", "k=rsa; t=y")),
+])  # fmt: skip
+async def test_a_record_in_test_mode_is_found_and_said_to_be(purpose: str, value: str) -> None:
+    one = await find_one(purpose, (BY[purpose].name, "TXT", value))
+    assert one.ok
+    assert "test mode (t=y)" in one.says
+
+
 async def test_where_the_name_above_could_not_be_asked_nothing_is_said_to_be_missing() -> None:
     async with world({D: [(f"news.{D}", "A", "192.0.2.1")]}, **IMPATIENT) as w:
         w.faults.set(f"_dmarc.{D}", "servfail")
@@ -292,7 +328,12 @@ async def test_where_the_name_above_could_not_be_asked_nothing_is_said_to_be_mis
 async def test_the_line_to_enter_has_what_stands_there() -> None:
     spf = await find_one("spf", (D, "TXT", "v=spf1 mx, a:x.test -all"))
     assert spf.enter == "v=spf1 mx a:x.test include:spf.relay.test -all"
-    assert "take its place" in spf.note
+    assert "replace it with this line" in spf.note
+    spf = await find_one("spf", (D, "TXT", "v=spf1 mx ip4:192.0.2.0/33 -all"))
+    assert spf.enter == "v=spf1 mx include:spf.relay.test -all"
+    assert "leaves out “ip4:192.0.2.0/33”" in spf.note
+    broken = await find_one("dmarc", (f"_dmarc.{D}", "TXT", "v=DMARC1; p=rejct"))
+    assert (broken.enter, broken.note) == ("", "Correct the record that is there: “v=DMARC1; p=rejct”.")
     dmarc = await find_one("dmarc", (f"_dmarc.{D}", "TXT", "v=DMARC1; p=reject"))
     assert dmarc.enter == "v=DMARC1; p=reject"
     assert (await find_one("spf")).enter == BY["spf"].value
@@ -487,10 +528,10 @@ MINE, OTHERS = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-
     ("target", "ok", "mistake", "says"),
     [
         (f"_posthouse-challenge.{MINE}", True, None, f"by CNAME to _posthouse-challenge.{MINE}.hosted.test"),
-        (f"_posthouse-challenge.{OTHERS}", False, "other_domain", "given to another domain or to another account"),
-        (f"_posthouse-challenge.{OTHERS[::-1]}", False, "other_domain", "given to another domain"),
-        (f"_dmarc.{MINE}", False, "swapped", "the place of another record"),
-        (f"nope.{MINE}", False, "swapped", "the place of another record"),
+        (f"_posthouse-challenge.{OTHERS}", False, "other_domain", "belongs to another domain or another account"),
+        (f"_posthouse-challenge.{OTHERS[::-1]}", False, "other_domain", "belongs to another domain"),
+        (f"_dmarc.{MINE}", False, "swapped", "the target for another record"),
+        (f"nope.{MINE}", False, "swapped", "the target for another record"),
     ],
 )
 async def test_an_alias_into_the_relay_s_zone_is_followed_and_must_be_the_domain_s_own(

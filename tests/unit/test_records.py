@@ -159,6 +159,10 @@ def test_a_hosted_domain_publishes_a_place_for_its_next_pair_once() -> None:
         ("v=spf1 redirect=x.test", "v=spf1 include:s.test redirect=x.test"),
         ("v=spf1 ?include:s.test -all", "v=spf1 include:s.test -all"),
         ("v=spf1 -all include:s.test", "v=spf1 include:s.test -all"),
+        ("v=spf1 ip4:1.2.3.4/33 mx -all", "v=spf1 mx include:s.test -all"),
+        ("v=spf1 ip4:0.0.0.0/0 mx -all", "v=spf1 mx include:s.test -all"),
+        ("v=spf1 include=s.test \u2013all", "v=spf1 include:s.test -all"),
+        ("v=spf2 ipv4:1.2.3.4; a:5.6.7.8 ~ all", "v=spf1 ip4:1.2.3.4 ip4:5.6.7.8 include:s.test ~all"),
     ],
 )
 def test_spf_is_merged_into_the_line_that_is_there(existing: str | None, merged: str) -> None:
@@ -196,3 +200,6 @@ def test_several_spf_lines_become_one() -> None:
     assert merge_several_spf([], "s.test") == "v=spf1 include:s.test ~all"
     assert merge_several_spf(["v=spf1 mx -all"], "s.test") == "v=spf1 mx include:s.test -all"
     assert merge_several_spf(["v=spf1 mx -all", "v=spf1 a ?all"], "s.test") == "v=spf1 mx a include:s.test ~all"
+    # A redirect counts for nothing beside all: what it permitted is included.
+    merged = merge_several_spf(["v=spf1 redirect=x.test", "v=spf1 redirect=y.test a ?all"], "s.test")
+    assert merged == "v=spf1 include:x.test a include:s.test ~all"

@@ -55,7 +55,7 @@ FILES = {
         "left@a.test,A,2020-01-01 00:00:00,2021-02-03 10:11:12,too often,,1,x\n"
         "gone@a.test,B,2020-01-01 00:00:00,,,2021-02-04 10:11:12,2,y\n"
         "reader@a.test,C,2020-01-01 00:00:00,,,,3,z\n",
-        [("gone@a.test", "hard_bounce", "2021-02-04", ""), ("left@a.test", "unsubscribe", "2021-02-03", "too often")],
+        [("left@a.test", "unsubscribe", "2021-02-03", "too often"), ("gone@a.test", "hard_bounce", "2021-02-04", "")],
         [(4, "subscribed")], {"mailchimp": 2},
     ),
     "brevo contacts json": (

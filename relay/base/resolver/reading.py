@@ -121,7 +121,12 @@ def _records(rrset: dns.rrset.RRset) -> tuple[Record, ...]:
 
 def _text(rdata: dns.rdata.Rdata) -> str:
     if isinstance(rdata, TXT):
-        return b"".join(rdata.strings).decode("latin-1")
+        octets = b"".join(rdata.strings)
+        # What programs read is ASCII. What people typed besides is UTF-8, and anything else shown by its octets.
+        try:
+            return octets.decode()
+        except UnicodeDecodeError:
+            return octets.decode("latin-1")
     if isinstance(rdata, CNAME | NS | PTR):
         return host_text(rdata.target)
     return rdata.to_text()

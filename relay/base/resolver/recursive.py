@@ -132,7 +132,7 @@ class Resolver:
     async def txt(self, name: str, *, fresh: bool = False) -> Result:
         """The TXT records at `name`, the strings of each joined without a gap (RFC 7208 §3.3, RFC 6376 §3.6.2.2).
 
-        Octets outside ASCII come as the characters of the same number (latin-1).
+        Octets outside ASCII are read as UTF-8, or else as latin-1.
         """
         return await self._resolve(name, dns.rdatatype.TXT, fresh)
 
