@@ -55,12 +55,13 @@ class Event:
 
 
 class Shown(TypedDict):
-    """An event as members see it: `messageId` is the recipient's, as sending answered it."""
+    """An event as members see it: `recipientId` is the recipient's, as sending answered it."""
 
     id: int
     type: Annotated[str, Field(json_schema_extra={"enum": sorted(TYPES)})]
     at: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
-    messageId: int | None
+    recipientId: int | None
+    messageId: Annotated[int | None, Field(description="The former name of `recipientId`, until 1.0.", deprecated=True)]
     domain: str | None
     data: dict[str, Any]
 
@@ -68,6 +69,6 @@ class Shown(TypedDict):
 def shown(event: Event, domain: str | None) -> Shown:
     """An event as members see it, in the feed and at a webhook; `domain` is the name behind its `domain_id`."""
     return {
-        "id": event.id, "type": event.type, "at": iso(event.at), "messageId": event.recipient_id, "domain": domain,
-        "data": event.data,
+        "id": event.id, "type": event.type, "at": iso(event.at), "recipientId": event.recipient_id,
+        "messageId": event.recipient_id, "domain": domain, "data": event.data,
     }

@@ -23,12 +23,14 @@ Rejected = tuple[str, Verdict]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A status, a JSON text, and headers of its own. `again`: asking again can help, whatever the status says."""
+    """A status, a JSON text, and headers of its own. `again`: asking again can help, whatever the status says. `left`:
+    how many recipients a warming tier still lets out, None where it isn't known or there is no limit."""
 
     status: int
     text: str
     headers: dict[str, str] = field(default_factory=dict)
     again: bool = False
+    left: int | None = None
 
     @property
     def final(self) -> bool:
@@ -47,13 +49,15 @@ def refused(refusal: Refused | Verdict, config: Config, clock: Clock) -> Answer:
     verdict = refusal.verdict if isinstance(refusal, Refused) else refusal
     made = refuse(verdict, public_url=config.server.public_url, clock=clock)
     kept = {k: v for k, v in made.headers.items() if k in ("Retry-After", "WWW-Authenticate")}
+    left = None
     if verdict.reply is RATE_LIMITED:
         facts, wait = verdict.extra, int(kept["Retry-After"])
         kept |= _limits(
             ("hour", facts["perHour"], HOUR, facts["perHour"] - facts["usedThisHour"], wait),
             ("day", facts["perDay"], DAY, facts["perDay"] - facts["usedToday"], wait),
         )
-    return Answer(made.status, made.text or "", kept)
+        left = max(0, min(facts["perHour"] - facts["usedThisHour"], facts["perDay"] - facts["usedToday"]))
+    return Answer(made.status, made.text or "", kept, left=left)
 
 
 def sent(
@@ -71,7 +75,15 @@ def sent(
     headers = rate_limit(accepted.remaining, now)
     if accepted.repeated and not accepted.recipients:
         headers |= REPLAYED
-    return Answer(200, dumps(body), headers)
+    left = accepted.remaining
+    return Answer(200, dumps(body), headers, left=None if left is None else min(left.hour, left.day))
+
+
+def tightest(answers: Iterable[Answer]) -> dict[str, str]:
+    """The RateLimit fields of that answer which leaves the fewest recipients, for all of them together."""
+    limited = [answer for answer in answers if answer.left is not None]
+    least = min(limited, key=lambda answer: answer.left or 0, default=None)
+    return {k: v for k, v in least.headers.items() if k.startswith("RateLimit")} if least else {}
 
 
 def rate_limit(left: Remaining | None, now: float) -> dict[str, str]:

@@ -17,7 +17,7 @@ from relay.base.web.models import read
 from relay.intake import Accepted
 from relay.intake.submission import Built
 from relay.replies import Refused, Verdict
-from relay.sendapi.answers import Answer, nothing_accepted, refused
+from relay.sendapi.answers import Answer, nothing_accepted, refused, tightest
 from relay.sendapi.authenticate import Caller
 from relay.sendapi.idempotency import Slot
 from relay.sendapi.models import BatchRequest
@@ -122,4 +122,5 @@ def _results(answers: list[Answer]) -> Answer:
     """One 200 with every answer's status and body."""
     results = [{"status": a.status, **json.loads(a.text)} for a in answers]
     nothing = not any(result.get("accepted") for result in results)
-    return Answer(200, dumps({"results": results}), again=nothing and not all(a.final for a in answers))
+    again = nothing and not all(a.final for a in answers)
+    return Answer(200, dumps({"results": results}), tightest(answers), again)

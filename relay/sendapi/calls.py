@@ -26,7 +26,8 @@ _AGAIN = {
 _SENT = _AGAIN | {
     "RateLimit-Policy": "What the domain's warming tier lets out, in recipients: `\"hour\";q=50;w=3600`, and by day. "
     "Absent where there is no limit.",
-    "RateLimit": "What is left after this message, and the seconds until more is: `\"hour\";r=12;t=340`, and by day.",
+    "RateLimit": "What is left after this message, and the seconds until more is: `\"hour\";r=12;t=340`, and by day. "
+    "Of a batch: for that sender domain which has the least left.",
 }
 _KEY = {
     "name": HEADER, "in": "header", "required": False,
@@ -85,7 +86,7 @@ class Sending:
 
     @_calls.post(
         "/v1/send/batch", "Send many messages, a result each", takes=_MANY, gives=responses.BatchSent,
-        takes_headers=(_KEY,), headers=_AGAIN,
+        takes_headers=(_KEY,), headers=_SENT,
     )
     async def batch(self, who: Caller, request: web.Request) -> web.Response:
         async with uploaded(self._services, request, "application/json") as body:

@@ -275,7 +275,8 @@ async def test_a_test_message_says_that_it_counts(api: Api) -> None:
     made = await api.verified()
     status, body = await api.ask("POST", f"/v1/domains/{made['id']}/test", {"to": "bob@sink.test"})
     assert status == 200
-    assert (body["recipient"], type(body["messageId"])) == ("bob@sink.test", int)
+    assert (body["recipient"], type(body["recipientId"])) == ("bob@sink.test", int)
+    assert body["messageId"] == body["recipientId"], "the former name"
     assert "counts" in body["note"]
     for n in range(4):
         await api.ask("POST", f"/v1/domains/{made['id']}/test", {"to": f"b{n}@sink.test"})

@@ -462,6 +462,18 @@ async def test_sending_tells_what_is_left(api: Api) -> None:
     assert headers["RateLimit"] == '"hour";r=0;t=3000, "day";r=15;t=85800'
 
 
+async def test_a_batch_tells_what_is_left_of_the_tier_that_has_least(api: Api) -> None:
+    await api.world.domain(api.alice, "young.test", tier="week 1")
+    await api.world.domain(api.alice, "older.test", tier="week 2")
+    await api.world.directory.refresh()
+    letters = [message(**{"from": f"a@{name}"}) for name in ("young.test", "older.test")]
+    _, _, headers = await api.full("POST", "/v1/send/batch", {"messages": letters})
+    assert headers["RateLimit"].startswith('"hour";r=4;')
+    assert headers["RateLimit-Policy"] == '"hour";q=5;w=3600, "day";q=20;w=86400'
+    _, _, headers = await api.full("POST", "/v1/send/batch", {"messages": [message()]})
+    assert "RateLimit" not in headers, "no limit"
+
+
 async def test_what_never_fits_the_tier_is_no_matter_of_waiting(api: Api) -> None:
     await api.world.domain(api.alice, "young.test", tier="week 1")
     await suppress(api, "gone@sink.test")
@@ -901,6 +913,8 @@ async def test_what_was_replaced_is_told_in_the_event(api: Api) -> None:
     assert (status, told["messageIdHeader"]) == (200, f"<{got['id']}@example.test>")
     _, events = await api.ask("GET", "/v1/events")
     assert events["events"][-1]["data"]["replaced"] == {"Message-ID": "abc@example.test", "Date": ""}
+    last = events["events"][-1]
+    assert last["messageId"] == last["recipientId"], "the former name"
 
 
 async def test_preflight_says_when_nothing_can_be_signed(api: Api) -> None:

@@ -11,7 +11,7 @@ from enroll.api.native.option_models import DomainIn, OptionsView
 from enroll.domains import Domain, as_of
 from enroll.records import Record, dig_command
 from enroll.stats import Stats
-from relay.base.web.models import Strict, View, shown_at
+from relay.base.web.models import FormerId, Strict, View, shown_at
 
 State = Literal["initializing", "pending", "verified", "disabled", "suspended", "blocked"]
 Purpose = str
@@ -162,7 +162,8 @@ class TestView(View):
 
     id: str
     recipient: str
-    message_id: int
+    recipient_id: int
+    message_id: FormerId
     note: str
 
 

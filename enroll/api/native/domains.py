@@ -133,7 +133,7 @@ class OfDomains:
         taken = await self._domains.send_test(who.member.id, domain.id, body.to, body.subject)
         address, recipient_id = taken.recipients[0]
         return TestView(
-            id=taken.queue_id, recipient=address.text, message_id=recipient_id,
+            id=taken.queue_id, recipient=address.text, recipient_id=recipient_id, message_id=recipient_id,
             note="This message counts as one recipient of the domain's warming allowance.",
         )
 
