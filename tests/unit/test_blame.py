@@ -20,10 +20,10 @@ BOB = "bob@far.example"
 
 
 @pytest.mark.parametrize("recipient", ["", BOB], ids=["alone", "known"])
-@pytest.mark.parametrize(("kind", "verdict", "text"), ROWS, ids=[row[2][:60] for row in ROWS])
-def test_a_sentence_gives_up_who_is_gone_and_nobody_else(kind: str, verdict: str, text: str, recipient: str) -> None:
-    found = classify("", text, permanent=True, recipient=recipient)
-    assert found.address_fault is (verdict == "drop"), (kind, found)
+def test_a_sentence_gives_up_who_is_gone_and_nobody_else(recipient: str) -> None:
+    found = {text: classify("", text, permanent=True, recipient=recipient) for _, _, text in ROWS}
+    assert [row for row in ROWS if found[row[2]].address_fault is not (row[1] == "drop")] == []
+    assert len(found) == len(ROWS) > 550
 
 
 @pytest.mark.parametrize(

@@ -38,12 +38,14 @@ def made_of(report: Report) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("ends", [b"\n", b"\r\n"], ids=["lf", "crlf"])
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
-def test_a_report_is_read_for_what_it_is(row: list[str], ends: bytes) -> None:
-    raw = SAMPLES[row[0]]
-    # Mixed line ends are that sample's own trouble.
-    report = parse(raw if row[0] == "mixed-ends" else raw.replace(b"\n", ends))
-    assert made_of(report) == tuple(row[1:]), report
+def test_a_report_is_read_for_what_it_is(ends: bytes) -> None:
+    read = {}
+    for name, raw in SAMPLES.items():
+        # Mixed line ends are that sample's own trouble.
+        read[name] = parse(raw if name == "mixed-ends" else raw.replace(b"\n", ends))
+    wrong = {row[0]: read[row[0]] for row in ROWS if made_of(read[row[0]]) != tuple(row[1:])}
+    assert wrong == {}
+    assert len(read) == len(ROWS) > 400
 
 
 @pytest.mark.parametrize(
@@ -86,8 +88,8 @@ def test_spoiled_on_the_way_a_report_is_still_read_without_an_exception() -> Non
     chance = random.Random(5965)
     for name, raw in SAMPLES.items():
         lines = raw.split(b"\n")
-        spoiled = [b"\n".join(lines[:at]) for at in range(0, len(lines), 7)]
-        for _ in range(4):
+        spoiled = [b"\n".join(lines[:at]) for at in range(0, len(lines), 23)]
+        for _ in range(2):
             some = list(lines)
             at = chance.randrange(len(some))
             match chance.randrange(5):

@@ -27,12 +27,14 @@ _GONE = (
     r"ユーザーはいません|ユーザはいません|おりません|사용자가 없|사용자 없|수신자가 없|계정이 없|주소가 없|"
     r"(?:address|name|group|list) (?:is |may be |might be )?(?:wrong|incorrect|misspel\w+|mistyped)|"
     r"khong ton tai|tidak ada|tidak ditemukan|не существ|не найден|нет так|неизвест|не існу|δεν υπαρχ|δεν υπάρχ|"
+    r"не съществ|לא קיי|לא נמצא|לא ידוע|ไม่พบ|ไม่มี|"
     r"存在しな|存在しま|見つから|不明|不存在|找不到|查无|查無|존재하지|찾을 수 없|없는|لا يوجد|غير موجود)"
 )
 _OR = (
-    r"(?: (?:or|oder|ou|o|oppure|of|lub|albo|bądź|badz|или|либо|або|чи|eller|tai|nebo|anebo|veya|ya da|vagy|sau|ili|"
+    r"(?: (?:or|oder|ou|o|oppure|of|lub|albo|bądź|badz|или|либо|або|чи|eller|tai|nebo|anebo|"
+    r"alebo|ali|arba|voi|vai|veya|ya da|vagy|sau|ili|"
     r"atau|"
-    r"hoac|ή|أو) |または|又は|もしくは|あるいは|それとも|或者|或是|或|か |또는|거나|혹은|아니면)"
+    r"hoac|ή|أو|או) |หรือ|または|又は|もしくは|あるいは|それとも|或者|或是|或|か |또는|거나|혹은|아니면)"
 )
 _MAY_NOT = (
     r"(?:permi[st]|permess|autori[sz]|authori[sz]|allow| rights?\b|access|restrict|berechtig|erlaub|darf|durfen|"
@@ -41,7 +43,11 @@ _MAY_NOT = (
     r"dostep|"
     r"pozwol|behorig|tillat|tilladel|adgang|tilgang|oikeu|lupa|opravn|povol|pristup|izin|yetki|jogosult|engedel|dozvol|"
     r"quyen|прав|разреш|доступ|дозв|δικαι|αδεια|άδεια|権限|許可|拒否|制限|权限|權限|许可|允许|允許|拒绝|拒絕|限制|권한|허용|허가|거부|"
-    r"صلاحي|إذن|private|moderat|only members| closed |temporar| full\b|quota| voll\b| pleine?\b| llen[oa]| pien[oa]|"
+    r"صلاحي|إذن|הרשא|רשאי|สิทธิ|อนุญาต|relay|"
+    # The other half may be that this sender is not wanted.
+    r"from your? |von ihnen|von dir |de usted|de ti | suas? |de voce| da te | da lei |de vous|de votre part|van u |"
+    r"van jou |od ciebie|от вас|від вас|fran dig|fra dig|fra deg|sinulta|あなたから|来自您|來自您|您的(?:邮件|郵件)|"
+    r"private|moderat|only members| closed |temporar| full\b|quota| voll\b| pleine?\b| llen[oa]| pien[oa]|"
     r" chei[oa]| vol\b|"
     r"pelna|переполн|一杯|已满|已滿|가득|another reason|other reason|accept mail from you|receive mail from you)"
 )
@@ -91,6 +97,7 @@ _CHOSE = re.compile("|".join((
     r" not (?:a )?(?:member|subscriber|subscribed) (?:of|to|on) (?:\S{1,15} ){0,2}(?:list|group)\b",
     r" for (?:outgoing|outbound) (?:mail|email|messages|use)\b| (?:outgoing|outbound|send|sending) only ",
     r" not (?:\S{1,12} )?(?:allowed|permitted|authori[sz]ed|entitled) to (?:send|post|write|mail|email)\b",
+    r" non ?members? | (?:members|subscribers) only | only (?:members|subscribers) ",
     r" internal (?:mail|emails?|use|senders?|recipients?|address|mailbox) ?(?:only)?\b",
     # Others say it in their own words.
     r"einstellung\w* (?:des|der|vom) (?:empfanger|benutzer|nutzer|postfach)",
@@ -140,7 +147,7 @@ _PASSES = re.compile(
     r"(?<! and)(?<! then)(?<! to) try again|"
     r" retry (?:in|later|after)| please retry | being (?:moved|migrated|restored|upgraded) |"
     r" in (?:a few|some|\d{1,4}) (?:sec|min|hour|moment)| at this time | at the moment |"
-    r" for the moment |"
+    r" for the moment |(?: is|user|box) busy |"
     r" right now | for now | please wait | servfail| time ?out| timed out| (?:could not|cannot|can't|couldn't|"
     r"unable to) be asked|"
     r" not responding| overload| too busy | maintenance | spater | vorubergehend|zeitweilig| plus tard| ulterieurement|"
@@ -152,7 +159,8 @@ _PASSES = re.compile(
 _OF_THE_SENDER = re.compile(
     r" client (?:host|ip|name) | (?:helo|ehlo) | your (?:ip|host|server|domain) "
     r"| for sender | mail from (?!\*)| blocked your | from address | you sent from | valid sender | sender domain|"
-    r" sender's | return (?:address|path) | envelope (?:from|sender) | from domain | reverse path |"
+    r" sender's | sender (?:\S{1,60} ){0,3}(?:unknown|not found|not known|does not exist|doesn't exist) |"
+    r" return (?:address|path) | envelope (?:from|sender) | from domain | reverse path |"
     r" you (?:wrote|write|send|are sending|mailed) from | verify your | tls (?:is )?required | require[sd]? tls "
 )
 # DNS that could not be asked: nothing is known of the domain.
@@ -178,16 +186,19 @@ def _set(words: str) -> frozenset[str]:
 
 # How words begin beside which the patterns above can't but fail: most texts hold none of them.
 _CHOICES = _set(
-    "by due beca per reje sett pref filt rule poli conf choi wish requ inst opti rest crit cont prof blac deny allo "
+    "by due beca per mode non nonm only reje "
+    "sett pref filt rule poli conf choi wish requ inst opti rest crit cont prof blac deny allo "
     "whit safe bloc chos opte aske deci decl refu want scre acce rece take perm auth enab enti able clea lice "
     "exte outs inte fore unap eins empf benu nutz vom durc para regl souh dest util par ajus defi impo rego scel "
     "usua uten por pelo dal dall voor onga ontv door usta regu odbi uzyt adre prze mott modt vast prij alic cimz "
     "book memb subs outg outb send list * vaca holi safe prim pene unsu"
 )
 _CHOICES_OR = _set(
-    "or oder ou o oppu of lub albo badz elle tai nebo aneb veya ya vagy sau ili atau hoac или либо або чи ή أو"
+    "or oder ou o oppu of lub albo badz elle tai nebo aneb aleb ali arba voi vai "
+    "veya ya vagy sau ili atau hoac или либо або чи ή أو"
 )
 _PASSING = _set(
+    "bein busy "
     "temp agai try trie retr late come few some sec seco min minu hour mome time resp now wait serv over busy "
     "main aske spat voru zeit plus ulte mas mais piu tijd pozn chwi tymc"
 )
