@@ -58,7 +58,8 @@ def mistakes(config: Config, clock: Clock, *, path: Path | None = None, ports: b
     """Everything wrong. `path` is the configuration file itself; `ports=False` leaves the ports alone."""
     found = [
         *_server(config), *_names(config), *_database(config), *_master_key(config), *_certificate(config, clock),
-        *_addresses(config), *_sandbox(config), *_hosted_zone(config), *_signing(config), *_repeats(config),
+        *_addresses(config), *_sandbox(config), *_hosted_zone(config), *_authorities(config),
+        *_signing(config), *_repeats(config),
         *_file(config, path),
     ]
     if text := misfit(config, most_descriptors()):
@@ -234,6 +235,19 @@ def _repeats(config: Config) -> Iterable[Mistake]:
     if hours > days * 24:
         text = f"{hours:g} hours are more than retention.log_days ({days:g}) keeps: set {days * 24:g} at most"
         yield Mistake("submission.idempotency_hours", text)
+
+
+def _authorities(config: Config) -> Iterable[Mistake]:
+    """Whom mail servers' certificates are verified by."""
+    path = config.delivery.ca_file
+    if not path:
+        return
+    try:
+        found = x509.load_pem_x509_certificates(Path(path).read_bytes())
+    except (OSError, ValueError):
+        found = []
+    if not found:
+        yield Mistake("delivery.ca_file", f"{path}: no PEM file of certificates that can be read")
 
 
 def _hosted_zone(config: Config) -> Iterable[Mistake]:

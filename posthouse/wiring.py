@@ -30,7 +30,10 @@ from relay.base.tls import Certificate
 from relay.delivery.courier import Courier
 from relay.delivery.dsn import Reports
 from relay.delivery.pacing import Pacer
+from relay.delivery.policies import Policies, StsPolicies, refresh_policies
 from relay.delivery.suppression_check import SuppressionCheck
+from relay.delivery.tls_counts import SessionCounts
+from relay.delivery.tls_reporting import TlsReporting
 from relay.delivery.worker import Worker
 from relay.directory import Directory
 from relay.inbound import InboundServer
@@ -163,7 +166,7 @@ def resolver_of(config: Config) -> Resolver:
     return Resolver(
         d.resolvers, timeout_seconds=d.timeout_seconds, lifetime_seconds=d.lifetime_seconds,
         cache_entries=d.cache_entries, authoritative_port=d.authoritative_port,
-        private_servers=config.dns_networks,
+        private_servers=config.dns_networks, trust_ad=d.dnssec == "trust-ad",
     )
 
 
@@ -189,17 +192,33 @@ def inbound_server(r: Core) -> InboundServer:
     )
 
 
-def worker(r: Core, settled: Callable[[str, float], None]) -> Worker:
-    """Delivery. `settled`: hears of every try, its state and how long it took."""
+def worker(
+    r: Core, settled: Callable[[str, float], None], on_session: Callable[[str, str], None] = lambda policy, result: None
+) -> Worker:
+    """Delivery. `settled`: hears of every try, its state and how long it took; `on_session`: of every TLS session, its
+    policy and result."""
     assert r.handoff is not None
-    courier = Courier(
-        resolver=r.resolver, vault=r.vault, config=r.config, monotonic=r.clock.monotonic, rng=random.Random(),
-        takes_in=lambda domain: r.directory.forwarding(domain) is not None,
-    )
     return Worker(
-        r.queue, r.handoff, courier, SuppressionCheck(r.storage, r.suppressions), Pacer(r.clock.monotonic), r.config,
-        r.clock, settled,
+        r.queue, r.handoff, courier(r, random.Random(), on_session), SuppressionCheck(r.storage, r.suppressions),
+        Pacer(r.clock.monotonic), r.config, r.clock, settled,
     )
+
+
+def courier(
+    r: Core, rng: random.Random, on_session: Callable[[str, str], None] = lambda policy, result: None
+) -> Courier:
+    """What carries mail for a worker."""
+    return Courier(
+        resolver=r.resolver, vault=r.vault, config=r.config, monotonic=r.clock.monotonic, rng=rng,
+        takes_in=lambda domain: r.directory.forwarding(domain) is not None, policies=policies(r),
+        counts=SessionCounts(r.storage, r.resolver, r.config, r.clock, on_session), now=r.clock.now,
+    )
+
+
+def policies(r: Core) -> Policies:
+    """What recipients' domains ask of TLS."""
+    sts = StsPolicies(r.storage, r.resolver, r.config, r.clock) if r.config.mta_sts.enabled else None
+    return Policies(r.resolver if r.config.dns.dnssec == "trust-ad" else None, sts)
 
 
 def works(r: Core) -> Mapping[str, Work]:
@@ -211,6 +230,10 @@ def works(r: Core) -> Mapping[str, Work]:
         reports = Reports(r.storage, r.intake, r.config, r.clock)
         found["reports"] = partial(post_reports, reports, r.config.delivery.poll_seconds)
         found["retention"] = Retention(*ground, r.owner).run
+        if r.config.mta_sts.enabled:
+            found["tls policies"] = partial(refresh_policies, r.storage, r.resolver, r.config, r.clock, r.owner)
+        if r.config.tls_reports.enabled:
+            found["tls reports"] = partial(_send_tls_reports, r)
         found["standing"] = Watch(*ground, r.vault, r.notices, owner=r.owner).run
     if "recheck" in roles:
         found["recheck"] = Recheck(*ground, r.domains, owner=r.owner).run
@@ -218,6 +241,11 @@ def works(r: Core) -> Mapping[str, Work]:
     if "webhooks" in roles:
         found["webhooks"] = partial(_post_webhooks, r)
     return found
+
+
+async def _send_tls_reports(r: Core) -> None:
+    """Send what is due until cancelled."""
+    await TlsReporting(r.storage, r.intake, r.resolver, r.config, r.clock, r.owner).run()
 
 
 async def _post_webhooks(r: Core) -> None:

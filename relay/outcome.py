@@ -11,7 +11,7 @@ Leaves to others: talking (`relay.delivery.client`), when to try again and when 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Kind = Literal["delivered", "later", "never"]
@@ -21,8 +21,21 @@ Stage = Literal["route", "connect", "greeting", "ehlo", "starttls", "auth", "mai
 Scope = Literal["recipient", "message", "host", "destination"]
 Failure = Literal[
     "refused", "unreachable", "timeout", "deadline", "closed", "garbage", "oversized", "out_of_step",
-    "injected", "tls", "certificate", "tls_missing", "auth_missing", "busy", "stopped", "internal",
+    "injected", "tls", "certificate", "tlsa", "tls_missing", "auth_missing", "busy", "stopped", "internal",
 ]
+# RFC 8460 §4.3: what TLS with a host failed for; "requiretls" is ours, for what RFC 8689 wants and the host has not.
+TlsResult = Literal[
+    "", "starttls-not-supported", "certificate-host-mismatch", "certificate-expired", "certificate-not-trusted",
+    "validation-failure", "tlsa-invalid", "dnssec-invalid", "sts-policy-fetch-error", "sts-policy-invalid",
+    "sts-webpki-invalid", "requiretls",
+]
+# What a further try at the same host won't change by itself.
+_LACKING: frozenset[TlsResult] = frozenset(
+    {
+        "starttls-not-supported", "certificate-host-mismatch", "certificate-expired", "certificate-not-trusted",
+        "requiretls",
+    }
+)
 
 TEXT_LIMIT = 1000
 
@@ -39,6 +52,7 @@ _FAILURES: dict[Failure, tuple[str, str]] = {
     "injected": ("4.7.5", "the remote host sent data between its STARTTLS reply and the TLS handshake"),
     "tls": ("4.7.5", "TLS handshake failed"),
     "certificate": ("4.7.5", "the certificate of the remote host could not be verified"),
+    "tlsa": ("4.7.5", "the certificate of the remote host is not the one that its TLSA records name"),
     "tls_missing": ("4.7.10", "TLS is required and the remote host does not offer it"),
     "auth_missing": ("4.7.0", "the remote host offers no authentication that may be used here"),
     "busy": ("4.4.5", "all connections to this host are in use"),
@@ -76,7 +90,8 @@ class Reply:
 class Peer:
     """With whom: the MX name, its address, the TLS version and whether its certificate was verified.
 
-    `policy` is how much TLS was asked of it, in a word. `tls_verified` is None without TLS. `dsn`: it offers DSN, so
+    `policy` is which TLS was asked of it, in a word; `cipher` what was agreed on; `tls_result`: what TLS with it failed
+    for, also where mail may go on without. `tls_verified` is None without TLS. `dsn`: it offers DSN, so
     requests about reports go on to it (RFC 3461 §5.2.1). `downgraded`: in the clear although it offers TLS, which
     could not be had this time."""
 
@@ -87,6 +102,8 @@ class Peer:
     dsn: bool = False
     downgraded: bool = False
     policy: str = ""
+    cipher: str = ""
+    tls_result: TlsResult = ""
 
 
 NOBODY = Peer()
@@ -94,8 +111,8 @@ NOBODY = Peer()
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one recipient in one attempt. `text` is verbatim where they said something; `dsn`, `policy` as in
-    Peer.
+    """What became of one recipient in one attempt. `text` is verbatim where they said something; `dsn`, `policy`,
+    `cipher`, `tls_result` as in Peer.
 
     `unanswered`: all of the message was written, and no answer came that can be told to be about it: they may have it.
     `our_tls`: they refused because we had no TLS with them; it says nothing about the recipient."""
@@ -115,6 +132,21 @@ class Outcome:
     unanswered: bool = False
     our_tls: bool = False
     policy: str = ""
+    cipher: str = ""
+    tls_result: TlsResult = ""
+
+    @property
+    def lacks_tls(self) -> bool:
+        """True when the host, as it is, hasn't got the TLS that was asked of it."""
+        return self.kind == "later" and self.code is None and self.tls_result in _LACKING
+
+    @property
+    def tls_verdict(self) -> str:
+        """What was found of the host's certificate: `verified`, `unverified`, or in RFC 8460's words why not; "" where
+        there was none to look at."""
+        if self.tls_result:
+            return self.tls_result
+        return "" if self.tls is None else "verified" if self.tls_verified else "unverified"
 
     @property
     def try_next_host(self) -> bool:
@@ -150,7 +182,7 @@ def from_reply(
     return Outcome(
         kind=kind, code=reply.code, enhanced=enhanced, text=reply.verbatim(limit), host=peer.host, ip=peer.ip,
         tls=peer.tls, tls_verified=peer.tls_verified, stage=stage, scope=scope, duration_seconds=duration_seconds,
-        dsn=peer.dsn, our_tls=our_tls, policy=peer.policy,
+        dsn=peer.dsn, our_tls=our_tls, policy=peer.policy, cipher=peer.cipher, tls_result=peer.tls_result,
     )
 
 
@@ -189,18 +221,28 @@ def _judge(code: int, enhanced: str | None, stage: Stage) -> tuple[Kind, Scope]:
 
 def from_failure(
     failure: Failure, stage: Stage, peer: Peer = NOBODY, *, said: Reply | None = None,
-    duration_seconds: float = 0.0, unanswered: bool = False,
+    duration_seconds: float = 0.0, unanswered: bool = False, why: str = "",
 ) -> Outcome:
     """An attempt that ended without a fitting reply: always `later`, and about the host.
 
-    `said` is the reply that was taken as the failure, when there was one; its words are shown. `unanswered` as in
-    Outcome."""
+    `said` is the reply that was taken as the failure, when there was one; its words are shown. `why`: more about the
+    failure, in our words. `unanswered` as in Outcome."""
     enhanced, sentence = _FAILURES[failure]
+    sentence = f"{sentence}: {why}" if why else sentence
     text = f"{sentence} (said: {said.verbatim()})" if said is not None else sentence
     return Outcome(
         kind="later", code=said.code if said is not None else None, enhanced=enhanced, text=text, host=peer.host,
         ip=peer.ip, tls=peer.tls, tls_verified=peer.tls_verified, stage=stage, scope="host",
-        duration_seconds=duration_seconds, unanswered=unanswered, policy=peer.policy,
+        duration_seconds=duration_seconds, unanswered=unanswered, policy=peer.policy, cipher=peer.cipher,
+        tls_result=peer.tls_result,
+    )
+
+
+def without_required_tls(found: Outcome) -> Outcome:
+    """`found`, by which no exchanger has the TLS that the sender requires, as the end (RFC 8689 §4.2.1, §6: 5.7.30)."""
+    return replace(
+        found, kind="never", code=550, enhanced="5.7.30", scope="destination",
+        text=f"REQUIRETLS support required: {found.text}",
     )
 
 
@@ -214,5 +256,5 @@ def concluded(
     return Outcome(
         kind=kind, code=code, enhanced=enhanced, text=text, host=peer.host, ip=peer.ip, tls=peer.tls,
         tls_verified=peer.tls_verified, stage=stage, scope=scope, duration_seconds=duration_seconds,
-        policy=peer.policy,
+        policy=peer.policy, cipher=peer.cipher, tls_result=peer.tls_result,
     )

@@ -296,6 +296,7 @@ class Queue:
             "recipient_id": due.id, "at": now, "kind": outcome.kind, "host": outcome.host[:253],
             "ip": outcome.ip[:45], "tls": (outcome.tls or "")[:40], "stage": outcome.stage, "code": outcome.code,
             "enhanced": outcome.enhanced or "", "says": outcome.text[:1000], "seconds": outcome.duration_seconds,
+            "tls_policy": outcome.policy, "tls_cipher": outcome.cipher[:64], "tls_verdict": outcome.tls_verdict,
         }
         s = Settlement(
             due.id, due.message_id, self._owner, "sent", now, now, outcome.code, outcome.text, attempt=attempt

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from relay.base.clock import DAY, HOUR, Clock, Steps
+from relay.base.clock import DAY, HOUR, Clock, Steps, utc_day
 from relay.base.config import Config
 from relay.base.duty import Duty
 from relay.base.storage import (
@@ -26,6 +26,7 @@ from relay.base.storage import (
     incidents,
     invites,
     mail,
+    outbound_tls,
     refusals,
     sessions,
     space,
@@ -81,6 +82,7 @@ class Retention:
         log_before = now - r.log_days * DAY
         config = self._config
         keys_before = now - max(config.http.idempotency_hours, config.submission.idempotency_hours) * HOUR
+        tls_before = now - self._config.tls_reports.keep_days * DAY
         counted_since = window_start(self._config, now) - HOUR
         async with self._storage.read() as tx:
             gone = await suppressions.of_deleted(tx)
@@ -98,6 +100,9 @@ class Retention:
             "sessions": _simply(lambda tx, n: sessions.purge(tx, now, n)),
             # An expired one is shown to the operator for as long as the log is kept.
             "invites": _simply(lambda tx, n: invites.purge(tx, log_before, n)),
+            "sts_policies": _simply(lambda tx, n: outbound_tls.purge_policies(tx, now, n)),
+            "tls_sessions": _simply(lambda tx, n: outbound_tls.purge_sessions(tx, utc_day(tls_before), n)),
+            "tls_reports": _simply(lambda tx, n: outbound_tls.purge_reports(tx, utc_day(tls_before), n)),
             "incidents": _simply(lambda tx, n: incidents.purge(tx, log_before, n)),
             "changes": _simply(versions.purge),
             "pages": _simply(space.give_back),

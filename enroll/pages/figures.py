@@ -25,6 +25,26 @@ STATES = {
 }
 
 
+_TLS_POLICIES = {
+    "required": "TLS required", "verified": "verified TLS required", "dane": "DANE", "mta-sts": "MTA-STS",
+    "mta-sts-testing": "MTA-STS (testing)", "requiretls": "REQUIRETLS", "tls-required-no": "TLS-Required: No",
+}
+_TLS_VERDICTS = {
+    "verified": "certificate verified", "unverified": "certificate not looked at",
+    "starttls-not-supported": "the host offers no TLS", "certificate-host-mismatch": "certificate for another name",
+    "certificate-expired": "certificate expired", "certificate-not-trusted": "certificate not trusted",
+    "validation-failure": "TLS failed", "dnssec-invalid": "no answer about its TLSA records",
+    "requiretls": "not enough for REQUIRETLS",
+}
+
+
+def tls_in_words(t: AttemptRow) -> str:
+    """TLS of one try: what was agreed on, which policy held, what was found of the certificate."""
+    agreed = f"{t.tls} ({t.tls_cipher})" if t.tls and t.tls_cipher else t.tls or "not encrypted"
+    said = (_TLS_POLICIES.get(t.tls_policy, ""), _TLS_VERDICTS.get(t.tls_verdict, t.tls_verdict))
+    return ", ".join(part for part in (agreed, *said) if part)
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """One allowance window. `limit` None: without end."""

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from enroll.errors import EnrollError, conflict, not_found
-from enroll.pages.figures import HAPPENED, STATES, what_next
+from enroll.pages.figures import HAPPENED, STATES, tls_in_words, what_next
 from enroll.pages.guard import Guard, Known
 from enroll.pages.render import Renderer, to
 from enroll.pages.services import PageServices
@@ -113,7 +113,7 @@ class Messages:
             ],
             tracked=_TRACKED.get(str(taken[0].data.get("tracking", "")) if taken else "", ""), machines=_MACHINES,
             ways=_WAYS, again=[e.at for e in again],
-            stages=_STAGES, open=any(p.state in ("queued", "deferred") for p in people),
+            stages=_STAGES, tls_in_words=tls_in_words, open=any(p.state in ("queued", "deferred") for p in people),
         )
 
     def _change(self, action: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

@@ -25,6 +25,7 @@ from posthouse.cli import (
     safekeeping,
     service,
     suppressions,
+    tls,
     zone,
 )
 from posthouse.cli.shell import EXIT_CODES
@@ -61,7 +62,9 @@ def _global(
     ctx.obj = {"config": config, "json": as_json}
 
 
-for group in (service, safekeeping, master_key, members, domains, zone, queue, explain, mail, suppressions, incident):
+for group in (
+    service, safekeeping, master_key, members, domains, zone, queue, explain, mail, suppressions, incident, tls
+):
     group.register(app)
 
 

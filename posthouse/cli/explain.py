@@ -126,6 +126,7 @@ def _facts(m: MessageRow) -> dict[str, Any]:
 
 
 def _recipient(r: DetailRow, tries: list[AttemptRow], happened: list[Event], now: float) -> dict[str, Any]:
+    from enroll.pages.figures import tls_in_words
     from relay.base.events import AFTERWARDS
 
     return {
@@ -136,7 +137,9 @@ def _recipient(r: DetailRow, tries: list[AttemptRow], happened: list[Event], now
         "attempts": [
             {
                 "at": _at(t.at), "host": t.host, "ip": t.ip, "tls": t.tls, "stage": t.stage, "code": t.code,
-                "enhanced": t.enhanced, "reply": t.says, "seconds": round(t.seconds, 3), "kind": t.kind,
+                "tls_policy": t.tls_policy, "tls_cipher": t.tls_cipher, "tls_verdict": t.tls_verdict,
+                "tls_says": tls_in_words(t), "enhanced": t.enhanced, "reply": t.says,
+                "seconds": round(t.seconds, 3), "kind": t.kind,
                 "conclusion": CONCLUSIONS.get(t.kind, t.kind),
             }
             for t in tries
@@ -186,7 +189,7 @@ def _told(r: dict[str, Any]) -> list[str]:
     lines = [f"To {r['to']} (number {r['number']}): {r['state']}{', held' if r['held'] else ''}"]
     for n, t in enumerate(r["attempts"], 1):
         where = f"{t['host']} [{t['ip']}]" if t["ip"] else t["host"] or "no host"
-        lines.append(f"  {n}. {t['at']}  {where}, {t['tls'] or 'no TLS'}, stage {t['stage']}, {t['seconds']} s")
+        lines.append(f"  {n}. {t['at']}  {where}, {t['tls_says']}, stage {t['stage']}, {t['seconds']} s")
         lines.append(f"     said: {t['reply'] or '(nothing)'}")
         lines.append(f"     we concluded: {t['conclusion']}")
     if not r["attempts"]:

@@ -1,4 +1,5 @@
-"""zone: the relay's own zone of members' records, for a DNS server that isn't this relay's."""
+"""zone: the relay's own zone of members' records, for a DNS server that isn't this relay's; and what its own names can
+publish about TLS."""
 
 from __future__ import annotations
 
@@ -16,9 +17,10 @@ from posthouse.cli.shell import OK, REFUSED, Failure, Shell, command
 
 def register(app: typer.Typer) -> None:
     """Put the commands in."""
-    group = typer.Typer(no_args_is_help=True, help="The relay's own zone of members' records.")
+    group = typer.Typer(no_args_is_help=True, help="The zone of members' records; records of the relay's own names.")
     app.add_typer(group, name="zone")
     command(group, "export")(export)
+    command(group, "tls")(tls)
 
 
 async def export(
@@ -64,6 +66,20 @@ async def export(
     except OSError as e:
         raise Failure(REFUSED, f"{output}: {(e.strerror or str(e)).lower()}") from None
     shell.answer({"zone": config.hosted_zone, "records": lines, "file": str(output)}, f"{output}: {lines} records")
+    return OK
+
+
+async def tls(shell: Shell) -> int:
+    """Print the lines about TLS that the relay's own names can publish: TLSA, MTA-STS, TLSRPT."""
+    from posthouse.own_tls import lines
+
+    found = lines(shell.config())
+
+    def people() -> None:
+        for line in found:
+            shell.say(f"; {line.why}\n{line.text}")
+
+    shell.answer([{"name": o.name, "type": o.type, "value": o.value, "why": o.why} for o in found], people)
     return OK
 
 

@@ -7,7 +7,7 @@ import contextlib
 import os
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
-from posthouse.doctor import certificates, host, hosted, master_key, network, state
+from posthouse.doctor import certificates, host, hosted, master_key, network, own_tls, state
 from posthouse.doctor.finding import WARN, Finding, Limits, Patient
 from posthouse.wiring import resolver_of
 from relay.base.clock import Clock
@@ -30,9 +30,11 @@ EXAMINATIONS: Mapping[str, Examination] = {
     "workers": state.workers,
     "incidents": state.incidents,
     "resolver": network.resolver,
+    "dnssec": own_tls.dnssec,
     "names": network.own_names,
     "ptr": network.reverse_names,
     "spf": network.spf,
+    "inbound tls": own_tls.own_tls,
     "hosted zone": hosted.hosted_zone,
     "port 25 out": network.port_25,
 }

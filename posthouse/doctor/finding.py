@@ -39,6 +39,9 @@ class Limits:
     # A mail exchanger that takes connections from everybody: what is tried is the way, not the host.
     port_25_probe: str = "gmail-smtp-in.l.google.com"
     connect_seconds: float = 8.0
+    # A name that is signed, and one whose signatures are wrong on purpose: what a validating resolver tells apart.
+    dnssec_signed: str = "."
+    dnssec_bogus: str = "dnssec-failed.org"
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,7 +202,13 @@ class Node:
             self.settled.set()
             self.settled = asyncio.Event()
 
-        self.worker = worker(self.core, settled)
+        sessions = Counter(
+            "posthouse_tls_sessions", "TLS sessions with mail exchangers, by the policy that held and the result.",
+            ["policy", "result"], registry=self.registry,
+        )
+        self.worker = worker(
+            self.core, settled, lambda policy, result: sessions.labels(policy, result or "success").inc()
+        )
         self.tasks.keep("delivery", self.worker.run)
 
     async def _start_http(self) -> None:

@@ -69,3 +69,8 @@ def rfc5322(at: float) -> str:
 def utc_day(at: float) -> str:
     """The UTC calendar day, `YYYY-MM-DD`."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
+
+
+def day_start(day: str) -> float:
+    """Unix seconds at which a UTC day, `YYYY-MM-DD`, begins."""
+    return datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()

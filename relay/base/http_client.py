@@ -53,13 +53,16 @@ class HttpBounds:
 @dataclass(frozen=True, slots=True)
 class Answered:
     """What came back. `status` None: no answer, and `says` names the reason in our words. `body` is what was read of
-    it, cut at the bound. `retry_after` in seconds, where the answer has it."""
+    it, cut at the bound. `retry_after` in seconds, where the answer has it; `content_type` without its parameters, in
+    lower case. `untrusted`: there is none because the host's certificate is not good, or TLS failed."""
 
     status: int | None
     seconds: float
     body: bytes = field(default=b"", repr=False)
     says: str = ""
     retry_after: int | None = None
+    content_type: str = ""
+    untrusted: bool = False
 
 
 class HttpClient:
@@ -102,10 +105,12 @@ class HttpClient:
             ) as response:
                 read = await self._read(response)
                 return Answered(
-                    response.status, self._monotonic() - began, read, retry_after=_retry_after(response)
+                    response.status, self._monotonic() - began, read, retry_after=_retry_after(response),
+                    content_type=response.content_type.lower() if hdrs.CONTENT_TYPE in response.headers else "",
                 )
         except (ClientError, TimeoutError, OSError, ValueError) as e:
-            return Answered(None, self._monotonic() - began, says=_reason(e))
+            untrusted = isinstance(e, ClientConnectorCertificateError | ClientSSLError)
+            return Answered(None, self._monotonic() - began, says=_reason(e), untrusted=untrusted)
 
     async def _read(self, response: ClientResponse) -> bytes:
         """The answer's body; what exceeds the bound is left unread."""

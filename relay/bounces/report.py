@@ -189,7 +189,9 @@ def _original(facts: ReportFacts, whole_max: int) -> bytes:
     content = facts.content
     end = content.find(b"\r\n\r\n")
     header = content[: end + 2] if end >= 0 else content
-    if (facts.ret or "").upper() == "FULL" and facts.kind == "failed" and 0 < len(content) <= whole_max:
+    # RFC 8689 §4.2.2: of mail with REQUIRETLS the header alone.
+    full = (facts.ret or "").upper() == "FULL" and facts.kind == "failed" and facts.tls_required is not True
+    if full and 0 < len(content) <= whole_max:
         if not header.isascii():
             # RFC 6532 §3.7: message/global, unlike message/rfc822, may be encoded.
             return b"Content-Type: message/global" + _base64(content)

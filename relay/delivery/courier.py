@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,8 +18,10 @@ from relay.base.secrets import Vault
 from relay.bounces import address as return_paths
 from relay.bounces import header
 from relay.delivery.client import Credentials, Limits, Transaction
+from relay.delivery.policies import Policies
 from relay.delivery.pool import Pool, PoolSettings
-from relay.delivery.route import AsksDns, OwnAddresses, Route, RouteSettings, Smarthost, route
+from relay.delivery.route import NO_POLICIES, AsksDns, OwnAddresses, Route, RouteSettings, Smarthost, route
+from relay.delivery.tls_counts import SessionCounts
 from relay.delivery.tls_policy import Contexts, TlsLevel, TlsPolicy
 from relay.outcome import Outcome
 from relay.queue import Ready
@@ -32,8 +35,10 @@ class Courier:
 
     def __init__(
         self, *, resolver: AsksDns, vault: Vault, config: Config, monotonic: Callable[[], float], rng: random.Random,
-        takes_in: Callable[[str], bool] = lambda domain: False,
+        takes_in: Callable[[str], bool] = lambda domain: False, policies: Policies | None = None,
+        counts: SessionCounts | None = None, now: Callable[[], float] = time.time,
     ) -> None:
+        """`policies`: of the recipients' domains; `counts`: hears of every TLS session; both are closed with it."""
         self._resolver, self._vault, self._monotonic, self._rng = resolver, vault, monotonic, rng
         self._settings = route_settings(config)
         # Mail for a domain that we forward for goes in by our own port 25, which alone knows what to do with it; its
@@ -51,7 +56,11 @@ class Courier:
             connections_an_address=d.connections_a_destination, messages_a_connection=d.messages_a_connection,
             idle_seconds=d.idle_seconds, max_idle=d.workers,
         )
-        self._pool = Pool(settings, Contexts(), monotonic=monotonic, limits=limits)
+        self._policies, self._counts = policies, counts
+        self._pool = Pool(
+            settings, Contexts(ca_file=d.ca_file or None), monotonic=monotonic, limits=limits, now=now,
+            on_session=counts.record if counts is not None else lambda session: None,
+        )
         self._routes: dict[str, tuple[float, Route]] = {}
 
     async def deliver(self, ready: Ready) -> Outcome:
@@ -70,11 +79,14 @@ class Courier:
         notify = due.notify if due.domain_id is None else _onward(due.notify)
         # RFC 6531 §3.4: an address of the envelope needs it too, shown or not; but only this recipient's copy does.
         smtputf8 = due.smtputf8 or not due.address.isascii()
+        # RFC 8689 §4.2.2: nobody sends the content of such a message back.
+        ret = "HDRS" if due.tls_required and due.ret is not None else due.ret
         mail = Transaction(
             sender, due.address, (head, ready.body), size=len(head) + len(ready.body), smtputf8=smtputf8,
-            envid=due.envid, ret=due.ret, notify=notify, orcpt=due.orcpt, checked=ready.checked,
+            envid=due.envid, ret=ret, notify=notify, orcpt=due.orcpt, checked=ready.checked,
+            require_tls=due.tls_required is True,
         )
-        return await self._pool.deliver(where, mail)
+        return await self._pool.deliver(where.for_tls(due.tls_required), mail)
 
     async def _route(self, destination: str) -> Route | Outcome:
         """The route, kept for a second: a line of messages to one destination asks once."""
@@ -83,7 +95,10 @@ class Courier:
         if known is not None and now - known[0] < _ROUTE_SECONDS:
             return known[1]
         settings = self._inward if self._takes_in(destination) else self._settings
-        found = await route(destination, resolver=self._resolver, settings=settings, rng=self._rng)
+        found = await route(
+            destination, resolver=self._resolver, settings=settings, rng=self._rng,
+            policies=self._policies or NO_POLICIES,
+        )
         if isinstance(found, Route):
             if len(self._routes) >= _ROUTES:
                 self._routes.clear()
@@ -95,8 +110,12 @@ class Courier:
         return self._pool.stop_waiting()
 
     async def close(self) -> None:
-        """Close idle connections."""
+        """Close idle connections, and write down what was counted."""
         await self._pool.close()
+        if self._policies is not None:
+            await self._policies.close()
+        if self._counts is not None:
+            await self._counts.close()
 
 
 def _onward(notify: str | None) -> str | None:

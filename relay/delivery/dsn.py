@@ -61,7 +61,8 @@ class Reports:
             facts, hostname=self._config.server.hostname, sender=sender(self._config, "Mail delivery"), to=to.header,
             now=self._clock.now(), whole_max=d.report_whole_max_bytes,
         )
-        built = await self._intake.prepare(own(to, raw))
+        # RFC 8689 §4.2.2: a report of mail with REQUIRETLS is sent with it too.
+        built = await self._intake.prepare(own(to, raw, require_tls=facts.tls_required is True))
         if isinstance(built, Verdict):
             log.error("report.impossible", queue_id=facts.queue_id, kind=kind, cause=built.text())
             if built.reply.temporary:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import time
 import zlib
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from relay.delivery.client import Connection, Credentials, Limits, Target, Trans
 from relay.delivery.client.limits import DEFAULTS
 from relay.delivery.route import Host, Route
 from relay.delivery.tls_policy import Contexts, TlsClient, TlsPolicy
-from relay.outcome import Outcome, Peer, from_failure
+from relay.outcome import Outcome, Peer, TlsResult, from_failure, without_required_tls
 
 _Address = tuple[str, int]
 
@@ -58,16 +59,31 @@ class _Key:
         return self.ip, self.port
 
 
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A TLS session with an exchanger of `domain`, had or tried (RFC 8460 §4.3); `result` "": as `policy` wants it."""
+
+    domain: str
+    policy: TlsPolicy
+    host: str
+    ip: str
+    source: str
+    result: TlsResult
+
+
 class Pool:
     """All of a process's connections to mail exchangers."""
 
     def __init__(
-        self, settings: PoolSettings, contexts: Contexts, *, monotonic: Callable[[], float], limits: Limits = DEFAULTS
+        self, settings: PoolSettings, contexts: Contexts, *, monotonic: Callable[[], float], limits: Limits = DEFAULTS,
+        now: Callable[[], float] = time.time, on_session: Callable[[Session], None] = lambda session: None,
     ) -> None:
+        """`now` gives Unix seconds. `on_session` is told of every TLS session."""
         self._settings = settings
         self._limits = limits
         self._monotonic = monotonic
-        self._tls = TlsClient(contexts, monotonic=monotonic)
+        self._tls = TlsClient(contexts, monotonic=monotonic, now=now)
+        self._on_session = on_session
         self._idle: OrderedDict[Connection, float] = OrderedDict()
         self._idle_by_key: dict[_Key, list[Connection]] = {}
         self._keys: dict[Connection, _Key] = {}
@@ -92,25 +108,30 @@ class Pool:
         """Carry one message along `route`.
 
         RFC 5321 §5.1: what one exchanger can't do now, the next is asked; within `max_tries` addresses and, for a
-        new try, `conversation_seconds` of the limits."""
+        new try, `conversation_seconds` of the limits. RFC 8689 §4.2.1: `never` with 5.7.30 where none that was asked
+        has the TLS that the sender requires."""
         begun = self._monotonic()
         found: Outcome | None = None
+        lacking = mail.require_tls
         places = ((host, ip) for host in route.hosts for ip in host.ips)
         for host, ip in islice(places, self._settings.max_tries):
             if found is not None and self._monotonic() - begun > self._limits.conversation_seconds:
                 break
-            outcome = await self._once(host, ip, mail)
+            outcome = await self._once(host, ip, mail, route.policy_domain)
+            lacking = lacking and outcome.lacks_tls
             # What a host said tells more than that another one was silent.
             if found is None or outcome.code is not None or not outcome.try_next_host or found.code is None:
                 found = outcome
             if not outcome.try_next_host:
                 break
+        if found is not None and lacking:
+            return without_required_tls(found)
         return found or from_failure("unreachable", "connect")
 
-    async def _once(self, host: Host, ip: str, mail: Transaction) -> Outcome:
+    async def _once(self, host: Host, ip: str, mail: Transaction, domain: str) -> Outcome:
         """One address; once more on a new connection when a kept one turns out to be dead."""
         while True:
-            connection = await self.take(host, ip)
+            connection = await self.take(host, ip, domain)
             if isinstance(connection, Outcome):
                 return connection
             reused = connection.deliveries > 0
@@ -123,8 +144,9 @@ class Pool:
 
     # -- connections -------------------------------------------------------------------------------------------
 
-    async def take(self, host: Host, ip: str) -> Connection | Outcome:
-        """A conversation with `host` at one of its addresses, kept or new; or why there is none.
+    async def take(self, host: Host, ip: str, domain: str = "") -> Connection | Outcome:
+        """A conversation with `host` at one of its addresses, kept or new; or why there is none. `domain`: whose
+        exchanger it is; "": a session with it is nothing to report to a domain.
 
         Give the connection back with `give`; closing it instead is noticed too."""
         key = _Key(host.name, ip, host.port, host.policy, host.implicit_tls, host.credentials)
@@ -149,6 +171,8 @@ class Pool:
                 credentials=key.credentials,
             )
             opened = await Connection.open(target, self._tls, self._limits)
+            if domain:
+                self._tell(domain, target, opened)
         except BaseException:
             self._gone(address)
             raise
@@ -158,6 +182,18 @@ class Pool:
         self._keys[opened] = key
         opened.closed.add_done_callback(lambda _: self._forget(opened))
         return opened
+
+    def _tell(self, domain: str, target: Target, opened: Connection | Outcome) -> None:
+        """Tell of the session, unless it came to none or nothing was asked of it."""
+        policy = target.policy
+        if not policy.may_encrypt or policy.source == "tls-required-no":
+            return
+        failed = opened.tls_result if isinstance(opened, Outcome) else opened.peer.tls_result
+        result = policy.noted or failed
+        # RFC 8460 §4.3: what failed before TLS came up says nothing of it.
+        if failed or not isinstance(opened, Outcome):
+            source = target.source_address or (opened.source if isinstance(opened, Connection) else "")
+            self._on_session(Session(domain, policy, target.host, target.ip, source, result))
 
     def give(self, connection: Connection) -> None:
         """Give a connection back: kept while it may carry more, else closed."""

@@ -14,8 +14,8 @@ import asyncio
 import ipaddress
 import random
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain, groupby, zip_longest
 from typing import Protocol
 
@@ -38,9 +38,26 @@ class AsksDns(Protocol):
         """IPv4 and IPv6 addresses as strings."""
 
 
+class FindsPolicies(Protocol):
+    """Which TLS policy each exchanger has."""
+
+    async def of(self, domain: str, found: Sequence[tuple[Host, Answer]], *, secure: bool) -> tuple[Host, ...]:
+        """The same hosts, each with the policy that holds for it. `secure`: the MX answer was validated, or that there
+        is none."""
+
+
+class NoPolicies:
+    """Nobody asks."""
+
+    async def of(self, domain: str, found: Sequence[tuple[Host, Answer]], *, secure: bool) -> tuple[Host, ...]:
+        """As they are."""
+        return tuple(host for host, _ in found)
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One exchanger: its name (for TLS), its addresses in the order to be tried, its port, and how it is spoken to."""
+    """One exchanger: its name (for TLS), its addresses in the order to be tried, its port, and how it is spoken to.
+    `secure`: nobody on the way can have changed the name (DNSSEC, MTA-STS, or the operator wrote it)."""
 
     name: str
     ips: tuple[str, ...]
@@ -49,6 +66,7 @@ class Host:
     policy: TlsPolicy = OPPORTUNISTIC
     implicit_tls: bool = False
     credentials: Credentials | None = None
+    secure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +82,27 @@ class Smarthost:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where to."""
+    """Where to. `policy_domain`: whose own exchangers these are, and so whose TLS policies hold; "" for a smarthost or
+    an address."""
 
     destination: str
     hosts: tuple[Host, ...]
+    policy_domain: str = ""
+
+    def for_tls(self, required: bool | None) -> Route:
+        """The same way under what the sender asks of TLS (RFC 8689): True REQUIRETLS, False `TLS-Required: No`."""
+        if required is None:
+            return self
+        return replace(
+            self,
+            hosts=tuple(
+                replace(
+                    host,
+                    policy=host.policy.as_required(secure=host.secure) if required else host.policy.as_not_required(),
+                )
+                for host in self.hosts
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +135,12 @@ class RouteSettings:
     smarthosts: Mapping[str, Smarthost] = field(default_factory=dict)
 
 
+NO_POLICIES = NoPolicies()
+
+
 async def route(
-    domain: str, *, resolver: AsksDns, settings: RouteSettings, rng: random.Random
+    domain: str, *, resolver: AsksDns, settings: RouteSettings, rng: random.Random,
+    policies: FindsPolicies = NO_POLICIES,
 ) -> Route | Outcome:
     """The hosts for `domain` (A-label, lower case, or an address literal `[…]`), at most `max_hosts` of them.
 
@@ -128,7 +167,10 @@ async def route(
             return _never("5.1.10", f"the domain {domain} takes no mail (null MX)", 556)
         exchangers = [(preference, name.rstrip(".").lower()) for preference, name in exchangers]
     exchangers = _in_order(exchangers, rng)[: settings.max_exchangers]
-    return await _to_exchangers(domain, exchangers, resolver, settings, without_mx=isinstance(found, Nothing))
+    where = await _to_exchangers(domain, exchangers, resolver, settings, without_mx=isinstance(found, Nothing))
+    if isinstance(where, Outcome):
+        return where
+    return Route(domain, await policies.of(domain, where, secure=found.authentic), domain)
 
 
 def _in_order(exchangers: list[tuple[int, str]], rng: random.Random) -> list[tuple[int, str]]:
@@ -144,9 +186,9 @@ def _in_order(exchangers: list[tuple[int, str]], rng: random.Random) -> list[tup
 
 async def _to_exchangers(
     domain: str, exchangers: list[tuple[int, str]], resolver: AsksDns, settings: RouteSettings, *, without_mx: bool
-) -> Route | Outcome:
-    """Ask for addresses, a few exchangers at a time, until enough hosts are found."""
-    hosts: list[Host] = []
+) -> list[tuple[Host, Answer]] | Outcome:
+    """Ask for addresses, a few exchangers at a time, until enough hosts are found: each with the answer about it."""
+    hosts: list[tuple[Host, Answer]] = []
     later: Later | None = None
     private = False
     # RFC 5321 §5.1: where we are an exchanger ourselves, we and all that is not better than us drop out.
@@ -172,10 +214,10 @@ async def _to_exchangers(
                 continue
             ips = _alternating(ips, settings)
             if ips:
-                hosts.append(Host(name, tuple(ips), settings.port, preference))
-    hosts = [host for host in hosts if host.preference < ours][: settings.max_hosts]
+                hosts.append((Host(name, tuple(ips), settings.port, preference), answer))
+    hosts = [one for one in hosts if one[0].preference < ours][: settings.max_hosts]
     if hosts:
-        return Route(domain, tuple(hosts))
+        return hosts
     if later is not None:
         return _later("4.4.3", f"the DNS gives no address of the exchangers of {domain}: {later.reason}")
     if named:
@@ -231,7 +273,7 @@ async def _to_smarthost(
     # All mail to one smarthost is one destination, whatever domain it is for.
     host = Host(
         smarthost.host, tuple(ips), smarthost.port, policy=smarthost.policy, implicit_tls=smarthost.implicit_tls,
-        credentials=smarthost.credentials,
+        credentials=smarthost.credentials, secure=True,
     )
     return Route(f"{smarthost.host}:{smarthost.port}", (host,))
 

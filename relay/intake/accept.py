@@ -186,6 +186,7 @@ def _ready(built: Built, accepted: Accepted, config: Config) -> list[Ready]:
             queue_id=built.queue_id, mail_from=s.mail_from.text if s.mail_from else "", return_path=path,
             envid=s.envid, ret=s.ret, smtputf8=s.smtputf8, size=built.size, received_at=built.now, delay_told=False,
             door=s.door, category=built.category, key_id=s.login.key_id if s.login else None,
+            tls_required=built.tls_required,
         )
         ready.append(Ready(due, built.heads.get(i, built.shared), built.content, built.leased_at, checked=True))
     return ready

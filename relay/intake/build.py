@@ -96,12 +96,11 @@ class Builder:
         config = self._config
         queue_id = random_id(10)
         domain = signer.name if signer else config.server.hostname
-        alone = submission.recipients[0].address.text if len(submission.recipients) == 1 else None
         prepared = message.prepare(
             parsed, now=now, message_id_domain=domain, queue_id=queue_id,
             trace=Trace(
                 config.server.hostname, _protocol(submission), helo=submission.helo,
-                client_ip=submission.client_address, recipient=alone,
+                client_ip=submission.client_address, recipient=_alone(submission),
             ),
             ours=config.own_hosts,
             # The form feedback loops want: fields from the narrowest to the widest identity.
@@ -124,6 +123,7 @@ class Builder:
         built = Built(
             submission=submission, member_id=member.id, queue_id=queue_id, category=category, signer=signer,
             header_from=_shown_from(parsed), message=prepared, content=b"", shared=b"", heads={}, now=now, size=0,
+            tls_required=message.tls_required(parsed, demanded=submission.require_tls),
         )
         if signer is not None and _is_mailing(submission) and self._rewriter.wanted(signer):
             made = self._rewriter.template(signer, parsed, prepared, category, len(submission.recipients))
@@ -179,6 +179,11 @@ class Builder:
         except NoKey as e:
             log.error("signing.impossible", domain=signer.name, cause=str(e))
             return Verdict(replies.UNAVAILABLE, saw="signing is not possible just now")
+
+
+def _alone(submission: Submission) -> str | None:
+    """The one recipient; of several none learns of another."""
+    return submission.recipients[0].address.text if len(submission.recipients) == 1 else None
 
 
 def _is_mailing(submission: Submission) -> bool:

@@ -40,7 +40,7 @@ def forwarded(
     return Built(
         submission=submission, member_id=member.id, queue_id=queue_id, category=CATEGORY, signer=None,
         header_from=shown, message=prepared, content=content, shared=head, heads={}, now=now,
-        size=len(content) + len(head),
+        size=len(content) + len(head), tls_required=message.tls_required(forward.parsed, demanded=False),
     )
 
 

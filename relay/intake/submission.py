@@ -45,7 +45,8 @@ class Submission:
     """A message handed in. `login` None: the relay's own mail or, with `forward`, a stranger's on its way to a
     member; both outside warming and standing. `mail_from` None: the null sender; `domain` is None then too.
     `beyond_tier`: of a test message, which has a limit of its own, so many recipients more than the tier has in a day,
-    and no limit by the hour. `as_came`: `raw` is what the client wrote, so that the same octets again are a repeat."""
+    and no limit by the hour. `as_came`: `raw` is what the client wrote, so that the same octets again are a repeat.
+    `require_tls`: it came with REQUIRETLS (RFC 8689 §2)."""
 
     login: Login | None
     domain: DomainEntry | None
@@ -67,6 +68,7 @@ class Submission:
     forward: Forward | None = None
     beyond_tier: int = 0
     as_came: bool = False
+    require_tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class Built:
     `shared` are the prepended lines of all recipients; `heads` those of each recipient where they differ
     (by position in `submission.recipients`). Where the bodies differ too, each head is a whole copy and `content` is
     empty. `leased_at`: when its lease began, by the monotonic clock and the wall's. `tracking`: what the domain's
-    switches put in (click, open, unsubscribe), or why they didn't; "" without.
+    switches put in (click, open, unsubscribe), or why they didn't; "" without. `tls_required` as in `mail.Due`.
     """
 
     submission: Submission
@@ -120,3 +122,4 @@ class Built:
     leased_at: tuple[float, float] = (0.0, 0.0)
     tracking: str = ""
     fingerprint: Fingerprint | None = None
+    tls_required: bool | None = None

@@ -228,6 +228,7 @@ class Writer:
                 "category": built.category, "tags": s.tags or None, "metadata": s.metadata or None,
                 "envid": s.envid, "ret": s.ret, "size": built.size, "smtputf8": s.smtputf8, "return_path": path,
                 "received_at": built.now, "fingerprint": built.fingerprint.number if built.fingerprint else None,
+                "tls_required": built.tls_required,
             },
             built.shared, built.content,
             [

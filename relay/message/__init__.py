@@ -21,7 +21,15 @@ from relay.message.prepare import (
     received_line,
     single_from,
 )
-from relay.message.rules import IDEMPOTENCY_KEY, SENDERS, check_once, is_automatic, senders, speaks_for
+from relay.message.rules import (
+    IDEMPOTENCY_KEY,
+    SENDERS,
+    check_once,
+    is_automatic,
+    senders,
+    speaks_for,
+    tls_required,
+)
 
 __all__ = [
     "IDEMPOTENCY_KEY",
@@ -45,4 +53,5 @@ __all__ = [
     "senders",
     "single_from",
     "speaks_for",
+    "tls_required",
 ]

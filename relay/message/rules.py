@@ -98,6 +98,15 @@ def is_automatic(parsed: Parsed) -> bool:
     return word is not None and word[1].lower() != "no"
 
 
+def tls_required(parsed: Parsed, *, demanded: bool) -> bool | None:
+    """What a message asks of TLS on its way (RFC 8689): True for REQUIRETLS, which wins (§4.1); False for one field
+    `TLS-Required: No` (§5); None for neither."""
+    if demanded:
+        return True
+    field = parsed.one("tls-required")
+    return False if field is not None and field.value.strip().lower() == b"no" else None
+
+
 def speaks_for(value: bytes, ours: Collection[str]) -> bool:
     """True for an Authentication-Results value that claims to be by one of `ours` (names in lower case), or by nobody
     that can be read.

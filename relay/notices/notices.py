@@ -64,12 +64,12 @@ class Notices:
         return join
 
 
-def own(to: Address, raw: bytes) -> Submission:
+def own(to: Address, raw: bytes, *, require_tls: bool = False) -> Submission:
     """A message of the relay's own. RFC 5321 §4.5.5: what a program writes about mail has a null sender, so that it
     makes no loops and can't come back as a report."""
     return Submission(
         login=None, domain=None, door="own", mail_from=None, recipients=[Recipient(to)], raw=raw,
-        category="transactional", smtputf8=to.smtputf8,
+        category="transactional", smtputf8=to.smtputf8, require_tls=require_tls,
     )
 
 

@@ -45,6 +45,7 @@ class MailArgument:
     smtputf8: bool = False
     ret: str | None = None
     envid: str | None = None
+    require_tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,12 @@ class RcptArgument:
     orcpt: str | None = None
 
 
-def mail(argument: str, *, extended: bool = True) -> MailArgument:
-    """Read `FROM:<path> [parameters]` (RFC 5321 §4.1.1.2). Raises BadArgument; without EHLO parameters are wrong."""
+def mail(argument: str, *, extended: bool = True, tls_offered: bool = False) -> MailArgument:
+    """Read `FROM:<path> [parameters]` (RFC 5321 §4.1.1.2). Raises BadArgument; without EHLO parameters are wrong.
+    `tls_offered`: REQUIRETLS is."""
     path, given = _split(argument, "FROM", extended, replies.BAD_ARGUMENTS)
     size: int | None = None
-    smtputf8 = False
+    smtputf8 = require_tls = False
     ret = envid = None
     for keyword, value in given.items():
         match keyword:
@@ -92,10 +94,15 @@ def mail(argument: str, *, extended: bool = True) -> MailArgument:
                 # RFC 4954 §5: who first submitted it. Only a peer we trust could say so, and we trust none.
                 if not value or (value != "<>" and not _XTEXT.fullmatch(value)):
                     raise BadArgument(replies.BAD_ARGUMENTS, "AUTH is xtext or <>")
+            case "REQUIRETLS" if tls_offered:
+                # RFC 8689 §2.
+                if value is not None:
+                    raise BadArgument(replies.BAD_ARGUMENTS, "REQUIRETLS takes no value")
+                require_tls = True
             case _:
                 # RFC 5321 §4.1.1.11: 555 for parameters not known.
                 raise BadArgument(replies.BAD_PARAMETER, keyword[:40])
-    return MailArgument(path, size, smtputf8, ret, envid)
+    return MailArgument(path, size, smtputf8, ret, envid, require_tls)
 
 
 def rcpt(argument: str, *, extended: bool = True) -> RcptArgument:

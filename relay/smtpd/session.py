@@ -70,6 +70,10 @@ class Session(Conversation, Generic[T]):
         """What EHLO announces after the host's name: what works now."""
         raise NotImplementedError
 
+    def offers_require_tls(self) -> bool:
+        """Whether REQUIRETLS (RFC 8689) can be asked for now."""
+        return False
+
     def ready(self) -> bool:
         """False, and answered, when something is missing before mail."""
         raise NotImplementedError
@@ -186,7 +190,7 @@ class Session(Conversation, Generic[T]):
             self.bad(replies.BAD_SEQUENCE, "MAIL twice")
             return
         try:
-            given = parameters.mail(argument, extended=self.extended)
+            given = parameters.mail(argument, extended=self.extended, tls_offered=self.offers_require_tls())
         except BadArgument as e:
             self.bad(e.reply, e.saw)
             return

@@ -39,13 +39,14 @@ _NAME = re.compile(
 class Mail(Transaction):
     """The message under way, with what submission wants to know of it."""
 
-    __slots__ = ("domain", "envid", "ret")
+    __slots__ = ("domain", "envid", "require_tls", "ret")
 
     def __init__(self) -> None:
         super().__init__()
         self.domain: DomainEntry | None = None
         self.ret: str | None = None
         self.envid: str | None = None
+        self.require_tls = False
 
 
 class SubmissionSession(Session[Mail]):
@@ -93,8 +94,12 @@ class SubmissionSession(Session[Mail]):
             f"LIMITS MAILMAX={b.max_messages_a_connection} RCPTMAX={b.max_recipients}",
             # RFC 4954 §4, RFC 8314 §4.1: passwords are asked for only under TLS.
             "AUTH " + " ".join(auth.MECHANISMS) if self.secure else "STARTTLS",
-            "HELP",
+            *(["REQUIRETLS"] if self.offers_require_tls() else []), "HELP",
         ]
+
+    def offers_require_tls(self) -> bool:
+        """RFC 8689 §2: over TLS only."""
+        return self.secure
 
     # -- AUTH ------------------------------------------------------------------------------------------------
 
@@ -215,6 +220,7 @@ class SubmissionSession(Session[Mail]):
             return False
         t = self.transaction
         t.sender, t.domain, t.ret, t.envid = sender, domain, given.ret, given.envid
+        t.require_tls = given.require_tls
         return True
 
     async def take_recipient(self, to: Address, given: RcptArgument) -> Address | None:
@@ -235,7 +241,7 @@ class SubmissionSession(Session[Mail]):
                 self.login, t.domain, "smtp", None if t.sender == names.NULL else t.sender,
                 [Recipient(to, given.notify, given.orcpt) for to, given in t.recipients.items()], raw, envid=t.envid,
                 ret=t.ret, smtputf8=t.smtputf8, helo=self.helo, client_address=self.address, tls=self.tls_version,
-                as_came=True,
+                as_came=True, require_tls=t.require_tls,
             )
         )
         if isinstance(taken, Verdict):

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from posthouse.wiring import courier
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.storage.tables import recipients
@@ -55,12 +56,13 @@ class Line:
 @asynccontextmanager
 async def line(
     config: Config, *, clock: Clock | None = None, sinks: Sequence[Sink] = (), database: dict[str, Any] | None = None,
-    server: dict[str, Any] | None = None, ours: bool = False, **delivery: Any
+    server: dict[str, Any] | None = None, ours: bool = False, more: dict[str, dict[str, Any]] | None = None,
+    **delivery: Any
 ) -> AsyncIterator[Line]:
     """A line whose DNS knows sink.test, slow.test, example.test and null.test; the n-th of `sinks` serves bad<n>.test.
 
-    `delivery` are keys of that section, `database` and `server` of those. `ours`: the exchanger stands where the
-    relay's own port 25 is. The worker is not running yet.
+    `delivery` are keys of that section, `database` and `server` of those, `more` of others. `ours`: the exchanger
+    stands where the relay's own port 25 is. The worker is not running yet.
     """
     async with Sink() as sink, AsyncExitStack() as others:
         zones = [
@@ -79,18 +81,16 @@ async def line(
             config = make_config(
                 config.server.data_dir, config.database.url, delivery=sections, database=dict(database or {}),
                 server=dict(server or {}), inbound={"listen": [f"{sink.host}:{sink.port}"]} if ours else {},
+                **(more or {}),
             )
             world = await World.make(config, clock or Clock(), resolver=dns.resolver)
-            courier = Courier(
-                resolver=dns.resolver, vault=world.vault, config=config, monotonic=world.clock.monotonic,
-                rng=random.Random(1), takes_in=lambda domain: world.directory.forwarding(domain) is not None,
-            )
-            made = Line(world, sink, courier, dns)
+            carries = courier(world.core, random.Random(1))
+            made = Line(world, sink, carries, dns)
             try:
                 yield made
             finally:
                 await made.stop()
-                await courier.close()
+                await carries.close()
                 await world.close()
 
 

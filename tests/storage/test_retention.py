@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, func, insert, select, text, update
 
-from relay.base.clock import DAY, HOUR
+from relay.base.clock import DAY, HOUR, utc_day
 from relay.base.config import Config
 from relay.base.storage import Storage, StorageError, Tx, allowances, mail, space, versions
 from relay.base.storage.tables import allowances as spent
@@ -28,7 +28,10 @@ from relay.base.storage.tables import (
     sessions,
     standing_counts,
     standing_failures,
+    sts_policies,
     suppressions,
+    tls_reports,
+    tls_sessions,
     webhook_deliveries,
     webhooks,
 )
@@ -102,6 +105,19 @@ async def _fill(tx: Tx) -> None:
                 created_at=NOW,
             )
         )
+        await tx.execute(
+            insert(sts_policies).values(
+                domain=f"d{n}", policy_id="", mode="none", mx=[], max_age=1, fetched_at=at, used_at=at,
+                expires_at=at + HOUR,
+            )
+        )
+        counted = {"day": utc_day(at), "domain": f"d{n}"}
+        await tx.execute(
+            insert(tls_sessions).values(
+                **counted, policy="sts", policy_hash="", result="", mx="", ip="", source="", said={}, n=1
+            )
+        )
+        await tx.execute(insert(tls_reports).values(**counted, state="sent", next_at=at, report_id="", sent_to=[]))
         await versions.bump(tx, versions.DIRECTORY, members=[gone])
 
 
@@ -121,7 +137,7 @@ def _recipient(n: int, at: float) -> dict[str, Any]:
 
 TABLES = (
     messages, recipients, attempts, events, refusals, idempotency, spent, standing_counts, standing_failures,
-    sessions, invites, incidents, webhook_deliveries, suppressions,
+    sessions, invites, incidents, webhook_deliveries, suppressions, sts_policies, tls_sessions, tls_reports,
 )
 
 
@@ -137,7 +153,7 @@ async def test_what_is_past_its_time_goes_in_slices_and_nothing_else(
     removed = await Retention(full, few, HandClock(NOW), "me").once()
     assert removed == dict.fromkeys(
         ("messages", "events", "webhooks", "refusals", "idempotency", "allowances", "standing", "failures", "sessions",
-         "invites", "incidents", "changes", "suppressions"), N,
+         "invites", "incidents", "changes", "suppressions", "sts_policies", "tls_sessions", "tls_reports"), N,
     ) | {"bodies": N + 1, "pages": 0}  # fmt: skip
     assert await _counts(full) == [1] * len(TABLES) + [0]
     again = await Retention(full, few, HandClock(NOW), "me").once()

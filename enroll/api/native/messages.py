@@ -80,6 +80,21 @@ class Attempt(TypedDict):
     enhanced: str | None
     reply: str
     seconds: float
+    tlsPolicy: Annotated[
+        str | None,
+        Field(
+            description="Which TLS was asked of the host: none, opportunistic, required, verified (as configured), "
+            "dane, mta-sts, mta-sts-testing, requiretls, tls-required-no."
+        ),
+    ]
+    tlsCipher: str | None
+    tlsVerdict: Annotated[
+        str | None,
+        Field(
+            description="What was found of the host's certificate: verified, unverified, or, in the words of RFC 8460, "
+            "what TLS failed for."
+        ),
+    ]
 
 
 class Person(TypedDict):
@@ -295,7 +310,8 @@ def _detail(
             {
                 "at": iso(one.at), "result": one.kind, "host": one.host, "ip": one.ip, "tls": one.tls or None,
                 "stage": one.stage, "code": one.code, "enhanced": one.enhanced or None, "reply": one.says,
-                "seconds": round(one.seconds, 3),
+                "seconds": round(one.seconds, 3), "tlsPolicy": one.tls_policy or None,
+                "tlsCipher": one.tls_cipher or None, "tlsVerdict": one.tls_verdict or None,
             }
         )
     return {

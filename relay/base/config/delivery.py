@@ -53,6 +53,7 @@ class Delivery(Section):
     source_addresses: list[Ip] = key([], "Local addresses to send from; empty: the system's choice.")
     private_networks: list[Network] = key([], "Networks that are not public and yet delivered to, such as 10.0.0.0/8: mail servers of one's own.")
     allow_private_networks: bool = key(False, "True delivers to every loopback and private address, and asks name servers there (tests, the demo). Until 1.0; name private_networks instead.")
+    ca_file: str = key("", "PEM file of the authorities that mail servers' certificates are verified by; empty: the system's.")
     smarthost: HostPort = key("", "HOST:PORT that takes everything instead of the MX.")
     smarthost_user: str = key("", "Login at the smarthost.")
     smarthost_password: SecretStr = key(SecretStr(""), "Password at the smarthost.")

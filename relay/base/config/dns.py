@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from relay.base.config.kinds import HostName, Mailbox, NameServer, Network, Port
 from relay.base.config.section import Count, Seconds, Section, key
 
@@ -10,6 +12,11 @@ class Dns(Section):
     """Asking DNS, and answering it."""
 
     resolvers: list[NameServer] = key([], "Resolvers as IP or IP:port; empty: the system's.")
+    dnssec: Literal["off", "trust-ad"] = key(
+        "off",
+        "trust-ad believes the resolvers that an answer is validated (the AD bit), for DANE and REQUIRETLS: only for a "
+        "validating resolver on this machine or on a way nobody can change packets on; `posthouse doctor` tries it.",
+    )
     authoritative_port: Port = key(53, "Port on which authoritative servers are asked.")
     private_networks: list[Network] = key([], "Networks, not public, with authoritative servers to ask.")
     timeout_seconds: Seconds = key(5.0, "Longest wait for one answer.")

@@ -13,6 +13,7 @@ from relay.base.config.delivery import Delivery
 from relay.base.config.dns import Dns
 from relay.base.config.kinds import HostName, LocalPart, Mailbox, Port, Selector, Sender, Waits
 from relay.base.config.octeth import Octeth
+from relay.base.config.outbound_tls import MtaSts, TlsReports
 from relay.base.config.reporters import Reporter
 from relay.base.config.section import Bytes, Count, Seconds, Section, key
 from relay.base.config.senders import Senders
@@ -334,6 +335,8 @@ class Config(Section):
     warming: Warming = Warming()
     standing: Standing = Standing()
     delivery: Delivery = Delivery()
+    mta_sts: MtaSts = MtaSts()
+    tls_reports: TlsReports = TlsReports()
     inbound: Inbound = Inbound()
     suppression: Suppression = Suppression()
     tracking: Tracking = Tracking()

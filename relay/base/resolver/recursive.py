@@ -100,6 +100,11 @@ class Resolver:
             private_servers=private_servers,
         )
 
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The addresses of the name servers that are asked."""
+        return tuple(ip for ip, _ in self._servers)
+
     async def __aenter__(self) -> "Resolver":
         return self
 
@@ -132,7 +137,7 @@ class Resolver:
     async def txt(self, name: str, *, fresh: bool = False) -> Result:
         """The TXT records at `name`, the strings of each joined without a gap (RFC 7208 §3.3, RFC 6376 §3.6.2.2).
 
-        Octets outside ASCII are read as UTF-8, or else as latin-1.
+        Octets outside ASCII come as the characters of the same number (latin-1).
         """
         return await self._resolve(name, dns.rdatatype.TXT, fresh)
 
@@ -144,6 +149,10 @@ class Resolver:
         """The name servers of the zone that begins at `name`; Nothing when none begins there."""
         return await self._resolve(name, dns.rdatatype.NS, fresh)
 
+    async def tlsa(self, name: str, *, fresh: bool = False) -> Result:
+        """The TLSA records at `name` (RFC 6698 §2.2): "usage selector matching hex"."""
+        return await self._resolve(name, dns.rdatatype.TLSA, fresh)
+
     async def ptr(self, ip: str, *, fresh: bool = False) -> Result:
         """The names that an IP address says it has."""
         try:
@@ -153,7 +162,7 @@ class Resolver:
         return await self._resolve(name.to_text(), dns.rdatatype.PTR, fresh)
 
     async def records(self, name: str, rdtype: str, *, fresh: bool = False) -> Result:
-        """Records by the name of their type: "TXT", "CNAME", "MX", "A", "AAAA", "NS"."""
+        """Records by the name of their type: "TXT", "CNAME", "MX", "A", "AAAA", "NS", "SOA"."""
         return await self._resolve(name, dns.rdatatype.from_text(rdtype), fresh)
 
     async def authoritative(self, name: str, rdtype: str) -> list[ServerAnswer]:
@@ -218,6 +227,7 @@ class Resolver:
         chain: tuple[str, ...] = ()
         ttl = 2**31 - 1
         name = qname
+        authentic = self._trust_ad
         while True:
             reply = await self._ask_in_turn(name, rdtype)
             if isinstance(reply, Later):
@@ -229,11 +239,12 @@ class Resolver:
                 return found
             chain += found.chain
             ttl = min(ttl, found.ttl)
+            # RFC 4035 §3.2.3: AD speaks of one reply; each step of an alias needs it.
+            authentic = authentic and bool(reply.flags & dns.flags.AD)
             if found.records:
-                authentic = self._trust_ad and bool(reply.flags & dns.flags.AD)
                 return Answer(found.records, ttl, chain, authentic)
             if found.negative is not None:
-                return Nothing(found.negative, min(ttl, found.negative_ttl), found.soa, chain)
+                return Nothing(found.negative, min(ttl, found.negative_ttl), found.soa, chain, authentic)
             name = found.name
             if host_text(name) in (host_text(qname), *chain[:-1]):
                 return Later("alias loop")

@@ -40,13 +40,14 @@ class Nothing:
     """The DNS says that there is no such record: the name does not exist, or has no record of this type.
 
     negative_ttl: seconds for which resolvers may repeat the "no" (RFC 2308 §5). soa: the zone that said so,
-    "" when the reply did not tell.
+    "" when the reply did not tell. authentic as in Answer: that there is nothing was proved.
     """
 
     kind: Literal["nxdomain", "nodata"]
     negative_ttl: int
     soa: str = ""
     cname_chain: tuple[str, ...] = ()
+    authentic: bool = False
 
 
 @dataclass(frozen=True, slots=True)

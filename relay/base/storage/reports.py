@@ -53,7 +53,8 @@ class RecipientRow:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRow:
-    """One try. `kind` is delivered, later or never; `says` the remote reply as it came."""
+    """One try. `kind` is delivered, later or never; `says` the remote reply as it came; `tls_policy` which TLS was
+    asked of the host, `tls_verdict` what was found of its certificate, or what TLS failed for; "": it isn't known."""
 
     recipient_id: int
     at: float
@@ -66,6 +67,9 @@ class AttemptRow:
     enhanced: str
     says: str
     seconds: float
+    tls_policy: str = ""
+    tls_cipher: str = ""
+    tls_verdict: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +230,8 @@ async def message(
     listed = [DetailRow(*p) for p in await tx.execute(people)]
     tries: Any = (
         select(
-            a.recipient_id, a.at, a.kind, a.host, a.ip, a.tls, a.stage, a.code, a.enhanced, a.says, a.seconds
+            a.recipient_id, a.at, a.kind, a.host, a.ip, a.tls, a.stage, a.code, a.enhanced, a.says, a.seconds,
+            a.tls_policy, a.tls_cipher, a.tls_verdict,
         )
         .where(a.recipient_id.in_([p.id for p in listed])).order_by(a.id)
     )

@@ -99,7 +99,7 @@ _BY_STATUS: dict[str, Class] = {
     "6.7": "protocol", "6.8": "protocol", "6.9": "protocol",
     "7.0": "policy", "7.1": "policy", "7.5": "tls", "7.10": "tls", "7.20": "authentication",
     "7.21": "authentication", "7.22": "authentication", "7.23": "authentication", "7.24": "authentication",
-    "7.25": "reputation", "7.26": "authentication", "7.27": "sender",
+    "7.25": "reputation", "7.26": "authentication", "7.27": "sender", "7.30": "tls",
 }
 _BY_SUBJECT: dict[str, Class] = {
     "1": "unknown", "2": "mailbox_disabled", "3": "system", "4": "routing", "5": "protocol", "6": "content",
@@ -138,6 +138,9 @@ def classify(
     if permanent is None:
         permanent = _permanent(_of_two(given, _STATUS.search(text), passed_on=False), text)
     number = f"{int(found[2])}.{int(found[3])}" if found is not None else ""
+    if number == "7.30" and "authentication" in text.lower():
+        # RFC 8689 §8 gave it to REQUIRETLS; Microsoft says it of basic authentication that it refuses: x.7.8.
+        number = "7.8"
     # A reply with no status of its own: the one beside it is its reporter's guess.
     guessed = heard.coded and (own is None or own[1] == "2")
     class_ = _at(stage, _class(number, text, heard, guessed=guessed))
@@ -149,7 +152,8 @@ def classify(
         address = address and permanent and certain and stage in _OF_THE_RECIPIENT
         address = address and not (doubts.passes(plain) or doubts.of_the_sender(plain))
         address = address and not host.blamed(text, strictly=False)
-    return Classified(permanent, class_, REASONS[class_], class_ in _OWN, address)
+    # RFC 8689: that a host hasn't got what the sender requires is nobody's fault.
+    return Classified(permanent, class_, REASONS[class_], class_ in _OWN and number != "7.30", address)
 
 
 def _of_two(

@@ -38,7 +38,8 @@ class Transaction:
 
     The message is the joined `chunks`, with CRLF line ends; `size` in octets, None: counted. `sender` may be empty
     (RFC 5321 §4.5.5). `envid` and `orcpt` are xtext as they came; `envid`, `ret`, `notify`, `orcpt` are passed on where
-    the server offers DSN (RFC 3461 §5.1). `checked`: that no CR or LF stands alone in the last chunk is known."""
+    the server offers DSN (RFC 3461 §5.1). `checked`: that no CR or LF stands alone in the last chunk is known.
+    `require_tls`: only to a server that offers REQUIRETLS, and with it (RFC 8689 §4.2.1)."""
 
     sender: str
     recipient: str
@@ -50,6 +51,7 @@ class Transaction:
     notify: str | None = None
     orcpt: str | None = None
     checked: bool = False
+    require_tls: bool = False
 
 
 class Connection:
@@ -90,6 +92,11 @@ class Connection:
     def downgraded(self) -> bool:
         """True in plaintext with a host that offers TLS: it could not be had this time."""
         return self.peer.downgraded
+
+    @property
+    def source(self) -> str:
+        """Our own address in it; "" once it is closed."""
+        return self._wire.source
 
     @property
     def closed(self) -> asyncio.Future[None]:
@@ -134,6 +141,8 @@ class Connection:
             line += b" BODY=8BITMIME"
         if mail.smtputf8:
             line += b" SMTPUTF8"
+        if mail.require_tls:
+            line += b" REQUIRETLS"
         if self._dsn:
             line += _word(b" RET=", mail.ret, ("FULL", "HDRS")) + _matching(b" ENVID=", mail.envid, _XTEXT)
         return line
@@ -205,6 +214,10 @@ class _Delivery:
     def impossible(self, size: int, ascii_only: bool) -> Outcome | None:
         """Why this message can't go to this server at all, or None."""
         connection, limits, mail = self.connection, self.limits, self.mail
+        if mail.require_tls and not (self.peer.tls_verified and "REQUIRETLS" in connection.offers):
+            # RFC 8689 §4.2.1: not to this one; the next exchanger may offer it.
+            peer = replace(self.peer, tls_result="requiretls")
+            return concluded("later", "4.7.30", "the remote host does not offer REQUIRETLS", "ehlo", "host", peer)
         if not (_PATH.fullmatch(mail.sender) and len(mail.sender) <= limits.address_bytes):
             return self._never("5.1.7", 553, "the sender address is malformed", "mail", "message")
         if has_bare_line_ends(mail.chunks[:-1] if mail.checked else mail.chunks):

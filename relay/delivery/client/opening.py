@@ -15,10 +15,11 @@ import re
 import ssl
 from dataclasses import dataclass, replace
 
+from relay.delivery import dane
 from relay.delivery.client.limits import Credentials, Limits
 from relay.delivery.client.transport import Wire, WireFailed
-from relay.delivery.tls_policy import OPPORTUNISTIC, Mode, TlsClient, TlsPolicy
-from relay.outcome import Outcome, Peer, Reply, Stage, from_failure, from_reply
+from relay.delivery.tls_policy import OPPORTUNISTIC, Mode, TlsClient, TlsPolicy, why_unverified
+from relay.outcome import Outcome, Peer, Reply, Stage, TlsResult, concluded, from_failure, from_reply
 
 _HELO = re.compile(r"[A-Za-z0-9.\-_:\[\]]{1,255}")
 
@@ -64,12 +65,16 @@ async def open_wire(target: Target, tls: TlsClient, limits: Limits) -> Opened | 
     loop = asyncio.get_running_loop()
     deadline = loop.time() + limits.conversation_seconds
     policy = target.policy
-    mode: Mode | None = tls.first(policy, target.host)
     begun = loop.time()
+    if policy.blocked:
+        peer = Peer(target.host, target.ip, policy=policy.word, tls_result=policy.noted)
+        return concluded("later", "4.7.5", policy.blocked, "route", "host", peer)
+    mode: Mode | None
+    mode, why = tls.first(policy, target.host)
     lowered = False  # TLS was offered on an earlier connection and came to nothing
     while True:
         assert mode is not None
-        attempt = _Attempt(target, tls, limits, mode, deadline)
+        attempt = _Attempt(target, tls, limits, mode, deadline, why)
         try:
             opened = await attempt.run()
             in_the_clear = opened.peer.tls is None and policy.may_encrypt
@@ -83,9 +88,9 @@ async def open_wire(target: Target, tls: TlsClient, limits: Limits) -> Opened | 
             attempt.wire.abort()
             raise
         lowered = lowered or lower == "tls"
-        tried, mode = mode, None
+        tried, mode, why = mode, None, outcome.tls_result
         if lower == "certificate":
-            mode = tls.after_bad_certificate(policy, target.host)
+            mode = tls.after_bad_certificate(policy, target.host, why)
         elif lower == "tls" and not target.implicit_tls and tried != "plain":
             mode = tls.after_bad_handshake(policy)
         if mode is None:
@@ -95,14 +100,17 @@ async def open_wire(target: Target, tls: TlsClient, limits: Limits) -> Opened | 
 class _Attempt:
     """One connection, tried in one TLS mode."""
 
-    def __init__(self, target: Target, tls: TlsClient, limits: Limits, mode: Mode, deadline: float) -> None:
+    def __init__(
+        self, target: Target, tls: TlsClient, limits: Limits, mode: Mode, deadline: float, why: TlsResult
+    ) -> None:
+        """`why`: what TLS with this host has failed for before."""
         self.target = target
         self.tls = tls
         self.limits = limits
         self.mode = mode
         self.wire = Wire(limits, asyncio.get_running_loop())
         self.wire.deadline = deadline
-        self.peer = Peer(target.host, target.ip, policy=target.policy.level)
+        self.peer = Peer(target.host, target.ip, policy=target.policy.word, tls_result=why)
         self.stage: Stage = "connect"
 
     async def run(self) -> Opened:
@@ -120,10 +128,12 @@ class _Attempt:
             if self.target.credentials is not None:
                 await self._auth(self.target.credentials, offers)
         except WireFailed as failed:
+            # A server that hangs up or babbles at STARTTLS has no TLS for us; injection never gets less.
+            no_tls = self.stage == "starttls" and failed.failure == "closed"
+            if no_tls:
+                self._failed("validation-failure")
             raise _Step(
-                from_failure(failed.failure, self.stage, self.peer, said=self.wire.last_words),
-                # A server that hangs up or babbles at STARTTLS has no TLS for us; injection never gets less.
-                "tls" if self.stage == "starttls" and failed.failure == "closed" else "",
+                from_failure(failed.failure, self.stage, self.peer, said=self.wire.last_words), "tls" if no_tls else ""
             ) from None
         return Opened(self.wire, offers, self.peer)
 
@@ -175,13 +185,19 @@ class _Attempt:
                 return {}
         raise self._stop(reply)
 
+    def _failed(self, result: TlsResult) -> None:
+        """Note what TLS failed for now."""
+        self.peer = replace(self.peer, tls_result=result)
+
     async def _starttls(self, offers: dict[str, str]) -> dict[str, str]:
         if "STARTTLS" not in offers:
+            self._failed("starttls-not-supported")
             if self.target.policy.must_encrypt:
                 raise _Step(from_failure("tls_missing", "starttls", self.peer))
             return offers
         reply = await self._ask(b"STARTTLS\r\n", "starttls")
         if reply.code != 220:
+            self._failed("starttls-not-supported")
             # RFC 3207 §4.1: the client decides; 421 closes in any case.
             if self.target.policy.must_encrypt or reply.code == 421:
                 raise self._stop(reply)
@@ -193,15 +209,34 @@ class _Attempt:
     async def _handshake(self) -> None:
         if self.wire.failure == "out_of_step" and self.stage == "starttls":
             # RFC 3207 §4.2: bytes after the 220 came before the handshake; they may be anybody's.
+            self._failed("validation-failure")
             raise _Step(from_failure("injected", "starttls", self.peer))
-        context = self.tls.contexts.of("verified" if self.mode == "verified" else "unverified")
+        policy = self.target.policy
+        name = policy.names[0] if policy.names else self.target.host.strip("[]")
         try:
-            tls = await self.wire.start_tls(context, self.target.host.strip("[]"), self.limits.tls_seconds)
-        except ssl.SSLCertVerificationError:
-            raise _Step(from_failure("certificate", "starttls", self.peer), "certificate") from None
+            tls = await self.wire.start_tls(self.tls.contexts.of(self.mode), name, self.limits.tls_seconds)
+        except ssl.SSLCertVerificationError as e:
+            why = why_unverified(e)
+            self._failed(why)
+            raise _Step(from_failure("certificate", "starttls", self.peer, why=why), "certificate") from None
         except (ssl.SSLError, OSError, TimeoutError, ValueError):
+            self._failed("validation-failure")
             raise _Step(from_failure("tls", "starttls", self.peer), "tls") from None
-        self.peer = replace(self.peer, tls=tls.version(), tls_verified=self.mode == "verified")
+        cipher = tls.cipher()
+        self.peer = replace(
+            self.peer, tls=tls.version(), cipher=cipher[0] if cipher else "",
+            tls_verified=self.mode in ("verified", "dane"),
+        )
+        if self.mode == "dane":
+            self._held_against(policy, tls)
+
+    def _held_against(self, policy: TlsPolicy, tls: ssl.SSLObject) -> None:
+        """RFC 7672 §3.1: nothing is said over this connection unless the TLSA records name what was shown."""
+        why = dane.judge(dane.peer_chain(tls), policy.tlsa, policy.names or (self.target.host,), self.tls.now())
+        if why:
+            self.peer = replace(self.peer, tls_verified=False)
+            self._failed(why)
+            raise _Step(from_failure("tlsa", "starttls", self.peer, why=why))
 
     async def _auth(self, login: Credentials, offers: dict[str, str]) -> None:
         self.stage = "auth"

@@ -224,6 +224,12 @@ class Wire(asyncio.Protocol):
         tls: ssl.SSLObject = encrypted.get_extra_info("ssl_object")
         return tls
 
+    @property
+    def source(self) -> str:
+        """Our end's address; "" where there is none."""
+        name = self._transport.get_extra_info("sockname") if self._transport is not None else None
+        return str(name[0]) if name else ""
+
     def leave(self, farewell: bytes) -> None:
         """Say `farewell` and close without waiting for an answer."""
         if self._transport is None:

@@ -19,7 +19,7 @@ _DUE = [
     recipients.c.destination, recipients.c.attempts, recipients.c.expires_at, recipients.c.notify,
     recipients.c.orcpt, messages.c.queue_id, messages.c.mail_from, messages.c.return_path, messages.c.envid,
     messages.c.ret, messages.c.smtputf8, messages.c.size, messages.c.received_at, recipients.c.delay_told,
-    messages.c.door, messages.c.category, messages.c.key_id,
+    messages.c.door, messages.c.category, messages.c.key_id, messages.c.tls_required,
 ]
 
 

@@ -46,7 +46,7 @@ async def report_facts(tx: Tx, message_id: int, kind: str, limit: int, most: int
     found = await _MESSAGE.all(tx, {"b_message": message_id, "b_most": most})
     if not rows or not found:
         return None
-    domain_id, queue_id, mail_from, header_from, header_id, envid, ret, subject, received_at, content = found[0]
+    domain_id, queue_id, mail_from, header_from, header_id, envid, ret, subject, received_at, tls, content = found[0]
     if not content:
         # Each recipient has a copy of its own: the first one's stands for all.
         content = next((row[0] for row in await _HEAD.all(tx, {"b_message": message_id})), b"")
@@ -63,7 +63,7 @@ async def report_facts(tx: Tx, message_id: int, kind: str, limit: int, most: int
     return ReportFacts(
         kind=kind, recipients=tuple(people), domain_id=domain_id, queue_id=queue_id, mail_from=mail_from,
         header_from=header_from, header_id=header_id, envid=envid, ret=ret, subject=subject, received_at=received_at,
-        content=content or b"",
+        content=content or b"", tls_required=None if tls is None else bool(tls),
     )
 
 
@@ -82,7 +82,7 @@ def _message() -> Any:
     return (
         select(
             m.domain_id, m.queue_id, m.mail_from, m.header_from, m.header_id, m.envid, m.ret, m.subject, m.received_at,
-            start,
+            m.tls_required, start,
         )
         .join(bodies, b.message_id == m.id, isouter=True).where(m.id == bindparam("b_message"))
     )

@@ -41,7 +41,8 @@ class NewMessage:
 class Due:
     """A claimed recipient with what delivering it needs. `head` and `body` are loaded by `bytes_of`.
 
-    `key_id` is None for what no member handed in: the relay's own mail, and what is forwarded.
+    `key_id` is None for what no member handed in: the relay's own mail, and what is forwarded. `tls_required`: True as
+    REQUIRETLS wants it, False as `TLS-Required: No` (RFC 8689), None as the recipient's domain asks.
     """
 
     id: int
@@ -66,6 +67,7 @@ class Due:
     door: str
     category: str
     key_id: int | None
+    tls_required: bool | None = None
 
 
 @dataclass(slots=True)
@@ -104,7 +106,8 @@ class ReportedRecipient:
 
 @dataclass(frozen=True, slots=True)
 class ReportFacts:
-    """What a report to the sender is written from. `content` is empty when the message's bytes are gone."""
+    """What a report to the sender is written from. `content` is empty when the message's bytes are gone; `tls_required`
+    as in Due."""
 
     kind: str
     recipients: tuple[ReportedRecipient, ...]
@@ -118,6 +121,7 @@ class ReportFacts:
     subject: str
     received_at: float
     content: bytes
+    tls_required: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from relay.base.storage.tables.mailed import (
     refusals,
     suppressions,
 )
+from relay.base.storage.tables.outbound_tls import sts_policies, tls_reports, tls_sessions, tls_totals
 from relay.base.storage.tables.senders import sender_codes, sender_details, sender_emails
 from relay.base.storage.tables.shared import (
     directory_changes,
@@ -72,7 +73,11 @@ __all__ = [
     "standing_cursor",
     "standing_failures",
     "standings",
+    "sts_policies",
     "suppressions",
+    "tls_reports",
+    "tls_sessions",
+    "tls_totals",
     "versions",
     "webhook_deliveries",
     "webhooks",

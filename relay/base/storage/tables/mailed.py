@@ -44,6 +44,7 @@ messages = Table(
     Column("has_bytes", Boolean, nullable=False, server_default=text("false")),  # finished, and not yet cleaned up
     # Of the message as its client sent it (relay.intake.repeats); null: an equal one is another message.
     Column("fingerprint", BigInteger),
+    Column("tls_required", Boolean),  # true: REQUIRETLS; false: TLS-Required: No; null: as the recipient's domain asks
     Index("ix_messages_member_id_id", "member_id", "id"),
     Index(
         "ix_messages_finished_at", "finished_at", sqlite_where=text(FINISHED), postgresql_where=text(FINISHED)
@@ -130,6 +131,9 @@ attempts = Table(
     Column("enhanced", String(12), nullable=False, server_default=""),
     Column("says", String(1000), nullable=False, server_default=""),
     Column("seconds", Double, nullable=False, server_default="0"),
+    Column("tls_policy", String(20), nullable=False, server_default=""),  # which policy held
+    Column("tls_cipher", String(64), nullable=False, server_default=""),
+    Column("tls_verdict", String(32), nullable=False, server_default=""),  # of the certificate; or what TLS failed for
     sqlite_autoincrement=True,
     info={"kept": "purged: messages"},
 )
