@@ -17,6 +17,7 @@ from enroll.errors import EnrollError
 from enroll.services import Services
 from relay.base.clock import not_before
 from relay.base.web import CLOCK, answer
+from relay.sendapi import Copies
 
 __all__ = ["Services", "routes", "translate"]
 
@@ -24,13 +25,14 @@ _WAIT_SECONDS = {429: 60, 503: 30}
 
 
 def routes(
-    services: Services, mail: native.Mail | None = None, *, enroll_form: Handler | None = None
+    services: Services, mail: native.Mail | None = None, *, copies: Copies | None = None,
+    enroll_form: Handler | None = None,
 ) -> list[web.RouteDef]:
-    """Every route of enrollment; with `mail`, those about messages. `enroll_form` takes what a browser's form posts to
-    /enroll; JSON goes to the API."""
+    """Every route of enrollment; with `mail`, those about messages, with `copies`, those that send. `enroll_form` takes
+    what a browser's form posts to /enroll; JSON goes to the API."""
     found = native.routes(services, mail)
     found += octeth.routes(services, services.for_domains)
-    found += wix.routes(services, services.for_senders)
+    found += wix.routes(services, services.for_senders, copies)
     if enroll_form is None:
         return found
     return [_or_form(route, enroll_form) if route.path == "/enroll" else route for route in found]

@@ -11,7 +11,7 @@ from enroll.accounts import Accounts
 from enroll.api_keys import Credentials
 from enroll.domains import Domains, Forwarding, Operator
 from enroll.passwords import Passwords
-from enroll.senders import Addresses, Details, SendingDomains
+from enroll.senders import Addresses, Details, OnlySender, SendingDomains
 from enroll.sessions import Authenticator, Devices, Sessions
 from enroll.webhooks import Webhooks
 from relay.base.clock import Clock
@@ -40,6 +40,7 @@ class SenderServices:
     addresses: Addresses
     details: Details
     sending: SendingDomains
+    only: OnlySender
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +78,14 @@ class Services:
             forwarding=forwarding,
         )
         sending = SendingDomains(storage, config, domains)
+        addresses, details = Addresses(*ground, vault, notices), Details(*ground, sending)
         return cls(
             config=config, clock=clock, storage=storage, vault=vault, directory=directory, passwords=passwords,
             accounts=accounts, credentials=Credentials(*ground, vault, changed=directory.refresh),
             webhooks=Webhooks(*ground, vault), sessions=sessions, devices=devices,
             authenticator=Authenticator(config, clock, directory, accounts, sessions, devices),
             for_domains=DomainServices(domains, forwarding, Operator(*ground, domains)),
-            for_senders=SenderServices(
-                Addresses(*ground, vault, notices), Details(*ground, sending), sending
-            ),
+            for_senders=SenderServices(addresses, details, sending, OnlySender(storage, addresses, details)),
         )
 
     async def settled(self) -> None:

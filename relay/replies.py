@@ -375,6 +375,10 @@ DOMAIN_NOT_READY = Reply(
     "domain_not_ready", 0, "", 409, "DOMAIN_NOT_READY", "The sending domain is not ready",
     "Its records are still being made, or no domain of the account may send yet.", "Ask again in a minute, or authenticate the domain.",
 )
+TRANSMISSION_WAITS = Reply(
+    "transmission_waits", 0, "", 409, "TRANSMISSION_WAITS", "Some of its recipients are still waiting",
+    "The record of a transmission can be removed once every message of it has ended.", "Remove it afterwards.",
+)
 HOSTED_ZONE_MISSING = Reply(
     "hosted_zone_missing", 0, "", 501, "HOSTED_ZONE_MISSING", "This relay keeps no zone for members' records",
     "Sending domains are published as CNAMEs into the relay's zone ([dns] hosted_zone), and this relay has none.",

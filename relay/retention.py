@@ -32,6 +32,7 @@ from relay.base.storage import (
     space,
     standing,
     suppressions,
+    transmissions,
     versions,
     webhooks,
 )  # fmt: skip
@@ -86,7 +87,11 @@ class Retention:
         counted_since = window_start(self._config, now) - HOUR
         async with self._storage.read() as tx:
             gone = await suppressions.of_deleted(tx)
+        contents_before = now - r.transmission_content_days * DAY
         jobs: dict[str, Job] = {
+            # Before the messages that they are told from.
+            "transmissions": _simply(lambda tx, n: transmissions.purge(tx, log_before, n)),
+            "contents": _simply(lambda tx, n: transmissions.purge_contents(tx, contents_before, n)),
             "bodies": _onwards(lambda tx, n, after: mail.purge_bodies(tx, bodies_before, n, after)),
             # What keeps its bytes for longer keeps its log for so long.
             "messages": _onwards(lambda tx, n, after: mail.purge_log(tx, min(log_before, bodies_before), n, after)),

@@ -33,6 +33,7 @@ from relay.base.storage import (
     invites,
     senders,
     sessions,
+    transmissions,
     versions,
 )
 from relay.base.storage import events as log_rows
@@ -273,6 +274,7 @@ class Accounts(SignIn):
             await accounts.forget(tx, member.id, did=default_did(self._config, member.handle))
             revoked = await credentials.revoke_all(tx, member.id, now)
             await sessions.close_all(tx, member.id)
+            await transmissions.forget_member(tx, member.id)
             await senders.forget_member(tx, member.id)
             gone_domains = await domains.delete_of_member(tx, member.id, now)
             await versions.bump(

@@ -16,11 +16,12 @@ from typing import Any
 import structlog
 
 from enroll.errors import EnrollError, not_found
-from enroll.senders.model import SenderEmail, active, emails_of, fold, read_address, read_data
+from enroll.senders.model import SenderEmail, active, emails_of, fold, read_address, read_data, told_email
 from relay.base.clock import HOUR, MINUTE, Clock, not_before
 from relay.base.config import Config
+from relay.base.events import SENDER_CREATED, SENDER_DELETED, SENDER_VERIFIED
 from relay.base.secrets import Vault
-from relay.base.storage import Storage, Tx
+from relay.base.storage import Storage, Tx, events
 from relay.base.storage import senders as rows
 from relay.base.storage.senders import EmailRow
 from relay.notices import Notices, texts
@@ -93,7 +94,9 @@ class Addresses:
                 tx, uuid=made, member_id=member_id, address=wanted.text, folded=fold(wanted), domain=wanted.domain,
                 verified_at=None, data=kept, now=self._clock.now(),
             )
-            return await self._value(tx, await self._row(tx, member_id, made))
+            added = await self._value(tx, await self._row(tx, member_id, made))
+            await events.append(tx, [told_email(SENDER_CREATED, added, member_id, self._clock.now())])
+            return added
 
         return await self._storage.write(write)
 
@@ -108,7 +111,9 @@ class Addresses:
                     DETAILS_EXIST,
                     f"Sender details use {row.address}: change or delete those first",
                 )
+            gone = await self._value(tx, row)
             await rows.remove_email(tx, row.id)
+            await events.append(tx, [told_email(SENDER_DELETED, gone, member_id, self._clock.now())])
 
         await self._storage.write(write)
 
@@ -153,7 +158,9 @@ class Addresses:
             if (refusal := await self._tried(tx, row, code)) is not None:
                 return refusal  # as a value: the try stays counted
             await rows.verify_email(tx, row.id, self._clock.now())
-            return await self._value(tx, await self._row(tx, member_id, id))
+            verified = await self._value(tx, await self._row(tx, member_id, id))
+            await events.append(tx, [told_email(SENDER_VERIFIED, verified, member_id, self._clock.now())])
+            return verified
 
         done = await self._storage.write(write)
         if isinstance(done, EnrollError):

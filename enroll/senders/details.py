@@ -21,12 +21,14 @@ from enroll.senders.model import (
     read_data,
     read_name,
     sender_of,
+    told_details,
 )
 from enroll.senders.sending import SendingDomains
 from relay.base import names
 from relay.base.clock import Clock
 from relay.base.config import Config
-from relay.base.storage import Storage, Tx
+from relay.base.events import SENDER_CREATED, SENDER_DELETED, SENDER_UPDATED
+from relay.base.storage import Storage, Tx, events
 from relay.base.storage import senders as rows
 from relay.base.storage.senders import DetailsRow, EmailRow
 from relay.replies import DEFAULT_SENDER, DETAILS_EXIST, LIMIT_REACHED
@@ -87,7 +89,7 @@ class Details:
                 data=kept, now=self._clock.now(),
             )
             begun = await self._sending.begin(tx, member_id, email.domain)
-            return sender_of(await self._row(tx, member_id, made)), begun
+            return await self._told(tx, SENDER_CREATED, member_id, made), begun
 
         made, begun = await self._sending.commit(write)
         self._sending.finish(begun)
@@ -118,7 +120,7 @@ class Details:
             begun = None
             if email.id != row.email_id:
                 begun = await self._sending.begin(tx, member_id, email.domain)
-            return sender_of(await self._row(tx, member_id, id)), begun
+            return await self._told(tx, SENDER_UPDATED, member_id, id), begun
 
         made, begun = await self._sending.commit(write)
         self._sending.finish(begun)
@@ -131,9 +133,10 @@ class Details:
             await rows.hold(tx, member_id)
             await active(tx, member_id)
             row = await self._row(tx, member_id, id)
-            if not row.is_default:
-                await rows.make_default(tx, member_id, row.id, self._clock.now())
-            return sender_of(await self._row(tx, member_id, id))
+            if row.is_default:
+                return sender_of(row)
+            await rows.make_default(tx, member_id, row.id, self._clock.now())
+            return await self._told(tx, SENDER_UPDATED, member_id, id)
 
         return await self._storage.write(write)
 
@@ -149,8 +152,16 @@ class Details:
                     "This is the default sender: mark another one as default first",
                 )
             await rows.remove_details(tx, row.id)
+            told = told_details(SENDER_DELETED, sender_of(row), member_id, self._clock.now())
+            await events.append(tx, [told])
 
         await self._storage.write(write)
+
+    async def _told(self, tx: Tx, kind: str, member_id: int, id: str) -> Sender:
+        """What was written, told in the same transaction."""
+        sender = sender_of(await self._row(tx, member_id, id))
+        await events.append(tx, [told_details(kind, sender, member_id, self._clock.now())])
+        return sender
 
     @staticmethod
     async def _proved(tx: Tx, member_id: int, address: names.Address) -> EmailRow:

@@ -9,6 +9,7 @@ from typing import Any
 
 from enroll.errors import EnrollError, invalid, not_found, suspended
 from relay.base import names
+from relay.base.events import Event
 from relay.base.storage import Tx
 from relay.base.storage import domains as domain_rows
 from relay.base.storage.senders import DetailsRow, EmailRow
@@ -19,16 +20,23 @@ MIN_ADDRESS, MAX_ADDRESS, MAX_NAME = 6, 254, 100
 
 @dataclass(frozen=True, slots=True)
 class SenderEmail:
-    """An address of a member. id: a UUID; number: its place in lists; data: the client's own; Unix seconds."""
+    """An address of a member. id: a UUID; number: its place in lists; data: the client's own; Unix seconds.
+    `verified_at` None: not verified. `wanted_name`: the name to send under once it is."""
 
     id: str
     number: int
     address: str
     domain: str
-    verified: bool
     data: dict[str, Any] | None
     created_at: float
     updated_at: float
+    verified_at: float | None
+    wanted_name: str | None = None
+
+    @property
+    def verified(self) -> bool:
+        """Whether it may be used."""
+        return self.verified_at is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +65,35 @@ def sender_of(row: DetailsRow) -> Sender:
 async def emails_of(tx: Tx, member_id: int, rows: list[EmailRow]) -> list[SenderEmail]:
     """The values for rows: proved by code, or for as long as the member holds the domain."""
     held = {
-        d.name for d in await domain_rows.holders(tx, sorted({r.domain for r in rows})) if d.member_id == member_id
+        d.name: d for d in await domain_rows.holders(tx, sorted({r.domain for r in rows})) if d.member_id == member_id
     }
     return [
         SenderEmail(
-            r.uuid, r.id, r.address, r.domain, r.verified_at is not None or r.domain in held, r.data, r.created_at,
-            r.updated_at,
+            r.uuid, r.id, r.address, r.domain, data=r.data, created_at=r.created_at, updated_at=r.updated_at,
+            verified_at=_verified_at(r, held.get(r.domain)), wanted_name=r.wanted_name,
         )
         for r in rows
     ]
+
+
+def _verified_at(email: EmailRow, held: domain_rows.Row | None) -> float | None:
+    if email.verified_at is not None or held is None:
+        return email.verified_at
+    return max(email.created_at, held.first_verified_at or held.created_at)
+
+
+def told_email(kind: str, email: SenderEmail, member_id: int, now: float) -> Event:
+    """What happened to an address, for the feed."""
+    about = {"kind": "email", "id": email.id, "address": email.address, "verified": email.verified}
+    return Event(kind, member_id, now, data=about)
+
+
+def told_details(kind: str, sender: Sender, member_id: int, now: float) -> Event:
+    """What happened to details, for the feed."""
+    about = {
+        "kind": "details", "id": sender.id, "name": sender.name, "address": sender.address, "default": sender.default,
+    }
+    return Event(kind, member_id, now, data=about)
 
 
 def read_address(text: str, field: str = "address") -> names.Address:
@@ -84,14 +112,14 @@ def fold(address: names.Address) -> str:
     return address.text.lower()
 
 
-def read_name(text: str) -> str:
+def read_name(text: str, field: str = "name") -> str:
     """The name to send under. Raises EnrollError 422."""
     name = " ".join(text.split(" ")).strip()
     if not 1 <= len(name) <= MAX_NAME:
-        raise invalid("name", f"a name has 1 to {MAX_NAME} characters")
+        raise invalid(field, f"a name has 1 to {MAX_NAME} characters")
     if not name.isprintable():
         # A line end here would begin a header field of its own in the message.
-        raise invalid("name", "a name holds no line ends, tabs or other controls")
+        raise invalid(field, "a name holds no line ends, tabs or other controls")
     return name
 
 

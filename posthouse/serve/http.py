@@ -20,7 +20,7 @@ from relay import sendapi
 from relay.base.web import application
 from relay.base.web.openapi import document_route
 from relay.monitor import Monitor, MonitorServices
-from relay.sendapi import SendServices
+from relay.sendapi import Copies, SendServices
 
 _DOCTOR_SECONDS = 30.0
 
@@ -48,7 +48,7 @@ def http_application(
         *core.unsubscribe.routes(),
         *core.tracking.routes(),
         *monitor.routes(),
-        *enrollment.routes(core.enroll, Mail(core.queue, core.handoff)),
+        *enrollment.routes(core.enroll, Mail(core.queue, core.handoff), copies=Copies(send, core.unsubscribe)),
         *shown.routes,
         *(document_route(one.told, one.path) for one in documents),
     ]

@@ -47,11 +47,11 @@ Everything these calls do, the relay's own API does too, and more.
 
 
 _WIX = """\
-Sender emails, sender details and sending domains as Wix's clients know them: give such a client this base URL and an
-API key with the scope `manage`, as `Authorization: <key>` or as a Bearer token.
+Sender emails, sender details, sending domains and email transmissions as Wix's clients know them: give such a client
+this base URL and an API key, as `Authorization: <key>` or as a Bearer token.
 
 **The way.** Create a sender email, have a code sent to it, verify it, create sender details: then the sending domain
-of its address is there. Publish its `dnsRecords`, CNAMEs all, and authenticate.
+of its address is there. Publish its `dnsRecords`, CNAMEs all, and authenticate. Then send email transmissions.
 
 **Refusals** are `{"message", "details"}` with an `applicationError` (a code that doesn't change) or a
 `validationError` (the fields at fault).
@@ -66,7 +66,7 @@ def described(config: Config) -> list[Described]:
         title = "Sender domains in Octeth's shape"
         found.append(_described(config, "octeth", "Octeth's", title, _in_octeths_shape, _OCTETH, octeth.TAG))
     if config.senders.wix:
-        title = "Sending domains in Wix's shape"
+        title = "Sending domains and transmissions in Wix's shape"
         found.append(_described(config, "wix", "Wix's", title, _in_wixs_shape, _WIX, *wix.TAGS))
     return found
 

@@ -7,7 +7,8 @@ transaction shared with others, `accept` puts them together, `preflight` makes e
 """
 
 from relay.intake.accept import Intake
+from relay.intake.build import new_queue_id
 from relay.intake.preflight import Check
-from relay.intake.submission import Accepted, Forward, Recipient, Submission
+from relay.intake.submission import Accepted, Built, Forward, Recipient, Submission
 
-__all__ = ["Accepted", "Check", "Forward", "Intake", "Recipient", "Submission"]
+__all__ = ["Accepted", "Built", "Check", "Forward", "Intake", "Recipient", "Submission", "new_queue_id"]

@@ -112,7 +112,11 @@ class Intake:
 
     async def write(self, tx: Tx, built: Built) -> Accepted | Verdict:
         """Join a caller's transaction: a notice and the change it tells of commit together."""
-        return (await self._writer.apply(tx, [built]))[0]
+        return (await self.write_all(tx, [built]))[0]
+
+    async def write_all(self, tx: Tx, built: list[Built]) -> list[Accepted | Verdict]:
+        """The same for several messages; what one result refuses, the caller undoes for all."""
+        return await self._writer.apply(tx, built)
 
     def wake(self) -> None:
         """After a caller's commit: this process's worker looks into the tables now, not at its next round."""

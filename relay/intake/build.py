@@ -27,6 +27,11 @@ from relay.unsubscribe import Unsubscribe
 log = structlog.get_logger()
 
 
+def new_queue_id() -> str:
+    """An id for one message."""
+    return random_id(10)
+
+
 def bounds(config: Config) -> Bounds:
     """The message bounds of the configuration."""
     s = config.submission
@@ -94,7 +99,7 @@ class Builder:
         category: str, now: float,
     ) -> Built | Verdict:
         config = self._config
-        queue_id = random_id(10)
+        queue_id = submission.queue_id or new_queue_id()
         domain = signer.name if signer else config.server.hostname
         prepared = message.prepare(
             parsed, now=now, message_id_domain=domain, queue_id=queue_id,

@@ -46,7 +46,8 @@ class Submission:
     member; both outside warming and standing. `mail_from` None: the null sender; `domain` is None then too.
     `beyond_tier`: of a test message, which has a limit of its own, so many recipients more than the tier has in a day,
     and no limit by the hour. `as_came`: `raw` is what the client wrote, so that the same octets again are a repeat.
-    `require_tls`: it came with REQUIRETLS (RFC 8689 §2)."""
+    `require_tls`: it came with REQUIRETLS (RFC 8689 §2). `queue_id`: its id, where
+    something in `raw` names it; "": a new one."""
 
     login: Login | None
     domain: DomainEntry | None
@@ -69,6 +70,7 @@ class Submission:
     beyond_tier: int = 0
     as_came: bool = False
     require_tls: bool = False
+    queue_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

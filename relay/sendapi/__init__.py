@@ -8,6 +8,7 @@ A request walks down this list:
   mailboxes      the addresses in it
   send           sender and recipients through policy, then one call of intake; batch and raw use the same
   compose        headers, parts, plain: the message's bytes
+  copies         one letter to several people, each by itself
   preflight      every check made, nothing sent
   responses      what it answers, typed
 
@@ -15,7 +16,9 @@ Decides nothing that SMTP would decide differently: the verdicts are policy's an
 `enroll.api.native`.
 """
 
-from relay.sendapi.authenticate import SendServices
+from relay.sendapi.authenticate import Caller, SendServices
 from relay.sendapi.calls import TAGS, Sending, schemas, send_routes
+from relay.sendapi.copies import Copies, Letter, Posted
+from relay.sendapi.headers import Named
 
-__all__ = ["TAGS", "SendServices", "Sending", "schemas", "send_routes"]
+__all__ = ["TAGS", "Caller", "Copies", "Letter", "Named", "Posted", "SendServices", "Sending", "schemas", "send_routes"]

@@ -57,11 +57,11 @@ class Access:
     def __init__(self, services: SendServices, *, records: bool = True) -> None:
         self._services, self._records = services, records
 
-    async def caller(self, request: web.Request, call: Call) -> Caller:
-        """Whose key it is that makes a call. What only reads, a suspended member may too. Raises Refused:
-        AUTH_REQUIRED, AUTH_FAILED, INVALID_DID, …"""
+    async def caller(self, request: web.Request, call: Call, token: str | None = None) -> Caller:
+        """Whose key it is that makes a call: the one in the Bearer header, or `token` where it stands elsewhere. What
+        only reads, a suspended member may too. Raises Refused: AUTH_REQUIRED, AUTH_FAILED, INVALID_DID, …"""
         address = self._address(request)
-        found = self._login(request, address, call.scope, reads=call.reads)
+        found = self._login(request, token or bearer(request), address, call)
         if isinstance(found, Verdict):
             self.refuse(found, address)
         https = is_https(request, self._services.config.server.trusted_proxies)
@@ -81,12 +81,11 @@ class Access:
         """Record and raise."""
         raise Refused(self.recorded(verdict, address, login, **asked))
 
-    def _login(self, request: web.Request, address: str, scope: str, *, reads: bool) -> Login | Verdict:
-        token = bearer(request)
+    def _login(self, request: web.Request, token: str | None, address: str, call: Call) -> Login | Verdict:
         if token is None:
             return Verdict(AUTH_REQUIRED)
         return self._services.directory.login(
-            None, token, address, did=claimed_did(request), scope=scope, reads=reads
+            None, token, address, did=claimed_did(request), scope=call.scope, reads=call.reads
         )
 
     def _address(self, request: web.Request) -> str:

@@ -66,10 +66,7 @@ class Rewriter:
 
         def fill(hole: Hole) -> str:
             if hole.kind == "unsubscribe":
-                token = self._unsubscribe.token(
-                    domain.member_id, domain.id, canonical, category, queue_id=queue_id
-                )
-                return f"{self._public}/u/{token}"
+                return self._unsubscribe.url(domain.member_id, domain.id, canonical, category, queue_id=queue_id)
             mark = Mark(queue_id, who, domain.member_id, domain.id, day, hole.n, hole.url)
             return f"{base}/{hole.kind[0]}/{tokens.write(self._vault, hole.kind, mark)}"
 

@@ -62,6 +62,13 @@ class Unsubscribe:
         """The unreadable token of one recipient of one message of a member's domain."""
         return link.token(self._vault, link.Link(member_id, domain_id, canonical, category, queue_id))
 
+    def url(
+        self, member_id: int, domain_id: int, canonical: str, category: str = "bulk", *, queue_id: str = ""
+    ) -> str:
+        """Where that recipient leaves by a click."""
+        token = self.token(member_id, domain_id, canonical, category, queue_id=queue_id)
+        return f"{self._config.server.public_url}/u/{token}"
+
     async def read(self, token: str) -> Leaving | None:
         """Who leaves by this token; None for every wrong token alike. Raises StorageError."""
         found = link.read(self._vault, token)
@@ -80,8 +87,7 @@ class Unsubscribe:
         self, member_id: int, domain_id: int, canonical: str, *, queue_id: str, category: str = "bulk"
     ) -> list[tuple[str, bytes]]:
         """The two header fields (name, octets) of RFC 8058 §3.1 for one recipient of one message."""
-        token = self.token(member_id, domain_id, canonical, category, queue_id=queue_id)
-        ways = f"<{self._config.server.public_url}/u/{token}>"
+        ways = f"<{self.url(member_id, domain_id, canonical, category, queue_id=queue_id)}>"
         if self._by_mail:
             # RFC 2369 §2: several ways, the one we like best first.
             local = address.local_part(self._vault, queue_id, canonical)

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from enroll.api.octeth.calls import SenderDomains
 from enroll.api.wix.calls import SenderCalls
+from enroll.api.wix.transmissions import TransmissionCalls
 from relay.base.web.calls import declared
 from tests.kit.api_fuzz import PASSWORD, RIGHT, patient
 from tests.kit.storage import make_config
@@ -32,6 +33,7 @@ COMMANDS = {
 """The names of Octeth's calls, those that read and those that don't."""
 BODIES = {
     "/sending-domains/v1/sending-domains/query": {"query": {"filter": {"domain": "example.test"}}},
+    "/email-transmissions/v1/email-transmissions/query": {"query": {}},
     "/email-marketing/v1/sender-details/actual-from-address": {"fromAddress": "anna@example.test"},
 }
 Asked = tuple[str, str, dict[str, Any] | None]
@@ -69,6 +71,9 @@ class Place:
         ):
             _, made = await self.ask("POST", f"/{kind}/v1/{kind}", body, self.key)
             self.ids[kind] = next(iter(made.values()))["id"]
+        path = "/email-transmissions/v1/email-transmissions/send"
+        _, made = await self.ask("POST", path, RIGHT[f"POST {path}"], self.key)
+        self.ids["email-transmissions"] = made["emailTransmission"]["id"]
 
     def path(self, route: web.AbstractRoute) -> str:
         """The route's path with the ids of what there is."""
@@ -108,7 +113,8 @@ class Place:
         found: list[Asked] = [(m, p, None) for m, p in self.routes() if m == "GET" and p != "/api.php"]
         found += [("POST", "/api.php", {"Command": f"user.senderdomain.{c}"}) for c in COMMANDS[True]]
         found += [
-            (call.method, call.path, BODIES[call.path]) for call, _ in declared(SenderCalls)
+            (call.method, call.path, BODIES[call.path])
+            for page in (SenderCalls, TransmissionCalls) for call, _ in declared(page)
             if call.reads and call.method != "GET"
         ]
         return [*found, ("POST", "/v1/preflight", RIGHT["POST /v1/preflight"])]

@@ -54,6 +54,13 @@ RIGHT: dict[str, dict[str, Any]] = {
     "POST /sender-emails/v1/sender-emails": {"senderEmail": {"emailAddress": "a@example.test"}},
     "POST /sender-emails/v1/sender-emails/get-or-create": {"emailAddress": "b@example.test"},
     "POST /email-marketing/v1/sender-details/actual-from-address": {"fromAddress": "a@example.test"},
+    "PATCH /email-marketing/v1/sender-details": {"senderDetails": {"fromName": "A", "fromEmail": "a@example.test"}},
+    "POST /email-transmissions/v1/email-transmissions/send": {
+        "emailTransmission": {
+            "type": "TRANSACTIONAL", "toRecipients": [{"emailAddress": "b@sink.test"}], "emailSubject": "Hello",
+            "emailHtmlContent": "<p>Hello.</p>", "senderEmailAddress": "a@example.test",
+        },
+    },
     "POST /enroll": {"handle": "carol", "email": "carol@mail.test", "password": PASSWORD},
     "POST /v1/send": _LETTER, "POST /v1/preflight": _LETTER, "POST /v1/send/batch": {"messages": [_LETTER, {}]},
     "POST /v1/domains": {"name": "d0.test"}, "PATCH /v1/domains/{id}": {"openTracking": False},

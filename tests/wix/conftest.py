@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from email import message_from_bytes
+from io import BytesIO
+from json import dumps
 from typing import Any
 
 import aiohttp
@@ -13,6 +15,7 @@ import pytest
 import enroll.app as enrollment
 from relay.base.config import Config
 from relay.base.web import Listener, application
+from relay.sendapi import Copies, SendServices
 from tests.kit.enrolling import Enrolling
 from tests.kit.hosting import Hosting, hosting
 from tests.kit.world import MemberAt
@@ -39,7 +42,10 @@ class Client:
         headers = {"Authorization": (by or self.alice).key if key is None else key}
         if not headers["Authorization"]:
             headers = {}
-        async with self.http.request(method, self.url + path, json=json, headers=headers) as response:
+        body = None if json is None else BytesIO(dumps(json).encode())
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        async with self.http.request(method, self.url + path, data=body, headers=headers) as response:
             return response.status, await response.json()
 
     async def good(self, method: str, path: str, json: Any = None, **more: Any) -> Any:
@@ -113,14 +119,25 @@ class Client:
         return (await self.good("POST", f"{DOMAINS}/{domain['id']}/authenticate"))["sendingDomain"]
 
 
+def sending(relay: Enrolling) -> SendServices:
+    r = relay.world
+    return SendServices(
+        config=r.config, clock=r.clock, storage=r.storage, directory=r.directory, policy=r.policy, intake=r.intake,
+        refusals=r.refusals,
+    )
+
+
 @pytest.fixture
 async def wix(sqlite_config: Config, request: pytest.FixtureRequest) -> AsyncIterator[Client]:
-    """The client; parametrised indirectly with keys of `[senders]`."""
-    told = sqlite_config.senders.model_copy(update=getattr(request, "param", {}))
-    async with hosting(sqlite_config.model_copy(update={"senders": told})) as house:
+    """The client; parametrised indirectly with keys of `[senders]`, and of `[retention]` under that name."""
+    told = dict(getattr(request, "param", {}))
+    retention = sqlite_config.retention.model_copy(update=told.pop("retention", {}))
+    sections = {"senders": sqlite_config.senders.model_copy(update=told), "retention": retention}
+    async with hosting(sqlite_config.model_copy(update=sections)) as house:
         relay = house.relay
         app = application(
-            house.config, relay.clock, relay.storage, routes=enrollment.routes(relay.services),
+            house.config, relay.clock, relay.storage,
+            routes=enrollment.routes(relay.services, copies=Copies(sending(relay), relay.world.unsubscribe)),
             translate=[enrollment.translate],
         )
         listener = Listener(app, house.config, ["127.0.0.1:0"])

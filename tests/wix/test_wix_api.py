@@ -286,10 +286,12 @@ async def test_an_address_is_one_however_it_is_spelt_and_found_again(wix: Client
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({}, "senderEmail"), (email("a@b.c"), "senderEmail.emailAddress"), (email("not-an-address"), "emailAddress"),
+        ({}, "senderEmail"), (email("a@b.c"), "senderEmail.emailAddress"),
+        (email("not-an-address"), "senderEmail.emailAddress"),
         (email("a" * 250 + "@b.test"), "senderEmail.emailAddress"), (email(7), "senderEmail.emailAddress"),
-        (email("a@b.test\r\nBcc: x@y.test"), "emailAddress"), ([], ""),
-        ({"senderEmail": {"emailAddress": "a@b.test", "extendedFields": {"x": "y" * 5000}}}, "extendedFields"),
+        (email("a@b.test\r\nBcc: x@y.test"), "senderEmail.emailAddress"), ([], ""),
+        ({"senderEmail": {"emailAddress": "a@b.test", "extendedFields": {"x": "y" * 5000}}},
+         "senderEmail.extendedFields"),
     ],
 )  # fmt: skip
 async def test_what_is_no_address_is_refused_by_its_field(wix: Client, body: Any, field: str) -> None:
@@ -402,9 +404,7 @@ async def test_details_need_a_proved_address_and_a_pair_of_their_own(wix: Client
 
 @pytest.mark.parametrize("name", ["", "x" * 101, "a\r\nBcc: x@y.test", 7, None, "   "])
 async def test_a_name_that_can_not_stand_in_a_header_is_refused(wix: Client, name: Any) -> None:
-    assert await wix.violated("POST", DETAILS, sender(name, "a@example.test")) in (
-        ["senderDetails.fromName"], ["fromName"],
-    )
+    assert await wix.violated("POST", DETAILS, sender(name, "a@example.test")) == ["senderDetails.fromName"]
 
 
 @pytest.mark.parametrize("wix", [{"max_addresses": 1, "max_details": 1, "codes_a_member": 1}], indirect=True)
@@ -432,7 +432,7 @@ async def test_a_suspended_member_and_a_deleted_one_leave_nothing_open(wix: Clie
     made = await wix.email("a@example.test")
     await wix.relay.services.accounts.suspend("alice", "spam")
     assert (await wix.refused("POST", f"{EMAILS}/{made['id']}/send-verification-code"))[:2] == (
-        403, "PERMISSION_DENIED",
+        403, "ACCOUNT_SUSPENDED",
     )
     assert await wix.relay.mail_to("a@example.test") == []
     await wix.relay.services.accounts.delete("alice")

@@ -105,14 +105,14 @@ class SenderCalls:
     async def create_email(self, who: Actor, body: requests.CreateEmail) -> views.OneEmail:
         """A new one."""
         asked = body.sender_email
-        _may(who, asked.email_address)
+        may(who, asked.email_address)
         made = await self._emails.add(who.member.id, asked.email_address, asked.extended_fields)
         return self._email(made)
 
     @_emails.post(f"{_EMAILS}/get-or-create", "Find or add a sender email")
     async def get_or_create_email(self, who: Actor, body: requests.GetOrCreateEmail) -> views.OneEmail:
         """The one that is there, or a new one."""
-        _may(who, body.email_address)
+        may(who, body.email_address)
         return self._email(await self._emails.add(who.member.id, body.email_address, even_known=True))
 
     @_emails.delete(f"{_EMAILS}/{{id}}", "Delete a sender email")
@@ -174,7 +174,7 @@ class SenderCalls:
     async def create_details(self, who: Actor, body: requests.CreateDetails) -> views.OneDetails:
         """New ones; the domain of their address enrolls itself."""
         asked = body.sender_details
-        _may(who, asked.from_email_address)
+        may(who, asked.from_email_address)
         made = await self._details.add(
             who.member.id, asked.from_name, asked.from_email_address, asked.extended_fields
         )
@@ -185,7 +185,7 @@ class SenderCalls:
         """What is given, changed."""
         asked = body.sender_details
         if asked.from_email_address is not None:
-            _may(who, asked.from_email_address)
+            may(who, asked.from_email_address)
         made = await self._details.change(
             who.member.id, (await self._own(who, id)).id, name=asked.from_name,
             address=asked.from_email_address, data=asked.extended_fields,
@@ -230,7 +230,7 @@ def _cut(found: Sequence[Item], page: Page) -> tuple[Sequence[Item], int | None]
     return shown, shown[-1].number if shown else page.after
 
 
-def _may(actor: Actor, address: str) -> None:
+def may(actor: Actor, address: str) -> None:
     try:
         allowed = actor.may_use(names.address(address.strip()).domain)
     except names.BadName:

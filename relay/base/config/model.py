@@ -251,6 +251,7 @@ class Retention(Section):
 
     bodies_days: Annotated[float, Field(ge=0)] = key(0.0, "Message bytes; 0: removed within a minute.")
     log_days: Annotated[float, Field(ge=0)] = key(30.0, "The message log: recipients, attempts, events.")
+    transmission_content_days: Annotated[float, Field(ge=0, le=30)] = key(0.0, "The HTML of a transmission (docs/wix.md), from when it was sent; 0: it reads <expired> at once.")
     refusals_days: Annotated[float, Field(ge=0)] = key(7.0, "Pages /r/<id>.")
     refusals_an_hour: Count = key(200, "Refusals recorded an hour for one member or address; more are counted only.")
     purge_rows: Count = key(500, "Most rows removed by one transaction; fewer where that many take longer than some milliseconds.")

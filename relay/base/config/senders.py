@@ -8,7 +8,7 @@ from relay.base.config.section import Count, Section, key
 class Senders(Section):
     """Sender addresses, and the API in Wix's shape."""
 
-    wix: bool = key(True, "Serve /sender-emails, /sender-details, /sending-domains and /email-marketing (docs/wix.md).")
+    wix: bool = key(True, "Serve the API in Wix's shape: senders, sending domains, email transmissions (docs/wix.md).")
     max_addresses: Count = key(100, "Sender addresses a member may have.")
     max_details: Count = key(100, "Sender details (a name with an address) a member may have.")
     max_data_bytes: Count = key(4096, "Most of a client's own data kept with one address, or one of the details.")

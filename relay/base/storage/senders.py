@@ -22,7 +22,8 @@ _e, _c, _d = sender_emails.c, sender_codes.c, sender_details.c
 
 @dataclass(frozen=True, slots=True)
 class EmailRow:
-    """An address of a member; `verified_at` None: not proved. Times in Unix seconds."""
+    """An address of a member; `verified_at` None: not proved. `wanted_name`: the name to send under once it is. Times
+    in Unix seconds."""
 
     id: int
     uuid: str
@@ -34,6 +35,7 @@ class EmailRow:
     data: dict[str, Any] | None
     created_at: float
     updated_at: float
+    wanted_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,11 @@ async def count_emails(tx: Tx, member_id: int) -> int:
     return int(await tx.scalar(select(func.count()).select_from(sender_emails).where(_e.member_id == member_id)) or 0)
 
 
+async def want_name(tx: Tx, email_id: int, name: str | None) -> None:
+    """Keep the name that the member will send under once the address is proved."""
+    await tx.execute(update(sender_emails).where(_e.id == email_id).values(wanted_name=name))
+
+
 async def verify_email(tx: Tx, email_id: int, now: float) -> None:
     """Mark an address as proved."""
     await tx.execute(update(sender_emails).where(_e.id == email_id).values(verified_at=now, updated_at=now))
@@ -157,6 +164,12 @@ async def code(tx: Tx, email_uuid: str) -> CodeRow | None:
     )
     row = (await tx.execute(query)).first()
     return CodeRow(*row) if row else None
+
+
+async def last_asked(tx: Tx, member_id: int) -> str | None:
+    """The uuid of the address for which the member last had a code sent; None without any."""
+    query = select(_c.email_uuid).where(_c.member_id == member_id).order_by(_c.id.desc()).limit(1)
+    return await tx.scalar(query)
 
 
 async def count_try(tx: Tx, code_id: int) -> None:

@@ -20,7 +20,14 @@ from relay.base.storage.tables.mailed import (
     suppressions,
 )
 from relay.base.storage.tables.outbound_tls import sts_policies, tls_reports, tls_sessions, tls_totals
-from relay.base.storage.tables.senders import sender_codes, sender_details, sender_emails
+from relay.base.storage.tables.senders import (
+    sender_codes,
+    sender_details,
+    sender_emails,
+    transmission_contents,
+    transmission_recipients,
+    transmissions,
+)
 from relay.base.storage.tables.shared import (
     directory_changes,
     duties,
@@ -78,6 +85,9 @@ __all__ = [
     "tls_reports",
     "tls_sessions",
     "tls_totals",
+    "transmission_contents",
+    "transmission_recipients",
+    "transmissions",
     "versions",
     "webhook_deliveries",
     "webhooks",
