@@ -11,7 +11,7 @@ from enroll.senders.details import Details
 from enroll.senders.model import Sender, SenderEmail, read_name
 from relay.base.storage import Storage
 from relay.base.storage import senders as rows
-from relay.replies import CODE_INVALID, DETAILS_EXIST, NOT_FOUND
+from relay.replies import CODE_INVALID, DETAILS_EXIST, NOT_FOUND, Refused
 
 
 class OnlySender:
@@ -30,7 +30,7 @@ class OnlySender:
             return None
         try:
             return None, await self._addresses.get(member_id, email_id)
-        except EnrollError as e:
+        except Refused as e:
             if e.reply is not NOT_FOUND:
                 raise
             return None
@@ -73,7 +73,7 @@ class OnlySender:
                 await self._details.add(member_id, wanted, email.address)
             elif (sender.name, sender.address) != (wanted, email.address):
                 await self._details.change(member_id, sender.id, name=wanted, address=email.address)
-        except EnrollError as e:
+        except Refused as e:
             if e.reply is not DETAILS_EXIST:
                 raise
             # Another one of the sender details is this already: then it is the one.
@@ -82,7 +82,7 @@ class OnlySender:
     async def _default(self, member_id: int) -> Sender | None:
         try:
             return await self._details.default(member_id)
-        except EnrollError as e:
+        except Refused as e:
             if e.reply is not NOT_FOUND:
                 raise
             return None
