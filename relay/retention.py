@@ -20,6 +20,7 @@ from relay.base.duty import Duty
 from relay.base.storage import (
     Storage,
     Tx,
+    aggregate,
     allowances,
     events,
     idempotency,
@@ -108,6 +109,7 @@ class Retention:
             "sts_policies": _simply(lambda tx, n: outbound_tls.purge_policies(tx, now, n)),
             "tls_sessions": _simply(lambda tx, n: outbound_tls.purge_sessions(tx, utc_day(tls_before), n)),
             "tls_reports": _simply(lambda tx, n: outbound_tls.purge_reports(tx, utc_day(tls_before), n)),
+            "aggregate": _simply(lambda tx, n: aggregate.purge(tx, utc_day(log_before), n)),
             "incidents": _simply(lambda tx, n: incidents.purge(tx, log_before, n)),
             "changes": _simply(versions.purge),
             "pages": _simply(space.give_back),

@@ -16,9 +16,10 @@ from enroll.domains.forwarding import Forwarding
 from enroll.domains.hosted import HostedZone, export
 from enroll.domains.mailboxes import MailboxWatch
 from enroll.domains.model import Domain, Form, KeyState, as_of
+from enroll.domains.reports import Reports
 from enroll.domains.service import Domains
 
 __all__ = [
-    "Domain", "Domains", "Form", "Forwarding", "HostedZone", "KeyState", "MailboxWatch", "Operator",
+    "Domain", "Domains", "Form", "Forwarding", "HostedZone", "KeyState", "MailboxWatch", "Operator", "Reports",
     "as_of", "export",
 ]

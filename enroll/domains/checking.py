@@ -79,7 +79,9 @@ def hosts_of(config: Config) -> RelayHosts:
     """The relay's own names, as records point at them."""
     return RelayHosts(
         spf_host=config.spf_host, bounce_host=config.bounce_host, tracking_host=config.tracking_host,
-        mx_host=config.mx_host, dmarc_rua=config.dns.dmarc_report_to or None, hosted_zone=config.hosted_zone,
+        mx_host=config.mx_host, hosted_zone=config.hosted_zone, report_address=config.report_address,
+        # In the relay's own zone stands what lets reports come: there it need not be looked for.
+        dmarc_rua=config.dns.dmarc_report_to or (config.report_address if config.hosted_zone else "") or None,
     )
 
 

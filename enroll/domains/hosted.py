@@ -24,6 +24,9 @@ from relay.base.storage import domains as rows
 
 log = structlog.get_logger("hosted")
 _PAGE = 200
+_REPORTS = "._report._dmarc"
+ACCEPTS_REPORTS = "v=DMARC1"
+"""RFC 9990 §4: reports about the domain in front of the name may be sent to an address here."""
 _LOOK_AGAIN_SECONDS = 0.05  # a flood of names that aren't there asks the tables this often at most
 
 
@@ -97,6 +100,12 @@ class HostedZone:
 
     async def _find(self, name: str) -> list[ZoneRecord] | None:
         inside = name.removesuffix(f".{self._config.hosted_zone}")
+        if self._config.report_host and f".{inside}".endswith(_REPORTS):
+            # RFC 4592 §2.1.1, as of a wildcard: whatever stands before it.
+            below = inside != _REPORTS[1:]
+            return [ZoneRecord(name, "TXT", ACCEPTS_REPORTS, self._config.dns.hosted_ttl_seconds)] if below else []
+        if self._config.report_host and inside == _REPORTS.rpartition(".")[2]:
+            return []
         uuid = inside.rpartition(".")[2]
         if uuid not in self._known:
             return None
@@ -131,10 +140,13 @@ class HostedZone:
 def empty_zone(config: Config) -> Zone:
     """The zone with its SOA and NS and nothing else. ValueError for a name that DNS can't hold."""
     d = config.dns
-    return Zone(
+    zone = Zone(
         config.hosted_zone, ns=config.hosted_servers, hostmaster=f"hostmaster.{config.server.hostname}",
         ttl=d.hosted_ttl_seconds, negative_ttl=d.hosted_negative_ttl_seconds,
     )
+    if config.report_host and config.hosted_zone:
+        zone.add(config.hosted_zone, "MX", f"10 {config.mx_host}.", d.hosted_ttl_seconds)
+    return zone
 
 
 def serial(version: int) -> int:
@@ -148,7 +160,11 @@ async def export(storage: Storage, config: Config) -> AsyncIterator[list[ZoneRec
     async with storage.read() as tx:
         # The serial is read before the records: a later change then makes a higher one.
         zone.renumber(serial((await versions.current(tx)).get(versions.DIRECTORY, 0)))
-    yield zone.records()
+    own = zone.records()
+    if config.report_host:
+        wildcard = f"*{_REPORTS}.{config.hosted_zone}"
+        own.append(ZoneRecord(wildcard, "TXT", ACCEPTS_REPORTS, config.dns.hosted_ttl_seconds))
+    yield own
     last = 0
     while True:
         async with storage.read() as tx:

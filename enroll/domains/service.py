@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
@@ -19,6 +20,7 @@ from enroll.domains.hosting import Hosting
 from enroll.domains.lifecycle import LOCKED, By
 from enroll.domains.listing import Overviews
 from enroll.domains.model import Domain, Form, as_of, changed, load, load_one, with_chosen
+from enroll.domains.reports import Reports, summary
 from enroll.domains.rotation import Rotation
 from enroll.domains.test_message import FirstTry, first_try, send_test
 from enroll.errors import EnrollError, conflict, invalid, not_found, suspended
@@ -28,6 +30,7 @@ from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.domain_options import OPTIONS, BadOption, Notes, Options, columns
 from relay.base.events import Event
+from relay.base.own_addresses import source_addresses
 from relay.base.resolver import Resolver
 from relay.base.secrets import Vault, random_id
 from relay.base.storage import Storage, StorageError, Tx, versions
@@ -42,6 +45,7 @@ from relay.replies import LIMIT_REACHED, NOT_POSSIBLE, Refused
 
 log = structlog.get_logger("domains")
 _FINISH_SECONDS = 60.0  # the clock finishes an enrollment whose process died
+_OWN_ADDRESSES_SECONDS = 2.0  # a page waits no longer to know which are ours
 _MAX_ID_DIGITS = 18
 Result = TypeVar("Result")
 
@@ -55,6 +59,7 @@ class Domains:
     ) -> None:
         self._storage, self._config, self._clock = storage, config, clock
         self._intake, self._directory, self._forwarding = intake, directory, forwarding
+        self._resolver = resolver
         self._hosts, self.overviews = hosts_of(config), Overviews(storage, clock, config.octeth.max_list)
         self._hosting = Hosting(resolver, clock, cache_seconds=config.enrollment.dns_host_cache_seconds)
         self.rotation = Rotation(storage, config, clock, vault)
@@ -216,6 +221,17 @@ class Domains:
             domain = await load_one(tx, await self._row(tx, member_id, key))
             counted = await counters.days(tx, figures.needed_since(now, days), domain_id=domain.id)
         return figures.figures(counted, now, days)
+
+    async def reports(self, member_id: int, key: int | str, days: int | None = None) -> Reports:
+        """What receivers reported of one domain over `days` (clamped to 1–365; None: 30). Raises EnrollError 404."""
+        days, now = figures.clamp_days(days), self._clock.now()
+        own: list[str] = []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_OWN_ADDRESSES_SECONDS):
+                own = await source_addresses(self._config, self._resolver)
+        async with self._storage.read() as tx:
+            domain = await load_one(tx, await self._row(tx, member_id, key))
+            return await summary(tx, domain.id, own, now, days)
 
     # -- checking ------------------------------------------------------------------------------------------------
 

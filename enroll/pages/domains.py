@@ -215,6 +215,7 @@ class DomainPages:
     ) -> web.Response:
         services, now = self._services, self._services.clock.now()
         stats = await services.domains.stats(visitor.member.id, domain.id)
+        reported = await services.domains.reports(visitor.member.id, domain.id)
         days = charts.days_of(stats.periods, now, stats.days)
         async with services.storage.read() as tx:
             spent = (await allowances.entries(tx, [domain.id], now - DAY)).get(domain.id, [])
@@ -225,6 +226,7 @@ class DomainPages:
             allowance=allowance(
                 domain, spent, services.config, now, slowed=services.directory.slowed(domain.member_id)
             ),
+            reported=reported, report_address=services.config.report_address,
             stats=stats, differs=differs(stats.reputation_bucket, standing.stage, services.config),
             charts=[c for c in (charts.volume(days), charts.rates(days), charts.readers(days)) if c],
             test_from=f"{services.config.enrollment.test_sender}@{domain.name}",

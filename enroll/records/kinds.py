@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from enroll.records.record import (
@@ -28,6 +29,7 @@ from enroll.records.record import (
 )
 from enroll.records.spf_line import includes, left_out, merge_several_spf, merge_spf, permits_all
 from relay.base import names
+from relay.base.resolver import Answer
 from relay.verify import AsksRecords, BadRecord, Discovery, Fault, dmarc_record, read_key, spf_fault, spf_record, walk
 
 OWNERSHIP_LABEL = "_posthouse-challenge"
@@ -449,6 +451,18 @@ class Spf(Kind):
         return record.value.split("include:")[-1].split()[0]
 
 
+@dataclass(frozen=True, slots=True)
+class Reportable(Discovery):
+    """What a walk came to, of a domain about which reports may be sent to `report_address`."""
+
+    report_address: str = ""
+
+
+async def _texts(name: str, resolver: AsksRecords) -> tuple[str, ...]:
+    answer = await resolver.txt(name)
+    return answer.texts() if isinstance(answer, Answer) else ()
+
+
 class Dmarc(Txt):
     """The policy (RFC 9989). A domain inherits that of its organisational domain, which is as good as one of its own.
     """
@@ -463,7 +477,7 @@ class Dmarc(Txt):
         rua = f"; rua=mailto:{hosts.dmarc_rua}" if hosts.dmarc_rua else ""
         yield Record(
             kind=self, domain=domain.name, name=f"_dmarc.{domain.name}", type="TXT", value=f"v=DMARC1; p=none{rua}",
-            required=False, why=self.why,
+            required=False, why=self.why, report_address="" if rua else hosts.report_address,
         )
 
     def match(self, record: Record, values: Sequence[str], further: Any = None) -> Mistake | None:
@@ -512,8 +526,15 @@ class Dmarc(Txt):
         return [record.domain, f"dmarc.{record.domain}"]
 
     async def look_further(self, record: Record, values: Sequence[str], resolver: AsksRecords) -> Discovery | None:
-        """What the domain inherits while it has no record of its own."""
-        return await walk(record.domain, resolver, own=False) if not dmarc_record.records(values) else None
+        """What the domain inherits while it has no record of its own, and whether reports about it may go to us."""
+        if dmarc_record.records(values):
+            return None
+        found = await walk(record.domain, resolver, own=False)
+        to, host = record.report_address, record.report_address.partition("@")[2]
+        # RFC 9990 §4: reports go to an address elsewhere only where that domain says that it wants them.
+        if not to or not dmarc_record.records(await _texts(f"{record.domain}._report._dmarc.{host}", resolver)):
+            return found
+        return Reportable(found.domain, found.record, found.at, found.organization, found.unheard, to)
 
     def unsure(self, record: Record, further: Any) -> bool:
         """Where the organisation's name could not be asked, nobody knows what is inherited."""
@@ -552,7 +573,8 @@ class Dmarc(Txt):
         if found is None or found.record is None:
             if self._broken_above(record, further) is not None:
                 return "", "Correct the record that this domain would inherit; it then needs none of its own."
-            return record.value, ""
+            to = further.report_address if isinstance(further, Reportable) else ""
+            return f"{record.value}; rua=mailto:{to}" if to else record.value, ""
         note = f"Inherited from {found.at}: there is nothing to publish."
         return f"v=DMARC1; p={found.record.policy(own=False)}", note
 

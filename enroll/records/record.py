@@ -25,7 +25,8 @@ class Record(NamedTuple):
     domain: the one it is for. name: full name in A-labels, no trailing dot. value: TXT as plain text; host names end in
     a dot; "" where no line may be shown, for the reason in `note`. why: one sentence. note: what has to be known before
     it is entered, "" for nothing. alias: the name in the relay's own zone, with a dot at its end, that a CNAME may
-    point at instead; "" for none. by_alias: the owner chose to publish that CNAME.
+    point at instead; "" for none. by_alias: the owner chose to publish that CNAME. report_address: where reports
+    might go, if DNS lets them.
     """
 
     kind: Kind
@@ -38,6 +39,7 @@ class Record(NamedTuple):
     note: str = ""
     alias: str = ""
     by_alias: bool = False
+    report_address: str = ""
 
     @property
     def purpose(self) -> str:
@@ -112,6 +114,7 @@ class DomainView(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class RelayHosts:
     """The relay's own names, as records point at them; dmarc_rua: a mailbox for aggregate reports, or None.
+    report_address: the relay's own one, suggested where none is named and DNS shows that it may be used; "" for none.
 
     hosted_zone: the zone in which the relay keeps members' records, "" for none.
     """
@@ -122,6 +125,7 @@ class RelayHosts:
     mx_host: str
     dmarc_rua: str | None = None
     hosted_zone: str = ""
+    report_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

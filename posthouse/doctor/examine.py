@@ -36,6 +36,7 @@ EXAMINATIONS: Mapping[str, Examination] = {
     "spf": network.spf,
     "inbound tls": own_tls.own_tls,
     "hosted zone": hosted.hosted_zone,
+    "dmarc reports": network.report_address,
     "port 25 out": network.port_25,
 }
 

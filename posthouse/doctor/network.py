@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 
 from posthouse.doctor.finding import FAIL, OK, WARN, Finding, Patient
+from relay.base.own_addresses import source_addresses
 from relay.base.resolver import Answer, Later, Nothing
 from relay.base.secrets import random_id
 
@@ -61,20 +62,13 @@ async def own_names(patient: Patient) -> list[Finding]:
     return found
 
 
-async def _our_addresses(patient: Patient) -> list[str]:
-    if patient.config.delivery.source_addresses:
-        return patient.config.delivery.source_addresses
-    result = await patient.resolver.addresses(patient.config.delivery.helo or patient.config.server.hostname)
-    return [str(r) for r in result.records] if isinstance(result, Answer) else []
-
-
 async def reverse_names(patient: Patient) -> list[Finding]:
     """PTR, and whether its name leads back: many hosts refuse mail without."""
     if not patient.public:
         return [Finding("ptr", OK, _NOT_PUBLIC)]
     found = []
     host = patient.config.delivery.helo or patient.config.server.hostname
-    for address in await _our_addresses(patient):
+    for address in await source_addresses(patient.config, patient.resolver):
         result = await patient.resolver.ptr(address)
         if isinstance(result, Later):
             found.append(Finding("ptr", WARN, f"{address}: could not be asked ({result.reason})"))
@@ -95,7 +89,7 @@ async def spf(patient: Patient) -> list[Finding]:
     if not patient.public:
         return [Finding("spf", OK, _NOT_PUBLIC)]
     config = patient.config
-    addresses = await _our_addresses(patient)
+    addresses = await source_addresses(patient.config, patient.resolver)
     listed = " ".join(f"ip{ipaddress.ip_address(a).version}:{a}" for a in addresses) or "ip4:<this relay's address>"
     found = []
     for name, record in (
@@ -193,3 +187,20 @@ async def port_25(patient: Patient) -> list[Finding]:
         said = greeting[:80].decode("ascii", "replace").strip()
         return [Finding("port 25 out", WARN, f"{host} said: {said or '(nothing)'}", "does something stand between?")]
     return [Finding("port 25 out", OK, f"{host} [{address}]:{port} greets")]
+
+
+async def report_address(patient: Patient) -> list[Finding]:
+    """Receivers send reports about members' domains to our address only where DNS says that we want them."""
+    host = patient.config.report_host
+    if not host:
+        return []
+    if not patient.public:
+        return [Finding("dmarc reports", OK, _NOT_PUBLIC)]
+    result = await patient.resolver.txt(f"{random_id(8)}.example._report._dmarc.{host}", fresh=True)
+    if isinstance(result, Later):
+        return [Finding("dmarc reports", WARN, f"could not be asked ({result.reason})")]
+    # RFC 9990 §4.
+    if isinstance(result, Answer) and any(t.replace(" ", "").lower().startswith("v=dmarc1") for t in result.texts()):
+        return [Finding("dmarc reports", OK, f"{patient.config.report_address} may be told of any domain")]
+    saw = f"receivers may not send reports to {patient.config.report_address}, so it is suggested to nobody"
+    return [Finding("dmarc reports", WARN, saw, f'*._report._dmarc.{host}. TXT "v=DMARC1"')]

@@ -19,6 +19,7 @@ from relay.base.throttle import Throttle
 from relay.bounces.parse import Report, parse
 from relay.bounces.parse.entity import Entity, read
 from relay.bounces.record import Records, Result, Whose, judges
+from relay.inbound.aggregate import Aggregate
 from relay.inbound.forwards import Forwards, Incoming
 from relay.inbound.vouching import Source, Vouching
 from relay.intake import Accepted, Intake
@@ -47,6 +48,8 @@ class Arrival:
     forward: Incoming | None = None
     leaving: tuple[Leaving, ...] = ()
     helo: str = ""
+    reports: bool = False
+    """It came to the address for aggregate reports, too."""
 
 
 class Arrivals:
@@ -54,9 +57,9 @@ class Arrivals:
 
     def __init__(
         self, records: Records, vouching: Vouching, forwards: Forwards, unsubscribe: Unsubscribe, intake: Intake,
-        config: Config, clock: Clock,
+        config: Config, clock: Clock, *, aggregate: Aggregate,
     ) -> None:
-        self._vouching = vouching
+        self._vouching, self._aggregate = vouching, aggregate
         self._records, self._forwards, self._intake = records, forwards, intake
         self._config, self._clock = config, clock
         self._unsubscribe = unsubscribe
@@ -103,6 +106,11 @@ class Arrivals:
             await self._leave(arrival, entity)
         if arrival.forward is not None:
             return await self._forwards.pass_on(arrival.forward)
+        if arrival.reports:
+            # Whatever it is, it is taken: who sent it reads no answer.
+            await self._aggregate.take(
+                entity, Source(arrival.client, arrival.helo, arrival.sender, arrival.raw, fields)
+            )
         if not (arrival.returned or arrival.roles):
             return Accepted(random_id(10), 0, ())
         been_here = any((m := _BY.search(r)) is not None and m[1].lower() in self._hosts for r in received)

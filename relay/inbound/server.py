@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from relay.aggregate import AggregateRecords
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.secrets import Vault
@@ -11,6 +12,7 @@ from relay.base.storage import Storage
 from relay.base.tls import Certificate
 from relay.bounces.record import Records
 from relay.directory import Directory
+from relay.inbound.aggregate import Aggregate
 from relay.inbound.dispatch import Arrivals
 from relay.inbound.forwards import Forwards
 from relay.inbound.session import InboundSession
@@ -43,7 +45,11 @@ class InboundServer(Listener):
         self.forwards = Forwards(intake, directory, resolver, vault, config, clock)
         self.unsubscribe = Unsubscribe(storage, vault, config, clock)
         vouching = Vouching(resolver, config, clock)
-        self.arrivals = Arrivals(self.records, vouching, self.forwards, self.unsubscribe, intake, config, clock)
+        aggregate = Aggregate(AggregateRecords(storage, config, clock), resolver, config)
+        self.report_address = config.report_address.lower()
+        self.arrivals = Arrivals(
+            self.records, vouching, self.forwards, self.unsubscribe, intake, config, clock, aggregate=aggregate
+        )
         hosts = (config.server.hostname, config.bounce_host, config.mx_host, config.signing.pool_domain)
         self._own = frozenset(h.lower() for h in hosts if h)
 

@@ -25,7 +25,7 @@ ROLES = frozenset({"postmaster", "abuse", "fbl"})
 class Mail(Transaction):
     """The message under way, with what its recipients stand for; `size` as said at MAIL."""
 
-    __slots__ = ("forward", "leavers", "returned", "roles", "size")
+    __slots__ = ("forward", "leavers", "reports", "returned", "roles", "size")
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,6 +33,7 @@ class Mail(Transaction):
         self.roles: dict[Address, str] = {}
         self.leavers: dict[Address, Leaving] = {}
         self.forward: Address | None = None
+        self.reports = False
         self.size: int | None = None
 
 
@@ -106,6 +107,11 @@ class InboundSession(Session[Mail]):
         listener, t = self.listener, self.transaction
         if listener.unsubscribe.claims(to):
             return await self._leaves(to)
+        if to.text.lower() == listener.report_address:
+            if t.forward is not None:
+                return Verdict(replies.ONE_FORWARD)
+            t.reports = True
+            return None
         ours = listener.is_ours(to.domain)
         # A return path stays good while its domain is paused or proved again: `whose` knows what it was sent with.
         if ours or listener.records.claims(to):
@@ -132,7 +138,7 @@ class InboundSession(Session[Mail]):
         refused = self.listener.forwards.wanted(to, self.address, t.size)
         if refused is not None:
             return refused
-        if t.returned or t.roles or (t.forward is not None and t.forward.domain != to.domain):
+        if t.returned or t.roles or t.reports or (t.forward is not None and t.forward.domain != to.domain):
             return Verdict(replies.ONE_FORWARD)
         # Several addresses of one domain lead to one mailbox: it gets one copy.
         t.forward = t.forward or to
@@ -159,7 +165,7 @@ class InboundSession(Session[Mail]):
         taken = await self.listener.arrivals.accept(
             Arrival(
                 said, tuple({w.id: w for w in t.returned.values()}.values()), tuple(t.roles.values()), raw,
-                self.address, forward, leaving=tuple(t.leavers.values()), helo=self.helo,
+                self.address, forward, leaving=tuple(t.leavers.values()), helo=self.helo, reports=t.reports,
             )
         )
         return taken if isinstance(taken, Verdict) else replies.line(replies.OK_QUEUED, taken.queue_id)

@@ -235,8 +235,11 @@ async def test_the_export_is_the_zone(house: Hosting) -> None:
     for name, rdataset in held:
         served = await house.ask(name.to_text(), dns.rdatatype.to_text(rdataset.rdtype))
         assert served.answer[0].to_rdataset() == rdataset
-    # SOA and NS; and for each domain proof, two keys, DMARC, return path.
-    assert len(held) == 2 + 3 * 5
+    # SOA, NS, MX, that reports may come; and for each domain proof, two keys, DMARC, return path.
+    assert len(held) == 4 + 3 * 5
+    report = await house.ask(f"d0.test._report._dmarc.{ZONE}")
+    assert report.answer[0][0].to_text() == '"v=DMARC1"'
+    assert (await house.ask(f"_report._dmarc.{ZONE}")).rcode() == dns.rcode.NOERROR
 
 
 async def test_without_a_zone_nobody_is_promised_one(sqlite_config: Config) -> None:

@@ -8,9 +8,10 @@ from typing import Any, Literal
 from pydantic import Field
 
 from enroll.api.native.option_models import DomainIn, OptionsView
-from enroll.domains import Domain, as_of
+from enroll.domains import Domain, Reports, as_of
 from enroll.records import Record, dig_command
 from enroll.stats import Stats
+from relay.base.config import Config
 from relay.base.web.models import FormerId, Strict, View, shown_at
 
 State = Literal["initializing", "pending", "verified", "disabled", "suspended", "blocked"]
@@ -192,6 +193,83 @@ class StatsView(View):
     complaint_rate: float | None
     reputation: int | None
     reputation_bucket: str | None
+
+
+class SourceView(View):
+    """An address that sends as the domain. `aligned`: messages that passed DMARC; `dkim`, `spf`: by which."""
+
+    address: str
+    ours: bool = Field(description="Whether it is this relay's.")
+    messages: int
+    aligned: int
+    dkim: int
+    spf: int
+    refused: int = Field(description="Quarantined or rejected.")
+    signed_by: str = Field(description="The domain that DKIM, else SPF, proved in the last report; empty for none.")
+    reporters: list[str]
+
+
+class DmarcDayView(View):
+    """One UTC day."""
+
+    day: str
+    messages: int
+    aligned: int
+
+
+class TlsResultView(View):
+    """Sessions with one result on one day, as one reporter saw them; `success`, or the kind of failure (RFC 8460)."""
+
+    day: str
+    reporter: str
+    proved: bool
+    policy: str
+    result: str
+    host: str
+    sessions: int
+
+
+class ProblemView(View):
+    """What is wrong, and what to do."""
+
+    code: Literal["own_unaligned", "stranger"]
+    says: str
+    fix: str
+
+
+class DmarcView(View):
+    """What receivers reported. Reports that did not prove to come from their reporter are counted in `unproved` alone.
+    """
+
+    name: str
+    days: int
+    address: str | None = Field(description="Where this relay reads reports; null: nowhere.")
+    messages: int
+    aligned: int
+    unproved: int
+    reporters: list[str]
+    sources: list[SourceView]
+    by_day: list[DmarcDayView]
+    tls: list[TlsResultView]
+    problem: ProblemView | None
+
+
+def dmarc_view(domain: Domain, found: Reports, config: Config) -> DmarcView:
+    """What was reported, as it is shown."""
+    return DmarcView(
+        name=domain.name, days=found.days, address=config.report_address or None, messages=found.messages,
+        aligned=found.aligned, unproved=found.unproved, reporters=list(found.reporters),
+        sources=[SourceView(**asdict(one) | {"reporters": sorted(one.reporters)}) for one in found.sources],
+        by_day=[DmarcDayView(day=day, messages=n, aligned=good) for day, n, good in found.by_day],
+        tls=[
+            TlsResultView(
+                day=one.day, reporter=one.reporter, proved=one.proved, policy=one.policy, result=one.result,
+                host=one.host, sessions=one.n,
+            )
+            for one in found.tls
+        ],
+        problem=ProblemView(**asdict(found.problem)) if found.problem else None,
+    )
 
 
 def domain_view(domain: Domain) -> DomainView:

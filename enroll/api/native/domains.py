@@ -9,6 +9,7 @@ from pydantic import Field
 
 from enroll.api.native.domain_views import (
     BatchView,
+    DmarcView,
     DnsHostView,
     DomainList,
     DomainPatch,
@@ -20,6 +21,7 @@ from enroll.api.native.domain_views import (
     TestView,
     VerifiedView,
     batch_view,
+    dmarc_view,
     domain_view,
     records_view,
     stats_view,
@@ -42,7 +44,7 @@ class RecordsForm(Query):
 
 
 class Figures(Query):
-    """Of how many days GET …/stats tells."""
+    """Of how many days GET …/stats and …/dmarc tell."""
 
     days: str | None = Field(None, description="A whole number of days. What can't be read means the default.")
 
@@ -143,10 +145,13 @@ class OfDomains:
 
     @_calls.get(f"{_ONE}/stats", "Volume, rates, reputation")
     async def stats(self, who: Actor, id: str, query: Figures) -> StatsView:
-        domain, text = await self._one(who, id), query.days or ""
-        # A figure for people: what can't be read means the default, what is too large the most there is.
-        days = int(text) if text.isascii() and text.isdecimal() and len(text) <= 9 else None
-        return stats_view(domain, await self._domains.stats(who.member.id, domain.id, days))
+        domain = await self._one(who, id)
+        return stats_view(domain, await self._domains.stats(who.member.id, domain.id, _days(query)))
+
+    @_calls.get(f"{_ONE}/dmarc", "What receivers report: who sends as the domain, aligned or not; TLS to it")
+    async def dmarc(self, who: Actor, id: str, query: Figures) -> DmarcView:
+        domain = await self._one(who, id)
+        return dmarc_view(domain, await self._domains.reports(who.member.id, domain.id, _days(query)), self._config)
 
     async def _one(self, who: Actor, named: str) -> Domain:
         """The domain of the path; another member's is not there, nor one the key is not for."""
@@ -158,3 +163,9 @@ class OfDomains:
     def _with_records(self, domain: Domain) -> VerifiedView:
         shown = records_view(domain, self._domains.records(domain), self._domains.as_of(domain))
         return VerifiedView(domain=domain_view(domain), as_of=shown.as_of, records=shown.records)
+
+
+def _days(query: Figures) -> int | None:
+    """A figure for people: what can't be read means the default, what is too large the most there is."""
+    text = query.days or ""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 9 else None

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, model_validator
 
 from relay.base import netguard
+from relay.base.config.aggregate import AggregateReports
 from relay.base.config.delivery import Delivery
 from relay.base.config.dns import Dns
 from relay.base.config.kinds import HostName, LocalPart, Mailbox, Port, Selector, Sender, Waits
@@ -339,6 +340,7 @@ class Config(Section):
     mta_sts: MtaSts = MtaSts()
     tls_reports: TlsReports = TlsReports()
     inbound: Inbound = Inbound()
+    aggregate_reports: AggregateReports = AggregateReports()
     suppression: Suppression = Suppression()
     tracking: Tracking = Tracking()
     retention: Retention = Retention()
@@ -409,6 +411,16 @@ class Config(Section):
     def hosted_servers(self) -> list[str]:
         """The names of that zone's servers."""
         return self.dns.hosted_servers or [self.server.hostname]
+
+    @property
+    def report_host(self) -> str:
+        """The domain at which aggregate reports come in; "" for none."""
+        return (self.dns.hosted_zone or self.bounce_host) if self.aggregate_reports.enabled else ""
+
+    @property
+    def report_address(self) -> str:
+        """The address for aggregate reports; "" for none."""
+        return f"{self.aggregate_reports.local_part}@{self.report_host}" if self.report_host else ""
 
     @property
     def notice_from(self) -> str:

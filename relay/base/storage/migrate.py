@@ -16,7 +16,7 @@ from relay.base.storage.engine import Storage, Tx, serialise
 from relay.base.storage.errors import SchemaTooNew, StorageError
 
 # The newest revision in `migrations/`, told without asking Alembic.
-REVISION = "0022"
+REVISION = "0023"
 
 _LOCK = 0x4D494752
 # Alembic keeps the migration under way in variables of its own modules, one for the whole program, so in one process

@@ -128,7 +128,9 @@ def decoded(entity: Entity) -> bytes:
     if encoding == "base64":
         try:
             kept = re.sub(rb"[^A-Za-z0-9+/]", b"", entity.body)
-            return base64.b64decode(kept[: len(kept) // 4 * 4])
+            # RFC 2045 §6.8: the last octets stand in a group that padding fills up; one character alone says nothing.
+            kept = kept[: len(kept) - (len(kept) % 4 == 1)]
+            return base64.b64decode(kept + b"=" * (-len(kept) % 4))
         except (binascii.Error, ValueError):
             return entity.body
     if encoding == "quoted-printable":

@@ -4,6 +4,7 @@ One storage module writes each table. The shape in the database is made by `migr
 together.
 """
 
+from relay.base.storage.tables.aggregate import aggregate_reports, dmarc_days, tls_days
 from relay.base.storage.tables.enrolled import api_keys, dkim_keys, domains, invites, members, sessions
 from relay.base.storage.tables.ground import FINISHED, HAPPENED_AFTERWARDS, HAS_BYTES, OPEN, Id, metadata
 from relay.base.storage.tables.mailed import (
@@ -51,6 +52,7 @@ __all__ = [
     "HAS_BYTES",
     "OPEN",
     "Id",
+    "aggregate_reports",
     "allowances",
     "api_keys",
     "attempts",
@@ -58,6 +60,7 @@ __all__ = [
     "daily_stats",
     "directory_changes",
     "dkim_keys",
+    "dmarc_days",
     "domains",
     "duties",
     "events",
@@ -82,6 +85,7 @@ __all__ = [
     "standings",
     "sts_policies",
     "suppressions",
+    "tls_days",
     "tls_reports",
     "tls_sessions",
     "tls_totals",
