@@ -82,12 +82,13 @@ def summed(
         day = by_day.setdefault(row.day, [0, 0])
         day[0] += row.n
         day[1] += row.n * (row.dkim or row.spf)
-    sources = _sources(proved, own)
+    week = [r for r in proved if r.day >= utc_day(now - _LOOK_DAYS * DAY)]
     return Reports(
-        days, sum(r.n for r in proved), sum(r.n for r in proved if r.dkim or r.spf),
-        sum(r.n for r in rows if not r.proved), tuple(sorted({r.reporter for r in proved})),
-        tuple(sources[:_MOST_SOURCES]), tuple((day, n, good) for day, (n, good) in sorted(by_day.items())), tuple(tls),
-        problem(_sources([r for r in proved if r.day >= utc_day(now - _LOOK_DAYS * DAY)], own)),
+        days=days, messages=sum(r.n for r in proved), aligned=sum(r.n for r in proved if r.dkim or r.spf),
+        unproved=sum(r.n for r in rows if not r.proved), reporters=tuple(sorted({r.reporter for r in proved})),
+        sources=tuple(_sources(proved, own)[:_MOST_SOURCES]),
+        by_day=tuple((day, n, good) for day, (n, good) in sorted(by_day.items())), tls=tuple(tls),
+        problem=problem(_sources(week, own)),
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from enroll.records.record import (
@@ -534,7 +534,7 @@ class Dmarc(Txt):
         # RFC 9990 §4: reports go to an address elsewhere only where that domain says that it wants them.
         if not to or not dmarc_record.records(await _texts(f"{record.domain}._report._dmarc.{host}", resolver)):
             return found
-        return Reportable(found.domain, found.record, found.at, found.organization, found.unheard, to)
+        return Reportable(**{f.name: getattr(found, f.name) for f in fields(found)}, report_address=to)
 
     def unsure(self, record: Record, further: Any) -> bool:
         """Where the organisation's name could not be asked, nobody knows what is inherited."""
