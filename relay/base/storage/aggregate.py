@@ -12,7 +12,6 @@ from relay.base.storage.engine import Tx, serialise, upsert
 from relay.base.storage.tables import aggregate_reports, dmarc_days, domains, tls_days
 
 _LOCK = 0x41474752  # PostgreSQL: reports are counted one after the other
-_TABLES = {"dmarc": dmarc_days, "tls": tls_days}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,8 @@ async def begin(tx: Tx, head: Head) -> bool:
 
 async def keep(tx: Tx, head: Head, rows: Sequence[dict[str, Any]], most: int) -> int:
     """Add rows of a report to its day, which has at most `most`; returns how many had no place."""
-    table = _TABLES[head.kind]
+    dmarc = head.kind == "dmarc"
+    table = dmarc_days if dmarc else tls_days
     c = table.c
     there = await tx.scalar(
         select(func.count()).select_from(table).where(c.domain_id == head.domain_id, c.day == head.day)
@@ -88,10 +88,10 @@ async def keep(tx: Tx, head: Head, rows: Sequence[dict[str, Any]], most: int) ->
     placed = rows[: max(0, most - int(there or 0))]
     of = {"domain_id": head.domain_id, "day": head.day, "reporter": head.reporter, "proved": bool(head.proved)}
     for row in placed:
-        new = upsert(tx, table).values(**of, **row)
+        new = (upsert(tx, dmarc_days) if dmarc else upsert(tx, tls_days)).values(**of, **row)
         keys = [column.name for column in table.primary_key]
         changed = {"n": c.n + new.excluded.n}
-        if head.kind == "dmarc":
+        if dmarc:
             changed["signed_by"] = new.excluded.signed_by
         await tx.execute(new.on_conflict_do_update(index_elements=keys, set_=changed))
     return len(rows) - len(placed)
