@@ -12,11 +12,16 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from aiohttp import ClientSession
+from typer.testing import CliRunner, Result
+
+from posthouse.cli import app
+from tests.kit.plain_log import plain_log
 
 SECONDS = 55
 
@@ -34,21 +39,22 @@ async def start(*words: str) -> asyncio.subprocess.Process:
     )
 
 
-async def check(*words: str) -> tuple[int, dict, str]:
-    process = await start("--check", *words)
-    try:
-        async with asyncio.timeout(SECONDS):
-            out, err = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode or 0, json.loads(out), err.decode()
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Result]]:
+    """The demo in this process, which has all of it loaded: where it doesn't stay."""
+    for name in list(os.environ):
+        if name.startswith("POSTHOUSE_"):
+            monkeypatch.delenv(name)
+    yield lambda *words: CliRunner().invoke(app, ["demo", *words])
+    plain_log()
 
 
-async def test_check_walks_the_whole_way_and_says_so_and_again_in_the_same_folder(tmp_path: Path) -> None:
-    words = ("--port-base", "0", "--data", str(tmp_path / "demo"))
-    code, report, err = await check(*words)
+def test_check_walks_the_whole_way_and_says_so_and_again_in_the_same_folder(
+    at_once: Callable[..., Result], tmp_path: Path
+) -> None:
+    words = ("--check", "--port-base", "0", "--data", str(tmp_path / "demo"))
+    said = at_once(*words)
+    code, report = said.exit_code, json.loads(said.stdout)
     assert (code, report["ok"], report["error"]) == (0, True, ""), report
     assert all(step["ok"] for step in report["steps"])
     assert {(s["algorithm"], s["result"]) for s in report["dkim"]} == {
@@ -65,41 +71,40 @@ async def test_check_walks_the_whole_way_and_says_so_and_again_in_the_same_folde
         "one-click unsubscribe": ("sent", "unsubscribed", "unsubscribe", True),
         "reply": ("sent", "sent", "", True),
     }
-    assert err == ""
+    assert said.stderr == ""
     assert (tmp_path / "demo" / "posthouse.db").exists()
-    code, report, _ = await check(*words)
+    said = at_once(*words)
+    code, report = said.exit_code, json.loads(said.stdout)
     assert (code, report["error"], [c["ok"] for c in report["courses"]]) == (0, "", [True] * 5)
 
 
-async def test_a_taken_port_is_a_clear_line() -> None:
+def test_a_taken_port_is_a_clear_line(at_once: Callable[..., Result]) -> None:
     with contextlib.ExitStack() as stack:
         base = 65535
         while base > 60_000:
             base = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
-        code, report, _ = await check("--port-base", str(base))
-        process = await start("--port-base", str(base))
-        out, err = await process.communicate()
-    assert code == 1
-    assert not report["ok"]
+        checked = at_once("--check", "--port-base", str(base))
+        said = at_once("--port-base", str(base))
+    report = json.loads(checked.stdout)
+    assert (checked.exit_code, report["ok"]) == (1, False)
     assert "can't be listened on" in report["error"]
-    assert process.returncode == 3
-    assert err.decode().splitlines() == [
+    assert said.exit_code == 3
+    assert said.stderr.splitlines() == [
         f"posthouse: 127.0.0.1:{base} can't be listened on (address already in use): is another program using it?",
         "posthouse: posthouse demo --port-base 0 takes free ports",
     ]
-    assert out == b""
+    assert said.stdout == ""
 
 
-async def test_a_demo_wants_its_folder_for_itself(tmp_path: Path) -> None:
+def test_a_demo_wants_its_folder_for_itself(at_once: Callable[..., Result], tmp_path: Path) -> None:
     lock = os.open(tmp_path / "serving.lock", os.O_RDWR | os.O_CREAT)
     # As a running relay holds it.
     fcntl.flock(lock, fcntl.LOCK_SH)
-    process = await start("--data", str(tmp_path), "--port-base", "52000")
-    _, err = await process.communicate()
+    said = at_once("--data", str(tmp_path), "--port-base", "0")
     os.close(lock)
-    assert process.returncode == 3
+    assert said.exit_code == 3
     # Other ports would help nothing here.
-    assert err.decode().splitlines() == [
+    assert said.stderr.splitlines() == [
         f"posthouse: {tmp_path} is in use by a relay or another demo: stop it, or name another folder"
     ]
 

@@ -14,7 +14,7 @@ from tests.kit.ports import free_port
 from tests.kit.served import Served, Town
 from tests.kit.storage import PostgresServer
 
-MESSAGES = 2000
+MESSAGES = 800
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -34,7 +34,7 @@ async def two(town: Town, stack: AsyncExitStack, **environ: str) -> list[Served]
 
 
 async def test_two_processes_deliver_every_message_once(url: str, tmp_path: Path) -> None:
-    names = [f"u{i:05d}" for i in range(MESSAGES if url.startswith("sqlite") else MESSAGES // 4)]
+    names = [f"u{i:05d}" for i in range(MESSAGES if url.startswith("sqlite") else MESSAGES // 2)]
     async with Town.made(tmp_path, url) as town, AsyncExitStack() as stack:
         shared = f'["127.0.0.1:{free_port()}"]'
         nodes = await two(town, stack, SUBMISSION__LISTEN=shared)

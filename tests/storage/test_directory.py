@@ -95,7 +95,7 @@ async def test_changes_at_random_come_to_the_same_as_reading_everything(world: W
     await dice.begin()
     # Another process, which looks now and then.
     other = Directory(world.storage, world.config, world.clock, world.vault)
-    for n in range(60):
+    for n in range(40):
         await dice.throw()
         await same_as_read_anew(world.directory, world.storage)
         if n % 7 == 0:
