@@ -103,15 +103,21 @@ class Postfix:
 
 
 @contextlib.contextmanager
-def postfix(domain: str, also: str, port: int, reports_port: int) -> Iterator[Postfix]:
+def postfix(
+    domain: str, also: str, port: int, reports_port: int, *, main: str = "", master: str = ""
+) -> Iterator[Postfix]:
     """A Postfix that takes mail for `domain` on `port` until the block ends, and sends its own to `reports_port`.
 
-    Mail for the postmaster of `also`, the sender's domain, goes into USER's mailbox too."""
+    Mail for the postmaster of `also`, the sender's domain, goes into USER's mailbox too. `main` and `master` are added
+    to its configuration."""
     # Its daemons run as other users: the folder must not lie within one that is root's alone.
     folder = Path(tempfile.mkdtemp(prefix="posthouse-postfix-"))
     folder.chmod(0o755)
     try:
         _lay_out(folder, domain, also, port, reports_port)
+        for name, text in (("main.cf", main), ("master.cf", master)):
+            with (folder / "etc" / name).open("a") as file:
+                file.write(text)
         command = [find("postfix") or "postfix", "-c", str(folder / "etc")]
         made = subprocess.run([*command, "start"], capture_output=True, text=True, timeout=30, check=False)
         running = Postfix(folder)

@@ -13,6 +13,7 @@ import pytest
 import trustme
 from sqlalchemy import select
 
+from enroll.pages.figures import tls_in_words
 from relay.base.clock import DAY
 from relay.base.config import Config
 from relay.base.storage import outbound_tls as rows
@@ -101,7 +102,9 @@ async def test_an_enforced_policy_is_kept_and_never_gone_below(stage: Stage) -> 
     assert await s.send() == ("sent", "opportunistic", "verified")
     await s.policy(ENFORCE)
     assert await s.send() == ("sent", "mta-sts", "verified")
-    assert (s.last.tls, s.last.tls_cipher != "") == ("TLSv1.3", True)
+    words = tls_in_words(s.last)
+    assert words == f"TLSv1.3 ({s.last.tls_cipher}), MTA-STS, certificate verified"
+    assert s.last.tls_cipher.startswith("TLS_")
     assert s.host.asked == ["GET /.well-known/mta-sts.txt HTTP/1.1"]
     # RFC 8461 §3.3, §5.1: neither a record that is gone ends it, nor a policy host that is down.
     await s.publish(None)

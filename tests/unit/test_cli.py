@@ -19,10 +19,10 @@ from typer.testing import CliRunner, Result
 from posthouse.cli import app
 from posthouse.cli.mail import _told
 from posthouse.cli.shell import CONFIG, FAILED, NOT_FOUND, OK, REFUSED, USAGE
-from relay.base.clock import Clock
+from relay.base.clock import Clock, utc_day
 from relay.base.config import example
 from relay.base.events import Event
-from relay.base.storage import Storage, events, incidents
+from relay.base.storage import Storage, events, incidents, outbound_tls
 from relay.base.storage.tables import recipients
 from relay.intake import Accepted
 from tests.kit.plain_log import plain_log
@@ -392,3 +392,28 @@ def test_an_exported_zone_is_not_replaced_by_an_older_one(run: Run, tmp_path: Pa
     assert [one.name for one in tmp_path.iterdir() if one.name.startswith("tmp")] == []
     run("zone", "export", "--output", str(file), "--force")
     assert file.read_text() != kept
+
+
+def test_tls_with_others_and_of_our_own(run: Run, tmp_path: Path) -> None:
+    async def happen() -> None:
+        world = await World.make(make_config(tmp_path / "data"), Clock())
+        day = utc_day(world.clock.now())
+        await world.storage.write(lambda tx: outbound_tls.count(tx, {}, {(day, "mta-sts", "certificate-expired"): 3}))
+        await world.storage.write(lambda tx: outbound_tls.owe_reports(tx, [(day, "b.test", 5.0, "one")], 10))
+        await world.close()
+
+    asyncio.run(happen())
+    [total] = told(run("tls", "totals", "--json"))
+    assert (total["policy"], total["result"], total["sessions"]) == ("mta-sts", "certificate-expired", 3)
+    assert "certificate-expired" in run("tls", "totals").stdout
+    [report] = told(run("tls", "reports", "--json"))
+    assert (report["domain"], report["state"], report["next_at"]) == ("b.test", "waiting", "1970-01-01T00:00:05Z")
+    assert told(run("tls", "reports", "--domain", "c.test", "--json")) == []
+    assert "b.test" in run("tls", "reports").stdout
+    file = tmp_path / "posthouse.toml"
+    file.write_text(file.read_text() + '[dns]\nresolvers = ["127.0.0.1:1"]\n')
+    assert "no answer about b.test" in run("tls", "policy", "b.test", code=REFUSED).output
+    run("tls", "policy", "not a name", code=REFUSED)
+    lines = {line["name"]: line["value"] for line in told(run("zone", "tls", "--json"))}
+    assert lines["_mta-sts.bounce.localhost"].startswith("v=STSv1; id=")
+    assert "mx: localhost" in lines["https://mta-sts.localhost/.well-known/mta-sts.txt"]

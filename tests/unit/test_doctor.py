@@ -6,8 +6,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import trustme
 
 from enroll.zone import DnsServer, Zone, Zones
+from posthouse import own_tls
 from posthouse.doctor import FAIL, OK, WARN, Finding, Limits, examine
 from relay.base.clock import Clock
 from relay.base.config import Config
@@ -226,3 +228,49 @@ async def test_the_hosted_zone_is_delegated_to_us_and_answered_over_udp_and_tcp(
     assert "udp: NXDOMAIN; tcp: NXDOMAIN" in lame.saw
     async with world([parent], open_world=False) as dns:
         assert not await examine(public(tmp_path), only=["hosted zone"], resolver=dns.resolver), "where there is none"
+
+
+async def test_what_the_relay_s_own_names_say_about_tls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    cert = tmp_path / "cert.pem"
+    authority.issue_cert(HOST).cert_chain_pems[0].write_to_path(str(cert))
+    config = make_config(
+        tmp_path, server={"hostname": HOST, "operator_email": "op@posthouse.dev"}, tls={"cert_file": str(cert)},
+        signing={"pool_domain": "posthouse.dev", "pool_key_file": "key.pem"}, delivery={"allow_private_networks": True},
+    )
+    key = "v=DKIM1; k=rsa; p=AAAA"
+    selector = "posthouse._domainkey.posthouse.dev"
+    async with world([make_zone("posthouse.dev", [*GOOD, (selector, "TXT", key)])], open_world=True) as dns:
+
+        async def look() -> dict[str, tuple[str, str]]:
+            found = await examine(config, only=["inbound tls"], resolver=dns.other_resolver(cache_entries=0))
+            return {f.name: (f.status, f.fix) for f in found}
+
+        seen = await look()
+        assert {status for status, _ in seen.values()} == {OK}, seen
+        lines = {line.name: line for line in own_tls.lines(config)}
+        tlsa = lines[f"_25._tcp.{HOST}"]
+        dns.zones.add(tlsa.name, "TLSA", tlsa.value)
+        dns.zones.add(f"_smtp._tls.{HOST}", "TXT", lines[f"_smtp._tls.{HOST}"].value)
+        assert {status for status, _ in (await look()).values()} == {OK}
+        dns.zones.replace(tlsa.name, "TLSA", ["3 1 1 " + "0" * 64])
+        dns.zones.replace(f"_smtp._tls.{HOST}", "TXT", ["v=TLSRPTv1; rua=op@posthouse.dev"])
+        dns.zones.add(f"_mta-sts.{HOST}", "TXT", "v=STSv1; id=not-one;")
+        dns.zones.add(f"_mta-sts.bounce.{HOST}", "TXT", "v=STSv1; id=a;")
+        dns.zones.replace(selector, "TXT", [f"{key}; s=email"])
+        seen = await look()
+    assert seen["inbound tlsa"] == (FAIL, tlsa.text)
+    assert seen[f"inbound tlsrpt {HOST}"][0] == WARN
+    assert seen[f"inbound mta-sts {HOST}"][0] == FAIL, "its record can't be read"
+    assert seen[f"inbound mta-sts bounce.{HOST}"][0] == FAIL, "its policy can't be fetched"
+    assert seen["tls reports"][0] == FAIL
+
+
+async def test_a_resolver_that_does_not_validate_is_not_to_be_trusted(tmp_path: Path) -> None:
+    async with world([make_zone("posthouse.dev", GOOD)], open_world=True) as dns:
+        asked = {"resolvers": [f"127.0.0.1:{dns.server.port}"], "dnssec": "trust-ad"}
+        config = make_config(tmp_path, server={"hostname": HOST}, dns=asked)
+        [found] = await examine(config, only=["dnssec"], limits=Limits(dnssec_signed="posthouse.dev"))
+        assert (found.status, "does not validate" in found.saw) == (FAIL, True)
+        [found] = await examine(public(tmp_path), only=["dnssec"], resolver=dns.resolver)
+        assert (found.status, found.saw) == (OK, "off: DANE is not used when delivering")
