@@ -192,26 +192,21 @@ def inbound_server(r: Core) -> InboundServer:
     )
 
 
-def worker(
-    r: Core, settled: Callable[[str, float], None], on_session: Callable[[str, str], None] = lambda policy, result: None
-) -> Worker:
-    """Delivery. `settled`: hears of every try, its state and how long it took; `on_session`: of every TLS session, its
-    policy and result."""
+def worker(r: Core, settled: Callable[[str, float], None]) -> Worker:
+    """Delivery. `settled`: hears of every try, its state and how long it took."""
     assert r.handoff is not None
     return Worker(
-        r.queue, r.handoff, courier(r, random.Random(), on_session), SuppressionCheck(r.storage, r.suppressions),
+        r.queue, r.handoff, courier(r, random.Random()), SuppressionCheck(r.storage, r.suppressions),
         Pacer(r.clock.monotonic), r.config, r.clock, settled,
     )
 
 
-def courier(
-    r: Core, rng: random.Random, on_session: Callable[[str, str], None] = lambda policy, result: None
-) -> Courier:
+def courier(r: Core, rng: random.Random) -> Courier:
     """What carries mail for a worker."""
     return Courier(
         resolver=r.resolver, vault=r.vault, config=r.config, monotonic=r.clock.monotonic, rng=rng,
         takes_in=lambda domain: r.directory.forwarding(domain) is not None, policies=policies(r),
-        counts=SessionCounts(r.storage, r.resolver, r.config, r.clock, on_session), now=r.clock.now,
+        counts=SessionCounts(r.storage, r.resolver, r.config, r.clock), now=r.clock.now,
     )
 
 

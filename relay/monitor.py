@@ -2,27 +2,27 @@
 
 Promises answers that say nothing of members, quickly, also when storage doesn't answer. Metrics and the doctor's
 findings (`/healthz?full`) are for the configured networks only; for anybody else they are not there. What the doctor
-looks at is put together above and handed in; counters of other rooms live in the registry that is handed in.
+looks at is put together above and handed in; what others count stands in `relay.base.metrics`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
+from platform import python_version
 from typing import Any
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import choose_encoder
 from pydantic import ConfigDict, Field
 
+from relay.base import metrics
 from relay.base.clock import Clock
 from relay.base.config import Config
-from relay.base.log import lines_dropped
 from relay.base.storage import Storage, StorageError, incidents, reports
 from relay.base.web import answer, is_inside
 from relay.base.web.calls import OPEN, Call, Calls, routes
@@ -90,16 +90,13 @@ async def _anybody(_: web.Request, __: Call) -> None:
 
 @dataclass(frozen=True)
 class MonitorServices:
-    """What is watched. `checks` are asked by /readyz, each by name; a stopping process has one that says no. `repeats`
-    counts the messages that came again."""
+    """What is watched. `checks` are asked by /readyz, each by name; a stopping process has one that says no."""
 
     config: Config
     clock: Clock
     storage: Storage
-    registry: CollectorRegistry
     checks: Mapping[str, Check] = field(default_factory=dict)
     doctor: Doctor | None = None
-    repeats: Callable[[], int] = int
     answer_seconds: float = 3.0
     count_seconds: float = 5.0
 
@@ -109,27 +106,9 @@ class Monitor:
 
     def __init__(self, services: MonitorServices) -> None:
         self._services = services
-        registry = services.registry
-        self._queue = Gauge("posthouse_queue_recipients", "Recipients waiting.", ["state"], registry=registry)
-        self._oldest = Gauge(
-            "posthouse_queue_oldest_due_seconds", "How long the oldest due recipient has been due.", registry=registry
-        )
-        self._backlog = Gauge("posthouse_storage_backlog", "Writes waiting for a transaction.", registry=registry)
-        self._incidents = Gauge(
-            "posthouse_incidents_open", "Faults of the relay itself, as other hosts told it, that are open.",
-            registry=registry,
-        )
-        self._up = Gauge("posthouse_storage_up", "1 when storage answers.", registry=registry)
-        self._requests = Counter(
-            "posthouse_http_requests", "HTTP requests.", ["method", "route", "status"], registry=registry
-        )
-        self._seconds = Histogram("posthouse_http_seconds", "Duration of HTTP requests.", ["route"], registry=registry)
         self._counted_at = float("-inf")
-        for name, says, count in (
-            ("log_dropped_lines", "Lines of the log that were dropped because nobody read it.", lines_dropped),
-            ("messages_repeated", "Messages that came again, of which nothing was new.", services.repeats),
-        ):
-            registry.register(_Count(f"posthouse_{name}", says, count))
+        engine = services.config.database.url.partition(":")[0].partition("+")[0]
+        metrics.BUILD.info({"version": version("posthouse"), "python": python_version(), "database": engine})
 
     def routes(self) -> list[web.RouteDef]:
         """GET /healthz, /readyz, /metrics."""
@@ -149,6 +128,7 @@ class Monitor:
                 return response
             except Refused as e:
                 status = e.verdict.reply.http or 500
+                metrics.REFUSED.labels("http", e.verdict.reply.name).inc()
                 raise
             except web.HTTPException as e:
                 status = e.status
@@ -158,8 +138,8 @@ class Monitor:
                 route = resource.canonical if resource is not None else "(none)"
                 # A client may invent methods; the label must stay small.
                 method = request.method if request.method in _METHODS else "OTHER"
-                self._requests.labels(method, route, str(status)).inc()
-                self._seconds.labels(route).observe(max(0.0, self._services.clock.monotonic() - began))
+                metrics.REQUESTS.labels(method, route, str(status)).inc()
+                metrics.REQUEST_SECONDS.labels(route).observe(max(0.0, self._services.clock.monotonic() - began))
 
         return counted
 
@@ -189,14 +169,13 @@ class Monitor:
         gives_as={"text/plain": {"type": "string"}},
     )
     async def metrics(self, request: web.Request) -> web.Response:
-        """The registry in Prometheus' text format."""
+        """The registry in Prometheus' text format, or as OpenMetrics where that is asked for."""
         if not self._services.config.metrics.enabled:
             raise Refused(NOT_FOUND)
         self._for_operators(request)
         await self._measure()
-        return web.Response(
-            body=generate_latest(self._services.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(metrics.REGISTRY), headers={"Content-Type": content_type})
 
     def _for_operators(self, request: web.Request) -> None:
         config = self._services.config
@@ -215,7 +194,7 @@ class Monitor:
     async def _measure(self) -> None:
         """Bring the gauges up to date; a count of the queue serves for some seconds."""
         s = self._services
-        self._backlog.set(s.storage.backlog)
+        metrics.BACKLOG.set(s.storage.backlog)
         now = s.clock.monotonic()
         if now - self._counted_at < s.count_seconds:
             return
@@ -223,24 +202,21 @@ class Monitor:
             async with asyncio.timeout(s.answer_seconds), s.storage.read() as tx:
                 counts, oldest = await reports.waiting(tx, s.clock.now())
                 opened = await incidents.open_now(tx)
+                kept = await reports.population(tx)
         except (StorageError, TimeoutError) as e:
             log.warning("storage.silent", cause=str(e))
-            self._up.set(0)
+            metrics.STORAGE_UP.set(0)
             return
         self._counted_at = now
-        self._up.set(1)
-        self._oldest.set(oldest)
-        self._incidents.set(sum(opened.values()))
+        metrics.STORAGE_UP.set(1)
+        metrics.OLDEST_DUE.set(oldest)
+        metrics.INCIDENTS.set(sum(opened.values()))
         for state, count in counts.items():
-            self._queue.labels(state).set(count)
+            metrics.QUEUE.labels(state).set(count)
+        for gauge, by in ((metrics.MEMBERS, kept.members), (metrics.DOMAINS, kept.domains)):
+            gauge.clear()
+            for state, count in by.items():
+                gauge.labels(state).set(count)
+        metrics.WEBHOOKS_WAITING.set(kept.webhooks_waiting)
+        metrics.WEBHOOKS_FAILING.set(kept.webhooks_failing)
 
-
-class _Count:
-    """A counter that stands elsewhere, asked when somebody reads the metrics."""
-
-    def __init__(self, name: str, says: str, count: Callable[[], int]) -> None:
-        self._name, self._says, self._count = name, says, count
-
-    def collect(self) -> Iterable[CounterMetricFamily]:
-        """As Prometheus' registry asks."""
-        yield CounterMetricFamily(self._name, self._says, value=self._count())

@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from relay.base import names
+from relay.base import metrics, names
 from relay.base.clock import Clock, Steps, utc_day
 from relay.base.config import Config
 from relay.base.events import BOUNCED, CANCELLED, DEFERRED, SENT, SUPPRESSED, Event
@@ -251,7 +251,10 @@ class Queue:
         now = self._clock.now()
         decides = began is None or began > self.steps.last()
         item = _Item(due, outcome, self._settlement(due, outcome, now, decides=decides))
-        return await self._storage.together(self._settle, item)
+        state = await self._storage.together(self._settle, item)
+        if state == "bounced":
+            metrics.BOUNCES.labels(str(_facts(item)["class"]), "at once").inc()
+        return state
 
     async def suppress(self, due: Due, reason: str, says: str) -> str:
         """It waited, and its member may not mail it any more: settled without a try and without a report.

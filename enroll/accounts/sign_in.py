@@ -24,7 +24,7 @@ from enroll.accounts.member import Member
 from enroll.accounts.pace import Busy, Pace
 from enroll.errors import EnrollError, not_found
 from enroll.passwords import Passwords
-from relay.base import names
+from relay.base import metrics, names
 from relay.base.clock import HOUR, Clock, not_before
 from relay.base.config import Config
 from relay.base.netguard import network
@@ -32,7 +32,7 @@ from relay.base.secrets import Vault
 from relay.base.storage import Storage, Tx, accounts, sessions
 from relay.base.storage.accounts import DELETED, MemberRow
 from relay.base.throttle import Throttle
-from relay.replies import LINK_EXPIRED, NOT_POSSIBLE, SIGN_IN_FAILED, TOO_MANY_FAILURES
+from relay.replies import LINK_EXPIRED, NOT_POSSIBLE, SIGN_IN_FAILED, TOO_MANY_FAILURES, Refused
 
 _LINK = "set-password"
 _MAX_LOGIN = 320
@@ -61,6 +61,18 @@ class SignIn:
         `device`, `session`: the browser that asks, and the sign-in (its id) of whoever is signed in already.
         Raises EnrollError 401 AUTH_FAILED, 429 TOO_MANY_FAILURES, 503; StorageError.
         """
+        result = "ok"
+        try:
+            return await self._verified(login, password, address, device, session)
+        except Refused as e:
+            result = e.code
+            raise
+        finally:
+            metrics.LOGINS.labels("password", result).inc()
+
+    async def _verified(
+        self, login: str, password: str, address: str, device: Device | None, session: int | None
+    ) -> Member:
         row = await self._look_up(login)
         account = row.id if row is not None else hashlib.sha256(login.strip().lower()[:_MAX_LOGIN].encode(
             "utf-8", "replace"

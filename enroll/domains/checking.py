@@ -38,7 +38,7 @@ from enroll.domains.rotation import Rotation
 from enroll.domains.tracking_host import TrackingHosts
 from enroll.errors import not_found
 from enroll.records import BY_NAME, FEATURES, DomainView, Record, RelayHosts, hosted, required
-from relay.base import events, names
+from relay.base import events, metrics, names
 from relay.base.clock import DAY, HOUR, Clock
 from relay.base.config import Config
 from relay.base.domain_options import Notes, Options, columns
@@ -149,6 +149,9 @@ async def look(resolver: Resolver, domain: Domain, hosts: RelayHosts) -> Look:
     features = {FEATURES[f["purpose"]]: f["ok"] for f in kept if f["purpose"] in FEATURES}
     former = next((f["ok"] for f in kept if f["purpose"] == "former_return_path"), None)
     proof = proved(f["ok"] for f in kept if f["required"]) if domain.signing_pair is not None else None
+    for finding in findings:
+        status = {True: "right", False: "wrong", None: "no answer"}[finding.ok]
+        metrics.DNS_CHECKS.labels(finding.purpose, status).inc()
     return Look(kept, proof, proved(of_next) if of_next else None, features, former)
 
 

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
 
 from enroll import app as enrollment
 from enroll.api.native import Mail
@@ -26,15 +25,14 @@ _DOCTOR_SECONDS = 30.0
 
 
 def http_application(
-    core: Core, *, registry: CollectorRegistry, checks: Mapping[str, Callable[[], bool]],
+    core: Core, *, checks: Mapping[str, Callable[[], bool]],
     tasks: Callable[[], Mapping[str, str]], mailbox: Mailbox | None,
 ) -> web.Application:
     """The application of this process. `mailbox` is the sandbox's, where it runs here."""
     config = core.config
     monitor = Monitor(
         MonitorServices(
-            config, core.clock, core.storage, registry, checks, Doctor(core, tasks).findings,
-            repeats=lambda: core.intake.repeats,
+            config, core.clock, core.storage, checks, Doctor(core, tasks).findings
         )
     )
     send = SendServices(

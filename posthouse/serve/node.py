@@ -13,9 +13,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.gc_collector import GCCollector
-from prometheus_client.process_collector import ProcessCollector
 
 from enroll.domains import HostedZone
 from enroll.zone import DnsServer, RateLimit, Zones
@@ -53,7 +50,6 @@ class Node:
     def __init__(self, config: Config, clock: Clock, patience: Patience | None) -> None:
         self.config, self.clock = config, clock
         self.tasks = Tasks(clock, patience)
-        self.registry = CollectorRegistry()
         self.submission: SubmissionServer | None = None
         self.inbound: InboundServer | None = None
         self.http: Listener | None = None
@@ -192,31 +188,18 @@ class Node:
         return split(config.inbound.listen[0])[1] if config.inbound.listen else 25
 
     def _start_delivery(self) -> None:
-        tries = Counter("posthouse_deliveries", "Settled tries.", ["state"], registry=self.registry)
-        seconds = Histogram("posthouse_delivery_seconds", "Duration of a try.", registry=self.registry)
-
-        def settled(state: str, took: float) -> None:
-            tries.labels(state).inc()
-            seconds.observe(took)
+        def settled(*_: object) -> None:
             # Whoever waits takes the event anew after each round.
             self.settled.set()
             self.settled = asyncio.Event()
 
-        sessions = Counter(
-            "posthouse_tls_sessions", "TLS sessions with mail exchangers, by the policy that held and the result.",
-            ["policy", "result"], registry=self.registry,
-        )
-        self.worker = worker(
-            self.core, settled, lambda policy, result: sessions.labels(policy, result or "success").inc()
-        )
+        self.worker = worker(self.core, settled)
         self.tasks.keep("delivery", self.worker.run)
 
     async def _start_http(self) -> None:
-        ProcessCollector(registry=self.registry)
-        GCCollector(registry=self.registry)
         await self.core.domains.overviews.prepare()
         app = http_application(
-            self.core, registry=self.registry, tasks=self.tasks.troubles, mailbox=self.mailbox,
+            self.core, tasks=self.tasks.troubles, mailbox=self.mailbox,
             checks={"accepting": lambda: not self.stopping, "tasks": lambda: self.tasks.well},
         )
         self.http = Listener(app, self.config)

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from relay.base import metrics
 from relay.base.clock import DAY, Clock, iso
 from relay.base.config import Config
 
@@ -32,7 +33,7 @@ log = structlog.get_logger()
 
 MADE_CERT = "selfsigned-cert.pem"
 MADE_KEY = "selfsigned-key.pem"
-_MADE_DAYS = 365
+MADE_DAYS = 365
 _REMAKE_DAYS = 30
 _READABLE_BY_OTHERS = stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP
 
@@ -56,6 +57,7 @@ class Certificate:
         self._clock = clock
         self._seen = _stamp(cert_file, key_file)
         self.context, self.expires_at = _load(cert_file, key_file, clock.now())
+        metrics.CERTIFICATE_EXPIRES.set(self.expires_at)
 
     @classmethod
     def of(cls, config: Config, clock: Clock) -> Certificate:
@@ -91,6 +93,7 @@ class Certificate:
         self._seen = stamp
         try:
             self.context, self.expires_at = _load(self.cert_file, self.key_file, self._clock.now())
+            metrics.CERTIFICATE_EXPIRES.set(self.expires_at)
         except TlsError as e:
             log.error("tls.not_reloaded", why=e.lines, in_use_until=iso(self.expires_at))
             return False
@@ -128,7 +131,7 @@ def make_self_signed(cert_file: Path, key_file: Path, hostname: str, now: float)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(since - timedelta(hours=1))
-        .not_valid_after(since + timedelta(days=_MADE_DAYS))
+        .not_valid_after(since + timedelta(days=MADE_DAYS))
         .add_extension(x509.SubjectAlternativeName(_names(hostname)), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)

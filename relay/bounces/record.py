@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import structlog
 
-from relay.base import names
+from relay.base import metrics, names
 from relay.base.clock import Clock, utc_day
 from relay.base.config import Config
 from relay.base.events import BOUNCED, COMPLAINED, DEFERRED, UNSUBSCRIBED, Event
@@ -124,6 +124,8 @@ class Records:
             log.debug("report.nothing", kind=report.kind, shape=report.shape)
             return "nothing"
         done = await self._storage.together(self._apply, _Item(recipient_id, report, vouched))
+        if done == "complained":
+            metrics.COMPLAINTS.labels("yes" if vouched else "no").inc()
         log.info("report.applied", result=done, shape=report.shape, recipient_id=recipient_id)
         return done
 
@@ -243,6 +245,7 @@ class Records:
         batch.bounced.append(LateBounce(who.id, who.message_id, batch.at, code, reply, due))
         batch.heard.append(word)
         batch.count(who, "bounced")
+        metrics.BOUNCES.labels(why.class_, "late").inc()
         if who.state == "sent" and who.settled_at is not None:
             # One recipient is counted once: what came back was not delivered, on the day it seemed to be.
             batch.count(who, "delivered", who.settled_at, -1)

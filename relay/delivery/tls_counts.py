@@ -11,11 +11,12 @@ import asyncio
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import structlog
 
+from relay.base import metrics
 from relay.base.clock import DAY, Clock, day_start, utc_day
 from relay.base.config import Config
 from relay.base.resolver import Answer, Later, Resolver
@@ -36,12 +37,8 @@ Said = Mapping[str, Any]
 class SessionCounts:
     """Counts of one process. Hand `record` to the pool; `close` writes the rest."""
 
-    def __init__(
-        self, storage: Storage, resolver: Resolver, config: Config, clock: Clock,
-        on_session: Callable[[str, str], None] = lambda policy, result: None,
-    ) -> None:
-        """`on_session(policy, result)` is told of each, in the words of attempts and reports (metrics)."""
-        self._storage, self._resolver, self._clock, self._on_session = storage, resolver, clock, on_session
+    def __init__(self, storage: Storage, resolver: Resolver, config: Config, clock: Clock) -> None:
+        self._storage, self._resolver, self._clock = storage, resolver, clock
         self._settings = config.tls_reports
         self._sessions: dict[SessionKey, tuple[Said, int]] = {}
         self._totals: Counter[tuple[str, str, str]] = Counter()
@@ -57,7 +54,7 @@ class SessionCounts:
             result = ""  # RFC 7435: without a policy no certificate is asked for
         day = utc_day(self._clock.now())
         self._totals[day, policy.word, result] += 1
-        self._on_session(policy.word, result)
+        metrics.TLS_SESSIONS.labels(policy.word, result or "success").inc()
         if self._settings.enabled:
             self._add(_key(session, day, result), _said(session), 1)
         if self._timer is None and not self._closed:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Container
 import structlog
 
 from relay import suppression
+from relay.base import metrics
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.runtime import is_dead
@@ -38,7 +39,7 @@ _SET_BACK = 5.0  # a wall clock that falls behind by so much was set
 
 
 class Worker:
-    """Runs until stopped. `on_settled(state)` is told of every settled try (metrics)."""
+    """Runs until stopped. `on_settled(state, seconds)` is called after every settled try."""
 
     def __init__(
         self, queue: Queue, handoff: Handoff, courier: Courier, suppressed: SuppressionCheck, pacer: Pacer,
@@ -259,6 +260,10 @@ class Worker:
             await asyncio.sleep(wait)
             wait = min(wait * 2, 10.0)
         self._forget(ready)
+        metrics.DELIVERIES.labels(state or "lost").inc()
+        metrics.TRY_SECONDS.observe(outcome.duration_seconds)
+        if state == "sent":
+            metrics.WAY_SECONDS.observe(max(0.0, self._clock.now() - ready.due.received_at))
         self._on_settled(state or "lost", outcome.duration_seconds)
         if state == "bounced":
             log.info(

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from relay import replies
-from relay.base import names, secrets
+from relay.base import metrics, names, secrets
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.runtime import stopped
@@ -121,6 +121,14 @@ class Directory:
 
         The key is looked at first: a right one never meets what is counted of wrong ones, and is never counted.
         """
+        found = self._login(username, secret, address, acts_as=acts_as, did=did, scope=scope, reads=reads)
+        metrics.LOGINS.labels("key", found.reply.name if isinstance(found, Verdict) else "ok").inc()
+        return found
+
+    def _login(
+        self, username: str | None, secret: str, address: str, *, acts_as: str, did: str | None, scope: str,
+        reads: bool,
+    ) -> Login | Verdict:
         now = self._clock.monotonic()
         if now - self._fresh_at > self._config.database.snapshot_max_age_seconds:
             return Verdict(replies.AUTH_UNAVAILABLE)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from relay import replies
+from relay.base import metrics
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.secrets import Vault, random_id
@@ -54,11 +55,6 @@ class Intake:
         self._waiting = Waiting(storage, clock)
 
     @property
-    def repeats(self) -> int:
-        """Messages that came again, and of which nothing was new, since the process began."""
-        return self._writer.repeats.count
-
-    @property
     def bounds(self) -> Bounds:
         """The bounds on a message, the same for SMTP and HTTP."""
         return self._builder.bounds
@@ -70,7 +66,11 @@ class Intake:
             built = await self.prepare(submission)
             if isinstance(built, Verdict):
                 return built
-            return await asyncio.shield(asyncio.ensure_future(self._commit(built)))
+            taken = await asyncio.shield(asyncio.ensure_future(self._commit(built)))
+            if isinstance(taken, Accepted):
+                metrics.ACCEPTED.labels(submission.door).inc()
+                metrics.TAKEN.labels(submission.door).inc(len(taken.recipients))
+            return taken
         except StorageFull as e:
             self.found_full(e)
             return Verdict(replies.DISK_FULL)

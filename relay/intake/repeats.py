@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from relay import replies
+from relay.base import metrics
 from relay.base.clock import HOUR
 from relay.base.events import REPEATED, Event
 from relay.base.names import Address
@@ -64,12 +65,11 @@ class Repeated:
 
 
 class Repeats:
-    """Finds repeats in batches. `count`: messages of which nothing was new, since the process began."""
+    """Finds repeats in batches."""
 
     def __init__(self, hours: float) -> None:
         """`hours`: how long a message is known; 0: never."""
         self._hours = hours
-        self.count = 0
 
     @property
     def wanted(self) -> bool:
@@ -126,7 +126,7 @@ class Repeats:
 
     async def tell(self, tx: Tx, built: Built, repeated: Repeated, happened: list[Event], now: float) -> None:
         """Add the event of a message of which nothing is new, and count it."""
-        self.count += 1
+        metrics.REPEATED.inc()
         first = repeated.first
         if len(await events.of_message(tx, first.id, limit=_TOLD, types=(REPEATED,))) >= _TOLD:
             return

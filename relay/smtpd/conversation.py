@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import structlog
 
 from relay import replies
+from relay.base import metrics
 from relay.base.secrets import random_id
 from relay.replies import Reply, Verdict
 from relay.smtpd.connection import LOST, Connection
@@ -174,10 +175,12 @@ class Conversation(Connection):
 
     def refuse(self, verdict: Verdict) -> None:
         """Say a verdict in our reply table's words."""
+        metrics.REFUSED.labels(self.listener.name, verdict.reply.name).inc()
         self.say(*verdict.smtp_lines(self.listener.config.server.public_url), close=verdict.reply.closes)
 
     def bad(self, reply: Reply, saw: str = "") -> None:
         """Say that a command was wrong, and count it."""
+        metrics.REFUSED.labels(self.listener.name, reply.name).inc()
         self.say(replies.line(reply, saw))
         self.count_bad()
 

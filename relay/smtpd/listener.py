@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import structlog
 
 from relay import replies
+from relay.base import metrics
 from relay.base.accepting import Acceptor
 from relay.base.config import Config
 from relay.base.tls import Certificate
@@ -115,6 +116,8 @@ class Listener:
             if not self._by_address[client.counted_as]:
                 del self._by_address[client.counted_as]
             return replies.TOO_MANY_REQUESTS
+        metrics.SESSIONS.labels(self.name).inc()
+        metrics.SESSIONS_OPEN.labels(self.name).inc()
         self._open.add(client)
         self._by_address[client.counted_as] += 1
         self._empty.clear()
@@ -124,6 +127,7 @@ class Listener:
         """A connection is over; a second call changes nothing."""
         if client not in self._open:
             return
+        metrics.SESSIONS_OPEN.labels(self.name).dec()
         self._open.discard(client)
         self._by_address[client.counted_as] -= 1
         if not self._by_address[client.counted_as]:

@@ -13,6 +13,7 @@ from functools import partial
 
 import structlog
 
+from relay.base import metrics
 from relay.base.clock import Clock, Steps
 from relay.base.config import Config
 from relay.base.duty import Duty
@@ -160,6 +161,8 @@ class Dispatcher:
             "webhook.posted", webhook=endpoint.public_id, delivery=name, status=posted.status,
             seconds=round(posted.seconds, 3),
         )
+        result = "taken" if posted.taken else f"{posted.status // 100}xx" if posted.status else "no answer"
+        metrics.WEBHOOKS.labels(result).inc()
         if posted.taken:
             async def good(tx: Tx) -> None:
                 await self._settle(tx, due, posted, rows.DELIVERED, self._clock.now())

@@ -10,7 +10,6 @@ import os
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from posthouse.serve.http import http_application
 from relay.base.web import Listener
@@ -41,7 +40,7 @@ async def test_a_program_written_for_wix_sends_through_this_relay(tmp_path: Path
         core = way.world.core
         alice = await way.world.member()
         await way.world.domain(alice)
-        app = http_application(core, registry=CollectorRegistry(), checks={}, tasks=dict, mailbox=None)
+        app = http_application(core, checks={}, tasks=dict, mailbox=None)
         listener = Listener(app, core.config, ["127.0.0.1:0"])
         await listener.start()
         way.start()

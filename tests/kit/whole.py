@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from aiohttp import web
 from argon2 import PasswordHasher
-from prometheus_client import CollectorRegistry
 
 from posthouse.serve.http import http_application
 from relay.base.config import Config
@@ -31,7 +30,7 @@ async def whole(config: Config) -> AsyncIterator[Whole]:
     async with enrolling(config) as house:
         house.services.passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
         app = http_application(
-            house.world.core, registry=CollectorRegistry(), checks={"ports": lambda: True}, tasks=dict, mailbox=None
+            house.world.core, checks={"ports": lambda: True}, tasks=dict, mailbox=None
         )
         listener = Listener(app, config, ["127.0.0.1:0"])
         await listener.start()

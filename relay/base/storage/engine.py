@@ -25,6 +25,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.sql.schema import Table
 
+from relay.base import metrics
 from relay.base.config import Config
 from relay.base.storage import sqlite_driver
 from relay.base.storage.errors import StorageDamaged, StorageError, classify, collided, in_doubt
@@ -123,7 +124,8 @@ class Storage:
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._jobs.append(_Job(apply, item, future, aside))
         self._wake.set()
-        return await asyncio.shield(future)
+        with metrics.WRITE_SECONDS.time():
+            return await asyncio.shield(future)
 
     async def write(self, do: Callable[[Tx], Awaitable[R]]) -> R:
         """`do(tx)` in a transaction (shared with others waiting); returns its value after the commit.

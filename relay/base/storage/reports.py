@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, literal_column, select, text
+from sqlalchemy import func, literal_column, or_, select, text
 
 from relay.base.events import AFTERWARDS
 from relay.base.storage.engine import Tx
@@ -21,8 +21,11 @@ from relay.base.storage.tables import (
     daily_stats,
     domains,
     events,
+    members,
     messages,
     recipients,
+    webhook_deliveries,
+    webhooks,
 )
 
 STATES = ("queued", "deferred", "sent", "bounced", "suppressed", "cancelled")
@@ -269,6 +272,31 @@ async def waiting(tx: Tx, now: float) -> tuple[dict[str, int], float]:
         counts["held" if held else state] += count
     oldest = await tx.scalar(select(func.min(r.next_at)).where(is_open, r.held.is_(False)))
     return counts, max(0.0, now - oldest) if oldest is not None else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """How many there are: members by status, domains by state, what webhooks wait for."""
+
+    members: dict[str, int]
+    domains: dict[str, int]
+    webhooks_waiting: int
+    webhooks_failing: int
+
+
+async def population(tx: Tx) -> Population:
+    """Who is enrolled, and how their webhooks fare."""
+
+    async def by(column: Any) -> dict[str, int]:
+        return {row[0]: row[1] for row in await tx.execute(select(column, func.count()).group_by(column))}
+
+    waiting = select(func.count()).where(webhook_deliveries.c.state == "waiting")
+    w = webhooks.c
+    failing = select(func.count()).where(or_(w.failing_since.is_not(None), w.state == "disabled"), w.state != "deleted")
+    return Population(
+        await by(members.c.status), await by(domains.c.state), await tx.scalar(waiting) or 0,
+        await tx.scalar(failing) or 0,
+    )
 
 
 async def answers(tx: Tx) -> None:
