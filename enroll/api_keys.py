@@ -99,7 +99,7 @@ class Credentials:
         Raises EnrollError 422 with the field, 409 at `max_keys`, 404 for no such member; StorageError.
         """
         if expires_at is not None and expires_at <= self._clock.now():
-            raise invalid("expiresAt", "the time lies in the past")
+            raise invalid("expiresAt", "the time is in the past")
         if default_category not in CATEGORIES:
             raise invalid("defaultCategory", f"one of {', '.join(sorted(CATEGORIES))}")
         row = _New(
@@ -127,7 +127,7 @@ class Credentials:
         if made == "member":
             raise not_found("There is no such member")
         if made == "many":
-            raise conflict(f"A member has at most {self._config.enrollment.max_keys} live keys: revoke one first")
+            raise conflict(f"A member has at most {self._config.enrollment.max_keys} active keys: revoke one first")
         if isinstance(made, str):
             raise invalid("domains", f"{made.removeprefix('domain ')} is not a domain you have enrolled")
         return await self._made(member_id, *made)

@@ -64,7 +64,8 @@ class Webhooks:
         if fault := target_fault(url, private=w.allow_private_networks, ports=w.ports):
             raise invalid("url", fault)
         if strange := sorted(set(types) - TYPES):
-            raise invalid("types", f"{strange[0][:40]!r} is no type of event; there are {', '.join(sorted(TYPES))}")
+            known = ", ".join(sorted(TYPES))
+            raise invalid("types", f"{strange[0][:40]!r} is not an event type; the types are {known}")
         if len(description) > _MAX_DESCRIPTION or not (description.isprintable() or not description):
             raise invalid("description", f"at most {_MAX_DESCRIPTION} printable characters")
         public_id, secret = random_id(10), _new_secret()
@@ -106,7 +107,7 @@ class Webhooks:
         sealed = self._vault.seal(secret.encode(), "webhook", public_id)
         until = self._clock.now() + self._config.webhooks.rotation_seconds
         if not await self._storage.write(lambda tx: rows.rotate(tx, row, sealed, until)):
-            raise conflict("The secret was changed at this moment: load it again")
+            raise conflict("The secret has just been changed: reload it")
         log.info("webhook.rotated", member_id=member_id, webhook=public_id)
         return secret, await self.get(member_id, public_id)
 

@@ -26,36 +26,36 @@ AUTH_REQUIRED = Reply(
 )
 TLS_REQUIRED = Reply(
     name="tls_required", smtp=538, enhanced="5.7.11", http=0, code="",
-    text="Encryption required for authentication: STARTTLS first", meaning="Credentials are only taken over TLS.",
-    fix="Switch STARTTLS on in your client, or use port 465.", stages="AUTH",
+    text="Encryption required for authentication: STARTTLS first", meaning="Credentials are accepted only over TLS.",
+    fix="Turn on STARTTLS in your client, or use port 465.", stages="AUTH",
 )
 STARTTLS_FIRST = Reply(
     name="starttls_first", smtp=530, enhanced="5.7.0", http=0, code="", text="Must issue a STARTTLS command first",
-    meaning="Port 587 serves nothing before TLS.", fix="Switch STARTTLS on in your client, or use port 465.",
+    meaning="Port 587 accepts nothing before TLS.", fix="Turn on STARTTLS in your client, or use port 465.",
     stages="MAIL",
 )
 INVALID_DID = Reply(
     "invalid_did", 0, "", 400, "INVALID_DID",
     "Not a valid did:plc or did:web",
-    "The DID that came with the request can't be read.",
+    "The DID in the request is malformed.",
     "Leave the DID out, or send the one shown at {account_url}.",
 )
 TOO_MANY_FAILURES = Reply(
     name="too_many_failures", smtp=454, enhanced="4.7.0", http=429, code="TOO_MANY_FAILURES",
     text="Too many failed logins from here, try again {when}",
-    meaning="This key is wrong, and so were too many others from this address. A right key is never kept waiting.",
-    fix="Correct the credentials and try again at once; with wrong ones, wait for the time named.", stages="AUTH",
+    meaning="This key is wrong, and there were too many failed logins from this address. A correct key is never delayed.",
+    fix="Correct the credentials and try again at once; otherwise wait until the time given.", stages="AUTH",
 )
 AUTH_UNAVAILABLE = Reply(
     name="auth_unavailable", smtp=454, enhanced="4.7.0", http=503, code="TEMPORARILY_UNAVAILABLE",
-    text="Temporary authentication failure", meaning="The relay could not look the credentials up just now.",
+    text="Temporary authentication failure", meaning="The relay could not check the credentials at the moment.",
     fix="Nothing to fix on your side: retry with exponential backoff.", stages="AUTH",
 )
 MEMBER_SUSPENDED = Reply(
     name="member_suspended", smtp=521, enhanced="5.7.1", http=403, code="MEMBER_SUSPENDED",
     text="Member suspended: {saw}",
     meaning="The membership is suspended, by the operator or by its bounce or complaint rate.",
-    fix="Sign in at {account_url}: it shows the reason and the way out.", stages="connect, AUTH, MAIL, DATA",
+    fix="Sign in at {account_url}, which shows the reason and how to resolve it.", stages="connect, AUTH, MAIL, DATA",
     policy=True,
 )
 DOMAIN_MISMATCH = Reply(
@@ -68,29 +68,30 @@ DOMAIN_MISMATCH = Reply(
 NULL_SENDER = Reply(
     name="null_sender", smtp=550, enhanced="5.1.0", http=403, code="DOMAIN_MISMATCH",
     text="Null sender not allowed to this API key: issue one with null_sender at {account_url}/keys",
-    meaning="MAIL FROM:<> is for the bounces and automatic answers of a mail server, and only for API keys with that option.",
-    fix="Give a sender in an enrolled domain; for a mail server issue an API key with null_sender at {account_url}/keys.",
+    meaning="MAIL FROM:<> is for a mail server's bounces and automatic replies, and only for API keys with that option.",
+    fix="Use a sender in an enrolled domain; for a mail server, issue an API key with null_sender at {account_url}/keys.",
     stages="MAIL", policy=True,
 )
 NOT_AUTOMATIC = Reply(
     name="not_automatic", smtp=550, enhanced="5.7.1", http=403, code="FROM_MISMATCH",
     text="Only bounces and automatic answers may have the null sender: neither multipart/report nor Auto-Submitted",
-    meaning="The message came with the null sender and is neither a report nor marked as sent by a program.",
-    fix="Give a sender in an enrolled domain, or say Auto-Submitted: auto-replied (RFC 3834) if it is an automatic answer.",
+    meaning="The message has the null sender but is neither a report nor marked as automatic.",
+    fix="Use a sender in an enrolled domain, or add Auto-Submitted: auto-replied (RFC 3834) if it is an automatic reply.",
     stages="DATA", policy=True,
 )
 DOMAIN_RESTS = Reply(
     name="domain_rests", smtp=550, enhanced="5.1.0", http=403, code="DOMAIN_MISMATCH",
     text="From address not allowed: {saw}",
-    meaning="The MAIL FROM domain is this member's, but may not send just now: it is not verified, is paused by its owner or "
-    "stopped by the operator, or this API key is not for it.",
-    fix="Sign in at {account_url}: the page of the domain says what it waits for.", stages="MAIL, DATA", policy=True,
+    meaning="The MAIL FROM domain belongs to this member but can't send at the moment: it is not verified, has been paused by "
+    "its owner or stopped by the operator, or this API key is not valid for it.",
+    fix="Sign in at {account_url}: the domain's page says what is missing.", stages="MAIL, DATA", policy=True,
 )
 HEADER_RESTS = Reply(
     name="header_rests", smtp=550, enhanced="5.7.1", http=403, code="FROM_MISMATCH", text="Header not allowed: {saw}",
-    meaning="The domain in the From header, or in another one that names a sender, is this member's, but may not send just "
-    "now: it is not verified, is paused by its owner or stopped by the operator, or this API key is not for it.",
-    fix="Sign in at {account_url}: the page of the domain says what it waits for.", stages="DATA", policy=True,
+    meaning="The domain in From, or in another header that names a sender, belongs to this member but can't send at the "
+    "moment: it is not verified, has been paused by its owner or stopped by the operator, or this API key is not valid for "
+    "it.",
+    fix="Sign in at {account_url}: the domain's page says what is missing.", stages="DATA", policy=True,
 )
 FROM_MISMATCH = Reply(
     name="from_mismatch", smtp=550, enhanced="5.7.1", http=403, code="FROM_MISMATCH",
@@ -102,7 +103,7 @@ SENDER_MISMATCH = Reply(
     name="sender_mismatch", smtp=550, enhanced="5.7.1", http=403, code="FROM_MISMATCH",
     text="Header not allowed: {saw}",
     meaning="A Sender, Resent-From or Resent-Sender header is not one mailbox in an enrolled domain of this member.",
-    fix="Take the header out, or name a mailbox in an enrolled, verified domain.", stages="DATA", policy=True,
+    fix="Remove the header, or use a mailbox in an enrolled, verified domain.", stages="DATA", policy=True,
 )
 INVALID_RECIPIENT = Reply(
     name="invalid_recipient", smtp=501, enhanced="5.1.3", http=422, code="INVALID_RECIPIENT",
@@ -111,12 +112,12 @@ INVALID_RECIPIENT = Reply(
 )
 NO_SUCH_ADDRESS = Reply(
     name="no_such_address", smtp=550, enhanced="5.1.1", http=0, code="", text="No such address here",
-    meaning="Port 25 takes reports on return paths, mail for its postmaster and for domains that forward it: this is neither.",
-    fix="Nothing to fix: the relay takes no other mail.", stages="RCPT (port 25)",
+    meaning="Port 25 accepts only bounce reports to return paths, mail for the postmaster, and mail for domains with forwarding.",
+    fix="Nothing to fix: the relay accepts no other mail.", stages="RCPT (port 25)",
 )
 ADDRESS_NOT_AVAILABLE = Reply(
     name="address_not_available", smtp=550, enhanced="5.1.1", http=0, code="", text="address not available",
-    meaning="The domain sends through this relay, but has no mail forwarded: it is switched off, or names no mailbox.",
+    meaning="The domain sends through this relay, but its mail is not forwarded: forwarding is off or has no mailbox.",
     fix="Write to another address of the sender.", stages="RCPT (port 25)",
 )
 INVALID_SENDER = Reply(
@@ -127,44 +128,44 @@ INVALID_SENDER = Reply(
 SUPPRESSED = Reply(
     name="suppressed", smtp=550, enhanced="5.7.1", http=422, code="SUPPRESSED", text="Recipient suppressed: {saw}",
     meaning="The recipient is on the member's suppression list (unsubscribed, complained, or does not exist).",
-    fix="Remove the recipient from your list.", stages="RCPT", policy=True,
+    fix="Remove the recipient from your mailing list.", stages="RCPT", policy=True,
 )
 ONE_FORWARD = Reply(
     name="one_forward", smtp=452, enhanced="4.5.3", http=0, code="",
     text="One domain at a time: send this recipient a copy of its own",
-    meaning="Mail that is forwarded for one domain, and what has another way to go, can't share a message.",
-    fix="Nothing to fix: a mail server sends the rest in a further message by itself.", stages="RCPT (port 25)",
+    meaning="Mail to be forwarded for one domain can't share a transaction with mail that goes another way.",
+    fix="Nothing to fix: a mail server sends the rest in another transaction by itself.", stages="RCPT (port 25)",
 )
 FORWARDS_LIMITED = Reply(
     name="forwards_limited", smtp=451, enhanced="4.7.1", http=0, code="",
     text="Too much mail to forward just now, try again {when}",
-    meaning="As much mail as may be was forwarded for this domain, or from this address, within the last hour.",
-    fix="Nothing to fix: a mail server tries again by itself.", stages="RCPT, DATA (port 25)",
+    meaning="The hourly limit of forwarded mail for this domain, or from this address, has been reached.",
+    fix="Nothing to fix: a mail server retries by itself.", stages="RCPT, DATA (port 25)",
 )
 NO_OPERATOR = Reply(
     name="no_operator", smtp=550, enhanced="5.2.1", http=0, code="",
     text="Nobody reads mail for this address yet: the relay's operator has named no mailbox",
     meaning="Mail for postmaster@, abuse@ or fbl@ of the relay, whose operator_email is empty or leads back to the relay. "
-    "Complaints about its mail (RFC 5965) are counted all the same.",
-    fix="The operator sets operator_email under [server].", stages="DATA (port 25)",
+    "Complaints about its mail (RFC 5965) are processed all the same.",
+    fix="The operator has to set operator_email under [server].", stages="DATA (port 25)",
 )
 ROLE_MAIL_LIMITED = Reply(
     name="role_mail_limited", smtp=451, enhanced="4.7.1", http=0, code="",
     text="Too much mail for the operator just now, try again {when}",
-    meaning="As much mail as may be was passed on to the relay's operator within the last hour, in all or from this network.",
-    fix="Nothing to fix: a mail server tries again by itself.", stages="DATA (port 25)",
+    meaning="The hourly limit of mail passed on to the operator, in total or from this network, has been reached.",
+    fix="Nothing to fix: a mail server retries by itself.", stages="DATA (port 25)",
 )
 TOO_MANY_RECIPIENTS = Reply(
     name="too_many_recipients", smtp=452, enhanced="4.5.3", http=422, code="TOO_MANY_RECIPIENTS",
     text="Too many recipients: at most {wanted} a message",
-    meaning="The message names more recipients than one message may have.", fix="Send the rest in further messages.",
+    meaning="The message has more recipients than one message may have.", fix="Send the rest in further messages.",
     stages="RCPT",
 )
 TIER_TOO_SMALL = Reply(
     name="tier_too_small", smtp=452, enhanced="4.5.3", http=422, code="TOO_MANY_RECIPIENTS",
     text='Too many recipients: warming tier "{tier}" takes at most {wanted} a message',
-    meaning="The message names more recipients than the warming tier of its domain lets out in an hour, or in a day: as one "
-    "message it never fits.",
+    meaning="The message has more recipients than the domain's warming tier allows in an hour, or in a day, so that it would "
+    "never fit.",
     fix="Send the rest in further messages: an SMTP client does so by itself. Tiers rise with the domain's age.",
     stages="RCPT, DATA", policy=True,
 )
@@ -172,41 +173,41 @@ RATE_LIMITED = Reply(
     name="rate_limited", smtp=451, enhanced="4.7.1", http=429, code="RATE_LIMITED",
     text='Warming tier "{tier}": {saw}, {wanted}',
     meaning="The warming tier of the sending domain is used up for this hour or this day.",
-    fix="Back off and retry at the time named; the message is not lost at your side. Tiers rise with the domain's age.",
+    fix="Back off and retry at the time given; keep the message queued on your side. Tiers rise with the domain's age.",
     stages="RCPT, DATA", policy=True,
 )
 QUEUE_FULL = Reply(
     name="queue_full", smtp=451, enhanced="4.4.2", http=503, code="QUEUE_FULL", text="Queue full, try again later",
-    meaning="The relay holds as many messages as it may.", fix="Server-side. Retry with exponential backoff.",
+    meaning="The relay's queue has reached its limit.", fix="Nothing to fix on your side. Retry with exponential backoff.",
     stages="DATA",
 )
 UNAVAILABLE = Reply(
     name="unavailable", smtp=451, enhanced="4.3.0", http=503, code="TEMPORARILY_UNAVAILABLE",
     text="Temporary failure, try again later",
-    meaning="Storage or signing is not possible just now; on port 25 also: the domain that forwards this mail is paused, "
-    "suspended or being proved again.",
-    fix="Server-side. Retry with exponential backoff.", stages="MAIL, RCPT, DATA",
+    meaning="Storage or signing is unavailable at the moment; on port 25 also: the domain that forwards this mail is paused, "
+    "suspended or being verified again.",
+    fix="Nothing to fix on your side. Retry with exponential backoff.", stages="MAIL, RCPT, DATA",
 )
 DISK_FULL = Reply(
     name="disk_full", smtp=452, enhanced="4.3.1", http=507, code="INSUFFICIENT_STORAGE",
     text="Insufficient system storage", meaning="The relay's disk is full.",
-    fix="Server-side. Retry later; the operator has been alarmed.", stages="MAIL, DATA",
+    fix="Nothing to fix on your side. Retry later; the operator has been alerted.", stages="MAIL, DATA",
 )
 TOO_LARGE = Reply(
     name="too_large", smtp=552, enhanced="5.3.4", http=413, code="TOO_LARGE",
-    text="Message too large: at most {wanted} bytes", meaning="The message is larger than the relay takes.",
+    text="Message too large: at most {wanted} bytes", meaning="The message is larger than the relay accepts.",
     fix="Send a smaller message, or a link instead of the attachment.", stages="MAIL SIZE=, DATA",
 )
 INVALID_MESSAGE = Reply(
     name="invalid_message", smtp=554, enhanced="5.6.0", http=422, code="INVALID_MESSAGE",
     text="Malformed message: {saw}",
-    meaning="The message breaks the format (bare CR or LF, NUL, header too large, a line over 998 octets, not parseable).",
-    fix="Fix what is named: lines end in CRLF; longer or binary content is encoded.", stages="DATA",
+    meaning="The message is malformed (bare CR or LF, NUL, header too large, a line over 998 octets, unparseable).",
+    fix="Fix what the reply says: lines end in CRLF; long lines and binary content have to be encoded.", stages="DATA",
 )
 LOOP = Reply(
     name="loop", smtp=554, enhanced="5.4.6", http=422, code="LOOP", text="Mail loop: {saw}",
     meaning="The message has passed through too many hosts, or through this relay before.",
-    fix="Find the forward that sends it round.", stages="DATA",
+    fix="Find the forwarding rule that sends it in a circle.", stages="DATA",
 )
 INVALID_REQUEST = Reply(
     "invalid_request", 0, "", 400, "INVALID_REQUEST",
@@ -217,7 +218,7 @@ INVALID_REQUEST = Reply(
 UNSAFE_VALUE = Reply(
     "unsafe_value", 0, "", 422, "INVALID_MESSAGE",
     "{saw}",
-    "A value that becomes a header holds a line end or another control character, or names a reserved header.",
+    "A value that becomes a header contains a line break or another control character, or a header name is reserved.",
     "Correct the field named.",
 )
 IDEMPOTENCY_CONFLICT = Reply(
@@ -234,30 +235,30 @@ IN_PROGRESS = Reply(
 )
 SCOPE_MISSING = Reply(
     name="scope_missing", smtp=535, enhanced="5.7.8", http=403, code="FORBIDDEN",
-    text="This API key lacks the scope {wanted}", meaning="The key is good, but not for this.",
+    text="This API key lacks the scope {wanted}", meaning="The key is valid, but not for this.",
     fix="Issue a key with that scope at {account_url}.", stages="AUTH",
 )
 NOT_FOUND = Reply(
     "not_found", 0, "", 404, "NOT_FOUND",
     "Not found",
-    "There is no such thing, or it belongs to somebody else.",
+    "It doesn't exist, or it belongs to somebody else.",
     "Check the id.",
 )
 NOT_POSSIBLE = Reply(
     "not_possible", 0, "", 409, "CONFLICT",
     "{saw}",
-    "The thing is in a state in which this can't be done.",
-    "Look at its state first.",
+    "Its current state doesn't allow this.",
+    "Check its state first.",
 )
 TOO_MANY_REQUESTS = Reply(
     name="too_many_requests", smtp=421, enhanced="4.7.0", http=429, code="TOO_MANY_REQUESTS",
-    text="Too many requests, try again {when}", meaning="Too many requests or connections from here.",
+    text="Too many requests, try again {when}", meaning="Too many requests or connections from this client.",
     fix="Slow down.", stages="connect", closes=True,
 )
 INTERNAL = Reply(
     name="internal", smtp=451, enhanced="4.3.0", http=500, code="INTERNAL_ERROR",
     text="Local error in processing (reference {reference})",
-    meaning="Something unforeseen happened in the relay; it is in the operator's log under the reference.",
+    meaning="An unexpected error in the relay; the operator's log has it under the reference.",
     fix="Retry with exponential backoff; give the operator the reference.", stages="any",
 )
 
@@ -269,68 +270,68 @@ INVALID_VALUE = Reply(
 )
 LABEL_TOO_LONG = Reply(
     "label_too_long", 0, "", 422, "LABEL_TOO_LONG", "A label of the name is longer than 63 octets",
-    "Put together with the domain, the prefix makes a label or a name that DNS can't hold.", "Choose a shorter prefix.",
+    "Together with the domain, the prefix makes a label or name that is too long for DNS.", "Choose a shorter prefix.",
 )
 DID_UNUSABLE = Reply(
     "did_unusable", 0, "", 422, "INVALID_DID", "Not a valid did:plc or did:web",
-    "The DID that an account wants to use can't be read, or isn't the account's.", "Send a did:plc or did:web, or null for the relay's own.",
+    "The DID is malformed, or isn't the account's.", "Send a did:plc or did:web, or null for the relay's own.",
 )
 HANDLE_TAKEN = Reply(
     "handle_taken", 0, "", 409, "HANDLE_TAKEN", "The handle is taken", "Another account has this handle.", "Choose another one.",
 )
 SIGNUP_CLOSED = Reply(
-    "signup_closed", 0, "", 403, "SIGNUP_CLOSED", "This relay makes accounts by hand: ask its operator",
-    "Nobody makes an account here alone.", "Ask the operator for one.",
+    "signup_closed", 0, "", 403, "SIGNUP_CLOSED", "Sign-up is closed: ask the relay's operator for an account",
+    "Only the operator can create accounts on this relay.", "Ask the operator for one.",
 )
 INVITE_INVALID = Reply(
     "invite_invalid", 0, "", 403, "INVITE_INVALID", "An invite is needed: this code is unknown, used or expired",
-    "An account is made with an invite, and this is none, or none any more.", "Ask the operator for an invite.",
+    "Signing up needs a valid invite code.", "Ask the operator for an invite.",
 )
 SIGN_IN_FAILED = Reply(
     "sign_in_failed", 0, "", 401, "AUTH_FAILED", "Sign-in failed: wrong handle or password",
-    "Handle (or e-mail address) and password do not belong together.", "Correct them, or ask the operator for a link that sets a new password.",
+    "The handle (or e-mail address) or the password is wrong.", "Correct them, or ask the operator for a link to set a new password.",
 )
 SESSION_REQUIRED = Reply(
     "session_required", 0, "", 403, "SESSION_REQUIRED", "This needs a sign-in, not an API key",
-    "Keys, sign-ins and the account itself are changed by people: a stolen key can't make itself a second one.",
+    "Keys, sessions and the account itself can be changed only after signing in, so that a stolen key can't create another.",
     "Sign in (POST /v1/sessions) and send its token as Authorization: Bearer.",
 )
 SESSION_ENDED = Reply(
     "session_ended", 0, "", 401, "SESSION_ENDED", "The sign-in has ended: sign in again",
-    "The token is that of no sign-in, or of one that has ended.", "Sign in again.",
+    "The session token is unknown, or its session has ended.", "Sign in again.",
 )
 LINK_EXPIRED = Reply(
     "link_expired", 0, "", 410, "LINK_EXPIRED", "This link has been used, has expired, or is not complete",
-    "A link that sets a password works once, for a time.", "Ask the operator for a new one.",
+    "A link to set a password works once and for a limited time.", "Ask the operator for a new one.",
 )
 CROSS_SITE = Reply(
     "cross_site", 0, "", 403, "CROSS_SITE", "This request comes from another site's page",
-    "The browser says that another site's page made the request.", "Use the relay's own pages.",
+    "According to the browser, another site's page made the request.", "Use the relay's own pages.",
 )
 FORM_EXPIRED = Reply(
     "form_expired", 0, "", 403, "CSRF_FAILED",
-    "This form is too old, or was not sent from our own page. Go back, load the page again and repeat it",
-    "A form does not carry the value that its page was given.", "Load the page again and repeat it.",
+    "This form has expired, or was not sent from our own page. Go back, reload the page and try again",
+    "The form's token is missing or out of date.", "Reload the page and try again.",
 )
 UNSUPPORTED_MEDIA = Reply(
-    "unsupported_media", 0, "", 415, "INVALID_REQUEST", "This Content-Type is not taken",
-    "A page's form came as something else than a form.", "Send application/x-www-form-urlencoded.",
+    "unsupported_media", 0, "", 415, "INVALID_REQUEST", "Unsupported Content-Type",
+    "A form was sent with a different media type.", "Send application/x-www-form-urlencoded.",
 )
 METHOD_NOT_ALLOWED = Reply(
     "method_not_allowed", 0, "", 405, "METHOD_NOT_ALLOWED", "Method Not Allowed",
-    "There is such a path, but it doesn't take this method.", "Use one of those in the Allow header.",
+    "The path exists, but doesn't allow this method.", "Use one of those in the Allow header.",
 )
 KEY_LIMITED = Reply(
     "key_limited", 0, "", 403, "FORBIDDEN", "An API key limited to some domains can't be used here",
-    "The key is good, but is limited to other domains than the call is about.", "Use a key that is not limited, or sign in.",
+    "The key is valid, but limited to other domains than this call is about.", "Use a key that is not limited, or sign in.",
 )
 LIMIT_REACHED = Reply(
-    "limit_reached", 0, "", 403, "LIMIT_REACHED", "There are as many as there may be",
-    "An account holds as many domains, sender emails or sender details as it may.", "Delete some, or ask the operator for more.",
+    "limit_reached", 0, "", 403, "LIMIT_REACHED", "Limit reached",
+    "The account has reached its limit of domains, sender emails or sender details.", "Delete some, or ask the operator for more.",
 )
 ADDRESS_EXISTS = Reply(
     "address_exists", 0, "", 409, "ALREADY_EXISTS", "This address is among your sender emails already",
-    "A sender email is added once.", "Use the one that is there.",
+    "A sender email can be added only once.", "Use the existing one.",
 )
 DETAILS_EXIST = Reply(
     "details_exist", 0, "", 409, "ALREADY_EXISTS", "There are sender details for this already",
@@ -344,51 +345,51 @@ DEFAULT_SENDER = Reply(
 ADDRESS_NOT_VERIFIED = Reply(
     "address_not_verified", 0, "", 409, "NOT_VERIFIED",
     "This address is not verified: have a code sent to it and verify it, then try again",
-    "Mail is sent under proved addresses alone.", "Have a code sent to it, and repeat the code.",
+    "Mail can be sent only from verified addresses.", "Have a code sent to it, and enter the code.",
 )
 ALREADY_VERIFIED = Reply(
     "already_verified", 0, "", 409, "ALREADY_VERIFIED", "This address is verified already",
-    "A proved address needs no further code.", "Nothing needs doing.",
+    "A verified address needs no further code.", "There is nothing to do.",
 )
 CODE_INVALID = Reply(
     "code_invalid", 0, "", 422, "CODE_INVALID", "This is not the code that was last sent",
-    "The code that came back is not the newest one that was sent, or none is open.", "Repeat the newest code, or have a new one sent.",
+    "It is not the most recent code, or no code is outstanding.", "Enter the most recent code, or have a new one sent.",
 )
 CODE_EXPIRED = Reply(
     "code_expired", 0, "", 409, "CODE_EXPIRED", "This code has expired: have a new one sent",
-    "A code is good for some minutes.", "Have a new one sent.",
+    "A code is valid for some minutes.", "Have a new one sent.",
 )
 TOO_MANY_TRIES = Reply(
     "too_many_tries", 0, "", 429, "TOO_MANY_TRIES", "Too many tries",
-    "A code has had all the wrong answers it may have, or as many codes as may be were sent within the hour.",
-    "Have a new code sent, or wait until the time named.",
+    "The code was entered wrongly too often, or too many codes were sent within the hour.",
+    "Have a new code sent, or wait until the time given.",
 )
 NO_SENDER = Reply(
     "no_sender", 0, "", 409, "NO_SENDER", "There are no sender details for this domain",
-    "A sending domain is there by its sender details.", "Verify a sender email and create sender details first.",
+    "A sending domain exists only through its sender details.", "Verify a sender email and create sender details first.",
 )
 RECORDS_MISSING = Reply(
     "records_missing", 0, "", 409, "RECORDS_MISSING", "The records are not in DNS as they should be",
-    "A sending domain was looked at, and a record is missing or wrong.", "Publish the records as they are shown, then ask again.",
+    "The sending domain was checked, and a record is missing or wrong.", "Publish the records as shown, then try again.",
 )
 DOMAIN_NOT_READY = Reply(
     "domain_not_ready", 0, "", 409, "DOMAIN_NOT_READY", "The sending domain is not ready",
-    "Its records are still being made, or no domain of the account may send yet.", "Ask again in a minute, or authenticate the domain.",
+    "Its records are still being generated, or no domain of the account can send yet.", "Try again in a minute, or authenticate the domain.",
 )
 TRANSMISSION_WAITS = Reply(
     "transmission_waits", 0, "", 409, "TRANSMISSION_WAITS", "Some of its recipients are still waiting",
-    "The record of a transmission can be removed once every message of it has ended.", "Remove it afterwards.",
+    "The record of a transmission can be removed once all its messages are finished.", "Remove it later.",
 )
 HOSTED_ZONE_MISSING = Reply(
-    "hosted_zone_missing", 0, "", 501, "HOSTED_ZONE_MISSING", "This relay keeps no zone for members' records",
-    "Sending domains are published as CNAMEs into the relay's zone ([dns] hosted_zone), and this relay has none.",
+    "hosted_zone_missing", 0, "", 501, "HOSTED_ZONE_MISSING", "This relay has no zone for hosted records",
+    "Sending domains are published as CNAMEs to the relay's own zone ([dns] hosted_zone), which is not configured.",
     "Enroll the domain at /enroll or by POST /v1/domains.",
 )
 
 NO_RECIPIENTS = Reply(
     name="no_recipients", smtp=554, enhanced="5.5.1", http=422, code="NOTHING_ACCEPTED", text="No valid recipients",
-    meaning="Every recipient was refused by itself, so nothing was sent. SMTP has said why at each RCPT; over HTTP `rejected` "
-    "does.",
+    meaning="Every recipient was refused individually, so nothing was sent. The reason is in the reply to each RCPT; over "
+    "HTTP, in `rejected`.",
     fix="Correct the addresses, or take them off your list.", stages="DATA",
 )
 
@@ -508,7 +509,7 @@ def document() -> str:
     out = [
         "# Replies",
         "",
-        "Made from `relay/replies.py`; do not edit. `python -m relay.replies > docs/replies.md` writes it again.",
+        "Generated from `relay/replies.py`; do not edit. `python -m relay.replies > docs/replies.md` regenerates it.",
         "",
         "## Refusals",
         "",

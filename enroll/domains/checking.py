@@ -54,7 +54,7 @@ from relay.notices import About, Join, Notices, texts
 log = structlog.get_logger("domains")
 TOKEN_BYTES = 20  # 160 random bits
 TAKEN = "another member has proved this domain"
-_NOTHING_SHOWN = "No line is shown until it could be, because it could break what is there: verify, then look again."
+_NOTHING_SHOWN = "No record is shown until then, because it could break an existing one: verify, then look again."
 
 
 @dataclass(frozen=True, slots=True)

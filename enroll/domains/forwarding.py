@@ -42,7 +42,7 @@ def round_trip(name: str, mailbox: str, directory: Directory, field: str) -> Non
         domain = at.rpartition("@")[2].lower()
         if domain == name:
             raise invalid(
-                field, f"Mail for {names.to_unicode(name)} would go round: it is forwarded to {mailbox}, which leads "
+                field, f"Mail for {names.to_unicode(name)} would loop: it is forwarded to {mailbox}, which leads "
                 "back to it. Name a mailbox elsewhere.",
             )
         entry = directory.forwarding(domain)
@@ -122,7 +122,7 @@ class Forwarding:
             raise invalid("forward_to", e.reason) from None
         c = self._config
         if wanted.domain in (c.server.hostname, c.mx_host, c.bounce_host):
-            raise invalid("forward_to", "Mail to this address comes to the relay itself. Name a mailbox elsewhere.")
+            raise invalid("forward_to", "Mail to this address comes to the relay itself. Choose a mailbox elsewhere.")
         if options.replies:
             round_trip(name, wanted.text, self._directory, "forward_to")
         return wanted.text
@@ -132,7 +132,7 @@ class Forwarding:
         if wait := throttle.wait(key, now):
             at = self._clock.now() + wait
             raise EnrollError(
-                TOO_MANY_REQUESTS, f"Too many tries, try again after {not_before(at)}", passes_at=at
+                TOO_MANY_REQUESTS, f"Too many attempts: try again after {not_before(at)}", passes_at=at
             )
         throttle.count(key, now)
 

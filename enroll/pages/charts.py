@@ -76,7 +76,7 @@ def volume(days: Sequence[Period]) -> Chart | None:
     sent, delivered, bounced = (sum(getattr(p, f) for p in days) for f in ("sent", "delivered", "bounced"))
     return _chart(
         "Volume", f"{sent} sent, {delivered} delivered, {bounced} bounced in {len(days)} days", days, str(tallest),
-        (("delivered", "delivered"), ("bounced", "bounced"), ("waiting", "under way or not counted yet")), bars,
+        (("delivered", "delivered"), ("bounced", "bounced"), ("waiting", "in transit or not counted yet")), bars,
         columns=("Day", "Sent", "Delivered", "Bounced", "Complaints"),
         row=lambda p: (p.sent, p.delivered, p.bounced, p.complaints),
     )
@@ -101,7 +101,7 @@ def rates(days: Sequence[Period]) -> Chart | None:
         return f"{share.delivered:.1f} %", f"{share.bounced:.1f} %", f"{share.rest:.1f} %"
 
     return _chart(
-        "Rates", f"last {latest.delivered:.1f} % delivered, {latest.bounced:.1f} % bounced, over {_RATE_DAYS} days "
+        "Rates", f"latest: {latest.delivered:.1f} % delivered, {latest.bounced:.1f} % bounced, over {_RATE_DAYS} days "
         "each", days, "100 %", (("delivered", "delivered"), ("bounced", "bounced")), (),
         lines=(
             *_lines("delivered", [s.delivered if s else None for s in weeks]),
@@ -125,7 +125,7 @@ def readers(days: Sequence[Period]) -> Chart | None:
                 bars.append(Bar(x, round(HEIGHT - height, 1), height, kind, f"{p.period}: {n} {kind}", half))
     opens, clicks = sum(p.opens for p in days), sum(p.clicks for p in days)
     return _chart(
-        "Opens and clicks", f"{opens} opens, {clicks} clicks in {len(days)} days; recognised machines left out", days,
+        "Opens and clicks", f"{opens} opens, {clicks} clicks in {len(days)} days; known bots left out", days,
         str(tallest), (("opens", "opens"), ("clicks", "clicks")), bars, columns=("Day", "Opens", "Clicks"),
         row=lambda p: (p.opens, p.clicks),
     )
@@ -159,12 +159,14 @@ def _height(n: int, tallest: int) -> float:
 
 
 def _lines(kind: str, values: Sequence[float | None]) -> list[Line]:
-    runs: list[list[str]] = [[]]
+    runs: list[list[tuple[float, str]]] = [[]]
     for i, value in enumerate(values):
         if value is None:
             runs.append([])
             continue
         x = i * STEP + (STEP - _GAP) / 2
-        runs[-1].append(f"{x:g},{HEIGHT - value:.1f}")
-    # A point alone is drawn as a short line.
-    return [Line(" ".join(run if len(run) > 1 else run * 2), kind) for run in runs if run]
+        runs[-1].append((x, f"{HEIGHT - value:.1f}"))
+    # A day alone is drawn as a line of the day's width.
+    half = (STEP - _GAP) / 2
+    wide = [run if len(run) > 1 else [(x + side, y) for x, y in run for side in (-half, half)] for run in runs if run]
+    return [Line(" ".join(f"{x:g},{y}" for x, y in run), kind) for run in wide]

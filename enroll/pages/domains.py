@@ -202,8 +202,8 @@ class DomainPages:
         return {
             "domain": domain, "as_of": self._services.domains.as_of(domain),
             "groups": [
-                ("Required", "Mail can be sent once all of these are seen.", required),
-                ("Option", "Each option works once its record is seen; mail goes on meanwhile.", options),
+                ("Required", "You can send once all of these are found.", required),
+                ("Option", "Each option works once its record is found; sending continues meanwhile.", options),
                 ("Recommended", "Sending works without them, but receivers look at them.", others),
             ],
             "cache_seconds": int(self._services.config.enrollment.verify_cache_seconds),

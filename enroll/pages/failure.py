@@ -11,19 +11,19 @@ from enroll.pages.render import Renderer
 from relay.base.web import ErrorPage
 
 _TITLES = {
-    400: "That request can't be read", 401: "Please sign in", 403: "That is not possible", 404: "Nothing is here",
-    405: "That is not possible here", 409: "Not just now", 410: "This link is over", 413: "That is too large",
-    415: "That request can't be read", 422: "Something has to be corrected", 429: "One moment, please",
+    400: "That request can't be read", 401: "Please sign in", 403: "That is not possible", 404: "Page not found",
+    405: "That is not possible here", 409: "Not at the moment", 410: "This link has expired", 413: "That is too large",
+    415: "That request can't be read", 422: "Please correct your entry", 429: "One moment, please",
     500: "Something went wrong on our side", 503: "One moment, please", 507: "The relay's disk is full",
 }
 _ADVICE = {
-    401: "Sign in again, then repeat what you were doing.",
-    404: "Check the address. What another member owns, and what is no longer kept, looks just like this.",
+    401: "Sign in again, then try again.",
+    404: "Check the address. Things that belong to another member, or are no longer kept, look the same.",
     410: "Ask the operator of this relay for a new link.",
     429: "Wait a little, then try again.",
-    500: "Try again in a moment. If it stays so, tell the operator the reference below.",
+    500: "Try again in a moment. If it keeps happening, tell the operator the reference below.",
     503: "Try again in a moment.",
-    507: "Try again later. The operator knows.",
+    507: "Try again later. The operator has been notified.",
 }
 
 

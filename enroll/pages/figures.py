@@ -16,10 +16,10 @@ from relay.bounces.classify import Class, Classified, classify
 from relay.standing import GOOD
 
 STATES = {
-    "queued": "waiting for its first try",
-    "deferred": "tried, will be tried again",
-    "sent": "taken by the other side",
-    "bounced": "refused for good",
+    "queued": "waiting for the first attempt",
+    "deferred": "tried, will be retried",
+    "sent": "accepted by the other side",
+    "bounced": "refused permanently",
     "suppressed": "on your suppression list",
     "cancelled": "cancelled",
 }
@@ -134,21 +134,21 @@ HAPPENED: Mapping[str, str] = dict(
 )
 """What recipients do with a message, in words."""
 
-_AGAIN = "The address may well be right: send it again later."
+_AGAIN = "The address may well be right: try again later."
 _RECORDS = "Check your domain's records, then send it again."
 _RELAYS_OWN = "The fault is the relay's and counts against nobody. Send it again later."
 _ADVICE: Mapping[Class, str] = {
-    "mailbox_unknown": "Take the address out of your list.",
-    "domain_unknown": "Take the address out of your list.",
-    "moved": "Ask the recipient for the new address, and take this one out of your list.",
+    "mailbox_unknown": "Remove the address from your list.",
+    "domain_unknown": "Remove the address from your list.",
+    "moved": "Ask the recipient for the new address, and remove this one from your list.",
     "mailbox_full": "The address is right: send it again in a few days.",
-    "mailbox_disabled": "Send it again later; if it comes back again, take the address out of your list.",
+    "mailbox_disabled": "Send it again later; if it bounces again, remove the address from your list.",
     "too_large": "Make it smaller, for example by linking to attachments, and send it again.",
-    "content": "Change what the reply objects to, and send it again.",
-    "policy": "The reply names the rule. Ask the recipient to let your mail in.",
+    "content": "Change what the reply complains about, and send it again.",
+    "policy": "The reply names the rule. Ask the recipient to allow your mail.",
     "authentication": _RECORDS, "sender": _RECORDS,
     "reputation": _RELAYS_OWN, "rate": _RELAYS_OWN, "greylisted": _RELAYS_OWN, "tls": _RELAYS_OWN,
-    "loop": "Mail to this address goes in a circle on the other side: reach the recipient in another way.",
+    "loop": "Mail to this address loops on the other side: contact the recipient another way.",
     "routing": _AGAIN, "expired": _AGAIN, "system": _AGAIN, "protocol": _AGAIN, "unknown": _AGAIN,
 }
 
@@ -162,37 +162,37 @@ def why(code: int | None, says: str, stage: str, address: str) -> Classified:
 def what_next(person: DetailRow, tries: Sequence[AttemptRow] = (), happened: Sequence[Event] = ()) -> Next:
     """What happens to this recipient next, or why nothing does; `tries` and `happened` are this recipient's."""
     if person.held:
-        return Next("Held back by the operator. It goes on when it is released.")
+        return Next("Held by the operator. Delivery continues when it is released.")
     if person.state == "queued":
-        return Next("The first try is due", person.next_at, person.expires_at)
+        return Next("The first attempt is due", person.next_at, person.expires_at)
     if person.state == "deferred":
-        return Next("The next try is due", person.next_at, person.expires_at)
+        return Next("The next attempt is due", person.next_at, person.expires_at)
     if person.state == "suppressed":
-        return Next("It was not sent: the recipient was on your suppression list. Take it out of your own list too.")
+        return Next("It was not sent: the recipient was on your suppression list. Remove it from your own list too.")
     if person.state == "cancelled":
-        return Next("It was cancelled and is not sent.")
+        return Next("It was cancelled and will not be sent.")
     # Whoever complained or left had the message, whatever came back later.
     left = _left({e.type for e in happened})
     if person.state == "sent":
         return Next(left or _taken(happened))
     stage = next((t.stage for t in reversed(tries) if t.kind != "delivered"), "")
     advice = left or _ADVICE[why(person.code, person.says, stage, person.address).class_]
-    return Next(" ".join(part for part in ("It is not tried again.", _reported(person), advice) if part))
+    return Next(" ".join(part for part in ("It will not be tried again.", _reported(person), advice) if part))
 
 
 def _left(kinds: set[str]) -> str:
     """What to do about a recipient who wants no more mail; "" where nothing says so."""
     if COMPLAINED in kinds:
-        return "The recipient complained that it is spam. Take the address out of your own list too."
+        return "The recipient reported it as spam. Remove the address from your own list too."
     if UNSUBSCRIBED in kinds:
-        return "The recipient has unsubscribed. Take the address out of your own list too."
+        return "The recipient has unsubscribed. Remove the address from your own list too."
     return ""
 
 
 def _taken(happened: Sequence[Event]) -> str:
     if any(e.type in (OPENED, CLICKED) and not e.data.get("machine") for e in happened):
-        return "Nothing more to do: it has been read."
-    return "Nothing more to do: the other side has taken it. If it can't be found, look in the spam folder."
+        return "Nothing more: it has been read."
+    return "Nothing more: the other side has accepted it. If the recipient can't find it, look in the spam folder."
 
 
 def _reported(person: DetailRow) -> str:
@@ -202,5 +202,5 @@ def _reported(person: DetailRow) -> str:
     if person.report_due == "failed":
         return "A report about it is on its way."
     if person.notify is not None and "FAILURE" not in person.notify.upper().split(","):
-        return "No report was sent, as its sender asked (NOTIFY)."
+        return "No report was sent, at the sender's request (NOTIFY)."
     return ""

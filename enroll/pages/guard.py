@@ -174,7 +174,7 @@ class Guard:
         if not right:
             raise EnrollError(
                 FORM_EXPIRED,
-                "This form is too old, or was not sent from our own page. Go back, load the page again and repeat it",
+                "This form has expired, or was not sent from our own page. Go back, reload the page and try again",
             )
 
     def offering(self, response: web.Response, visitor: Visitor) -> web.Response:

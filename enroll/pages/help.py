@@ -39,6 +39,7 @@ class Meaning:
     meaning: str
     fix: str
     temporary: bool
+    id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +57,19 @@ class Own:
 
 def meanings(public_url: str, *, http: bool) -> list[Meaning]:
     """The table of one door: every reply that refuses something, in the order of `relay.replies`."""
-    found = []
+    found, named = [], set()
     for reply in replies.TABLE:
         status = reply.http if http else reply.smtp
         if status < 400 or not reply.meaning:
             continue
+        codes = str(status) if http else f"{reply.smtp} {reply.enhanced}".strip()
+        # Several replies may have one code: the first bears its name on the page.
+        place = "" if http else reply.code or codes.replace(" ", "-")
+        first = place if place not in named else ""
+        named.add(place)
         found.append(
             Meaning(
-                codes=str(status) if http else f"{reply.smtp} {reply.enhanced}".strip(),
-                code=reply.code, text=_said(reply), stages=reply.stages, meaning=reply.meaning,
+                codes=codes, id=first, code=reply.code, text=_said(reply), stages=reply.stages, meaning=reply.meaning,
                 fix=reply.fix.format(account_url=f"{public_url}/account"), temporary=reply.temporary,
             )
         )
@@ -119,7 +124,7 @@ class Help:
 
 def _unheard(found: Iterable[Domain]) -> list[tuple[Domain, list[dict[str, Any]]]]:
     """Domains with forwarding whose replies don't get through: the MX record is wrong, or there is no mailbox."""
-    missing = {"says": "No mailbox is set: mail for the domain is refused. Name one on its page.", "fix": ""}
+    missing = {"says": "No mailbox is set: mail for the domain is refused. Choose one on its page.", "fix": ""}
     lost = {d.id: (d, [missing]) for d in found if not d.options.forward_to}
     wrong = {d.id: (d, lost[d.id][1] + fs if d.id in lost else fs) for d, fs in _wrong(found, "replies")}
     return list((lost | wrong).values())

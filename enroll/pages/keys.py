@@ -103,5 +103,5 @@ class Keys:
         try:
             day = datetime.strptime(given, "%Y-%m-%d").replace(tzinfo=UTC)
         except ValueError:
-            raise invalid("expires", "a day is written like 2030-12-31") from None
+            raise invalid("expires", "write the date like 2030-12-31") from None
         return day.timestamp() + DAY

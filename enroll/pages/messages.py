@@ -23,21 +23,21 @@ _QUEUE_ID = re.compile(r"[a-z0-9]{8,32}")
 _FILTERS = ("status", "event", "recipient", "domain")
 _DONE = {"cancel": "cancelled", "retry": "retried"}
 _STAGES = {
-    "route": "before any host was found", "connect": "on connecting", "greeting": "in place of a greeting",
+    "route": "before any host was found", "connect": "on connecting", "greeting": "instead of a greeting",
     "ehlo": "to EHLO", "starttls": "to STARTTLS", "auth": "to the login", "mail": "to the sender",
     "rcpt": "to the recipient", "data": "to DATA", "dot": "to the whole message",
     "report": "later, in a report",
 }
 _TRACKED = {
-    "large": "not tracked: the copies for its recipients would have been too large together",
-    "signed": "not tracked: it came with a DKIM signature of its own",
-    "pgp": "not tracked: it holds PGP",
+    "large": "not tracked: the copies for its recipients would have been too large in total",
+    "signed": "not tracked: it already had a DKIM signature",
+    "pgp": "not tracked: it contains PGP",
     "plain": "not tracked: nothing in it may be changed (no HTML, or signed or encrypted)",
     "off": "not tracked: the client asked for it",
 }
 _MACHINES = {
     "privacy": "Apple's privacy protection, which loads every image", "scanner": "a program",
-    "ahead": "a browser, before it was asked", "at-once": "sooner than anybody reads",
+    "ahead": "a browser prefetching it", "at-once": "faster than anyone could read it",
 }
 _WAYS = {"one-click": "by the link", "page": "on the page", "mail": "by mail", "report": "by a report to the relay"}
 Found = tuple[MessageRow, list[DetailRow], list[AttemptRow]]
@@ -125,7 +125,7 @@ class Messages:
             ids = [p.id for p in people if not only or p.id in only]
             if not await self._services.queue.change(action, ids, member_id=visitor.member.id):
                 raise conflict(
-                    "Nothing of this message is waiting just now: it is settled, or being delivered this very moment"
+                    "No recipient of this message is waiting: all are finished, or being delivered at this moment"
                 )
             return to(f"/account/messages/{message.queue_id}?done={_DONE[action]}")
 
@@ -138,7 +138,7 @@ class Messages:
             async with self._services.storage.read() as tx:
                 found = await reports.message(tx, visitor.member.id, queue_id=queue_id)
         if found is None:
-            raise not_found("There is no such message, or its log is no longer kept")
+            raise not_found("There is no such message, or its log has expired")
         return found
 
 

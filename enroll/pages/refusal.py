@@ -43,7 +43,7 @@ _OPEN_WANTED = {
 }
 _OWN_WANTED = {
     "null_sender": "an API key that may use the null sender",
-    "not_automatic": "a report (multipart/report) or an automatic answer (Auto-Submitted), where there is no sender",
+    "not_automatic": "a report (multipart/report) or an automatic reply (Auto-Submitted), when the sender is null",
     "suppressed": "a recipient that is not on your suppression list",
     "member_suspended": "a member in good standing",
     "from_mismatch": "one From header with one mailbox in an enrolled, verified domain of yours",
@@ -169,7 +169,7 @@ class Refusal:
         # The key with the fewest limits: what it may not do, no other of the member's may.
         keys.sort(key=lambda k: k.domains is not None)
         if not keys:
-            return Again([], "", "You have no live API key that may send: issue one first.")
+            return Again([], "", "You have no active API key with the scope send: issue one first.")
         await services.directory.refresh()
         key = keys[0]
         login = Login(
@@ -218,7 +218,7 @@ def _asked(row: RefusalRow) -> list[tuple[str, str]]:
         facts.append(("Size", f"{size} bytes"))
     helo = (row.request or {}).get("helo")
     if helo:
-        facts.append(("Your program called itself", str(helo)))
+        facts.append(("Your client identified itself as", str(helo)))
     return facts
 
 
@@ -229,10 +229,10 @@ def _submission(login: Login, row: RefusalRow) -> tuple[Submission | None, str]:
         mail_from = names.address(sender)
         people = [Recipient(names.address(a)) for a in to[:_MAX_RECIPIENTS]]
     except names.BadName:
-        return None, "The request is not known well enough to ask again: send the message once more."
+        return None, "Not enough is known about the request to check it again: send the message once more."
     note = ""
     if row.rule in ("from_mismatch", "sender_mismatch", "header_rests"):
-        note = "The message itself is not kept, so its headers can't be asked again here: POST /v1/preflight can."
+        note = "The message itself is not kept, so its headers can't be checked again here: use POST /v1/preflight."
     raw = (
         f"From: <{mail_from.text}>\r\nTo: undisclosed-recipients:;\r\nSubject: asked again\r\n\r\n"
     ).encode()

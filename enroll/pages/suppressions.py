@@ -87,7 +87,7 @@ class SuppressionPages:
                 form, raw = await self._guard.upload(request, visitor, most)
                 reason = form.text("why", 32) or "import"
                 if reason not in REASONS:
-                    raise invalid("file", "the reason is none of ours")
+                    raise invalid("file", "unknown reason")
                 found = await self._lists.take_in(visitor.member.id, raw, reason)
         except Refused as e:
             if e.status == 403:

@@ -79,7 +79,7 @@ class WebhookPages:
         try:
             event = form.text("event", 15)
             if event and not (event.isascii() and event.isdecimal()):
-                raise invalid("event", "an event has a number")
+                raise invalid("event", "an event id is a number")
             await self._services.webhooks.replay(
                 visitor.member.id, name, event_id=int(event) if event else None,
                 since=None if event else self._since(form),
@@ -137,5 +137,5 @@ class WebhookPages:
         try:
             day = datetime.strptime(form.text("since", 10), "%Y-%m-%d").replace(tzinfo=UTC)
         except ValueError:
-            raise invalid("since", "a day is written like 2030-12-31") from None
+            raise invalid("since", "write the date like 2030-12-31") from None
         return day.timestamp()

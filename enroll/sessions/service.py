@@ -117,7 +117,7 @@ class Sessions:
             return await sessions.revoke(tx, member_id, session_id)
 
         if not await self._storage.write(do):
-            raise not_found("There is no such sign-in")
+            raise not_found("There is no such session")
 
     async def revoke_others(self, member_id: int, keep: int) -> int:
         """End every sign-in of a member but `keep`; returns how many."""

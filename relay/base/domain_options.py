@@ -121,7 +121,7 @@ class Options:
     return_path: bool = option(
         "switch", False, "A return path under the domain itself.", label="Return path of its own", records=True,
         named_by=("custom_subdomain",),
-        help="Bounces come back to `{return_path_host}` in place of `{bounce_host}`, so that SPF counts for your "
+        help="Bounces come back to `{return_path_host}` instead of `{bounce_host}`, so that SPF passes for your "
         "domain. One more record.",
     )
     custom_subdomain: str = option(
@@ -131,10 +131,10 @@ class Options:
     tracking: bool = option(
         "switch", False, "A tracking host under the domain itself.", label="Tracked links under your own name",
         records=True, named_by=("track_prefix", "custom_subdomain"), group="messages",
-        help="At `{tracking_host}` in place of `{host}`. One more record.",
+        help="At `{tracking_host}` instead of `{host}`. One more record.",
     )
     track_prefix: str = option(
-        "label", "track", "Prefix of the tracking host.", label="Prefix of the name for tracked links", records=True,
+        "label", "track", "Prefix of the tracking host.", label="Prefix of the host for tracked links", records=True,
         group="names", octeth="CustomTrackPrefix",
     )
     replies: bool = option(
@@ -145,40 +145,40 @@ class Options:
         "elsewhere.",
     )
     hosted: bool = option(
-        "switch", False, "Records are published once as CNAMEs into the relay's own zone; keys then change there.",
+        "switch", False, "Records are published once as CNAMEs into the relay's own zone; keys are then rotated there.",
         label="Publish CNAMEs once", needs="hosted_zone",
-        help="Each record becomes a CNAME to a name in `{hosted_zone}`, where the value stands. Two places for DKIM "
-        "keys are published from the start, and new keys take turns at them: you need not touch DNS when keys change. "
-        "What is published already goes on counting. SPF stays a TXT record, because a CNAME can't stand at the domain "
-        "itself.",
+        help="Each record becomes a CNAME to a name in `{hosted_zone}`, which holds the value. Two names for DKIM "
+        "keys are published from the start, and new keys alternate between them: keys can change without you touching "
+        "DNS. Records already published stay valid. SPF stays a TXT record, because there can be no CNAME at the "
+        "domain itself.",
     )
     report_to: str = option(
         "choice", "forward_to", "Where bounce reports go.", label="Bounce reports go to", group="reports",
         choices={
-            "forward_to": "the mailbox below, else postmaster at the domain",
+            "forward_to": "the mailbox below, otherwise postmaster at the domain",
             "mail_from": "the envelope sender of the message",
         },
     )
     forward_to: str = option(
-        "mailbox", "", "The mailbox for replies and bounce reports; it is used once a code sent to it is repeated.",
+        "mailbox", "", "The mailbox for replies and bounce reports; used once the code sent to it has been entered.",
         label="Mailbox for replies and bounce reports",
     )
     link_tracking: bool = option(
-        "switch", False, "Links in HTML lead over the relay; clicks become events.", label="Count clicks",
+        "switch", False, "Links in HTML go through the relay; clicks become events.", label="Count clicks",
         group="messages", octeth="LinkTracking",
-        help="Links in HTML lead over the relay, which sends readers on at once. Signed and encrypted mail stays as it "
-        "is.",
+        help="Links in HTML go through the relay, which redirects readers at once. Signed and encrypted mail is left "
+        "unchanged.",
     )
     open_tracking: bool = option(
-        "switch", False, "HTML gets an unseen image; opens become events.", label="Count opens", group="messages",
+        "switch", False, "HTML gets an invisible image; opens become events.", label="Count opens", group="messages",
         octeth="OpenTracking",
-        help="HTML gets an image of one dot. A hint, no proof: some programs never load images, some always do. Tell "
-        "your readers where the law asks for it.",
+        help="HTML gets a one-pixel image. A hint, not proof: some mail programs never load images, others always "
+        "do. Inform your readers where the law requires it.",
     )
     unsubscribe_link: bool = option(
         "switch", False, "Bulk mail gets a line with a link to unsubscribe.", label="Unsubscribe link",
         group="messages", octeth="UnsubscribeLink",
-        help="Bulk mail ends with a line to unsubscribe, besides the button that mail programs show.",
+        help="Bulk mail ends with an unsubscribe line, in addition to the button that mail programs show.",
     )
     default_sender: bool = option(
         "switch", False, "Messages without a From are sent from this domain.", label="Default sender",

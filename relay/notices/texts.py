@@ -54,20 +54,20 @@ def domain(
                 handle, f"{shown} is no longer verified for you",
                 f"another member has proved in DNS that {shown} is theirs. Mail from it under your account is refused "
                 "from now on. If the domain is still yours, publish the new ownership record shown on your page, "
-                f"remove what you don't know, and verify again.\n\n{page}\n",
+                f"remove what you don't recognise, and verify again.\n\n{page}\n",
             )
         case "resting":
             return _hello(
                 handle, f"An option of {shown} is paused",
                 f"mail from {shown} is sent as before, but a record that an option of the domain needs is missing or "
-                "different. Until it is back, that option is paused: bounces come back to the relay's own name, links "
-                f"lead over the relay's own name, or replies are not forwarded.\n\n{_listed(findings)}\nFix the "
-                f"record, or switch the option off, then press Verify:\n{page}\n",
+                "different. Until it is back, that option is paused: bounces come back to the relay's own host, links "
+                f"go through the relay's own host, or replies are not forwarded.\n\n{_listed(findings)}\nFix the "
+                f"record, or turn the option off, then press Verify:\n{page}\n",
             )
         case "failing":
             return _hello(
                 handle, f"DNS records of {shown} need attention",
-                f"a regular check of the DNS of {shown} found required records missing or different. Mail is still "
+                f"a regular check of {shown} found that required DNS records are missing or different. Mail is still "
                 f"sent. After {e.failed_rechecks} such checks in a row (one every {e.recheck_verified_hours:g} hours) "
                 f"the domain is no longer verified and its mail is refused.\n\n{fix}",
             )
@@ -90,8 +90,9 @@ def _listed(findings: Iterable[Mapping[str, Any]]) -> str:
 def approval(name: str) -> Notice:
     """For the operator: a proved domain waits."""
     return Notice(
-        f"{name} waits for approval",
-        f"{names.to_unicode(name)} is proved and waits for your approval.\n\nposthouse domain approve {name}\n",
+        f"{name} is waiting for approval",
+        f"{names.to_unicode(name)} has been verified and is waiting for your approval.\n\n"
+        f"posthouse domain approve {name}\n",
     )
 
 
@@ -120,9 +121,9 @@ def forward_code(name: str, code: str, config: Config) -> Notice:
     """For a mailbox that a domain's replies and reports shall go to."""
     return Notice(
         f"Confirm mail for {name}",
-        f"Somebody asked that replies and bounce reports for {names.to_unicode(name)} go to this mailbox.\n\n"
+        f"Someone has asked for replies and bounce reports for {names.to_unicode(name)} to be sent to this mailbox.\n\n"
         f"If you agree, enter this code at {config.server.public_url}/account:\n\n    {code}\n\n"
-        "If you don't, do nothing.\n",
+        "If you don't agree, do nothing.\n",
     )
 
 
@@ -131,9 +132,9 @@ def sender_code(handle: str, address: str, code: str, config: Config) -> Notice:
     return Notice(
         "Your verification code",
         f"The account {handle} at {config.server.hostname} wants to send mail as {address}.\n\n"
-        f"If that is you, enter this code where you were asked for it, or at\n"
+        f"If that was you, enter this code where you were asked for it, or at\n"
         f"{config.server.public_url}/account/senders:\n\n    {code}\n\n"
-        f"It is good for {config.senders.code_minutes} minutes. If it isn't you, do nothing.\n",
+        f"It is valid for {config.senders.code_minutes} minutes. If it wasn't you, do nothing.\n",
     )
 
 
@@ -145,8 +146,8 @@ def forwarding_fails(handle: str, name: str, domain_id: int, mailbox: str, says:
     shown = names.to_unicode(name)
     return _hello(
         handle, f"Mail for {shown} can't be forwarded",
-        f"mail for {shown} is forwarded to {mailbox}, which does not take it. At the last try:\n\n  {says}\n\nThis "
-        "relay doesn't tell the people who wrote. Fix the mailbox, or name another one:\n"
+        f"mail for {shown} is forwarded to {mailbox}, which does not accept it. Last attempt:\n\n  {says}\n\nThe "
+        "senders are not notified. Fix the mailbox, or choose another one:\n"
         f"{config.server.public_url}/account/domains/{domain_id}\n",
     )
 
@@ -154,19 +155,19 @@ def forwarding_fails(handle: str, name: str, domain_id: int, mailbox: str, says:
 def webhook_fails(handle: str, url: str, why: str, config: Config) -> Notice:
     """For a webhook's owner: it takes nothing."""
     return _hello(
-        handle, "A webhook of yours refuses events",
+        handle, "Your webhook is refusing events",
         f"events can't be posted to\n\n  {url}\n\n{why}\n\nEach is tried again for "
-        f"{config.webhooks.give_up_seconds / DAY:g} days; an endpoint that takes nothing for so long is disabled. "
-        f"Every try is listed here:\n{config.server.public_url}/account/webhooks\n",
+        f"{config.webhooks.give_up_seconds / DAY:g} days; an endpoint that accepts nothing for that long is disabled. "
+        f"Every attempt is listed here:\n{config.server.public_url}/account/webhooks\n",
     )
 
 
 def webhook_disabled(handle: str, url: str, why: str, config: Config) -> Notice:
     """For a webhook's owner: it is given up."""
     return _hello(
-        handle, "A webhook of yours is disabled",
-        f"events are no longer posted to\n\n  {url}\n\n{why}\n\nWhen it works again, enable it and replay what it has "
-        f"missed:\n{config.server.public_url}/account/webhooks\n",
+        handle, "Your webhook has been disabled",
+        f"events are no longer posted to\n\n  {url}\n\n{why}\n\nOnce it works again, enable it and replay the events "
+        f"that it missed:\n{config.server.public_url}/account/webhooks\n",
     )
 
 
@@ -184,31 +185,31 @@ class Figures:
 def standing(stage: str, handle: str, f: Figures, config: Config) -> Notice:
     """For a member whose stage has become `stage`."""
     page = f"{config.server.public_url}/account#standing"
-    end = f"{f.numbers}\n\n{f.advice}\n\nThe formula with your numbers: {page}\n"
+    end = f"{f.numbers}\n\n{f.advice}\n\nThe formula with your figures: {page}\n"
     match stage:
         case "notice":
-            left = f" {f.left} more {f.measure}, and nothing else, would stop your sending." if f.left else ""
+            left = f" {f.left} more {f.measure} without further deliveries would suspend you." if f.left else ""
             return _hello(
                 handle, f"Many {f.measure} for {handle}",
-                f"your {f.measure} are half of the way to a stop.{left}\n\n{end}",
+                f"your {f.measure} have brought you halfway to a suspension.{left}\n\n{end}",
             )
         case "slowed":
             return _hello(
-                handle, f"Sending of {handle} is slowed down",
-                f"because of your {f.measure}, your domains send at the next lower warming tier for now. They rise "
-                f"again by themselves when the numbers are better.\n\n{end}",
+                handle, f"Sending for {handle} has been slowed down",
+                f"because of your {f.measure}, your domains are limited to the next lower warming tier for now. The "
+                f"limit is lifted automatically when the figures improve.\n\n{end}",
             )
         case "suspended":
-            out = "You are released automatically once the numbers are good again" \
-                if config.standing.release == "healed" else "Answer the operator, who releases you"
+            out = "The suspension is lifted automatically once the figures are good again" \
+                if config.standing.release == "healed" else "Contact the operator, who can lift it"
             return _hello(
-                handle, f"Sending of {handle} is suspended",
-                f"because of your {f.measure}, nothing is accepted from you any more: SMTP answers 521, HTTP answers "
-                f"403. What was accepted before is still delivered. {out}. Signing in, the pages and reading by API "
-                f"work as before.\n\n{end}",
+                handle, f"Sending for {handle} has been suspended",
+                f"because of your {f.measure}, no more mail is accepted from you: SMTP answers 521, HTTP answers "
+                f"403. Mail accepted before is still delivered. {out}. You can still sign in, use the pages and read "
+                f"through the API.\n\n{end}",
             )
     return _hello(
-        handle, f"{handle} may send again", f"your suspension has ended, and your window begins anew.\n\n{page}\n"
+        handle, f"{handle} can send again", f"your suspension has been lifted, and counting starts afresh.\n\n{page}\n"
     )
 
 
@@ -221,5 +222,5 @@ def role_mail(roles: Sequence[str], sender: str, subject: str, *, whole: bool) -
     return Notice(
         f"{wanted[:80]}: {printable(subject)[:200]}",
         f"Mail for {wanted} came in on port 25.\nEnvelope sender: {printable(sender)[:300] or '(none)'}\n"
-        + ("" if whole else "It is large: only its beginning is enclosed.\n"),
+        + ("" if whole else "It is large: only the beginning is attached.\n"),
     )

@@ -23,14 +23,14 @@ from relay.bounces.classify import classify
 INCIDENTS = {
     "reputation": "Other hosts distrust this relay's address: a blocklist, or its DNS.",
     "rate": "Other hosts find that too much mail comes from this relay.",
-    "tls": "Other hosts want a TLS that this relay didn't bring about.",
+    "tls": "Other hosts require TLS that this relay could not establish.",
 }
 CURES = {
-    "reputation": "posthouse doctor looks at PTR, HELO and SPF; ask the list that the reply names to take you off, "
-    "after what got you on it has stopped.",
-    "rate": "Wait: deliveries to that host are slowed down by themselves. If it goes on, send from more addresses.",
-    "tls": "Mail to these hosts waits: they refused because TLS with them came to nothing, or was not tried. posthouse "
-    "doctor looks at the certificate; the reply says what the host wants.",
+    "reputation": "posthouse doctor checks PTR, HELO and SPF; once the cause has stopped, ask the blocklist named in "
+    "the reply to delist you.",
+    "rate": "Wait: deliveries to that host are slowed down automatically. If it continues, send from more IPs.",
+    "tls": "Mail to these hosts is waiting: they refused it because TLS failed or was not used. posthouse doctor "
+    "checks the certificate; the reply says what the host wants.",
 }
 _REPLY = re.compile(r"[245]\d\d[ -]")
 _TEXT_MAX = 300

@@ -8,10 +8,10 @@ from relay.base.config import Config
 from relay.standing.arithmetic import Judgement, Measure, Z
 
 MEANING = {
-    "good": "All is well.",
-    "notice": "Attention: half of the way to a stop is gone.",
-    "slowed": "Your domains send at the next lower warming tier.",
-    "suspended": "Nothing is accepted from you until you are released.",
+    "good": "Everything is fine.",
+    "notice": "Attention: you are halfway to a suspension.",
+    "slowed": "Your domains are limited to the next lower warming tier.",
+    "suspended": "Nothing is accepted from you until the suspension is lifted.",
 }
 
 
@@ -40,32 +40,32 @@ def advice(judgement: Judgement) -> str:
     """What to do about it."""
     if worse(judgement)[0] == "complaints":
         return (
-            "Mail only people who asked for it, say in each message why they get it, and let them leave with one "
-            "click. Whoever complained is on your suppression list already: take them out of your own list too."
+            "Send only to people who asked for it, say in each message why they get it, and let them unsubscribe with "
+            "one click. Those who complained are on your suppression list already: remove them from your own list too."
         )
     return (
-        "Take every address that bounced as unknown out of your list; they are on your suppression list. Don't mail "
+        "Remove every address that bounced as unknown from your list; they are on your suppression list. Don't send to "
         "old or bought lists, and confirm new addresses before you use them."
     )
 
 
 def formula(config: Config) -> str:
-    """How it is reckoned, in one paragraph."""
+    """How it is calculated, in one paragraph."""
     s = config.standing
     return (
-        f"Counted are the recipients that were finished in the last {s.window_hours} hours: n = delivered + bounced; "
-        "and of them k, the different recipients that bounced, or that complained: however often, and with whatever "
-        "+tag, one address counts once. A share k / n is held against its limit by its lower bound, "
+        f"n is the number of recipients finished in the last {s.window_hours} hours, delivered or bounced; k is the "
+        "number of different recipients among them that bounced, or that complained: an address counts once, however "
+        "often it fails and whatever its +tag. The share k / n is compared with its limit by its lower bound, "
         "(p + z²/2n − z·√(p(1−p)/n + z²/4n²)) / "
-        "(1 + z²/n) with p = k / n and z = 1.96: the smallest share that so few recipients leave credible. "
-        f"With n under {s.min_volume} nobody is judged, nor by fewer than {s.min_complaints} complaints. At "
-        f"{percent(s.notice_at)} of a limit you are told, at {percent(s.slow_at)} your domains send at the next "
-        f"lower warming tier. At the limit you are suspended, once you have been slowed, if the k are at "
+        "(1 + z²/n) with p = k / n and z = 1.96: the smallest share that is credible with so few recipients. "
+        f"Nobody is judged with n under {s.min_volume}, nor by fewer than {s.min_complaints} complaints. At "
+        f"{percent(s.notice_at)} of a limit you are notified; at {percent(s.slow_at)} your domains are limited to the "
+        f"next lower warming tier. At the limit you are suspended, once you have been slowed down, if the k are at "
         f"{s.suspend_domains} or more recipient domains of different owners, or, of bounces, if this relay itself was "
-        f"refused {s.suspend_refused} or more of them. Complaints, and bounces that come after the delivery, count "
-        "only if the host that brings them proves, by SPF, DKIM or its confirmed name, that it speaks for the "
-        "recipient's domain or for a feedback loop that the relay knows; others take that one recipient off your list "
-        "and judge nobody. Bounces for which the relay itself was blamed, test messages and the sandbox don't count."
+        f"refused {s.suspend_refused} or more of them. Complaints, and bounces that arrive after delivery, count "
+        "only if the host that sends them proves, by SPF, DKIM or its confirmed name, that it speaks for the "
+        "recipient's domain or for a feedback loop known to the relay; others suppress that one recipient and count "
+        "against nobody. Bounces caused by the relay itself, test messages and the sandbox don't count."
     )
 
 
@@ -108,16 +108,16 @@ def reckoning(m: Measure) -> str:
 
 
 def left(name: str, m: Measure, domains: int, refused: int | None) -> str:
-    """How many more would stop the member; `domains` and `refused` are what it takes besides the share."""
+    """How many more would suspend the member; `domains` and `refused` are what it takes besides the share."""
     more = "hard bounces" if name == "bounces" else name
     if m.reached >= 1 and not m.wide:
         need = f"{domains} recipient domains (now {m.domains})"
         if refused is not None:
             need += f", or {refused} recipients refused to this relay itself (now {m.refused})"
-        return f"The limit is reached; a stop needs {more} at {need}."
+        return f"The limit is reached; a suspension also needs {more} at {need}."
     if m.left is None:
-        return f"No number of {more} alone would stop your sending now."
+        return f"No number of {more} alone would suspend you now."
     if m.left == 0:
         return "The limit is reached."
     one = more[:-1] if m.left == 1 else more
-    return f"{m.left} more {one}, and nothing else, would stop your sending."
+    return f"{m.left} more {one} without further deliveries would suspend you."

@@ -243,7 +243,7 @@ class Watch:
             if step.was == SUSPENDED:
                 await accounts.set_status(tx, member_id, "active", reason="", now=now, was=("suspended",))
                 await rows.begin_anew(tx, member_id, now=now)
-                happened.append(Event(MEMBER_RELEASED, member_id, now, data={"reason": "the window has healed"}))
+                happened.append(Event(MEMBER_RELEASED, member_id, now, data={"reason": "the figures have recovered"}))
             else:
                 await rows.set_stage(tx, member_id, GOOD, now=now, told=False)
         else:

@@ -74,7 +74,7 @@ def _csv(text: str) -> Iterator[Found]:
         except StopIteration:
             return
         except csv.Error:
-            yield line, "the CSV can't be read from here on: is a quotation mark left open?"
+            yield line, "the CSV can't be read from here on: is a quotation mark not closed?"
             return
         if not any(c.strip() for c in cells) or (cells[0].lstrip()[:1] == "#" and "@" not in cells[0]):
             continue
@@ -105,7 +105,7 @@ def _json(text: str) -> Iterator[Found]:
             line, counted = line + text.count("\n", counted, at), at
             if at >= len(text):
                 if depth:
-                    yield line, "the JSON ends too early"
+                    yield line, "the JSON is incomplete"
                 return
             if text[at] in "]}" and depth:
                 at, depth = at + 1, depth - 1

@@ -18,7 +18,7 @@ In any list these are believed: a column named reason, status, type or source wh
 `complained`); a column that asks yes or no (`unsubscribed`, `IsUnsubscribed`, `bounced`, `opt_out`); and the time of
 an unsubscription, bounce or complaint. What says that the person gets mail (`enabled`, `active`, `subscribed`,
 `unsubscribed: false`) makes no entry. What the file doesn't say, the caller may: the reason for addresses that come
-without one; these are counted as guessed. A temporary failure is no reason to stop mailing somebody and is refused, as
+without one; these are counted as guessed. A temporary failure is no reason to suppress an address and is refused, as
 is a failure that was the fault of the host that sent.
 """
 
@@ -100,7 +100,7 @@ _MAILED = frozenset({
     "nonsubscribed", "neversubscribed", "queued", "firstopening", "uniqueopened", "loadedbyproxy",
 })
 """What lists say of people who are mailed, or who never asked to be."""
-_TEMPORARY = "a temporary failure or a block is no reason to stop mailing somebody"
+_TEMPORARY = "a temporary failure or a block is no reason to suppress an address"
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +239,7 @@ def _happened(record: Record) -> str | None:
 
 
 def _mailed(word: str) -> str:
-    return f"“{word.strip()[:40]}” is no reason to stop mailing somebody"
+    return f"“{word.strip()[:40]}” is no reason to suppress an address"
 
 
 def _of_postmark(record: Record, address: str, at: float | None) -> _Found:

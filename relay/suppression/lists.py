@@ -177,7 +177,7 @@ class Lists:
             rows = read(raw.decode("utf-8"))
         except UnicodeDecodeError as e:
             line = raw.count(b"\n", 0, e.start) + 1
-            done.refused, done.refusals = [(line, "the file is not UTF-8: save it as UTF-8 and send it again")], 1
+            done.refused, done.refusals = [(line, "the file is not UTF-8: save it as UTF-8 and upload it again")], 1
             return done
         try:
             while await self._some(member_id, rows, otherwise, done):

@@ -12,11 +12,11 @@ TRANSACTIONAL = USER_INITIATED | {"transactional"}
 BULK = frozenset({"bulk", "broadcast"})
 CATEGORIES = TRANSACTIONAL | BULK
 REASONS = {
-    "unsubscribe": "asked not to be mailed any more",
-    "complaint": "complained that your mail is spam",
+    "unsubscribe": "unsubscribed",
+    "complaint": "reported your mail as spam",
     "hard_bounce": "the address does not exist",
-    "manual": "put on the list by hand",
-    "import": "came with an imported list",
+    "manual": "added by hand",
+    "import": "from an imported list",
 }
 """Every reason, and what it means in words."""
 

@@ -461,7 +461,7 @@ async def test_a_mailbox_whose_mail_would_come_back_is_refused(relay: Enrolling)
     for mailbox in ("bob@other.test", "me@example.test"):
         caught = await refused(relay.forwarding.set(alice.id, "example.test", mailbox))
         assert (caught.status, caught.field) == (422, "forward_to")
-        assert "would go round" in caught.text
+        assert "would loop" in caught.text
 
 
 async def test_codes_can_not_be_used_to_flood_a_mailbox(relay: Enrolling) -> None:

@@ -249,14 +249,14 @@ async def test_refusals_without_end_raise_the_alarm_and_then_disable(post: Post)
         await post.turn()
         post.clock.move(HOUR)
     assert await post.state(made.id) == "failing"
-    assert [notice.subject for _, notice in post.letters] == ["A webhook of yours refuses events"]
+    assert [notice.subject for _, notice in post.letters] == ["Your webhook is refusing events"]
     assert post.letters[0][0] == "alice@mail.test"
     assert "answered 500" in post.letters[0][1].text
     for _ in range(80):
         await post.turn()
         post.clock.move(HOUR)
     assert await post.state(made.id) == "disabled"
-    assert [notice.subject for _, notice in post.letters][1:] == ["A webhook of yours is disabled"]
+    assert [notice.subject for _, notice in post.letters][1:] == ["Your webhook has been disabled"]
     (line,) = await post.log(made.id)
     assert line.state == "failed"
     assert 8 <= line.attempts <= 12

@@ -67,6 +67,6 @@ async def test_an_endpoint_that_is_gone_is_disabled_and_its_owner_gets_a_mail(no
             .join(recipients, recipients.c.message_id == bodies.c.message_id)
         )
     assert row.address == "alice@mail.test"
-    assert b"Subject: A webhook of yours is disabled" in row.body
+    assert b"Subject: Your webhook has been disabled" in row.body
     assert there.url.encode() in row.body
     assert b"410" in row.body

@@ -46,13 +46,13 @@ async def test_an_invite_makes_an_account_and_enrolls_a_domain_up_to_verified(pl
     status, _, _ = await visit.send(page, f"{page}/verify")
     assert status == 303
     _, text, _ = await visit.get(f"{page}?done=checked")
-    assert "Required records seen: 0 of 3" in text
+    assert "Required records found: 0 of 3" in text
     assert "Domain ownership verification failed" in text
     place.house.publish(domain)
     place.house.clock.move(61)
     await visit.send(page, f"{page}/verify")
     _, text, _ = await visit.get(page)
-    assert "Required records seen: 3 of 3" in text
+    assert "Required records found: 3 of 3" in text
     assert "Checked <time" in text
     assert "0 of 5 used this hour" in text
     _, text, _ = await visit.get("/account")
@@ -75,7 +75,7 @@ async def test_the_script_gets_the_findings_alone(place: Site) -> None:
 @pytest.mark.parametrize("place", [{"enrollment": {"signup": "closed"}}], indirect=True)
 async def test_a_closed_relay_offers_no_form(place: Site) -> None:
     _, text, _ = await place.visit().get("/enroll")
-    assert "ask its operator" in text.lower()
+    assert "created by its operator" in text.lower()
     assert "/enroll/account" not in text
 
 
@@ -123,8 +123,8 @@ async def test_a_key_is_shown_once_and_works_until_it_is_revoked(place: Site) ->
         ({"scopes": []}, "one or more of"),
         ({"scopes": ["send"], "networks": "not-a-network"}, "a network is written like"),
         ({"scopes": ["send"], "domains": ["stranger.test"]}, "not a domain you have enrolled"),
-        ({"scopes": ["send"], "expires": "tomorrow"}, "a day is written like"),
-        ({"scopes": ["send"], "expires": "2001-01-01"}, "lies in the past"),
+        ({"scopes": ["send"], "expires": "tomorrow"}, "write the date like"),
+        ({"scopes": ["send"], "expires": "2001-01-01"}, "the time is in the past"),
         ({"scopes": ["send"], "description": "x" * 300}, "at most 255 characters"),
     ],
 )
@@ -202,7 +202,7 @@ async def test_a_suspended_member_reads_why_and_can_end_keys_but_not_enroll(plac
     visit = await place.signed_in()
     await place.suspend(alice, f"Bounces: 14 % {NASTY}")
     _, text, _ = await visit.get("/account")
-    assert "Your membership is suspended" in text
+    assert "Your account is suspended" in text
     assert "Bounces: 14 %" in text
     assert "<script>window" not in text
     status, text, _ = await visit.send("/enroll", "/enroll/domain", {"name": "example.test"})
@@ -223,7 +223,7 @@ async def test_a_domain_is_paused_resumed_changed_tried_and_deleted(place: Site)
 
     await visit.send(page, f"{page}/pause")
     assert await state() == "disabled"
-    assert "You paused it" in (await visit.get(page))[1]
+    assert "You have paused it" in (await visit.get(page))[1]
     await visit.send(page, f"{page}/resume")
     assert await state() == "verified"
 
@@ -236,7 +236,7 @@ async def test_a_domain_is_paused_resumed_changed_tried_and_deleted(place: Site)
 
     status, _, _ = await visit.send(page, f"{page}/rotate")
     assert status == 303
-    assert "waits for its records" in (await visit.get(page))[1]
+    assert "waiting for its records" in (await visit.get(page))[1]
 
     status, text, _ = await visit.send(page, f"{page}/options", {"return_path": "on", "custom_subdomain": "-x-"})
     assert status == 422
@@ -245,11 +245,11 @@ async def test_a_domain_is_paused_resumed_changed_tried_and_deleted(place: Site)
     assert await state() == "verified"
     text = (await visit.get(page))[1]
     assert "bounce.example.test" in text
-    assert "Mail goes on meanwhile" in text
+    assert "Sending continues meanwhile" in text
     # The form for a new one, of this one: it is shown as it is.
     status, _, response = await visit.send("/enroll", "/enroll/domain", {"name": "EXAMPLE.test"})
     assert (status, response.headers["Location"]) == (303, f"{page}?done=known")
-    assert "nothing that is proved was lost" in (await visit.get(f"{page}?done=known"))[1]
+    assert "it stays as it was" in (await visit.get(f"{page}?done=known"))[1]
 
     status, text, _ = await visit.send(page, f"{page}/delete", {"confirm": "other.test"})
     assert status == 422
@@ -293,13 +293,13 @@ async def test_a_mailbox_for_replies_is_confirmed_with_the_code_it_was_sent(plac
     await visit.send(page, f"{page}/options", {"replies": "on"})
     text = (await visit.get(page))[1]
     assert "Replies (MX)" in text
-    assert "What was forwarded" in text
+    assert "Forwarded mail, and whether it arrived" in text
     await visit.send(page, f"{page}/forward", {"forward_to": ""})
     assert "mail for the domain is refused" in (await visit.get(page))[1]
     assert "No mailbox is set" in (await visit.get("/help"))[1]
     status, text, _ = await visit.send(page, f"{page}/forward", {"forward_to": "me@example.test"})
     assert status == 422
-    assert "would go round" in text
+    assert "would loop" in text
 
 
 async def test_a_letter_that_cannot_be_taken_now_is_said_beside_the_form(

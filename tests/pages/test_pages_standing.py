@@ -24,16 +24,16 @@ async def test_the_numbers_and_what_is_left_stand_on_the_page(place: Site) -> No
     alice = await place.member("alice")
     visit = await place.signed_in()
     _, text, _ = await visit.get("/account")
-    assert "Not enough has finished to judge by: 0 recipients." in text
-    assert "50 more hard bounces, and nothing else, would stop your sending." in text
+    assert "Too few deliveries to judge: 0 recipients" in text
+    assert "50 more hard bounces without further deliveries would suspend you." in text
 
     await count(place, alice.id, delivered=475, bounced=20, late=5, excused=60)
     _, text, _ = await visit.get("/account")
     assert "25 of 495: 5.1 %" in text
     assert "(0.0505 + 0.0039 − 1.96·√(0.0000969 + 0.0000039)) / 1.0078 = 3.4 %; limit 5 %" in text
-    assert "10 more hard bounces, and nothing else, would stop your sending." in text
-    assert "60: the relay itself was blamed, so they count for nothing." in text
-    assert "nobody is judged" in text
+    assert "10 more hard bounces without further deliveries would suspend you." in text
+    assert "60: the relay itself was blamed, so they are not counted." in text
+    assert "Nobody is judged" in text
     assert "if the k are at 3 or more recipient domains of different owners" in text
 
 
@@ -48,7 +48,7 @@ async def test_a_suspended_member_reads_its_numbers_and_the_way_out(place: Site)
     _, text, _ = await visit.get("/account")
     assert 'href="/account#standing"' in text
     assert "The limit is reached." in text
-    assert "Take every address that bounced as unknown out of your list" in text
+    assert "Remove every address that bounced as unknown from your list" in text
 
 
 async def test_a_domains_figures_add_up_and_say_why_they_differ_from_the_standing(place: Site) -> None:
@@ -65,7 +65,7 @@ async def test_a_domains_figures_add_up_and_say_why_they_differ_from_the_standin
     text = await shown(accepted=300, delivered=297, bounced=1)
     for name, share in (("delivered", "99.0 %"), ("bounced", "0.3 %"), ("neither", "0.7 %")):
         assert f"<dt>{name}</dt><dd>{share}</dd>" in text
-    assert "last 99.0 % delivered, 0.3 % bounced" in text
+    assert "latest: 99.0 % delivered, 0.3 % bounced" in text
     assert "The relay acts by your standing" not in text
     text = await shown(bounced=30, delivered=-28)
     assert "<small>poor</small>" in text

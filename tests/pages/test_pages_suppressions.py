@@ -27,14 +27,14 @@ async def test_a_list_is_kept_by_hand(place: Site, browser: Any, tmp_path: Path)
         await page.wait_for_selector("text=1 added")
         assert "Line 2" in await page.inner_text("main")
         await page.fill("#search", "ANGRY")
-        await page.click("text=Show >> nth=0")
+        await page.click("text=Filter >> nth=0")
         await page.wait_for_selector("text=Show all")
         assert await page.locator("tbody tr").count() == 1
         assert "spam" in await page.inner_text("tbody")
         assert await page.evaluate(OVERFLOW) == 0
         await page.click("text=Remove")
-        await page.wait_for_selector("text=off your list")
-        await page.click("text=What came back, and why")
+        await page.wait_for_selector("text=removed from your list")
+        await page.click("text=What bounced, and why")
         await page.wait_for_selector("text=There is no such mailbox.")
         assert await page.evaluate("window.hacked") is None
         assert await page.evaluate(OVERFLOW) == 0

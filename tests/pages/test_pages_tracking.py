@@ -170,7 +170,7 @@ async def test_charts_and_what_readers_did_are_shown_on_a_phone_too(place: Site,
             assert await page.evaluate(OVERFLOW) <= 0, path
         text = await page.inner_text("main")
         assert "Followed https://shop.test/?a=1&b=2" in text
-        assert "Opened by a machine: Apple's privacy protection" in text
+        assert "Opened automatically: Apple's privacy protection" in text
         await page.goto(f"{place.url}/account/domains/{domain_id}")
         titles = await page.eval_on_selector_all("figure.chart figcaption b", "all => all.map(e => e.textContent)")
         assert titles == ["Volume", "Rates", "Opens and clicks"]

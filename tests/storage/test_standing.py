@@ -189,7 +189,7 @@ async def test_bounces_suspend_with_every_stage_on_the_way_and_one_letter(bench:
     await bench.watch.tick()
     assert await bench.told(alice) == ["member.noticed", "member.slowed", "member.suspended"]
     assert [letter.subject for letter in bench.letters] == [
-        "Sending of alice is slowed down", "Sending of alice is suspended",
+        "Sending of alice is slowed down", "Sending for alice has been suspended",
     ]
     await bench.world.directory.refresh()
     verdict = bench.world.directory.login("alice", alice.key, "127.0.0.1")

@@ -42,7 +42,7 @@ def test_a_column_is_as_high_as_what_was_sent() -> None:
 def test_rates_are_those_of_the_week_before_each_day_and_break_off_without_any() -> None:
     chart = charts.rates(days(Period("2026-05-05", 4, 3, 1, 0), Period("2026-05-31", 4, 4, 0, 0)))
     assert chart is not None
-    assert chart.summary == "last 100.0 % delivered, 0.0 % bounced, over 7 days each"
+    assert chart.summary == "latest: 100.0 % delivered, 0.0 % bounced, over 7 days each"
     delivered = [line.points for line in chart.lines if line.kind == "delivered"]
     assert [len(points.split()) for points in delivered] == [7, 2]
     assert delivered[0].startswith("34,25.0 ")

@@ -183,21 +183,21 @@ def test_the_sentences_hold_the_members_own_numbers() -> None:
     bounces, complaints = texts.said(judgement, CONFIG)
     assert bounces.reckoning.startswith("(0.0800 + 0.0038 − 1.96·√(0.0001472 + 0.0000038)) / 1.0077 = 5.9 %")
     assert (bounces.gone, bounces.left) == (100, "The limit is reached.")
-    assert complaints.left == "3 more complaints, and nothing else, would stop your sending."
+    assert complaints.left == "3 more complaints without further deliveries would suspend you."
     measure, m = texts.worse(judgement)
     figures = Figures(measure, m.left, texts.reason(judgement, CONFIG), texts.advice(judgement))
     notice = standing("suspended", "alice", figures, CONFIG)
-    assert notice.subject == "Sending of alice is suspended"
-    assert notice.text.startswith("Hello alice,\n\nbecause of your bounces, nothing is accepted")
+    assert notice.subject == "Sending for alice has been suspended"
+    assert notice.text.startswith("Hello alice,\n\nbecause of your bounces, no more mail is accepted")
     assert texts.reason(judgement, CONFIG) in notice.text
     assert "/account#standing" in notice.text
     [narrow, _] = texts.said(judge(bounced(460, 40, domains=1, refused=38), CONFIG), CONFIG)
     assert narrow.left == (
-        "The limit is reached; a stop needs hard bounces at 3 recipient domains (now 1), or 50 recipients refused to "
-        "this relay itself (now 38)."
+        "The limit is reached; a suspension also needs hard bounces at 3 recipient domains (now 1), or 50 "
+        "recipients refused to this relay itself (now 38)."
     )
     [_, narrow] = texts.said(judge(complained(1000, 30, complained_at=2), CONFIG), CONFIG)
-    assert narrow.left == "The limit is reached; a stop needs complaints at 3 recipient domains (now 2)."
+    assert narrow.left == "The limit is reached; a suspension also needs complaints at 3 recipient domains (now 2)."
 
 
 def test_the_formula_says_what_the_arithmetic_does() -> None:
@@ -206,7 +206,7 @@ def test_the_formula_says_what_the_arithmetic_does() -> None:
         update={"suspend_domains": 7, "suspend_refused": 91, "min_volume": 66, "min_complaints": 4}
     )
     said = texts.formula(other)
-    for part in ("7 or more recipient domains", "refused 91 or more", "With n under 66", "fewer than 4 complaints"):
+    for part in ("7 or more recipient domains", "refused 91 or more", "with n under 66", "fewer than 4 complaints"):
         assert part in said
     for counts, stage in ((bounced(0, 80, domains=6), "slowed"), (bounced(0, 80, domains=7), "suspended"),
                           (bounced(0, 99, domains=1, refused=90), "slowed"),

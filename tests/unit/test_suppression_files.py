@@ -240,7 +240,7 @@ async def test_what_other_relays_export_is_recognised(lists: Lists, case: str) -
     ("text", "line", "word"),
     [
         ("a@a.test\n" * 2 + 'address\n"b@a.test', 3, ""), ('[{"email": "a@a.test"},\n{"email": ]', 2, "JSON"),
-        ('{"items": [\n{"address": "a@a.test"}', 2, "ends too early"), ("name,phone\nx,1\n", 1, "address"),
+        ('{"items": [\n{"address": "a@a.test"}', 2, "is incomplete"), ("name,phone\nx,1\n", 1, "address"),
         ("[" * 100_000, 1, "JSON"), ('[{"email": ' + "[" * 100_000, 1, "JSON"), ("[1, 2]", 1, "neither"),
         ('[{"email": "\\ud800@a.test"}]', 1, ""), ('[{"email": "a@a.test", "created": 1' + "0" * 5000 + "}]", 1, ""),
         ('"' + "x" * 200_000, 1, "quotation"), ("\0\n", 1, ""),
