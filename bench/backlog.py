@@ -1,22 +1,29 @@
 """Do a full log and a full queue slow acceptance down, and how fast does a backlog leave?
 
     .venv/bin/python -m bench.backlog [--finished 1000000] [--waiting 0] [--seconds 20] [--rate 100] [--drain 150]
+                                      [--stalls]
 
 An empty relay and one that was filled by SQL take turns at the same steady rate, so that what the machine does besides
 hits both: the full one's 250 should come as soon. Its clean-up runs meanwhile, and its stop is timed. Then messages of
 fifty recipients: how many recipients a second reach the sink, for each one that was accepted a second. SQLite.
+
+`--stalls` also says which callbacks kept the event loop longest, by their CPU time, which other load on the machine
+doesn't lengthen.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import signal
 import sqlite3
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from bench import stalls
 from bench.dns import names
 from bench.ours import Posthouse
 from bench.tools import Programs, Sink, Work, build, load, sink
@@ -55,6 +62,8 @@ async def door(programs: Programs, server: Posthouse, rate: float, seconds: floa
     login = await server.start()
     ready = time.monotonic() - began
     try:
+        if server.stalls is not None:
+            os.kill(server.pids[0], signal.SIGUSR1)
         work = Work("steady", int(rate * seconds), rate=rate, per_connection=0)
         said = await load(programs, login, work, seconds=seconds + 60)
     finally:
@@ -64,6 +73,9 @@ async def door(programs: Programs, server: Posthouse, rate: float, seconds: floa
         f"{server.name:6} {said['rate']:6.0f} a second   p50 {said['p50_ms']:6.1f}   p99 {said['p99_ms']:6.1f}   "
         f"max {said['max_ms']:6.1f} ms   ready after {ready:.1f} s, stopped after {time.monotonic() - began:.1f} s"
     )
+    if server.stalls is not None:
+        for cpu, wall, what in stalls.read(server.stalls)[:8]:
+            print(f"       {cpu * 1e3:6.1f} ms of CPU ({wall * 1e3:6.1f} ms passed)  {what}")
 
 
 async def drain(programs: Programs, target: Sink, server: Posthouse, messages: int) -> None:
@@ -94,8 +106,8 @@ async def run(asked: argparse.Namespace) -> int:
         folder = Path(made)
         programs = await build(folder)
         async with names() as known, sink(programs) as target:
-            empty = Posthouse(folder / "empty", target.port, known, name="empty")
-            full = Posthouse(folder / "full", target.port, known, name="full", fresh=False)
+            empty = Posthouse(folder / "empty", target.port, known, name="empty", stalls=asked.stalls)
+            full = Posthouse(folder / "full", target.port, known, name="full", fresh=False, stalls=asked.stalls)
             try:
                 for server in (empty, full):
                     await server.set_up()
@@ -120,6 +132,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=100.0, help="messages a second")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--drain", type=int, default=150, help="messages of fifty recipients; 0: none")
+    parser.add_argument("--stalls", action="store_true", help="say what kept the event loop longest")
     return asyncio.run(run(parser.parse_args()))
 
 

@@ -90,8 +90,10 @@ class Posthouse:
     def __init__(
         self, folder: Path, sink_port: int, names: Names, *, processes: int = 1,
         serve: Sequence[str] = (), fresh: bool = True, name: str = "", postgres: PostgresServer | None = None,
+        stalls: bool = False,
     ) -> None:  # fmt: skip
-        """`postgres`: keep everything in a database there, from start to start; its CPU is not counted."""
+        """`postgres`: keep everything in a database there, from start to start; its CPU is not counted. `stalls`: the
+        longest callbacks are written to the file of that name at the end (see `bench.stalls`)."""
         self._postgres = postgres
         self.name = name or ("posthouse" if processes == 1 else f"posthouse-{processes}")
         self.group = Group(self.name)
@@ -100,6 +102,10 @@ class Posthouse:
         self.pids: list[int] = []
         self._folder, self._sink, self._names, self._processes = folder, sink_port, names, processes
         self._serve = list(serve) or [*COMMAND, "serve"]
+        self.stalls = folder / "stalls" if stalls else None
+        if stalls:
+            start = f"from bench.stalls import inside; inside({str(self.stalls)!r})"
+            self._serve = [sys.executable, "-c", start, "inside", str(self.config)]
         self._ports = {"submission": free_port(), "inbound": free_port(), "http": free_port()}
         self._running: list[asyncio.subprocess.Process] = []
         self._earlier = 0

@@ -30,6 +30,7 @@ WORKS = {
     "sub-n": Work("sub-n", 5000),
     "sub-1": Work("sub-1", 2000, per_connection=1),
     "sub-n-100k": Work("sub-n-100k", 500, size=102_400),
+    "multi50": Work("multi50", 150, recipients=50, header="X-Posthouse-Category: transactional"),
 }
 PEERS = {"postfix": False, "postfix-tuned": True}
 WARM_UP = 200

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +72,10 @@ class Handoff:
         self.shares: dict[int, int] = {}
         self._destinations: Counter[str] = Counter()
         self._recent: Counter[str] = Counter()
+        self._recent_in_all = 0
+        self._inflow_seconds = d.inflow_seconds
+        self._line: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._left = 0
         self._waiting: set[int] = set()
         self._low = -1
         self._shut: set[str] = set()
@@ -110,6 +114,43 @@ class Handoff:
     def second_passed(self) -> None:
         """Called once a second: forget what was recent."""
         self._recent = Counter({d: n // 2 for d, n in self._recent.items() if n > 1})
+        self._recent_in_all = self._recent.total()
+
+    async def keep_pace(self, destinations: Sequence[str]) -> None:
+        """Called before a message to these is taken: while the worker has all it can carry, and carries it, wait until
+        as many recipients have left, at most `inflow_seconds`.
+
+        Taking a message with many recipients costs a fraction of delivering it: unpaced, clients that bring more than
+        one process can carry would be served at delivery's cost. Nobody waits for what is slow elsewhere.
+        """
+        if not self._carries_all_it_can(destinations):
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line.append((len(destinations), turn))
+        try:
+            async with asyncio.timeout(self._inflow_seconds):
+                await turn
+        except TimeoutError:
+            pass
+
+    def _carries_all_it_can(self, destinations: Sequence[str]) -> bool:
+        if not self.open or not (self.more or self.room < len(destinations)):
+            return False
+        return self._held <= 4 * self._recent_in_all and not any(self.full(d) for d in destinations)
+
+    def _next_in_line(self) -> None:
+        """One has left: whose turn is it now?"""
+        self._left += 1
+        idle = 2 * self._held <= self._max and not self.more
+        while self._line:
+            wanted, turn = self._line[0]
+            if not turn.done():
+                if wanted > self._left and not idle:
+                    return
+                self._left = max(0, self._left - wanted)
+                turn.set_result(None)
+            self._line.popleft()
+        self._left = 0
 
     def _hold(self, member_id: int, destination: str, size: int) -> None:
         self._held += 1
@@ -167,12 +208,15 @@ class Handoff:
         destination = ready.due.destination
         was_full = self.room < 1
         self._recent[destination] += 1
+        self._recent_in_all += 1
         self._release(ready.due.member_id, destination, ready.size)
         if self._held <= self._low or (destination in self._shut and self._half_empty(destination)):
             self.again = True
             self.wake.set()
         elif was_full and self.more:
             self.wake.set()
+        if self._line:
+            self._next_in_line()
 
     def _half_empty(self, destination: str) -> bool:
         return 2 * self._destinations[destination] <= max(self._destination_share, 4 * self._recent[destination])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
@@ -62,6 +63,7 @@ class Intake:
     async def accept(self, submission: Submission) -> Accepted | Verdict:
         """Take a message. `Accepted`: it is on disk. Raises nothing but CancelledError, which undoes nothing."""
         reference = ""
+        await self.keep_pace([submission])
         try:
             built = await self.prepare(submission)
             if isinstance(built, Verdict):
@@ -92,6 +94,12 @@ class Intake:
         log.error("storage.full", cause=str(error))
         self._full_until = self._clock.monotonic() + self._config.submission.full_disk_seconds
 
+    async def keep_pace(self, submissions: Sequence[Submission]) -> None:
+        """Before messages are prepared: not faster than this process's worker can carry them, where it does."""
+        if self._handoff is not None:
+            due_now = [s for s in submissions if s.send_at is None]
+            await self._handoff.keep_pace([r.address.domain for s in due_now for r in s.recipients])
+
     async def prepare(self, submission: Submission) -> Built | Verdict:
         """The checked and signed message, no transaction open. Raises StorageError."""
         member = self._member(submission)
@@ -115,7 +123,8 @@ class Intake:
         return (await self.write_all(tx, [built]))[0]
 
     async def write_all(self, tx: Tx, built: list[Built]) -> list[Accepted | Verdict]:
-        """The same for several messages; what one result refuses, the caller undoes for all."""
+        """The same, for messages that come together; one result each, in order. What one of them refuses, the caller may
+        undo for all."""
         return await self._writer.apply(tx, built)
 
     def wake(self) -> None:

@@ -70,10 +70,14 @@ class _Batch:
 
     async def together(self, values: list[Any], slot: Slot) -> Answer:
         """All messages and the kept answer in one transaction."""
-        items = [await self._prepared(value) for value in values]
+        items = [await self._drafted(value) for value in values]
+        await self._services.intake.keep_pace([i.draft.submission for i in items if i.draft and i.answer is None])
+        for item in items:
+            await self._prepare(item)
 
         async def do(tx: Tx) -> Answer:
-            answers = [item.answer or await self._written(tx, item) for item in items]
+            written = iter(await self._services.intake.write_all(tx, [item.built for item in items if item.built]))
+            answers = [item.answer or await self._answered(item, next(written)) for item in items]
             answer = _results(answers)
             if answer.final and any(item.built for item in items):
                 await slot.keep(tx, answer)
@@ -83,7 +87,7 @@ class _Batch:
         self._services.intake.wake()
         return answer
 
-    async def _prepared(self, value: Any) -> _Item:
+    async def _drafted(self, value: Any) -> _Item:
         item = _Item()
         try:
             item.draft = await self._sender.draft(self._caller, value)
@@ -92,18 +96,19 @@ class _Batch:
             return item
         if not item.draft.submission.recipients:
             item.answer = nothing_accepted(item.draft.rejected, self._services.config.server.public_url)
-            return item
+        return item
+
+    async def _prepare(self, item: _Item) -> None:
+        if item.draft is None or item.answer is not None:
+            return
         built = await self._services.intake.prepare(item.draft.submission)
         if isinstance(built, Verdict):
             item.answer = await self._not_accepted(item.draft, built)
         else:
             item.built = built
-        return item
 
-    async def _written(self, tx: Tx, item: _Item) -> Answer:
+    async def _answered(self, item: _Item, result: Accepted | Verdict) -> Answer:
         assert item.draft is not None
-        assert item.built is not None
-        result = await self._services.intake.write(tx, item.built)
         if isinstance(result, Accepted):
             return self._sender.accepted(self._caller, item.draft, result)
         return await self._not_accepted(item.draft, result)

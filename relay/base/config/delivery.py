@@ -37,6 +37,9 @@ class Delivery(Section):
     prefetch_bytes: Bytes = key(33_554_432, "Message bytes held by claimed recipients, a process (32 MiB).")
     member_share: Count = key(500, "Most held recipients of one member, while others wait.")
     destination_share: Count = key(40, "Held recipients a destination may always have; one that keeps up gets more.")
+    inflow_seconds: Seconds = key(
+        2.0, "Longest wait of a new message while a process has all the mail it can carry and delivers it as fast as it can."
+    )
     lease_seconds: Seconds = key(120.0, "A lease that its process has not renewed for so long is free again.")
     poll_seconds: Seconds = key(2.0, "How often the queue is asked for due recipients without a wake-up.")
     connections_a_destination: Count = key(20, "Most connections to one destination.")
