@@ -19,7 +19,7 @@ from relay.base.config import Config
 from relay.base.events import TYPES
 from relay.base.netguard import target_fault
 from relay.base.secrets import WEBHOOK_SECRET, Vault, random_id
-from relay.base.storage import Storage, Tx, accounts
+from relay.base.storage import Storage, Tx, accounts, events
 from relay.base.storage import webhooks as rows
 from relay.base.storage.accounts import DELETED
 from relay.base.storage.webhooks import DeliveryRow, EndpointRow
@@ -78,7 +78,7 @@ class Webhooks:
                 return "many"
             await rows.add(
                 tx, public_id=public_id, member_id=member_id, url=url, types=sorted(set(types)),
-                description=description, secret=sealed, now=self._clock.now(),
+                description=description, secret=sealed, now=self._clock.now(), cursor=await events.settled(tx),
             )
             return ""
 
@@ -143,7 +143,11 @@ class Webhooks:
     async def enable(self, member_id: int, public_id: str) -> Endpoint:
         """Take up a disabled endpoint again; what it has missed comes by replay. EnrollError 404, 409."""
         row = await self._row(member_id, public_id)
-        if not await self._storage.write(lambda tx: rows.enable(tx, row.id)):
+
+        async def do(tx: Tx) -> bool:
+            return await rows.enable(tx, row.id, await events.settled(tx))
+
+        if not await self._storage.write(do):
             raise conflict("The webhook is not disabled")
         return await self.get(member_id, public_id)
 

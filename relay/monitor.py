@@ -23,7 +23,7 @@ from pydantic import ConfigDict, Field
 from relay.base import metrics
 from relay.base.clock import Clock
 from relay.base.config import Config
-from relay.base.storage import Storage, StorageError, incidents, reports
+from relay.base.storage import Storage, StorageError, events, incidents, reports
 from relay.base.web import answer, is_inside
 from relay.base.web.calls import OPEN, Call, Calls, routes
 from relay.base.web.models import Query
@@ -203,12 +203,14 @@ class Monitor:
                 counts, oldest = await reports.waiting(tx, s.clock.now())
                 opened = await incidents.open_now(tx)
                 kept = await reports.population(tx)
+                held = await events.longest_open(tx)
         except (StorageError, TimeoutError) as e:
             log.warning("storage.silent", cause=str(e))
             metrics.STORAGE_UP.set(0)
             return
         self._counted_at = now
         metrics.STORAGE_UP.set(1)
+        metrics.STORAGE_OPEN.set(0.0 if held is None else held.seconds)
         metrics.OLDEST_DUE.set(oldest)
         metrics.INCIDENTS.set(sum(opened.values()))
         for state, count in counts.items():

@@ -32,6 +32,7 @@ from relay.base.storage import (
     sessions,
     space,
     standing,
+    stats,
     suppressions,
     transmissions,
     versions,
@@ -67,8 +68,22 @@ class Retention:
 
     async def _turn(self) -> None:
         # Of a clock that was set wrong, somebody has an hour to set it right before anything counts as old.
-        if await self._duty.ours() and not self._steps.within(HOUR):
+        if not await self._duty.ours():
+            return
+        await self.look_for_open()
+        if not self._steps.within(HOUR):
             await self.once()
+
+    async def look_for_open(self) -> None:
+        """Alarm for a transaction that somebody keeps open (PostgreSQL): readers of the event feed may wait for it,
+        and what it has locked waits too. The relay's own end within `database.statement_timeout_seconds`."""
+        async with self._storage.read() as tx:
+            held = await events.longest_open(tx)
+        if held is not None and held.seconds > self._config.database.open_transaction_seconds:
+            log.error(
+                "storage.transaction_open", pid=held.pid, application=held.application, state=held.state,
+                seconds=round(held.seconds), advice="webhooks and /v1/events wait: end it (pg_terminate_backend)",
+            )
 
     async def once(self) -> dict[str, int]:
         """One round, everything due; returns what was removed."""
@@ -100,6 +115,7 @@ class Retention:
             "webhooks": _simply(lambda tx, n: webhooks.purge(tx, log_before, n)),
             "refusals": _simply(lambda tx, n: refusals.purge(tx, now - r.refusals_days * DAY, n)),
             "idempotency": _simply(lambda tx, n: idempotency.purge(tx, keys_before, n)),
+            "counted": _simply(stats.fold),
             "allowances": _simply(lambda tx, n: allowances.purge(tx, now - DAY - HOUR, n)),
             "standing": _simply(lambda tx, n: standing.purge(tx, counted_since, n)),
             "failures": _simply(lambda tx, n: standing.purge_failures(tx, counted_since, n)),

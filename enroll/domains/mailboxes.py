@@ -74,7 +74,7 @@ class MailboxWatch:
             self._at, self._spells = None, {}
             return
         async with self._storage.read() as tx:
-            newest = await events.newest(tx)
+            newest = await events.settled(tx)
         if self._at is None:
             self._at = newest
         well: set[_Key] = set()

@@ -26,6 +26,7 @@ from posthouse.cli import (
     service,
     suppressions,
     tls,
+    upgrade,
     zone,
 )
 from posthouse.cli.shell import EXIT_CODES
@@ -63,7 +64,7 @@ def _global(
 
 
 for group in (
-    service, safekeeping, master_key, members, domains, zone, queue, explain, mail, suppressions, incident, tls
+    service, safekeeping, master_key, members, domains, zone, queue, explain, mail, suppressions, incident, tls, upgrade
 ):
     group.register(app)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from posthouse.doctor.finding import FAIL, OK, WARN, Finding, Patient
 from relay.base.clock import iso
-from relay.base.storage import StorageDamaged, StorageError, archive, operator_queries
+from relay.base.storage import Storage, StorageDamaged, StorageError, archive, beside, events, operator_queries
 from relay.base.storage import incidents as rows
 from relay.base.storage.migrate import revision
 from relay.standing.feed import INCIDENTS
@@ -33,7 +33,25 @@ async def database(patient: Patient) -> list[Finding]:
         return [Finding("database", FAIL, "; ".join(broken[:3]), _RESTORE)]
     if have != want:
         return [Finding("database", WARN, f"schema {have or 'none'}, this program wants {want}", "posthouse migrate")]
-    return [Finding("database", OK, f"whole, schema {want}")]
+    return [Finding("database", OK, f"whole, schema {want}"), *await _beside(patient, patient.storage)]
+
+
+async def _beside(patient: Patient, storage: Storage) -> list[Finding]:
+    """What keeps processes waiting for each other (PostgreSQL)."""
+    try:
+        async with storage.read() as tx:
+            held, finished = await events.longest_open(tx), await beside.finished(tx)
+    except StorageError:
+        return []
+    found = []
+    if held is not None and held.seconds > patient.config.database.open_transaction_seconds:
+        saw = f"backend {held.pid} ({held.application or 'no name'}) keeps a transaction open for {held.seconds:.0f} s"
+        fix = f"webhooks and /v1/events may wait for it: SELECT pg_terminate_backend({held.pid})"
+        found.append(Finding("transactions", WARN, saw, fix))
+    if not finished:
+        saw = "appending events still waits for programs of an older version"
+        found.append(Finding("upgrade", WARN, saw, "posthouse upgrade --finish, when the last of them has ended"))
+    return found
 
 
 async def queue(patient: Patient) -> list[Finding]:

@@ -1,6 +1,6 @@
 """A job that one process does at a time: a named lease in the database, kept while the job goes on.
 
-Promises that two processes never both believe to have it (as far as their clocks agree within the lease), that it is
+Promises that two processes never both believe to have it (while their clocks differ by 5 s at most), that it is
 given back at a clean end, and that a database which can't be asked ends no job: the next turn asks again.
 """
 
@@ -15,6 +15,7 @@ from relay.base.clock import Clock
 from relay.base.storage import Storage, StorageError, duties
 
 log = structlog.get_logger("duty")
+_CLOCKS_DIFFER = 5.0  # seconds, of several machines, at most
 
 
 class Duty:
@@ -27,7 +28,7 @@ class Duty:
 
     @property
     def held(self) -> bool:
-        """Whether it was ours when last asked, and the lease has not run out."""
+        """Whether it was ours when last asked, and the lease has not run out by anybody's clock."""
         return self._clock.monotonic() < self._until
 
     async def ours(self) -> bool:
@@ -37,7 +38,8 @@ class Duty:
             got = await self._storage.write(lambda tx: duties.take(tx, self._name, self._owner, now, self._lease))
             # What is another's is asked for a little more often than a lease ends.
             self._ask_at = mono + self._lease / (3 if got else 5)
-            self._until = mono + self._lease if got else float("-inf")
+            # Another machine's clock, which says when the lease is over there, may be ahead.
+            self._until = mono + self._lease - min(_CLOCKS_DIFFER, self._lease / 4) if got else float("-inf")
         return self.held
 
     async def turns(self, turn: Callable[[], Awaitable[object]], every_seconds: float) -> None:

@@ -7,7 +7,7 @@ refusal is a value: it writes nothing and harms nobody else's message.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from relay import replies, suppression, warming
 from relay.base import names
@@ -27,6 +27,7 @@ from relay.suppression import Suppressions
 
 Counted = dict[tuple[int, str, int], dict[str, int]]
 """(domain, day, member) → what is added to which counter."""
+_PROCESSES = 16  # that accept at once, at most, where a limit is far enough away to need no lock
 
 
 class Writer:
@@ -182,8 +183,10 @@ class Writer:
         if not limited:
             return after
         ids = sorted({batch[i].signer.id for i in limited})  # type: ignore[union-attr]
-        await allowances.lock(tx, ids)
         entries = await allowances.entries(tx, ids, now - DAY)
+        near = self._near(entries, batch, limited, left, now)
+        if await allowances.lock(tx, near):
+            entries |= await allowances.entries(tx, near, now - DAY)
         spent: dict[tuple[int, float], int] = {}
         for i, tier in limited.items():
             signer = batch[i].signer
@@ -199,8 +202,31 @@ class Writer:
             spent[signer.id, at] = spent.get((signer.id, at), 0) + want
             if batch[i].submission.door == "http":
                 after[i] = warming.remaining(mine, tier, now)
-        await allowances.spend(tx, spent)
+        await allowances.spend(tx, spent, self._owner)
         return after
+
+    def _near(
+        self, entries: Mapping[int, Sequence[warming.Entry]], batch: Sequence[Built], limited: Mapping[int, Tier],
+        left: dict[int, dict[int, Verdict]], now: float,
+    ) -> list[int]:
+        """Domains so near to a limit that what other processes are spending at this moment, unseen, could make a
+        difference: one transaction of each, at most, and all of it of this domain."""
+        unseen = _PROCESSES * self._config.database.group_max * self._config.submission.max_recipients
+        wanted: dict[int, int] = {}
+        least: dict[int, tuple[int, int]] = {}
+        for i, tier in limited.items():
+            signer = batch[i].signer
+            assert signer is not None
+            wanted[signer.id] = wanted.get(signer.id, 0) + len(batch[i].submission.recipients) - len(left[i])
+            hour, day = least.get(signer.id, (tier.per_hour, tier.per_day))
+            least[signer.id] = min(hour, tier.per_hour), min(day, tier.per_day)
+        near = []
+        for domain_id, want in sorted(wanted.items()):
+            per_hour, per_day = least[domain_id]
+            hour, day = warming.used(entries.get(domain_id, ()), now)
+            if hour + want + unseen > per_hour or day + want + unseen > per_day:
+                near.append(domain_id)
+        return near
 
     async def _slowed(self, tx: Tx, batch: Sequence[Built], version: int) -> set[int]:
         """Members whose standing puts their domains into the next lower tier."""

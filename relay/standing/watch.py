@@ -90,7 +90,7 @@ class Watch:
     async def _count(self) -> bool:
         """Count up to the newest event; False if that was too much for one turn."""
         async with self._storage.read() as tx:
-            target, known = await events.newest(tx), await rows.cursor(tx)
+            target, known = await events.settled(tx), await rows.cursor(tx)
         if known is None:
             await self._storage.write(self._begin)
             return True
@@ -105,7 +105,7 @@ class Watch:
     async def _begin(self, tx: Tx) -> None:
         """The first look ever: what happened before is not counted."""
         if await rows.cursor(tx, lock=True) is None:
-            await rows.move(tx, await events.newest(tx))
+            await rows.move(tx, await events.settled(tx))
 
     async def _take_in(self, tx: Tx, target: int) -> tuple[int, set[int]]:
         """One batch; returns the new cursor and whom it concerns."""

@@ -18,7 +18,7 @@ from relay.base.clock import Clock, Steps
 from relay.base.config import Config
 from relay.base.duty import Duty
 from relay.base.secrets import SecretsError, Vault
-from relay.base.storage import Storage, StorageError, Tx, accounts
+from relay.base.storage import Storage, StorageError, Tx, accounts, events
 from relay.base.storage import webhooks as rows
 from relay.base.storage.webhooks import DISABLED, FAILING, LIVE, Due, EndpointRow
 from relay.notices import NoticeLater, Notices, texts
@@ -100,13 +100,14 @@ class Dispatcher:
         w = self._config.webhooks
         for _ in range(_ROUNDS):
             async with self._storage.read() as tx:
-                behind = await rows.behind(tx, max_waiting=w.max_waiting, limit=w.batch)
+                upto = await events.settled(tx)
+                behind = await rows.behind(tx, upto, max_waiting=w.max_waiting, limit=w.batch)
             if not behind:
                 return
             now = self._clock.now()
 
-            async def do(tx: Tx, behind: list[int] = behind, now: float = now) -> int:
-                return await rows.fan_out(tx, behind, now=now, expires_at=now + w.give_up_seconds, limit=w.batch)
+            async def do(tx: Tx, behind: list[int] = behind, upto: int = upto, now: float = now) -> int:
+                return await rows.fan_out(tx, behind, upto, now=now, expires_at=now + w.give_up_seconds, limit=w.batch)
 
             if await self._storage.write(do) == 0:
                 return

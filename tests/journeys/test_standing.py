@@ -135,7 +135,7 @@ async def counted(way: Line, alice: MemberAt) -> Standing:
     async with asyncio.timeout(20):
         while True:
             async with way.world.storage.read() as tx:
-                newest, seen = await rows.newest(tx), await standings.cursor(tx)
+                newest, seen = await rows.settled(tx), await standings.cursor(tx)
                 row = await accounts.by_id(tx, alice.id)
                 assert row is not None
                 found = await standing_of(tx, way.world.config, alice.id, row.status, way.world.clock.now())

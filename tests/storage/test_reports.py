@@ -76,9 +76,9 @@ async def test_attempts_and_daily_sums(world: World) -> None:
         found = await reports.message(tx, alice.id, queue_id=sent.queue_id)
         assert found is not None
         assert [(t.kind, t.says) for t in found[2]] == [("later", "451 said"), ("never", "550 said")]
-        (day,) = await reports.daily(tx, alice.id, since)
+        (day,) = await stats.daily(tx, alice.id, since)
         assert (day.accepted, day.bounced, day.delivered, day.complaints) == (3, 1, 0, 0)
-        (day,) = await reports.daily(tx, alice.id, since, names={"second.test"})
+        (day,) = await stats.daily(tx, alice.id, since, names={"second.test"})
         assert day.accepted == 1
         counts, oldest = await reports.waiting(tx, world.clock.now() + 5)
         assert (counts, oldest) == ({"queued": 1, "deferred": 1, "held": 0}, 5.0)

@@ -23,6 +23,7 @@ from relay.base.clock import Clock, utc_day
 from relay.base.config import example
 from relay.base.events import Event
 from relay.base.storage import Storage, events, incidents, outbound_tls
+from relay.base.storage.migrate import REVISION
 from relay.base.storage.tables import recipients
 from relay.intake import Accepted
 from tests.kit.plain_log import plain_log
@@ -111,6 +112,22 @@ def test_a_life_of_a_member(run: Run) -> None:
     assert key["key"] in run("key", "list", "alice").stdout
     assert told(run("key", "revoke", f"ph_{key['key']}_…", "--json"))["state"] == "revoked"
     assert told(run("invite", "--note", "for Bob", "--json"))["code"].startswith("phi_")
+
+
+def test_an_upgrade_is_tried_finished_and_taken_back(run: Run) -> None:
+    run("member", "add", "alice", "--no-key")
+    tried = told(run("upgrade", "--check", "--json"))
+    assert (tried["schema"], tried["decided"], tried["differences"]) == (REVISION, 0, [])
+    assert tried["copied"] == tried["whole"] > 3
+    assert "--back" in run("upgrade", "--check").stdout
+    before = told(run("upgrade", "--back", "--json"))["schema"]
+    assert before < REVISION
+    assert told(run("upgrade", "--check", "--json"))["schema"] == before
+    assert told(run("migrate", "--json"))["changed"] is True
+    run("upgrade", "--finish")
+    assert told(run("member", "list", "--json"))[0]["handle"] == "alice"
+    run("upgrade", code=USAGE)
+    run("upgrade", "--finish", "--back", code=USAGE)
 
 
 def test_invites_are_listed_and_revoked(run: Run) -> None:

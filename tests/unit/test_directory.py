@@ -245,7 +245,7 @@ async def test_policy_recipient_counts_names_and_warms(world: World) -> None:
     assert await ask("b@x@y") == "invalid_recipient"
     assert await ask("a@b.test", named=5) == "tier_too_small"
     assert await ask("a@b.test", named=4) == "a@b.test"
-    await world.storage.write(lambda tx: allowances.spend(tx, {(domain.id, world.clock.now()): 1}))
+    await world.storage.write(lambda tx: allowances.spend(tx, {(domain.id, world.clock.now()): 1}, "me"))
     assert await ask("a@b.test", named=4) == "rate_limited"
     assert await ask("a@b.test", named=100) == "too_many_recipients"
     await world.suppressions.add(alice.id, "bob+tag@sink.test", "unsubscribe")

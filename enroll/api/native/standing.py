@@ -12,7 +12,7 @@ from enroll.sessions import Actor
 from relay import warming
 from relay.base.clock import DAY, iso, utc_day
 from relay.base.config import Tier
-from relay.base.storage import allowances, reports
+from relay.base.storage import allowances, stats
 from relay.base.web.calls import KEY_OR_SIGN_IN, Calls
 from relay.base.web.models import Moment
 from relay.directory import DomainEntry, MemberEntry
@@ -114,7 +114,7 @@ class OfMember:
         now = self._services.clock.now()
         days = [utc_day(now - back * DAY) for back in reversed(range(DAYS))]
         async with self._services.storage.read() as tx:
-            found = {t.day: t for t in await reports.daily(tx, member.id, days[0], names=who.domains)}
+            found = {t.day: t for t in await stats.daily(tx, member.id, days[0], names=who.domains)}
         sends = [found[day].accepted if day in found else 0 for day in days]
         sent, bounced = sum(sends), sum(t.bounced for t in found.values())
         tiers = [self._tier(d, now) for d in domains]

@@ -46,6 +46,9 @@ class Database(Section):
     readers: Count = key(4, "Connections for reading, a process.")
     busy_timeout_seconds: Seconds = key(10.0, "How long a writer waits for another process on SQLite.")
     group_max: Count = key(200, "At most so many accepted messages (or settled deliveries) share one transaction.")
+    open_transaction_seconds: Seconds = key(
+        60.0, "A transaction that somebody keeps open for longer is alarmed: the event feed may wait for it (PostgreSQL)."
+    )
     statement_timeout_seconds: Seconds = key(30.0, "A statement that runs longer is given up (PostgreSQL).")
     snapshot_seconds: Seconds = key(0.5, "How old the in-memory directory may grow before it is compared with the tables.")
     snapshot_max_age_seconds: Seconds = key(30.0, "With the database out of reach so long, logins get a temporary failure.")

@@ -3,6 +3,9 @@
 `dump` reads inside one transaction that sees one state, so it may run while mail flows. `load` makes the schema of
 the revision the rows were taken at, fills it, sets the id counters, frees the leases and brings the schema up to
 date: all in the caller's one transaction. The rows' form in a file is the caller's business.
+
+`sample` copies the schema and what is new into an empty database, to try an upgrade on: members, domains and keys
+whole, of the mail what is new, and no message's content.
 """
 
 from __future__ import annotations
@@ -24,6 +27,12 @@ BYTES_AT_ONCE = 8_388_608
 _AHEAD = 1_000_000
 # Leases belong to processes of the old place; their rows would only be in the way.
 SKIPPED = frozenset({"duties"})
+_SAMPLED = 20_000  # rows of a table
+_NEW_BY = {"messages": "received_at", "events": "at", "refusals": "at", "allowances": "at"}
+_NOT_SAMPLED = SKIPPED | {
+    "alembic_version", "attempts", "bodies", "heads", "idempotency", "key_use", "sender_codes", "sessions",
+    "webhook_deliveries",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +75,11 @@ async def is_empty(tx: Tx) -> bool:
     return all([await tx.scalar(query) is None for query in used])
 
 
-async def load(tx: Tx, snapshot: Snapshot, content: Iterable[tuple[str, tuple[Any, ...]]]) -> dict[str, int]:
+async def load(
+    tx: Tx, snapshot: Snapshot, content: Iterable[tuple[str, tuple[Any, ...]]], *, bring_up: bool = True
+) -> dict[str, int]:
     """Fill an empty database with `content`: (table name, row in the snapshot's column order), tables in order.
+    `bring_up`: to this program's schema afterwards.
 
     Returns how many rows each table got. Raises StorageError for a database in use, SchemaTooNew for rows of a
     newer program.
@@ -97,8 +109,59 @@ async def load(tx: Tx, snapshot: Snapshot, content: Iterable[tuple[str, tuple[An
     # Others may have seen later versions than the backup's: the hosted zone's serial must not fall behind those.
     numbers = shape.tables["versions"]
     await tx.execute(update(numbers).values(n=numbers.c.n + _AHEAD))
-    await tx.run_sync(revisions.upgrade)
+    if bring_up:
+        await tx.run_sync(revisions.upgrade)
     return counts
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was copied: the schema's revision, how many rows, and how many there are of these tables in all."""
+
+    revision: str
+    copied: int
+    whole: int
+
+
+async def sample(source: Storage, into: Storage, since: float) -> Sample:
+    """Copy what is new since `since` (Unix seconds) into an empty database, at the schema that `source` has.
+    Raises StorageError."""
+    content: list[tuple[str, tuple[Any, ...]]] = []
+    whole = 0
+    async with source.read() as tx:
+        have = (await revision(tx))[0]
+        if have is None:
+            raise StorageError("there is no schema yet: posthouse serve makes it")
+        made = await into.write(lambda tx: _at(tx, have))
+        shape = await tx.run_sync(_reflected)
+        # A database that was taken back has tables and columns of a later schema.
+        tables = {t.name: t for t in made.sorted_tables if t.name not in _NOT_SAMPLED and t.name in shape.tables}
+        for name, t in tables.items():
+            there = shape.tables[name]
+            rows = await tx.execute(_new(shape, there, since).with_only_columns(*(there.c[c.name] for c in t.columns)))
+            content += [(name, tuple(row)) for row in rows]
+            whole += int(await tx.scalar(select(func.count()).select_from(there)) or 0)
+    snapshot = Snapshot(have, {name: [c.name for c in t.columns] for name, t in tables.items()}, {})
+    await into.write(lambda tx: load(tx, snapshot, content, bring_up=False))
+    return Sample(have, len(content), whole)
+
+
+async def _at(tx: Tx, schema: str) -> MetaData:
+    """The tables of an empty database, made at the schema `schema`."""
+    await tx.run_sync(revisions.upgrade, schema)
+    return await tx.run_sync(_reflected)
+
+
+def _new(shape: MetaData, t: Table, since: float) -> Any:
+    """The rows of a table that are sampled."""
+    messages = shape.tables["messages"]
+    query = select(t).order_by(*(c.desc() for c in t.primary_key.columns))
+    if t.name == "recipients":
+        newest = select(messages.c.id).where(messages.c.received_at >= since).order_by(messages.c.id.desc())
+        return query.where(t.c.message_id.in_(select(newest.limit(_SAMPLED).subquery().c.id)))
+    if t.name in _NEW_BY:
+        query = query.where(t.c[_NEW_BY[t.name]] >= since)
+    return query.limit(_SAMPLED)
 
 
 class _Batch:

@@ -21,7 +21,7 @@ import structlog
 from sqlalchemy import URL, event, make_url, text
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.sql.schema import Table
 
@@ -30,7 +30,7 @@ from relay.base.config import Config
 from relay.base.storage import sqlite_driver
 from relay.base.storage.errors import StorageDamaged, StorageError, classify, collided, in_doubt
 from relay.base.storage.filelock import Turns
-from relay.base.storage.pinned import Kept
+from relay.base.storage.pinned import Kept, KeptServer
 
 log = structlog.get_logger("storage")
 T = TypeVar("T")
@@ -60,6 +60,7 @@ class Storage:
         self._reader, self._writer = reader, writer
         self._quick = Kept(quick) if quick else None
         self._kept = Kept(writer) if lock_file else None
+        self._served = KeptServer(writer) if lock_file is None else None
         self._group_max, self._patience = group_max, patience
         self._jobs: deque[_Job] = deque()
         self._wake = asyncio.Event()
@@ -101,11 +102,10 @@ class Storage:
             )
         full = url.set(drivername="postgresql+asyncpg")
         timeout = {"command_timeout": db.statement_timeout_seconds, "timeout": 10}
-        writer = create_async_engine(full, pool_size=2, max_overflow=0, connect_args=timeout, pool_pre_ping=True)
+        writer = create_async_engine(full, pool_size=1, max_overflow=0, connect_args=timeout)
         event.listen(writer.sync_engine, "connect", _wait_for_the_disk)
-        reader = create_async_engine(
-            full, pool_size=db.readers, max_overflow=0, connect_args=timeout, pool_pre_ping=True
-        )
+        reader = create_async_engine(full, pool_size=db.readers, max_overflow=0, connect_args=timeout)
+        event.listen(reader.sync_engine, "checkout", _not_closed)
         return cls(reader, writer, group_max=db.group_max, lock_file=None, patience=db.busy_timeout_seconds)
 
     # -- writing -----------------------------------------------------------------------------------------------
@@ -187,7 +187,11 @@ class Storage:
                 _fail(batch, StorageError("storage was closed"))
                 raise
             if in_doubt(e):
-                await (self._kept.close() if self._kept else self._writer.dispose())
+                await (self._kept.close() if self._kept else self._drop_server())
+                # What broke before COMMIT was sent has left nothing: once more, on a connection of its own.
+                if self._served is not None and began and not self._served.committing and tries == _COLLISIONS:
+                    await self._run(batch, tries - 1)
+                    return
             if tries > 1 and collided(e):
                 await asyncio.sleep(_LOCKED_PAUSE * (1 + os.getpid() % 7 / 7))  # not in step with the other one
                 await self._run(batch, tries - 1)
@@ -206,11 +210,16 @@ class Storage:
     def _manner(self, tx: Tx, batch: list[_Job]) -> contextlib.AbstractContextManager[None]:
         return self._kept.aside(tx) if self._kept is not None and batch[0].aside else contextlib.nullcontext()
 
+    async def _drop_server(self) -> None:
+        if self._served is not None:
+            await self._served.drop()
+
     @contextlib.asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Tx]:
         """A write transaction."""
         if self._kept is None:
-            async with self._writer.begin() as tx:
+            assert self._served is not None
+            async with self._served.transaction() as tx:
                 yield tx
             return
         tx = await self._begun(self._kept)
@@ -297,7 +306,7 @@ class Storage:
         self._closing = True
         self._wake.set()
         await asyncio.gather(self.task, return_exceptions=True)
-        for kept in (self._kept, self._quick):
+        for kept in (self._kept, self._quick, self._served):
             if kept is not None:
                 await kept.close()
         await self._writer.dispose()
@@ -354,6 +363,12 @@ def _sqlite_events(engine: AsyncEngine, *, write: bool, begins: bool) -> None:
     event.listen(engine.sync_engine, "connect", connect)
     if begins:
         event.listen(engine.sync_engine, "begin", begin)
+
+
+def _not_closed(_dbapi: Any, record: Any, _proxy: Any) -> None:
+    """A reader's connection that the server has closed meanwhile is replaced by the pool; the server isn't asked."""
+    if record.driver_connection.is_closed():
+        raise DisconnectionError
 
 
 def _wait_for_the_disk(dbapi: Any, _record: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import and_, func, or_, select, text
 
 from relay.base.storage.engine import Tx
-from relay.base.storage.tables import OPEN, domains, duties, messages, recipients
+from relay.base.storage.tables import OPEN, api_keys, domains, duties, messages, recipients
 
 _IS_OPEN = text(f"recipients.{OPEN}")
 
@@ -50,6 +50,24 @@ class Admission:
     domain_id: int | None
     key_id: int | None
     return_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A message that a member handed in, as far as it is decided by more than its content, and the key it came with."""
+
+    queue_id: str
+    member_id: int
+    key_id: int
+    public_id: str
+    domains: Sequence[str] | None
+    default_category: str
+    null_sender: bool
+    door: str
+    mail_from: str
+    header_from: str
+    category: str
+    recipients: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,3 +154,26 @@ async def health(tx: Tx, now: float) -> Health:
         newest_at=await tx.scalar(select(func.max(messages.c.received_at))),
         duties={row.name: (row.owner, row.until) for row in named},
     )
+
+
+async def submitted(tx: Tx, since: float, limit: int = 5000) -> list[Submitted]:
+    """What was accepted with a key and a sender since `since`, newest first."""
+    m, k = messages.c, api_keys.c
+    query = (
+        select(m.id, m.queue_id, m.member_id, m.key_id, k.public_id, k.domains, k.default_category, k.null_sender,
+               m.door, m.mail_from, m.header_from, m.category)
+        .join(api_keys, k.id == m.key_id).where(m.received_at >= since, m.mail_from != "")
+        .order_by(m.id.desc()).limit(limit)
+    )
+    rows = [row._mapping for row in await tx.execute(query)]
+    people: dict[int, list[str]] = {}
+    for at in range(0, len(rows), 400):
+        ids = [row["id"] for row in rows[at : at + 400]]
+        r = recipients.c
+        query_people = select(r.message_id, r.address).where(r.message_id.in_(ids)).order_by(r.id)
+        for message_id, address in await tx.execute(query_people):
+            people.setdefault(message_id, []).append(address)
+    return [
+        Submitted(**{name: row[name] for name in row if name != "id"}, recipients=people.get(row["id"], []))
+        for row in rows
+    ]

@@ -18,7 +18,6 @@ from relay.base.storage.tables import (
     HAPPENED_AFTERWARDS,
     OPEN,
     attempts,
-    daily_stats,
     domains,
     events,
     members,
@@ -113,17 +112,6 @@ class DetailRow:
     notify: str | None = None
     report_due: str | None = None
     report_sent_to: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Counters of one UTC day, `YYYY-MM-DD`, over a member's domains."""
-
-    day: str
-    accepted: int
-    delivered: int
-    bounced: int
-    complaints: int
 
 
 def _of_member(query: Any, member_id: int, names: Collection[str] | None) -> Any:
@@ -239,20 +227,6 @@ async def message(
         .where(a.recipient_id.in_([p.id for p in listed])).order_by(a.id)
     )
     return found, listed, [AttemptRow(*t) for t in await tx.execute(tries)]
-
-
-async def daily(
-    tx: Tx, member_id: int, since: str, *, names: Collection[str] | None = None
-) -> list[Totals]:
-    """A member's counters of each UTC day from `since` on; days without any are absent."""
-    t = daily_stats.c
-    query: Any = (
-        select(t.day, *(func.sum(t[f]) for f in ("accepted", "delivered", "bounced", "complaints")))
-        .where(t.member_id == member_id, t.day >= since).group_by(t.day).order_by(t.day)
-    )
-    if names is not None:
-        query = query.join(domains, domains.c.id == t.domain_id).where(domains.c.name.in_(names))
-    return [Totals(row[0], *(int(n) for n in row[1:])) for row in await tx.execute(query)]
 
 
 async def domain_names(tx: Tx, member_id: int) -> dict[int, str]:

@@ -94,22 +94,18 @@ def _delivery(row: Any) -> DeliveryRow:
     return DeliveryRow(*tuple(row)[: len(_DELIVERY)])
 
 
-async def _newest(tx: Tx) -> int:
-    return int(await tx.scalar(select(func.max(events.c.id))) or 0)
-
-
 # -- for the owner ---------------------------------------------------------------------------------------------
 
 
 async def add(
     tx: Tx, *, public_id: str, member_id: int, url: str, types: Sequence[str], description: str, secret: bytes,
-    now: float,
+    now: float, cursor: int,
 ) -> None:
-    """A new endpoint; it gets what happens from now on."""
+    """A new endpoint; it gets the events after `cursor`."""
     await tx.execute(
         insert(webhooks).values(
             public_id=public_id, member_id=member_id, url=url, types=list(types), description=description,
-            secret=secret, state=LIVE, cursor=await _newest(tx), created_at=now,
+            secret=secret, state=LIVE, cursor=cursor, created_at=now,
         )
     )
 
@@ -159,12 +155,12 @@ async def reseal(tx: Tx, endpoint: EndpointRow, secret: bytes, old_secret: bytes
     return bool(done.rowcount)
 
 
-async def enable(tx: Tx, endpoint_id: int) -> bool:
-    """Take up a disabled endpoint again, with what happens from now on; False when it is not disabled."""
+async def enable(tx: Tx, endpoint_id: int, cursor: int) -> bool:
+    """Take up a disabled endpoint again, with the events after `cursor`; False when it is not disabled."""
     done = await tx.execute(
         update(webhooks)
         .where(_W.id == endpoint_id, _W.state == DISABLED)
-        .values(state=LIVE, reason="", failing_since=None, cursor=await _newest(tx))
+        .values(state=LIVE, reason="", failing_since=None, cursor=cursor)
     )
     return bool(done.rowcount)
 
@@ -249,14 +245,15 @@ def _new(endpoint_id: int, event_id: int, kind: str, *, now: float, expires_at: 
 # -- for who posts ---------------------------------------------------------------------------------------------
 
 
-async def behind(tx: Tx, *, max_waiting: int, limit: int) -> list[int]:
-    """Ids of endpoints with events in the feed that they have room for: fewer than `max_waiting` rows waiting."""
+async def behind(tx: Tx, upto: int, *, max_waiting: int, limit: int) -> list[int]:
+    """Ids of endpoints with events in the feed, up to the id `upto`, that they have room for: fewer than `max_waiting`
+    rows waiting."""
     waiting = (
         select(func.count()).select_from(webhook_deliveries)
         .where(_D.webhook_id == _W.id, _D.state == WAITING).correlate(webhooks).scalar_subquery()
     )
     e = events.c
-    ahead = exists().where(e.member_id == _W.member_id, e.id > _W.cursor)
+    ahead = exists().where(e.member_id == _W.member_id, e.id > _W.cursor, e.id <= upto)
     query = (
         select(_W.id).join(members, and_(members.c.id == _W.member_id, members.c.status != "deleted"))
         .where(_W.state.in_((LIVE, FAILING)), ahead, waiting < max_waiting).order_by(_W.cursor).limit(limit)
@@ -264,12 +261,15 @@ async def behind(tx: Tx, *, max_waiting: int, limit: int) -> list[int]:
     return list((await tx.execute(query)).scalars())
 
 
-async def fan_out(tx: Tx, endpoint_ids: Sequence[int], *, now: float, expires_at: float, limit: int) -> int:
-    """Take up to `limit` (event, endpoint) pairs from the feed into the log; returns how many were looked at."""
+async def fan_out(
+    tx: Tx, endpoint_ids: Sequence[int], upto: int, *, now: float, expires_at: float, limit: int
+) -> int:
+    """Take up to `limit` (event, endpoint) pairs, up to the id `upto`, from the feed into the log; returns how many
+    were looked at."""
     e = events.c
     query = (
         select(_W.id, _W.types, e.id.label("event_id"), e.type)
-        .join_from(webhooks, events, and_(e.member_id == _W.member_id, e.id > _W.cursor))
+        .join_from(webhooks, events, and_(e.member_id == _W.member_id, e.id > _W.cursor, e.id <= upto))
         .where(_W.id.in_(list(endpoint_ids)), _W.state.in_((LIVE, FAILING))).order_by(e.id, _W.id).limit(limit)
     )
     fresh: list[dict[str, Any]] = []

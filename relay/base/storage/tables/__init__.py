@@ -11,6 +11,7 @@ from relay.base.storage.tables.mailed import (
     allowances,
     attempts,
     bodies,
+    daily_pending,
     daily_stats,
     heads,
     idempotency,
@@ -30,6 +31,7 @@ from relay.base.storage.tables.senders import (
     transmissions,
 )
 from relay.base.storage.tables.shared import (
+    beside,
     directory_changes,
     duties,
     events,
@@ -56,7 +58,9 @@ __all__ = [
     "allowances",
     "api_keys",
     "attempts",
+    "beside",
     "bodies",
+    "daily_pending",
     "daily_stats",
     "directory_changes",
     "dkim_keys",

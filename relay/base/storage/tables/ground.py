@@ -20,6 +20,8 @@ Id = BigInteger().with_variant(Integer, "sqlite")
 OPEN = "state IN ('queued', 'deferred')"
 FINISHED = "finished_at IS NOT NULL"
 HAPPENED_AFTERWARDS = "type IN ({})".format(", ".join(f"'{kind}'" for kind in AFTERWARDS))
+TAKEN_BACK = "taken back"  # in `beside`, with the revision that the schema really has
+UNORDERED = "unordered"  # in `beside`: no program is left that needs events to be committed in their order
 HAS_BYTES = "has_bytes AND finished_at IS NOT NULL"
 
 

@@ -192,6 +192,23 @@ key_use = Table(
     info={"kept": "stays: a row a key"},
 )
 
+# What transactions beside each other count on PostgreSQL, each in rows of its own, until it is added up into the days.
+daily_pending = Table(
+    "daily_pending", metadata, id_column(),
+    Column("domain_id", Id, nullable=False),
+    Column("day", String(10), nullable=False),
+    Column("member_id", Id, nullable=False),
+    Column("accepted", Integer, nullable=False, server_default="0"),
+    Column("delivered", Integer, nullable=False, server_default="0"),
+    Column("deferred", Integer, nullable=False, server_default="0"),
+    Column("bounced", Integer, nullable=False, server_default="0"),
+    Column("complaints", Integer, nullable=False, server_default="0"),
+    Column("opens", Integer, nullable=False, server_default="0"),
+    Column("clicks", Integer, nullable=False, server_default="0"),
+    sqlite_autoincrement=True,
+    info={"kept": "purged: counted"},
+)
+
 daily_stats = Table(
     "daily_stats", metadata,
     Column("domain_id", Id, primary_key=True, autoincrement=False),

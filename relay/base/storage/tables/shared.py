@@ -86,6 +86,13 @@ directory_changes = Table(
     info={"kept": "purged: changes"},
 )
 
+beside = Table(
+    "beside", metadata,
+    Column("name", String(32), primary_key=True),  # a revision of the schema, or a word of `ground`
+    Column("n", Integer, nullable=False),  # of a revision: the oldest whose programs can work with it
+    info={"kept": "stays: a row a schema"},
+)
+
 duties = Table(
     "duties", metadata,
     Column("name", String(32), primary_key=True),
