@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from posthouse.wiring import Rooms
+from posthouse.wiring import Core
 from relay.base import names
 from relay.base.clock import DAY, Clock
 from relay.base.config import Config
@@ -87,15 +87,15 @@ def _beside(config: Config, path: Path) -> Config:
 async def _decide(copy: Config, clock: Clock, since: float) -> tuple[int, list[Difference]]:
     """Ask about each message again: (how many, what differs)."""
     found: list[Difference] = []
-    async with await Rooms.open(copy, clock) as rooms:
-        async with rooms.storage.read() as tx:
+    async with await Core.open(copy, clock) as core:
+        async with core.storage.read() as tx:
             submitted = await operator_queries.submitted(tx, since)
         for one in submitted:
-            submission = _submission(rooms, one)
+            submission = _submission(core, one)
             if isinstance(submission, str):
                 found.append(Difference(one.queue_id, one.mail_from, submission, ""))
                 continue
-            for gate in await rooms.intake.preflight(submission):
+            for gate in await core.intake.preflight(submission):
                 if gate.name in _ASKED and gate.verdict is not None:
                     said = gate.verdict.saw or gate.verdict.wanted
                     found.append(Difference(one.queue_id, one.mail_from, gate.verdict.reply.name, said))
@@ -103,7 +103,7 @@ async def _decide(copy: Config, clock: Clock, since: float) -> tuple[int, list[D
     return len(submitted), found
 
 
-def _submission(rooms: Rooms, one: Submitted) -> Submission | str:
+def _submission(core: Core, one: Submitted) -> Submission | str:
     """The message as far as it is known; or the rule that has no name of its own."""
     try:
         sender = names.address(one.mail_from) if one.mail_from else None

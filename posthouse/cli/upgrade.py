@@ -60,8 +60,8 @@ def _lines(trial: Trial) -> list[str]:
 async def _finish(shell: Shell) -> int:
     from relay.base.storage import beside
 
-    async with shell.rooms() as rooms:
-        await rooms.storage.write(beside.finish)
+    async with shell.core() as core:
+        await core.storage.write(beside.finish)
     shell.answer({"finished": True}, "Finished: no process of an older version is waited for.")
     return OK
 

@@ -123,8 +123,8 @@ class Intake:
         return (await self.write_all(tx, [built]))[0]
 
     async def write_all(self, tx: Tx, built: list[Built]) -> list[Accepted | Verdict]:
-        """The same, for messages that come together; one result each, in order. What one of them refuses, the caller may
-        undo for all."""
+        """The same, for messages that come together; one result each, in order. What one of them refuses, the caller
+        may undo for all."""
         return await self._writer.apply(tx, built)
 
     def wake(self) -> None:

@@ -184,7 +184,7 @@ class Writer:
             return after
         ids = sorted({batch[i].signer.id for i in limited})  # type: ignore[union-attr]
         entries = await allowances.entries(tx, ids, now - DAY)
-        near = self._near(entries, batch, limited, left, now)
+        near = self._near(entries, batch, limited, new, now)
         if await allowances.lock(tx, near):
             entries |= await allowances.entries(tx, near, now - DAY)
         spent: dict[tuple[int, float], int] = {}
@@ -207,7 +207,7 @@ class Writer:
 
     def _near(
         self, entries: Mapping[int, Sequence[warming.Entry]], batch: Sequence[Built], limited: Mapping[int, Tier],
-        left: dict[int, dict[int, Verdict]], now: float,
+        new: list[list[int]], now: float,
     ) -> list[int]:
         """Domains so near to a limit that what other processes are spending at this moment, unseen, could make a
         difference: one transaction of each, at most, and all of it of this domain."""
@@ -217,7 +217,7 @@ class Writer:
         for i, tier in limited.items():
             signer = batch[i].signer
             assert signer is not None
-            wanted[signer.id] = wanted.get(signer.id, 0) + len(batch[i].submission.recipients) - len(left[i])
+            wanted[signer.id] = wanted.get(signer.id, 0) + len(new[i])
             hour, day = least.get(signer.id, (tier.per_hour, tier.per_day))
             least[signer.id] = min(hour, tier.per_hour), min(day, tier.per_day)
         near = []

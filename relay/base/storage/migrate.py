@@ -20,8 +20,8 @@ from relay.base.storage.tables.ground import TAKEN_BACK
 
 # The newest revision in `migrations/`, told without asking Alembic.
 REVISION = "0024"
-# The oldest revision whose programs can go on beside this schema (`beside`): who takes something out, or wants what they
-# don't give, raises it.
+# The oldest revision whose programs can go on beside this schema (`beside`): who takes something out, or wants what
+# they don't give, raises it.
 SHARED_FROM = "0019"
 
 _LOCK = 0x4D494752
