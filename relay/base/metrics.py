@@ -81,7 +81,7 @@ WEBHOOKS_FAILING = _gauge("webhooks_failing", "Endpoints that refused or did not
 # The process and its database.
 CERTIFICATE_EXPIRES = _gauge("certificate_expires_seconds", "When the certificate in use expires, Unix time.")
 STORAGE_UP = _gauge("storage_up", "1 when storage answers.")
-STORAGE_OPEN = _gauge("storage_open_transaction_seconds", "Age of the oldest open transaction that writes (PostgreSQL).")
+STORAGE_OPEN = _gauge("storage_open_transaction_seconds", "Age of the oldest transaction that writes (PostgreSQL).")
 BACKLOG = _gauge("storage_backlog", "Writes waiting for a transaction.")
 WRITE_SECONDS = _histogram("storage_write_seconds", "From asking for a write to its commit on disk.", _FAST)
 
