@@ -29,8 +29,10 @@ from relay.base.storage import Storage, migrate
 from relay.base.tls import Certificate
 from relay.delivery.courier import Courier
 from relay.delivery.dsn import Reports
-from relay.delivery.pacing import Pacer
+from relay.delivery.pacing import Pacer, pacing_settings
 from relay.delivery.policies import Policies, StsPolicies, refresh_policies
+from relay.delivery.shares import Shares
+from relay.delivery.sites import SiteTable
 from relay.delivery.suppression_check import SuppressionCheck
 from relay.delivery.tls_counts import SessionCounts
 from relay.delivery.tls_reporting import TlsReporting
@@ -195,9 +197,10 @@ def inbound_server(r: Core) -> InboundServer:
 def worker(r: Core, settled: Callable[[str, float], None]) -> Worker:
     """Delivery. `settled`: hears of every try, its state and how long it took."""
     assert r.handoff is not None
+    carrier = courier(r, random.Random())
     return Worker(
-        r.queue, r.handoff, courier(r, random.Random()), SuppressionCheck(r.storage, r.suppressions),
-        Pacer(r.clock.monotonic), r.config, r.clock, settled,
+        r.queue, r.handoff, carrier, SuppressionCheck(r.storage, r.suppressions), pacing(r, carrier.table), r.config,
+        r.clock, settled,
     )
 
 
@@ -214,6 +217,14 @@ def policies(r: Core) -> Policies:
     """What recipients' domains ask of TLS."""
     sts = StsPolicies(r.storage, r.resolver, r.config, r.clock) if r.config.mta_sts.enabled else None
     return Policies(r.resolver if r.config.dns.dnssec == "trust-ad" else None, sts)
+
+
+def pacing(r: Core, table: SiteTable) -> tuple[Pacer, Shares]:
+    """What this process knows of receiving sites, and what it tells the others."""
+    settings = pacing_settings(r.config)
+    ours = r.config.own_hosts | {r.config.signing.pool_domain} - {""}
+    pacer = Pacer(r.clock.monotonic, settings, table, ours=frozenset(ours))
+    return pacer, Shares(r.storage, pacer, settings, r.clock, r.owner)
 
 
 def works(r: Core) -> Mapping[str, Work]:

@@ -234,6 +234,15 @@ class Handoff:
             del self._destinations[destination]
 
 
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A leased recipient that goes back untried, until `next_at`: `site`, to which it would go, is paused."""
+
+    due: Due
+    next_at: float
+    site: str
+
+
 @dataclass(slots=True)
 class _Item:
     due: Due
@@ -315,6 +324,11 @@ class Queue:
         """Give a lease back untried; the recipient is due again at once."""
         settlement = Settlement(due.id, due.message_id, self._owner, None, due.expires_at, self._clock.now())
         await self._storage.together(self._give_back, settlement)
+
+    async def park(self, parked: Sequence[Parked]) -> None:
+        """Give leases back untried, until later, with the reason; no try is counted. Raises StorageError."""
+        rows = [(p.due.id, min(p.next_at, p.due.expires_at), p.site) for p in parked]
+        await self._storage.write(lambda tx: mail.park(tx, self._owner, rows))
 
     async def renew(self, ids: Sequence[int]) -> set[int]:
         """Keep the leases of recipients that take long; returns those that are still ours. Raises StorageError."""

@@ -30,6 +30,7 @@ from relay.base.storage import (
     outbound_tls,
     refusals,
     sessions,
+    sites,
     space,
     standing,
     stats,
@@ -128,6 +129,7 @@ class Retention:
             "aggregate": _simply(lambda tx, n: aggregate.purge(tx, utc_day(log_before), n)),
             "incidents": _simply(lambda tx, n: incidents.purge(tx, log_before, n)),
             "changes": _simply(versions.purge),
+            "sites": _simply(lambda tx, n: sites.purge(tx, now - r.sites_days * DAY, now, n)),
             "pages": _simply(space.give_back),
         }
         if gone:

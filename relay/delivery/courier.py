@@ -18,9 +18,11 @@ from relay.base.secrets import Vault
 from relay.bounces import address as return_paths
 from relay.bounces import header
 from relay.delivery.client import Credentials, Limits, Transaction
+from relay.delivery.pacing import Visit
 from relay.delivery.policies import Policies
 from relay.delivery.pool import Pool, PoolSettings
 from relay.delivery.route import NO_POLICIES, AsksDns, OwnAddresses, Route, RouteSettings, Smarthost, route
+from relay.delivery.sites import SiteTable
 from relay.delivery.tls_counts import SessionCounts
 from relay.delivery.tls_policy import Contexts, TlsLevel, TlsPolicy
 from relay.outcome import Outcome
@@ -53,7 +55,8 @@ class Courier:
         )
         settings = PoolSettings(
             helo=d.helo or config.server.hostname, source_addresses=tuple(d.source_addresses),
-            connections_an_address=d.connections_a_destination, messages_a_connection=d.messages_a_connection,
+            connections_an_address=max([d.connections_a_destination, *(s.lanes or 0 for s in d.sites)]),
+            messages_a_connection=d.messages_a_connection,
             idle_seconds=d.idle_seconds, max_idle=d.workers,
         )
         self._policies, self._counts = policies, counts
@@ -61,10 +64,16 @@ class Courier:
             settings, Contexts(ca_file=d.ca_file or None), monotonic=monotonic, limits=limits, now=now,
             on_session=counts.record if counts is not None else lambda session: None,
         )
-        self._routes: dict[str, tuple[float, Route]] = {}
+        self._routes: dict[tuple[str, bool], tuple[float, Route | Outcome]] = {}
+        self.table = SiteTable(config)
 
-    async def deliver(self, ready: Ready) -> Outcome:
-        """One recipient's copy to its destination. Raises nothing for what the other side does."""
+    async def site(self, destination: str) -> str:
+        """The receiving site of a recipient's domain."""
+        return self.table.of(destination, await self._route(destination))
+
+    async def deliver(self, ready: Ready, visit: Visit) -> Outcome | None:
+        """One recipient's copy to its destination; None: no exchanger may be called just now. Raises nothing for what
+        the other side does."""
         due = ready.due
         where = await self._route(due.destination)
         if isinstance(where, Outcome):
@@ -86,23 +95,23 @@ class Courier:
             envid=due.envid, ret=ret, notify=notify, orcpt=due.orcpt, checked=ready.checked,
             require_tls=due.tls_required is True,
         )
-        return await self._pool.deliver(where.for_tls(due.tls_required), mail)
+        return await self._pool.deliver(where.for_tls(due.tls_required), mail, visit)
 
     async def _route(self, destination: str) -> Route | Outcome:
-        """The route, kept for a second: a line of messages to one destination asks once."""
+        """The route, or why there is none, kept for a second: a line of messages to one destination asks once."""
         now = self._monotonic()
-        known = self._routes.get(destination)
+        inward = self._takes_in(destination)
+        known = self._routes.get((destination, inward))
         if known is not None and now - known[0] < _ROUTE_SECONDS:
             return known[1]
-        settings = self._inward if self._takes_in(destination) else self._settings
+        settings = self._inward if inward else self._settings
         found = await route(
             destination, resolver=self._resolver, settings=settings, rng=self._rng,
             policies=self._policies or NO_POLICIES,
         )
-        if isinstance(found, Route):
-            if len(self._routes) >= _ROUTES:
-                self._routes.clear()
-            self._routes[destination] = (now, found)
+        if len(self._routes) >= _ROUTES:
+            self._routes.clear()
+        self._routes[destination, inward] = (self._monotonic(), found)
         return found
 
     def stop_waiting(self) -> int:

@@ -16,15 +16,53 @@ import zlib
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
+from typing import Protocol
 
 from relay.delivery.client import Connection, Credentials, Limits, Target, Transaction
 from relay.delivery.client.limits import DEFAULTS
 from relay.delivery.route import Host, Route
+from relay.delivery.signs import is_too_much, is_worn_out
+from relay.delivery.sites import same_operator
 from relay.delivery.tls_policy import Contexts, TlsClient, TlsPolicy
 from relay.outcome import Outcome, Peer, TlsResult, from_failure, without_required_tls
 
 _Address = tuple[str, int]
+
+
+class Guide(Protocol):
+    """Who says along a route which exchanger may be called now: see `relay.delivery.pacing.Visit`."""
+
+    def enters(self, route: Route, host: Host, ip: str) -> bool:
+        """Whether to call `host` at `ip` now; each True is followed by `heard`."""
+
+    def goes(self, route: Route, host: Host) -> bool:
+        """Whether it still may be asked, now that there is a connection."""
+
+    def heard(self, route: Route, host: Host, ip: str, outcome: Outcome | None) -> None:
+        """What came of the call; None: nothing was asked."""
+
+    def over(self, outcome: Outcome | None) -> None:
+        """The walk has ended; None: no exchanger could be called."""
+
+
+class _Unpaced:
+    """All may be called, but for whoever speaks for one that has asked for less."""
+
+    def __init__(self) -> None:
+        self._ended: list[Host] = []
+
+    def enters(self, route: Route, host: Host, ip: str) -> bool:
+        return not any(same_operator(spoke, host) for spoke in self._ended)
+
+    def goes(self, route: Route, host: Host) -> bool:
+        return True
+
+    def heard(self, route: Route, host: Host, ip: str, outcome: Outcome | None) -> None:
+        if outcome is not None and is_too_much(outcome):
+            self._ended.append(host)
+
+    def over(self, outcome: Outcome | None) -> None:
+        pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,42 +142,60 @@ class Pool:
 
     # -- the walk ----------------------------------------------------------------------------------------------
 
-    async def deliver(self, route: Route, mail: Transaction) -> Outcome:
-        """Carry one message along `route`.
+    async def deliver(self, route: Route, mail: Transaction, visit: Guide | None = None) -> Outcome | None:
+        """Carry one message along `route`; None: no exchanger may be called just now.
 
         RFC 5321 §5.1: what one exchanger can't do now, the next is asked; within `max_tries` addresses and, for a
         new try, `conversation_seconds` of the limits. RFC 8689 §4.2.1: `never` with 5.7.30 where none that was asked
-        has the TLS that the sender requires."""
+        has the TLS that the sender requires. `visit` says which may be called, and hears what each said; without one
+        all may."""
+        visit = visit or _Unpaced()
         begun = self._monotonic()
         found: Outcome | None = None
         lacking = mail.require_tls
-        places = ((host, ip) for host in route.hosts for ip in host.ips)
-        for host, ip in islice(places, self._settings.max_tries):
-            if found is not None and self._monotonic() - begun > self._limits.conversation_seconds:
+        tries = 0
+        places = [(host, ip) for host in route.hosts for ip in host.ips]
+        for host, ip in places:
+            late = self._monotonic() - begun > self._limits.conversation_seconds
+            if tries >= self._settings.max_tries or (found is not None and late):
                 break
-            outcome = await self._once(host, ip, mail, route.policy_domain)
-            lacking = lacking and outcome.lacks_tls
+            if not visit.enters(route, host, ip):
+                # It may have the TLS that is required: nobody knows.
+                lacking = False
+                continue
+            outcome = None
+            try:
+                outcome = await self._once(route, host, ip, mail, visit)
+            finally:
+                visit.heard(route, host, ip, outcome)
+            lacking = lacking and outcome is not None and outcome.lacks_tls
+            if outcome is None:
+                continue
+            tries += 1
             # What a host said tells more than that another one was silent.
             if found is None or outcome.code is not None or not outcome.try_next_host or found.code is None:
                 found = outcome
             if not outcome.try_next_host:
                 break
-        if found is not None and lacking:
-            return without_required_tls(found)
-        return found or from_failure("unreachable", "connect")
+        visit.over(found)
+        return without_required_tls(found) if found is not None and lacking else found
 
-    async def _once(self, host: Host, ip: str, mail: Transaction, domain: str) -> Outcome:
-        """One address; once more on a new connection when a kept one turns out to be dead."""
+    async def _once(self, route: Route, host: Host, ip: str, mail: Transaction, visit: Guide) -> Outcome | None:
+        """One address; once more on a new connection when a kept one turns out to be dead. What a host has said of its
+        own accord is never said to it twice."""
         while True:
-            connection = await self.take(host, ip, domain)
+            connection = await self.take(host, ip, route.policy_domain)
             if isinstance(connection, Outcome):
                 return connection
+            if not visit.goes(route, host):
+                self.give(connection)
+                return None
             reused = connection.deliveries > 0
             try:
                 outcome = await connection.deliver(mail)
             finally:
                 self.give(connection)
-            if not (reused and outcome.stage == "mail" and outcome.try_next_host):
+            if not (reused and is_worn_out(outcome)):
                 return outcome
 
     # -- connections -------------------------------------------------------------------------------------------

@@ -83,11 +83,13 @@ class Smarthost:
 @dataclass(frozen=True, slots=True)
 class Route:
     """Where to. `policy_domain`: whose own exchangers these are, and so whose TLS policies hold; "" for a smarthost or
-    an address."""
+    an address. `best`: the names of the domain's best exchangers, in order, with addresses or without; of a smarthost
+    HOST:PORT."""
 
     destination: str
     hosts: tuple[Host, ...]
     policy_domain: str = ""
+    best: tuple[str, ...] = ()
 
     def for_tls(self, required: bool | None) -> Route:
         """The same way under what the sender asks of TLS (RFC 8689): True REQUIRETLS, False `TLS-Required: No`."""
@@ -166,11 +168,13 @@ async def route(
         if exchangers and all(name in ("", ".") for _, name in exchangers):
             return _never("5.1.10", f"the domain {domain} takes no mail (null MX)", 556)
         exchangers = [(preference, name.rstrip(".").lower()) for preference, name in exchangers]
-    exchangers = _in_order(exchangers, rng)[: settings.max_exchangers]
+    exchangers = _in_order(exchangers, rng)
+    best = tuple(sorted(name for preference, name in exchangers if preference == exchangers[0][0]))
+    exchangers = exchangers[: settings.max_exchangers]
     where = await _to_exchangers(domain, exchangers, resolver, settings, without_mx=isinstance(found, Nothing))
     if isinstance(where, Outcome):
         return where
-    return Route(domain, await policies.of(domain, where, secure=found.authentic), domain)
+    return Route(domain, await policies.of(domain, where, secure=found.authentic), domain, best)
 
 
 def _in_order(exchangers: list[tuple[int, str]], rng: random.Random) -> list[tuple[int, str]]:
@@ -254,7 +258,7 @@ def _to_literal(domain: str, settings: RouteSettings) -> Route | Outcome:
         return _never("5.4.4", f"{domain} is a private address", 550)
     if ip in settings.own_addresses:
         return _never("5.4.6", f"{domain} is this relay itself", 550)
-    return Route(domain, (Host(f"[{ip}]", (ip,), settings.port),))
+    return Route(domain, (Host(f"[{ip}]", (ip,), settings.port),), best=(f"[{ip}]",))
 
 
 async def _to_smarthost(
@@ -275,7 +279,8 @@ async def _to_smarthost(
         smarthost.host, tuple(ips), smarthost.port, policy=smarthost.policy, implicit_tls=smarthost.implicit_tls,
         credentials=smarthost.credentials, secure=True,
     )
-    return Route(f"{smarthost.host}:{smarthost.port}", (host,))
+    name = f"{smarthost.host}:{smarthost.port}"
+    return Route(name, (host,), best=(name,))
 
 
 def _never(enhanced: str, text: str, code: int) -> Outcome:

@@ -28,7 +28,7 @@ from relay.delivery.client import Limits, Transaction
 from relay.delivery.pool import Pool, PoolSettings
 from relay.delivery.route import Host, Route, RouteSettings, route
 from relay.delivery.tls_policy import Contexts
-from relay.outcome import Outcome
+from relay.outcome import Outcome, from_failure
 from relay.replies import printable
 from relay.sandbox.responses import ONE_CLICK, Mail, Press, Silence, answer
 from relay.sandbox.scenarios import ANSWERED, Scenario, scenario
@@ -174,7 +174,8 @@ class Responder:
         if not hosts:
             return "the exchanger of that domain is neither this relay nor on this machine"
         envelope = Transaction(mail.mail_from, mail.to, [mail.raw], smtputf8=mail.smtputf8)
-        return await self._pool.deliver(Route(found.destination, hosts), envelope)
+        outcome = await self._pool.deliver(Route(found.destination, hosts), envelope)
+        return outcome or from_failure("unreachable", "connect")
 
     def _at_home(self, host: Host) -> Host:
         """The host with those of its addresses that lead home."""

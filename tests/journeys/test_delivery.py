@@ -139,7 +139,8 @@ async def test_stopping_gives_leases_back(config: Config) -> None:
         way.start()
         for i in range(3):
             await way.world.submit(alice, f"a{i}@sink.test")
-        while way.worker.busy < 3:  # noqa: ASYNC110
+        # One conversation until something has worked at the site; the others wait in its line.
+        while way.worker.busy < 1:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         assert way.task is not None
         await way.worker.stop(0.1)

@@ -107,7 +107,7 @@ async def test_neither_the_next_try_nor_what_is_in_the_workers_line_goes_out_any
         async with asyncio.timeout(10):
             while not way.sink.verbs().count("DATA") - before == way.worker.busy > 0:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-        waiting = [r.due.address for held in way.worker._lines.values() for r in held]
+        waiting = [r.due.address for held in way.worker._lines.values() for r in held.waiting()]
         assert waiting
         for who in ("later@sink.test", *waiting):
             await world.suppressions.add(alice.id, who, "unsubscribe")

@@ -10,12 +10,11 @@ from typing import Any
 
 from sqlalchemy import select
 
-from posthouse.wiring import courier
+from posthouse.wiring import courier, pacing
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.storage.tables import recipients
 from relay.delivery.courier import Courier
-from relay.delivery.pacing import Pacer
 from relay.delivery.suppression_check import SuppressionCheck
 from relay.delivery.worker import Worker
 from tests.kit.dns import make_zone
@@ -31,9 +30,10 @@ class Line:
     def __init__(self, world: World, sink: Sink, courier: Courier, dns: Any) -> None:
         self.world, self.sink, self.courier, self.dns = world, sink, courier, dns
         self.settled: asyncio.Queue[str] = asyncio.Queue()
+        self.pacer, self.shares = pacing(world.core, courier.table)
         self.worker = Worker(
             world.queue, world.handoff, courier, SuppressionCheck(world.storage, world.suppressions),
-            Pacer(world.clock.monotonic), world.config, world.clock,
+            (self.pacer, self.shares), world.config, world.clock,
             on_settled=lambda state, seconds: self.settled.put_nowait(state),
         )
         self.task: asyncio.Task[None] | None = None

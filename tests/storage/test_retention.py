@@ -17,6 +17,7 @@ from relay.base.storage.tables import allowances as spent
 from relay.base.storage.tables import (
     attempts,
     bodies,
+    destinations,
     events,
     idempotency,
     incidents,
@@ -79,6 +80,7 @@ async def _fill(tx: Tx) -> None:
         await tx.execute(insert(attempts).values(recipient_id=n + 1, at=at, kind="delivered"))
         await tx.execute(insert(events).values(at=at, type="sent", member_id=1, data={}))
         await tx.execute(insert(refusals).values(id=f"r{n}", at=at, door="smtp", rule="x", verdict={}))
+        await tx.execute(insert(destinations).values(domain=f"d{n}.test", site="mx.d.test", seen_at=at))
         await tx.execute(insert(idempotency).values(member_id=1, name=f"k{n}", body_hash="", at=at))
         await tx.execute(insert(spent).values(domain_id=n, at=at, n=1))
         await tx.execute(insert(standing_counts).values(member_id=n, at=at))
@@ -138,6 +140,7 @@ def _recipient(n: int, at: float) -> dict[str, Any]:
 TABLES = (
     messages, recipients, attempts, events, refusals, idempotency, spent, standing_counts, standing_failures,
     sessions, invites, incidents, webhook_deliveries, suppressions, sts_policies, tls_sessions, tls_reports,
+    destinations,
 )
 
 
@@ -153,7 +156,8 @@ async def test_what_is_past_its_time_goes_in_slices_and_nothing_else(
     removed = await Retention(full, few, HandClock(NOW), "me").once()
     assert removed == dict.fromkeys(
         ("messages", "events", "webhooks", "refusals", "idempotency", "allowances", "standing", "failures", "sessions",
-         "invites", "incidents", "changes", "suppressions", "sts_policies", "tls_sessions", "tls_reports"), N,
+         "invites", "incidents", "changes", "suppressions", "sts_policies", "tls_sessions", "tls_reports",
+         "sites"), N,
     ) | {"bodies": N + 1, "pages": 0, "counted": 0}  # fmt: skip
     assert await _counts(full) == [1] * len(TABLES) + [0]
     again = await Retention(full, few, HandClock(NOW), "me").once()

@@ -191,13 +191,22 @@ async def test_smarthost_for_everything_and_for_one_domain() -> None:
     settings = RouteSettings(smarthosts={"*": every, "single.test": single})
     table = Table({}, {"out.test": [V4]})
     found = await go(table, settings)
-    assert found == Route("out.test:465", (Host("out.test", (V4,), 465, 0, verified, True, login, secure=True),))
+    assert found == Route(
+        "out.test:465", (Host("out.test", (V4,), 465, 0, verified, True, login, secure=True),), best=("out.test:465",)
+    )
     found = await go(table, settings, "single.test")
     assert isinstance(found, Route)
     assert found.hosts == (Host("127.0.0.1", ("127.0.0.1",), 2500, 0, clear, secure=True),)
     # The operator's mistake is nobody's bounce.
     assert fault(await go(Table({}, {}), settings)) == ("later", "4.4.4", None)
     assert fault(await go(Table({}, {"out.test": TROUBLE}), settings)) == ("later", "4.4.3", None)
+
+
+async def test_the_best_exchangers_are_named_whether_they_have_addresses_or_not() -> None:
+    table = Table({"b.test": [(20, "mx3.b.test"), (10, "MX2.b.test"), (10, "mx1.b.test")]}, {"mx3.b.test": [V4]})
+    found = await go(table)
+    assert isinstance(found, Route)
+    assert (found.best, names(found)) == (("mx1.b.test", "mx2.b.test"), ["mx3.b.test"])
 
 
 async def test_address_literals() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
 from relay.base.config.kinds import HostName, HostPort, Ip, Network, Port, Waits
 from relay.base.config.section import Bytes, Count, Seconds, Section, key
+from relay.base.config.sites import Site, once
 
 
 class Delivery(Section):
@@ -42,7 +43,14 @@ class Delivery(Section):
     )
     lease_seconds: Seconds = key(120.0, "A lease that its process has not renewed for so long is free again.")
     poll_seconds: Seconds = key(2.0, "How often the queue is asked for due recipients without a wake-up.")
-    connections_a_destination: Count = key(20, "Most connections to one destination.")
+    connections_a_destination: Count = key(20, "Most conversations with one receiving site at once, of all processes together, and connections of a process to one address.")
+    site_pause_seconds: Seconds = key(5.0, "First pause of a site that asks for less mail (421, 4.7.x), or of an address that does not answer; each further one is twice as long.")
+    site_max_pause_seconds: Seconds = key(600.0, "Longest such pause, also where a host asks to stay away for longer.")
+    site_slowed_rate: Annotated[float, Field(gt=0)] = key(10.0, "Messages a second to a site that has asked for less for the first time; halved with each further time.")
+    site_min_rate: Annotated[float, Field(gt=0)] = key(0.1, "Messages a second below which no site is slowed.")
+    site_held: Count = key(50, "Recipients that a process holds for a paused site; the others go back into the queue.")
+    site_park_seconds: Seconds = key(3600.0, "Latest next time of what goes back.")
+    site_share_seconds: Annotated[float, Field(ge=3)] = key(10.0, "A share of a site's lanes that its process has not renewed for so long is free again.")
     messages_a_connection: Count = key(500, "Most messages on one connection to a remote host.")
     idle_seconds: Seconds = key(15.0, "How long an idle connection is kept.")
     connect_timeout_seconds: Seconds = key(30.0, "Longest wait for a connection.")
@@ -62,5 +70,6 @@ class Delivery(Section):
     smarthost_password: SecretStr = key(SecretStr(""), "Password at the smarthost.")
     smarthost_tls: Literal["none", "opportunistic", "required", "verified"] = key("verified", "TLS towards the smarthost.")
     smarthost_domains: dict[HostName, Annotated[HostPort, Field(min_length=1)]] = key({}, "Recipient domain = \"HOST:PORT\" for single domains.")
+    sites: Annotated[list[Site], AfterValidator(once)] = key([], "Receiving sites beside those that the program knows, as tables [[delivery.sites]]: name, exchangers (suffixes), domains, lanes, rate.")
     max_queued: Count = key(1_000_000, "Undelivered recipients in the queue before new ones are refused with 451 4.4.2.")
     max_queued_a_member: Count = key(100_000, "The same, for one member.")

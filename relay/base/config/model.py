@@ -258,6 +258,7 @@ class Retention(Section):
     transmission_content_days: Annotated[float, Field(ge=0, le=30)] = key(0.0, "The HTML of a transmission (docs/wix.md), from when it was sent; 0: it reads <expired> at once.")
     refusals_days: Annotated[float, Field(ge=0)] = key(7.0, "Pages /r/<id>.")
     refusals_an_hour: Count = key(200, "Refusals recorded an hour for one member or address; more are counted only.")
+    sites_days: Annotated[float, Field(gt=0)] = key(7.0, "What was learnt of receiving sites, and whom they serve, after the last change.")
     purge_rows: Count = key(500, "Most rows removed by one transaction; fewer where that many take longer than some milliseconds.")
     purge_seconds: Seconds = key(20.0, "Wait between clean-ups.")
 

@@ -19,6 +19,7 @@ from relay.base.storage.tables import directory_changes, versions
 
 DIRECTORY = "directory"
 SUPPRESSIONS = "suppressions"
+SITES = "sites"
 MOST = 500
 """Subjects of one change, or of all that a snapshot has missed, beyond which everything is read instead."""
 _KEPT = 5000  # versions: a process that has missed more of them reads everything

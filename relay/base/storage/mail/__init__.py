@@ -22,8 +22,10 @@ from relay.base.storage.mail.settle import (
     next_due,
     owned,
     owners,
+    park,
     renew,
     settle,
+    unpark,
 )  # fmt: skip
 from relay.base.storage.mail.values import (
     Due,
@@ -41,6 +43,7 @@ __all__ = [
     "Due", "First", "LateBounce", "LateWord", "NewMessage", "NewRecipient", "Place", "Purged", "ReportFacts",
     "ReportedRecipient", "Returned", "Settlement", "add", "bounce_late", "bytes_of", "catch_up", "change", "claim",
     "complained_of", "finish", "firsts", "give_back", "hear_late", "last_due", "lock_fingerprints", "mark", "next_due",
-    "owe_reports", "owned", "owners", "purge_bodies", "purge_log", "queued", "renew", "report_done", "report_facts",
-    "reports_due", "returned", "returned_for_update", "settle", "success_told", "taken", "unmarked",
+    "owe_reports", "owned", "owners", "park", "purge_bodies", "purge_log", "queued", "renew", "report_done",
+    "report_facts", "reports_due", "returned", "returned_for_update", "settle", "success_told", "taken", "unmarked",
+    "unpark",
 ]

@@ -37,6 +37,11 @@ _FINISH = Prepared(
     .values(finished_at=bindparam("b_at"), has_bytes=True)
 )
 _ATTEMPTS = Prepared(lambda insert: insert(attempts))
+_PARK = Prepared(
+    lambda _: update(recipients)
+    .where(recipients.c.id == bindparam("b_id"), recipients.c.lease_owner == bindparam("b_owner"), _IS_OPEN)
+    .values(next_at=bindparam("b_next_at"), lease_owner=None, lease_until=None, says=bindparam("b_says"))
+)
 _OWNED = Prepared(
     lambda _: select(recipients.c.id)
     .where(recipients.c.id == bindparam("b_id"), recipients.c.lease_owner == bindparam("b_owner"), _IS_OPEN)
@@ -82,6 +87,32 @@ async def settle(tx: Tx, batch: Sequence[Settlement]) -> None:
     if tried:
         await _ATTEMPTS.many(tx, tried)
     await finish(tx, {s.message_id: s.at for s in done if s.state not in ("queued", "deferred")})
+
+
+def waits_for(site: str) -> str:
+    """What stands beside a recipient that waits for a paused site."""
+    return f"waits: {site} is paused"
+
+
+async def park(tx: Tx, owner: str, rows: Sequence[tuple[int, float, str]]) -> None:
+    """Give leases of `owner` back untried: (recipient id, its next time, the paused site that it waits for)."""
+    if rows:
+        await _PARK.many(
+            tx,
+            [
+                {"b_id": i, "b_owner": owner, "b_next_at": at, "b_says": waits_for(site)}
+                for i, at, site in sorted(rows)
+            ],
+        )
+
+
+async def unpark(tx: Tx, site: str, now: float) -> int:
+    """Make due what was given back because `site` was paused; returns how many."""
+    done = await tx.execute(
+        update(recipients)
+        .where(_IS_OPEN, recipients.c.next_at > now, recipients.c.says == waits_for(site)).values(next_at=now)
+    )
+    return done.rowcount
 
 
 async def finish(tx: Tx, candidates: dict[int, float]) -> None:

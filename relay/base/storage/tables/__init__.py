@@ -5,6 +5,7 @@ together.
 """
 
 from relay.base.storage.tables.aggregate import aggregate_reports, dmarc_days, tls_days
+from relay.base.storage.tables.delivery import destinations, site_shares, sites
 from relay.base.storage.tables.enrolled import api_keys, dkim_keys, domains, invites, members, sessions
 from relay.base.storage.tables.ground import FINISHED, HAPPENED_AFTERWARDS, HAS_BYTES, OPEN, Id, metadata
 from relay.base.storage.tables.mailed import (
@@ -62,6 +63,7 @@ __all__ = [
     "bodies",
     "daily_pending",
     "daily_stats",
+    "destinations",
     "directory_changes",
     "dkim_keys",
     "dmarc_days",
@@ -83,6 +85,8 @@ __all__ = [
     "sender_details",
     "sender_emails",
     "sessions",
+    "site_shares",
+    "sites",
     "standing_counts",
     "standing_cursor",
     "standing_failures",
