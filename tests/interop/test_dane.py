@@ -94,6 +94,7 @@ CASES: dict[str, tuple[tuple[str, str, str], list[tuple[str, str, str]]]] = {
     "clear.signed.test": (("deferred", "dane", "starttls-not-supported"), [("mx-clear", CLEAR, EE)]),
     "spoilt.signed.test": (("deferred", "dane", "dnssec-invalid"), [("mx-spoilt", SECURE, f"3 1 1 {SPOILT}")]),
     "without.signed.test": (("sent", "opportunistic", "starttls-not-supported"), [("mx-without", CLEAR, "")]),
+    "implicit.signed.test": (("sent", "dane", "verified"), [("", SECURE, EE)]),
     "bogus.test": (("deferred", "", ""), [("mx", SECURE, EE)]),
     "plain.test": (("sent", "opportunistic", "certificate-not-trusted"), [("mx", SECURE, WRONG)]),
 }
@@ -127,7 +128,9 @@ def zone_text(zone: str, port: int, records: dict[str, str]) -> str:
         if not f".{domain}".endswith(f".{zone}"):
             continue
         for n, (host, address, tlsa) in enumerate(hosts):
-            lines.append(f"{domain}. 60 IN MX {n} {host}.{zone}.")
+            if host:
+                lines.append(f"{domain}. 60 IN MX {n} {host}.{zone}.")
+            host = f"{host}.{zone}." if host else f"{domain}."
             kind = "A" if address[0].isdigit() else "CNAME"
             lines.append(f"{host} 60 IN {kind} {address}")
             if tlsa:

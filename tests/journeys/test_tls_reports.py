@@ -14,7 +14,6 @@ import jsonschema_rs
 import pytest
 from sqlalchemy import select
 
-from relay.base import keys
 from relay.base.clock import DAY, HOUR, day_start, utc_day
 from relay.base.config import Config
 from relay.base.storage import outbound_tls as rows
@@ -27,7 +26,7 @@ from tests.kit.clock import HandClock
 from tests.kit.dns import world as dns_world
 from tests.kit.storage import make_config
 from tests.kit.sts import PolicyHost
-from tests.kit.world import World
+from tests.kit.world import World, key_pair
 
 STS = TlsPolicy(
     TlsLevel.VERIFIED, "mta-sts", shown=("version: STSv1", "mode: enforce", "mx: mx.b.test", "max_age: 1"),
@@ -149,7 +148,7 @@ async def stage(config: Config, tmp_path: Path) -> Any:
     authority = trustme.CA()
     ca, key = tmp_path / "ca.pem", tmp_path / "pool.pem"
     authority.cert_pem.write_to_path(str(ca))
-    key.write_bytes(pem(keys.generate_rsa().private))
+    key.write_bytes(pem(key_pair()[0]))
     zones = {name: [(f"report.{name}", "A", "127.0.0.1")] for name in ("b.test", "c.test")}
     async with PolicyHost(authority, name="report.b.test") as host, dns_world(zones) as dns:
         made = make_config(

@@ -217,7 +217,8 @@ class _Delivery:
         if mail.require_tls and not (self.peer.tls_verified and "REQUIRETLS" in connection.offers):
             # RFC 8689 §4.2.1: not to this one; the next exchanger may offer it.
             peer = replace(self.peer, tls_result="requiretls")
-            return concluded("later", "4.7.30", "the remote host does not offer REQUIRETLS", "ehlo", "host", peer)
+            says = "the remote host does not offer REQUIRETLS"
+            return concluded("later", "4.7.30", says, "starttls", "host", peer)
         if not (_PATH.fullmatch(mail.sender) and len(mail.sender) <= limits.address_bytes):
             return self._never("5.1.7", 553, "the sender address is malformed", "mail", "message")
         if has_bare_line_ends(mail.chunks[:-1] if mail.checked else mail.chunks):
