@@ -81,6 +81,7 @@ ZONES = ("signed.test", "bogus.test", "plain.test")
 SPOILT = "b" * 64
 # Domain → what becomes of a message to it: state, policy, verdict; and its exchangers: (name, address, TLSA).
 EE, TA, WRONG = "{ee}", "{ta}", "3 1 1 " + "0" * 64
+FAR = "at a name that is not signed"
 UNUSABLE, SECURE, CLEAR = "0 1 1 " + "0" * 64, "127.0.0.1", "127.0.0.2"
 CASES: dict[str, tuple[tuple[str, str, str], list[tuple[str, str, str]]]] = {
     "ee.signed.test": (("sent", "dane", "verified"), [("mx-ee", SECURE, EE)]),
@@ -94,6 +95,9 @@ CASES: dict[str, tuple[tuple[str, str, str], list[tuple[str, str, str]]]] = {
     "clear.signed.test": (("deferred", "dane", "starttls-not-supported"), [("mx-clear", CLEAR, EE)]),
     "spoilt.signed.test": (("deferred", "dane", "dnssec-invalid"), [("mx-spoilt", SECURE, f"3 1 1 {SPOILT}")]),
     "without.signed.test": (("sent", "opportunistic", "starttls-not-supported"), [("mx-without", CLEAR, "")]),
+    "far.signed.test": (("sent", "dane", "verified"), [("mx-far", "far.plain.test.", EE)]),
+    "elsewhere.signed.test": (("sent", "opportunistic", "certificate-not-trusted"), [("mx-else", SECURE, FAR)]),
+    "theirs.plain.test": (("sent", "opportunistic", "certificate-not-trusted"), []),
     "implicit.signed.test": (("sent", "dane", "verified"), [("", SECURE, EE)]),
     "bogus.test": (("deferred", "", ""), [("mx", SECURE, EE)]),
     "plain.test": (("sent", "opportunistic", "certificate-not-trusted"), [("mx", SECURE, WRONG)]),
@@ -133,8 +137,13 @@ def zone_text(zone: str, port: int, records: dict[str, str]) -> str:
             host = f"{host}.{zone}." if host else f"{domain}."
             kind = "A" if address[0].isdigit() else "CNAME"
             lines.append(f"{host} 60 IN {kind} {address}")
-            if tlsa:
+            if tlsa == FAR:
+                lines.append(f"_{port}._tcp.{host} 60 IN CNAME tlsa.plain.test.")
+            elif tlsa:
                 lines.append(f"_{port}._tcp.{host} 60 IN TLSA {tlsa.format(**records)}")
+    if zone == "plain.test":
+        lines += [f"tlsa 60 IN TLSA {WRONG}", f"far 60 IN A {SECURE}"]
+        lines += ["theirs.plain.test. 60 IN MX 1 mx-wrong.signed.test."]
     return "\n".join(lines) + "\n"
 
 
