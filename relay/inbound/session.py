@@ -83,8 +83,8 @@ class InboundSession(Session[Mail]):
         return True
 
     def recipient_path(self, path: str) -> str:
-        """RFC 5321 §4.5.1: "postmaster" stands without a domain too."""
-        return f"postmaster@{self.hostname}" if path.lower() == "postmaster" else path
+        """RFC 5321 §4.5.1: "postmaster" stands without a domain too. §4.1.1.3: a source route is left out."""
+        return f"postmaster@{self.hostname}" if path.lower() == "postmaster" else names.without_route(path)
 
     async def take_recipient(self, to: Address, given: RcptArgument) -> Address | None:
         """Keep what the address stands for; None: refused, and answered."""

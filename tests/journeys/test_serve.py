@@ -226,7 +226,8 @@ async def served(folder: Path, **environ: str) -> AsyncIterator[tuple[asyncio.su
 
 async def read_until(process: asyncio.subprocess.Process, lines: list[dict], event: str) -> dict:
     assert process.stderr is not None
-    async with asyncio.timeout(30):
+    # A process that ends ends the loop; one that hangs is the only reason for this bound.
+    async with asyncio.timeout(120):
         while line := await process.stderr.readline():
             lines.append(json.loads(line))
             if lines[-1]["event"] == event:

@@ -9,7 +9,15 @@ Everything here is pure: text in, one canonical form out, or `BadName` with a re
 read. Whether a name exists, or whose it is, is left to the resolver and the directory.
 """
 
-from relay.base.names.addresses import NULL, Address, address, canonical, own_address, reverse_path
+from relay.base.names.addresses import (
+    NULL,
+    Address,
+    address,
+    canonical,
+    own_address,
+    reverse_path,
+    without_route,
+)
 from relay.base.names.domains import (
     BadName,
     confusable,
@@ -50,4 +58,5 @@ __all__ = [
     "shown_words",
     "single_mailbox",
     "to_unicode",
+    "without_route",
 ]

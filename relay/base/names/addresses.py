@@ -36,6 +36,8 @@ _WIDE_QUOTED = re.compile(r'"((?:[ !#-\[\]-~\x80-\U0010ffff]|\\[ -~])*)"')
 _PAIR = re.compile(r"\\(.)")
 # What may stand in a stranger's MAIL as the name of nobody: one word without brackets.
 _WORD = re.compile(r"[^\s<>\x00-\x20\x7f-\xa0]+")
+# RFC 5321 §4.1.2: A-d-l and its colon.
+_SOURCE_ROUTE = re.compile(r"@[^\s:,<>@]+(?:,@[^\s:,<>@]+)*:")
 _ROUTED = re.compile(r".[%!].")
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
 _SPECIALS = frozenset(' "(),:;<>@[\\]')
@@ -111,9 +113,10 @@ def reverse_path(text: str, *, smtputf8: bool = True) -> Address | None:
     """Read a stranger's envelope sender, without its brackets: whoever writes to us may be called what they like.
 
     As `address`, and takes address literals (RFC 5321 §4.1.3; `domain` keeps the brackets), a bare IPv4 address, and
-    the percent and bang forms, which nothing here routes on. None for the null sender: nothing, a bare word such as
-    `MAILER-DAEMON`, and an @ before no host, as in `#@[]`; nobody could be answered there.
+    the percent and bang forms, which nothing here routes on; a source route is left out. None for the null sender:
+    nothing, a bare word such as `MAILER-DAEMON`, and an @ before no host, as in `#@[]`; nobody could be answered there.
     """
+    text = without_route(text)
     _check_letters(text, smtputf8)
     local, at, host = text.rpartition("@")
     if host in ("", "[]") or not at:
@@ -124,6 +127,13 @@ def reverse_path(text: str, *, smtputf8: bool = True) -> Address | None:
         raise BadName("the address has nothing before the @")
     local = _local(local, *_OTHERS)
     return _short(Address(local, _literal(host) or foreign_domain(host, numbers=True)))
+
+
+def without_route(path: str) -> str:
+    """A path from outside without the source route that may stand before its address: a server must take one, and
+    should ignore it (RFC 5321 §4.1.2)."""
+    found = _SOURCE_ROUTE.match(path)
+    return path[found.end() :] if found is not None else path
 
 
 def canonical(given: Address | str) -> str:
