@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from enroll.accounts import Accounts
+from enroll.accounts import Accounts, OwnDids, Resolution
 from enroll.api_keys import Credentials
 from enroll.domains import Domains, Forwarding, Operator
 from enroll.passwords import Passwords
@@ -54,6 +54,7 @@ class Services:
     directory: Directory
     passwords: Passwords
     accounts: Accounts
+    own_dids: OwnDids
     credentials: Credentials
     webhooks: Webhooks
     sessions: Sessions
@@ -81,7 +82,8 @@ class Services:
         addresses, details = Addresses(*ground, vault, notices), Details(*ground, sending)
         return cls(
             config=config, clock=clock, storage=storage, vault=vault, directory=directory, passwords=passwords,
-            accounts=accounts, credentials=Credentials(*ground, vault, changed=directory.refresh),
+            accounts=accounts, own_dids=OwnDids(storage, config, accounts, Resolution(config, resolver)),
+            credentials=Credentials(*ground, vault, changed=directory.refresh),
             webhooks=Webhooks(*ground, vault), sessions=sessions, devices=devices,
             authenticator=Authenticator(config, clock, directory, accounts, sessions, devices),
             for_domains=DomainServices(domains, forwarding, Operator(*ground, domains)),

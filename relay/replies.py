@@ -276,6 +276,11 @@ DID_UNUSABLE = Reply(
     "did_unusable", 0, "", 422, "INVALID_DID", "Not a valid did:plc or did:web",
     "The DID is malformed, or isn't the account's.", "Send a did:plc or did:web, or null for the relay's own.",
 )
+DID_NOT_PROVED = Reply(
+    "did_not_proved", 0, "", 422, "DID_NOT_PROVED", "This DID is not proved to be yours",
+    "A DID is taken when its document names a handle at a domain that the account has verified, and that handle names the DID.",
+    "Publish both, then ask again.",
+)
 HANDLE_TAKEN = Reply(
     "handle_taken", 0, "", 409, "HANDLE_TAKEN", "The handle is taken", "Another account has this handle.", "Choose another one.",
 )

@@ -39,7 +39,7 @@ from relay.base.storage import (
 from relay.base.storage import events as log_rows
 from relay.base.storage.accounts import ACTIVE, DELETED, SUSPENDED
 from relay.base.throttle import Throttle
-from relay.replies import DID_UNUSABLE, HANDLE_TAKEN, INVITE_INVALID, SIGNUP_CLOSED, TOO_MANY_REQUESTS
+from relay.replies import DID_NOT_PROVED, HANDLE_TAKEN, INVITE_INVALID, SIGNUP_CLOSED, TOO_MANY_REQUESTS
 
 log = structlog.get_logger("accounts")
 
@@ -294,27 +294,35 @@ class Accounts(SignIn):
         await self._tell()
         log.info("member.deleted", handle=member.handle)
 
-    async def set_did(self, member_id: int, did: str | None) -> Member:
-        """Give the member a DID of its own, or (None) the one that this relay gives it. EnrollError 404, 409, 422."""
+    def is_ours(self, did: str) -> bool:
+        """Whether this is one of the DIDs that this relay gives."""
+        return did.lower().startswith(did_prefix(self._config).lower())
+
+    async def set_did(self, member_id: int, did: str | None, *, proof: str = "") -> Member:
+        """Give the member a DID of its own, or (None) the one that this relay gives it.
+
+        `proof`: a handle that names this DID, and is named by it, at a domain that the member holds. Who had the DID
+        until now and proves it no more gets the one that this relay gives. EnrollError 404, 409, DID_NOT_PROVED.
+        """
         row = await self._row(member_id)
         own = default_did(self._config, row.handle)
-        try:
-            wanted = own if did is None else names.did(did)
-        except names.BadName as e:
-            raise EnrollError(DID_UNUSABLE, f"Not a valid did:plc or did:web: {e.reason}", "did") from None
-        if wanted.lower() == own.lower():
-            wanted = own
-        elif wanted.lower().startswith(did_prefix(self._config).lower()):
+        wanted = own if did is None or did.lower() == own.lower() else did
+        if wanted is not own and self.is_ours(wanted):
             raise conflict("That DID belongs to another handle of this relay", "did")
 
-        async def do(tx: Tx) -> bool:
+        async def do(tx: Tx) -> None:
+            if wanted is not own and (not proof or await holder_of(tx, proof) != member_id):
+                raise EnrollError(DID_NOT_PROVED, field="did")
+            members = [member_id]
+            before = await accounts.by_did(tx, wanted)
+            if before is not None and before.id != member_id:
+                await accounts.set_did(tx, before.id, default_did(self._config, before.handle))
+                members.append(before.id)
             if not await accounts.set_did(tx, member_id, wanted):
-                return False
-            await versions.bump(tx, versions.DIRECTORY, members=[member_id])
-            return True
+                raise conflict("Somebody else takes this DID at this moment: try again", "did")
+            await versions.bump(tx, versions.DIRECTORY, members=members)
 
-        if not await self._storage.write(do):
-            raise conflict("That DID belongs to another member", "did")
+        await self._storage.write(do)
         await self._tell()
         return await self.by_id(member_id)
 
@@ -332,6 +340,14 @@ class Accounts(SignIn):
         except StorageError as e:
             # The change is committed; the relay's own look finds it a moment later.
             log.warning("directory.refresh", cause=str(e))
+
+
+async def holder_of(tx: Tx, name: str) -> int | None:
+    """The member who holds the domain `name` (A-labels), or the nearest one above it that anybody holds."""
+    labels = name.split(".")
+    above = [".".join(labels[at:]) for at in range(len(labels) - 1)]
+    held = {row.name: row.member_id for row in await domains.holders(tx, above)}
+    return next((held[one] for one in above if one in held), None)
 
 
 def _handle(text: str) -> str:

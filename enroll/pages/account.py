@@ -194,7 +194,10 @@ class Account:
         form = await self._guard.form(request, visitor)
         given = form.text("did")
         try:
-            await self._services.accounts.set_did(visitor.member.id, given or None)
+            if given:
+                await self._services.own_dids.use(visitor.member.id, given)
+            else:
+                await self._services.accounts.set_did(visitor.member.id, None)
         except Refused as e:
             return await self._settings_page(visitor, error=e, about="did", did=given)
         return to("/account/settings?done=did")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from enroll.accounts import Accounts
+from enroll.accounts import Accounts, OwnDids
 from enroll.api_keys import Credentials
 from enroll.domains import Domains, Forwarding
 from enroll.senders import Addresses, Details
@@ -28,6 +28,7 @@ class PageServices:
     storage: Storage
     directory: Directory
     accounts: Accounts
+    own_dids: OwnDids
     credentials: Credentials
     webhooks: Webhooks
     sessions: Sessions
@@ -45,7 +46,8 @@ class PageServices:
         """The pages' part of `services`, which must have been made with its domains."""
         return cls(
             config=services.config, clock=services.clock, storage=services.storage, directory=services.directory,
-            accounts=services.accounts, credentials=services.credentials, webhooks=services.webhooks,
+            accounts=services.accounts, own_dids=services.own_dids, credentials=services.credentials,
+            webhooks=services.webhooks,
             sessions=services.sessions, devices=services.devices, authenticator=services.authenticator,
             domains=services.for_domains.domains, forwarding=services.for_domains.forwarding,
             addresses=services.for_senders.addresses, details=services.for_senders.details, intake=intake,

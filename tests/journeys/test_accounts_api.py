@@ -368,22 +368,22 @@ async def test_a_members_did_resolves_to_a_document_about_itself(site: Site) -> 
     status, body, response = await site.ask("GET", "/m/ALICE/did.json")
     assert status == 200
     assert body["id"] == did
+    assert body["alsoKnownAs"] == ["at://alice.localhost"]
     assert response.headers["Access-Control-Allow-Origin"] == "*"
     assert "alice@example.org" not in str(body)
     assert (await site.ask("GET", "/m/nobody/did.json"))[0] == 404
 
 
-async def test_a_member_may_use_another_did_but_not_somebody_elses(site: Site) -> None:
-    me, bob = await site.bearer(), await site.bearer("bob")
-    status, body, _ = await site.ask("PUT", "/v1/did", {"did": "did:web:Alice.example"}, **me)
-    assert (status, body["did"]) == (200, "did:web:alice.example")
-    assert (await site.ask("GET", "/m/alice/did.json"))[0] == 404
-    for did, refused in (
-        ("did:web:alice.example", 409), ("did:web:localhost%3A8080:m:zoe", 409), ("did:key:z6Mk", 422),
+async def test_a_did_that_is_nobodys_to_bring_is_refused(site: Site) -> None:
+    me = await site.bearer()
+    for body, refused in (
+        ({"did": "did:web:localhost%3A8080:m:zoe"}, 409), ({"did": "did:key:z6Mk"}, 422), ({"handle": "a b"}, 422),
+        ({}, 400), ({"did": None, "handle": "alice.example"}, 400),
     ):
-        assert (await site.ask("PUT", "/v1/did", {"did": did}, **bob))[0] == refused
-    status, body, _ = await site.ask("PUT", "/v1/did", {"did": None}, **me)
-    assert body["did"] == "did:web:localhost%3A8080:m:alice"
+        assert (await site.ask("PUT", "/v1/did", body, **me))[0] == refused, body
+    for did in (None, "did:web:localhost%3A8080:m:ALICE"):
+        status, body, _ = await site.ask("PUT", "/v1/did", {"did": did}, **me)
+        assert (status, body["did"]) == (200, "did:web:localhost%3A8080:m:alice")
 
 
 async def test_who_says_nothing_is_asked_for_credentials(site: Site) -> None:

@@ -192,9 +192,14 @@ async def test_a_did_of_ones_own(place: Site) -> None:
     status, text, _ = await visit.send("/account/settings", "/account/settings/did", {"did": NASTY})
     assert status == 422
     assert "<script>window" not in text
-    own = "did:plc:" + "a" * 24
-    await visit.send("/account/settings", "/account/settings/did", {"did": own})
-    assert own in (await visit.get("/account"))[1]
+    _, own, _ = await visit.get("/account")
+    given = re.search(r"did:web:[^<\"]+", own)
+    assert given
+    status, text, _ = await visit.send("/account/settings", "/account/settings/did", {"did": "did:web:h.test:m:zoe"})
+    assert status in (422, 503), "not proved"
+    assert "did:web:h.test:m:zoe" in text, "it stands in its field still"
+    assert (await visit.send("/account/settings", "/account/settings/did", {"did": ""}))[0] == 303
+    assert given[0] in (await visit.get("/account"))[1]
 
 
 async def test_a_suspended_member_reads_why_and_can_end_keys_but_not_enroll(place: Site) -> None:

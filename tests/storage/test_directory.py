@@ -150,7 +150,7 @@ async def test_whatever_enroll_does_the_directory_is_what_the_tables_say(relay: 
     await check()
     assert directory.greeting("192.0.2.1") is not None
     await accounts.release("alice")
-    await accounts.set_did(alice.id, "did:web:example.test")
+    await accounts.set_did(bob.id, "did:web:example.test", proof="example.test")
     await check()
     await relay.domains.delete(bob.id, "example.test")
     await check()

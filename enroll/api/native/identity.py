@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from aiohttp import web
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from enroll.accounts import Member, default_did, document
+from enroll.accounts import Member, document
+from enroll.accounts.resolution import WELL_KNOWN
 from enroll.errors import not_found
 from enroll.services import Services
 from enroll.sessions import Actor
@@ -29,9 +30,18 @@ class DidRequest(Strict):
     """What PUT /v1/did takes."""
 
     did: str | None = Field(
-        max_length=512, examples=["did:web:example.org"],
-        description="A did:plc or did:web; null: the one this relay gives.",
+        None, max_length=512, examples=["did:web:example.org"],
+        description="A did:plc or did:web, proved; null: the one this relay gives.",
     )
+    handle: str | None = Field(
+        None, max_length=253, examples=["example.org"], description="Instead: a handle, for the DID that it names."
+    )
+
+    @model_validator(mode="after")
+    def _says_one(self) -> DidRequest:
+        if len(self.model_fields_set) != 1:
+            raise ValueError("did or handle is needed, one of them")
+        return self
 
 
 class MemberView(View):
@@ -46,6 +56,8 @@ class MemberView(View):
 
 
 _calls = Calls("Account", SIGN_IN)
+# What identities say is public, and read by other sites' programs too.
+_PUBLIC = {"Access-Control-Allow-Origin": "*", "Cache-Control": "public, max-age=300"}
 
 
 class Identity:
@@ -53,6 +65,7 @@ class Identity:
 
     def __init__(self, services: Services) -> None:
         self._config, self._authenticator, self._accounts = services.config, services.authenticator, services.accounts
+        self._own_dids = services.own_dids
 
     @_calls.post("/enroll", "Make an account", access=OPEN, status=201, errors=(403,))
     async def enroll(self, who: str, request: web.Request, body: EnrollRequest) -> MemberView:
@@ -64,23 +77,31 @@ class Identity:
 
     @_calls.put("/v1/did", "Use another DID")
     async def set_did(self, who: Actor, body: DidRequest) -> MemberView:
-        return _shown(await self._accounts.set_did(who.member.id, body.did))
+        if body.handle is not None:
+            return _shown(await self._own_dids.use_of_handle(who.member.id, body.handle))
+        if body.did is not None:
+            return _shown(await self._own_dids.use(who.member.id, body.did))
+        return _shown(await self._accounts.set_did(who.member.id, None))
 
     @_calls.get(
         "/m/{handle}/did.json", "A member's DID document", access=OPEN,
         gives={"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}}},
     )
     async def document(self, handle: str) -> web.Response:
-        member = await self._accounts.get(handle)
-        did = default_did(self._config, member.handle)
-        # A member who uses a DID of its own is not described by ours.
-        if member.status == "deleted" or member.system or member.did != did:
-            raise not_found()
-        response = answer(document(self._config, did))
-        # DID documents are public and read by other sites' programs too.
-        response.headers["Access-Control-Allow-Origin"] = "*"
-        response.headers["Cache-Control"] = "public, max-age=300"
+        did, handles = await self._own_dids.handles_of(handle)
+        response = answer(document(self._config, did, handles))
+        response.headers.update(_PUBLIC)
         return response
+
+    @_calls.get(
+        WELL_KNOWN, "The DID of a hosted handle", access=OPEN, gives_as={"text/plain": {"type": "string"}},
+        errors=(404,), description="The handle is the host name of the request.",
+    )
+    async def hosted(self, request: web.Request) -> web.Response:
+        did = await self._own_dids.hosted(request.url.host or "")
+        if did is None:
+            raise not_found("No handle of this relay")
+        return web.Response(text=did, headers=_PUBLIC)
 
 
 def _shown(member: Member) -> MemberView:

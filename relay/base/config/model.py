@@ -12,6 +12,7 @@ from relay.base import netguard
 from relay.base.config.aggregate import AggregateReports
 from relay.base.config.delivery import Delivery
 from relay.base.config.dns import Dns
+from relay.base.config.identity import Identity
 from relay.base.config.kinds import HostName, LocalPart, Mailbox, Port, Selector, Sender, Waits
 from relay.base.config.octeth import Octeth
 from relay.base.config.outbound_tls import MtaSts, TlsReports
@@ -337,6 +338,7 @@ class Config(Section):
     enrollment: Enrollment = Enrollment()
     octeth: Octeth = Octeth()
     senders: Senders = Senders()
+    identity: Identity = Identity()
     signing: Signing = Signing()
     warming: Warming = Warming()
     standing: Standing = Standing()

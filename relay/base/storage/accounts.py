@@ -82,6 +82,11 @@ async def by_handle(tx: Tx, handle: str) -> MemberRow | None:
     return await _one(tx, _rows().where(members.c.handle == handle))
 
 
+async def by_did(tx: Tx, did: str) -> MemberRow | None:
+    """The member with this DID, any letter case, whatever its status."""
+    return await _one(tx, _rows().where(func.lower(members.c.did) == did.lower()))
+
+
 async def by_email(tx: Tx, email: str) -> MemberRow | None:
     """The one member that is not deleted and has this address, any letter case; None for nobody or several."""
     query = _rows().where(func.lower(members.c.email) == email.lower(), members.c.status != DELETED).limit(2)
