@@ -25,6 +25,7 @@ from posthouse.fitting import misfit
 from relay.base import names
 from relay.base.clock import Clock, iso
 from relay.base.config import Config
+from relay.base.config.sites import ROLL_UPS
 from relay.base.runtime import most_descriptors
 from relay.base.secrets import SecretsError, Vault
 from relay.base.storage.location import place
@@ -58,7 +59,7 @@ def mistakes(config: Config, clock: Clock, *, path: Path | None = None, ports: b
     """Everything wrong. `path` is the configuration file itself; `ports=False` leaves the ports alone."""
     found = [
         *_server(config), *_names(config), *_database(config), *_master_key(config), *_certificate(config, clock),
-        *_addresses(config), *_sandbox(config), *_hosted_zone(config), *_authorities(config),
+        *_addresses(config), *_sites(config), *_sandbox(config), *_hosted_zone(config), *_authorities(config),
         *_signing(config), *_repeats(config),
         *_file(config, path),
     ]
@@ -97,6 +98,15 @@ def listeners(config: Config) -> list[tuple[str, str, bool]]:
     if "sandbox" in roles and config.sandbox.enabled:
         wanted.append(("sandbox.listen", config.sandbox.listen, False))
     return wanted
+
+
+def _sites(config: Config) -> Iterable[Mistake]:
+    """An entry that changes a site has the name of one: of the table, or of an exchanger."""
+    known = {site.name for site in ROLL_UPS}
+    for entry in config.delivery.sites:
+        if not (entry.exchangers or entry.domains or entry.name in known or "." in entry.name):
+            text = f"{entry.name!r} is no site: name its exchangers or domains, or one of {', '.join(sorted(known))}"
+            yield Mistake("delivery.sites", text)
 
 
 def _sandbox(config: Config) -> Iterable[Mistake]:

@@ -23,13 +23,15 @@ from pydantic import ConfigDict, Field
 from relay.base import metrics
 from relay.base.clock import Clock
 from relay.base.config import Config
-from relay.base.storage import Storage, StorageError, events, incidents, reports
+from relay.base.config.sites import named
+from relay.base.storage import Storage, StorageError, events, incidents, reports, sites
 from relay.base.web import answer, is_inside
 from relay.base.web.calls import OPEN, Call, Calls, routes
 from relay.base.web.models import Query
 from relay.replies import NOT_FOUND, Refused
 
 log = structlog.get_logger("monitor")
+_SITES = 10_000
 
 Doctor = Callable[[], Awaitable[dict[str, Any]]]
 """The operator's findings: `{"ok": bool, …}`."""
@@ -203,6 +205,8 @@ class Monitor:
                 counts, oldest = await reports.waiting(tx, s.clock.now())
                 opened = await incidents.open_now(tx)
                 kept = await reports.population(tx)
+                rows = await sites.listing(tx, _SITES)
+                shares = await sites.shares(tx, s.clock.now(), _SITES)
                 held = await events.longest_open(tx)
         except (StorageError, TimeoutError) as e:
             log.warning("storage.silent", cause=str(e))
@@ -219,6 +223,36 @@ class Monitor:
             gauge.clear()
             for state, count in by.items():
                 gauge.labels(state).set(count)
+        self._measure_sites(rows, shares)
         metrics.WEBHOOKS_WAITING.set(kept.webhooks_waiting)
         metrics.WEBHOOKS_FAILING.set(kept.webhooks_failing)
 
+
+    def _measure_sites(self, rows: list[sites.Site], shares: list[sites.Share]) -> None:
+        """Receiving sites: each that has a name of its own, the others together."""
+        d, now = self._services.config.delivery, self._services.clock.now()
+        known = named(d.sites)
+        lanes = {name: float(d.connections_a_destination) for name in known} | {
+            entry.name: float(entry.lanes) for entry in d.sites if entry.lanes is not None
+        }
+        states = {"paused": 0, "slowed": 0}
+        until = dict.fromkeys(known, 0.0)
+        for row in rows:
+            paused = row.held or row.paused_until > now
+            states["paused" if paused else "slowed"] += 1
+            if row.name in known:
+                lanes[row.name] = row.lanes
+                until[row.name] = float("inf") if row.held else row.paused_until if paused else 0.0
+            else:
+                lanes["other"] = lanes.get("other", 0.0) + row.lanes
+        for state, count in states.items():
+            metrics.SITES.labels(state).set(count)
+        for site, at in until.items():
+            metrics.SITE_PAUSED.labels(site).set(at)
+        metrics.SITE_LANES.clear()
+        for site, limit in lanes.items():
+            metrics.SITE_LANES.labels(site, "limit").set(limit)
+        for share in shares:
+            site = share.site if share.site in known else "other"
+            metrics.SITE_LANES.labels(site, "used").inc(share.lanes)
+            metrics.SITE_LANES.labels(site, "waiting").inc(share.waiting)

@@ -24,6 +24,7 @@ from posthouse.cli import (
     queue,
     safekeeping,
     service,
+    sites,
     suppressions,
     tls,
     upgrade,
@@ -64,7 +65,8 @@ def _global(
 
 
 for group in (
-    service, safekeeping, master_key, members, domains, zone, queue, explain, mail, suppressions, incident, tls, upgrade
+    service, safekeeping, master_key, members, domains, zone, queue, explain, mail, suppressions, incident, sites, tls,
+    upgrade,
 ):
     group.register(app)
 

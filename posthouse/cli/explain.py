@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -46,6 +47,7 @@ async def explain(
                 raise Failure(NOT_FOUND, f"{message}: no such message (the log keeps "
                               f"{core.config.retention.log_days:g} days)")
             detail = await reports.message(tx, found.member_id, queue_id=found.queue_id)
+            troubles = await _troubles(tx, detail[1] if detail else [], core.clock.now())
             happened = await events.timeline(tx, found.message_id)
         if detail is None:
             raise Failure(NOT_FOUND, f"{message}: no such message")
@@ -57,7 +59,7 @@ async def explain(
     told = [
         _recipient(
             r, [t for t in tries if t.recipient_id == r.id], [e for e in happened if e.recipient_id == r.id], now
-        )
+        ) | {"site": troubles.get(r.id, "")}
         for r in recipients
     ]
     data = _facts(row) | {
@@ -164,6 +166,26 @@ def _next(r: DetailRow, tries: list[AttemptRow], happened: list[Event], now: flo
     return f"It will be tried {when}; given up at {_at(r.expires_at)}."
 
 
+async def _troubles(tx: Any, recipients: list[DetailRow], now: float) -> dict[int, str]:
+    """Of open recipients, by number: why mail to their receiving site waits."""
+    from posthouse.cli.sites import in_words
+    from relay.base import names
+    from relay.base.storage import sites
+
+    domains: dict[int, str] = {}
+    for r in recipients:
+        if r.state in ("queued", "deferred"):
+            with contextlib.suppress(names.BadName):
+                domains[r.id] = names.address(r.address).domain
+    served = await sites.serving(tx, set(domains.values()))
+    rows = {s.name: s for s in await sites.listing(tx, len(served) or 1, set(served.values()))}
+    return {
+        number: in_words(rows[site], now)
+        for number, domain in domains.items()
+        if (site := served.get(domain)) in rows
+    }
+
+
 def _story(m: MessageRow, admitted: dict[str, Any]) -> list[str]:
     lines = [
         f"Message {m.queue_id}  {m.header_id}",
@@ -199,6 +221,8 @@ def _told(r: dict[str, Any]) -> list[str]:
     lines += [f"  {e['at']}  {_did(e)}" for e in sorted(shown, key=lambda e: e["at"])]
     if len(did) > len(shown):
         lines.append(f"  and {len(did) - len(shown)} more opens and clicks (--json has more of them)")
+    if r["site"]:
+        lines.append(f"  waits: {r['site']}")
     lines.append(f"  next: {r['next']}")
     return lines
 

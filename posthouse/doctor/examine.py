@@ -29,6 +29,7 @@ EXAMINATIONS: Mapping[str, Examination] = {
     "queue": state.queue,
     "workers": state.workers,
     "incidents": state.incidents,
+    "sites": state.sites,
     "resolver": network.resolver,
     "dnssec": own_tls.dnssec,
     "names": network.own_names,

@@ -6,9 +6,11 @@ from posthouse.doctor.finding import FAIL, OK, WARN, Finding, Patient
 from relay.base.clock import iso
 from relay.base.storage import Storage, StorageDamaged, StorageError, archive, beside, events, operator_queries
 from relay.base.storage import incidents as rows
+from relay.base.storage import sites as site_rows
 from relay.base.storage.migrate import revision
 from relay.standing.feed import INCIDENTS
 
+_REFUSES_AFTER = 3  # signs without a success between them
 _RESTORE = "stop the relay, then: posthouse restore FILE, into a new database"
 _DUTIES = {"recheck": "recheck", "retention": "delivery", "standing": "delivery", "webhooks": "webhooks"}
 
@@ -108,6 +110,30 @@ async def incidents(patient: Patient) -> list[Finding]:
         )
         for i in found
     ] or [Finding("incidents", OK, "nobody blames this relay")]
+
+
+async def sites(patient: Patient) -> list[Finding]:
+    """Receiving sites that take no mail, by our will or theirs."""
+    if patient.storage is None:
+        return []
+    now = patient.clock.now()
+    try:
+        async with patient.storage.read() as tx:
+            rows = await site_rows.listing(tx, 1000)
+    except StorageError:
+        return []
+    held = [s.name for s in rows if s.held]
+    refusing = [s for s in rows if not s.held and s.failures >= _REFUSES_AFTER]
+    found = []
+    if held:
+        saw = f"paused by the operator: {', '.join(held[:5])}"
+        found.append(Finding("sites", WARN, saw, f"posthouse site resume {held[0]}, when it is over"))
+    if refusing:
+        told = [f"{s.name} has asked for less {s.failures} times in a row: {s.says[:120]}" for s in refusing[:3]]
+        saw = "; ".join(told)
+        found.append(Finding("sites", WARN, saw, f"posthouse site show {refusing[0].name}"))
+    paused = sum(s.paused_until > now for s in rows)
+    return found or [Finding("sites", OK, f"{paused} paused, {len(rows) - paused} slowed")]
 
 
 async def _health(patient: Patient) -> operator_queries.Health | None:

@@ -54,6 +54,14 @@ REQUEST_SECONDS = _histogram("http_seconds", "Duration of HTTP requests.", _FAST
 QUEUE = _gauge("queue_recipients", "Recipients waiting.", "state")
 OLDEST_DUE = _gauge("queue_oldest_due_seconds", "How long the oldest due recipient has been due.")
 DELIVERIES = _counter("deliveries", "Settled tries, each of one recipient, by what became of it.", "state")
+SITES = _gauge("sites", "Receiving sites that are paused or slowed.", "state")
+SITE_LANES = _gauge(
+    "site_lanes", 'Lanes of a receiving site, by name; those without one together as "other": "limit" as it is now, '
+    '"used" given out, "waiting" wanted besides.', "site", "lanes",
+)  # fmt: skip
+SITE_PAUSED = _gauge(
+    "site_paused_until_seconds", "Until when a receiving site is paused, Unix time; +Inf: by the operator.", "site"
+)
 TRY_SECONDS = _histogram("delivery_seconds", "Duration of one try.", _TRY)
 TLS_SESSIONS = _counter(
     "tls_sessions", "TLS sessions with mail exchangers, by the policy that held and the result.", "policy", "result"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from relay.base import names
 from relay.base.config import Config
-from relay.base.config.sites import ROLL_UPS, Site
+from relay.base.config.sites import ROLL_UPS, Site, named
 from relay.delivery.route import Host, Route
 from relay.outcome import Outcome
 
@@ -39,6 +39,7 @@ class SiteTable:
         self._suffixes: dict[str, str] = {}
         self._domains: dict[str, str] = {}
         self._limits: dict[str, SiteLimits] = {}
+        self._names = sorted(named(config.delivery.sites))
         for known in ROLL_UPS:
             self._suffixes |= dict.fromkeys(known.exchangers, known.name)
         for entry in config.delivery.sites:
@@ -58,7 +59,7 @@ class SiteTable:
     @property
     def names(self) -> list[str]:
         """The sites that have a name of their own."""
-        return sorted({*self._suffixes.values(), *self._domains.values(), *self._limits})
+        return self._names
 
     def rolled_up(self, host: str) -> str | None:
         """The site that a host belongs to by its name alone."""

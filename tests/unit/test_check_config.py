@@ -65,6 +65,12 @@ def test_the_defaults_are_fine_for_trying_out_and_a_full_file_for_production(tmp
     assert said(tmp_path, **production(tmp_path)) == []
 
 
+def test_an_entry_that_changes_no_site_is_named(tmp_path: Path) -> None:
+    sites = [{"name": "gogle", "lanes": 2}, {"name": "google", "lanes": 2}, {"name": "mx.far.test", "rate": 1.0}]
+    [line] = said(tmp_path, delivery={"sites": sites})
+    assert line.startswith("delivery.sites: 'gogle' is no site")
+
+
 def test_production_refuses_what_is_only_good_for_trying_out(tmp_path: Path) -> None:
     found = said(tmp_path, server={"production": True}, delivery={"allow_private_networks": True})
     assert [line.partition(":")[0] for line in found] == [

@@ -7,13 +7,14 @@ import functools
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer.main
-from sqlalchemy import select
+from sqlalchemy import select, update
 from typer.testing import CliRunner, Result
 
 from posthouse.cli import app
@@ -22,7 +23,7 @@ from posthouse.cli.shell import CONFIG, FAILED, NOT_FOUND, OK, REFUSED, USAGE
 from relay.base.clock import Clock, utc_day
 from relay.base.config import example
 from relay.base.events import Event
-from relay.base.storage import Storage, events, incidents, outbound_tls
+from relay.base.storage import Storage, events, incidents, mail, outbound_tls, sites
 from relay.base.storage.migrate import REVISION
 from relay.base.storage.tables import recipients
 from relay.intake import Accepted
@@ -354,6 +355,42 @@ def test_an_incident_is_listed_shown_and_closed(run: Run, tmp_path: Path) -> Non
     run("incident", "show", "2", code=NOT_FOUND)
     assert told(run("incident", "list", "--json")) == []
     assert "nobody blames this relay" in run("doctor", "--only", "incidents").stdout
+
+
+def test_a_site_is_shown_paused_and_resumed_and_explain_says_what_waits_for_it(run: Run, tmp_path: Path) -> None:
+    first, _ = queued(tmp_path)
+    assert "No site is in trouble." in run("site", "list").stdout
+    names = {s["site"]: s for s in told(run("site", "list", "--all", "--json"))}
+    assert (names["google"]["lanes"], names["google"]["source"], names["google"]["state"]) == (20, "default", "ok")
+    now, far = time.time(), "mx.sink.test"
+    number = told(run("queue", "show", first, "--json"))[0]["number"]
+
+    async def happen() -> None:
+        storage = await Storage.open(make_config(tmp_path / "data"))
+        limits = sites.Limits(300.0, 600.0, 10.0, 0.1, 0.05, 100.0)
+        given = sites.Sign(far, 20, None, 0.0, "421 4.7.0 no more", far)
+        await storage.write(lambda tx: sites.sign(tx, given, limits, now))
+        await storage.write(lambda tx: sites.seen(tx, {"sink.test": far}, now))
+        await storage.write(lambda tx: tx.execute(update(recipients).values(lease_owner="me", lease_until=now + 9)))
+        await storage.write(lambda tx: mail.park(tx, "me", [(number, now + 900, far)]))
+        await storage.close()
+
+    asyncio.run(happen())
+    [one] = told(run("site", "list", "--json"))
+    assert (one["site"], one["state"], one["lanes"], one["rate"], one["source"]) == (far, "paused", 10, 10.0, "learnt")
+    shown = told(run("site", "show", "sink.test", "--json"))
+    assert (shown["site"], shown["domains"], shown["reply"]) == (far, ["sink.test"], "421 4.7.0 no more")
+    assert "waits: mx.sink.test is paused" in run("queue", "list").stdout
+    story = run("explain", first).stdout
+    assert f"waits: {far} is paused until" in story
+    assert f"{far} said 421 4.7.0 no more" in story
+    assert "1 paused, 0 slowed" in run("doctor", "--only", "sites").stdout
+    run("site", "pause", "sink.test")
+    assert f"posthouse site resume {far}" in run("explain", first).stdout
+    assert f"paused by the operator: {far}" in run("doctor", "--only", "sites").stdout
+    assert told(run("site", "resume", far, "--json"))["recipients"] == 1
+    run("site", "resume", "google", code=REFUSED)
+    run("site", "show", "no such name", code=NOT_FOUND)
 
 
 def test_the_doctor_says_what_mends_it(run: Run) -> None:

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import ClientSession
 
 from relay.base import metrics
+from relay.base.storage import sites
 from relay.base.web import Listener, application
 from relay.monitor import Monitor, MonitorServices
 from tests.kit.storage import make_config
@@ -97,6 +98,31 @@ async def test_metrics_count_the_queue_and_the_requests(watched: tuple[Watched, 
     assert "posthouse_queue_oldest_due_seconds 7.0" in text
     assert f'posthouse_http_requests_total{{method="GET",route="(none)",status="404"}} {before + 1}' in text
     assert "posthouse_storage_up 1.0" in text
+
+
+async def test_metrics_tell_of_receiving_sites_and_name_only_known_ones(
+    watched: tuple[Watched, ClientSession]
+) -> None:
+    it, http = watched
+    now, limits = it.world.clock.now(), sites.Limits(60.0, 600.0, 10.0, 0.1, 0.05, 100.0)
+    for name in ("google", "mx.far.test"):
+        sign = sites.Sign(name, 20, None, 0.0, "421 no", name)
+        await it.world.storage.write(lambda tx, sign=sign: sites.sign(tx, sign, limits, now))
+    want = {"yahoo": sites.Want(30, 0, 20)}
+    await it.world.storage.write(
+        lambda tx: sites.share(tx, "me", want, limits, now=now, seconds=10.0, is_dead=lambda owner: False)
+    )
+    async with http.get("/metrics") as response:
+        text = await response.text()
+    for line in (
+        'posthouse_sites{state="paused"} 2.0', 'posthouse_site_lanes{lanes="limit",site="google"} 10.0',
+        'posthouse_site_lanes{lanes="limit",site="other"} 10.0', 'posthouse_site_lanes{lanes="used",site="yahoo"} 20.0',
+        'posthouse_site_lanes{lanes="waiting",site="yahoo"} 10.0',
+        'posthouse_site_paused_until_seconds{site="apple"} 0.0',
+    ):
+        assert line in text
+    assert metrics.SITE_PAUSED.labels("google")._value.get() == now + 60
+    assert "mx.far.test" not in text
 
 
 async def test_a_dead_database_is_not_ready_but_answers(watched: tuple[Watched, ClientSession]) -> None:

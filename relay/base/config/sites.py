@@ -68,6 +68,11 @@ class Site(Section):
         return self
 
 
+def named(sites: list[Site]) -> set[str]:
+    """The sites that have a name: those of the table, and the configuration's."""
+    return {known.name for known in ROLL_UPS} | {entry.name for entry in sites}
+
+
 def once(sites: list[Site]) -> list[Site]:
     """The entries, each name, exchanger and domain in one of them. Raises ValueError with the one that stands twice."""
     for what, found in (
