@@ -138,7 +138,7 @@ class Policy:
         """The warming tier of a domain as its age and its member's standing have it; None: unlimited."""
         return warming.tier_of(
             domain.tier, domain.first_verified_at, self._config.warming.tiers, now,
-            slowed=self._directory.slowed(domain.member_id),
+            slowed=self._directory.slowed(domain.member_id), conduct=domain.conduct,
         )
 
     def header_from(self, login: Login, parsed: message.Parsed) -> DomainEntry | Verdict:

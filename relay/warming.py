@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from relay import replies
 from relay.base.clock import DAY, HOUR, MINUTE, not_before
@@ -21,16 +22,31 @@ Entry = tuple[float, int]
 
 
 def tier_of(
-    pinned: str | None, first_verified_at: float | None, tiers: Sequence[Tier], now: float, *, slowed: bool = False
+    pinned: str | None, first_verified_at: float | None, tiers: Sequence[Tier], now: float, *, slowed: bool = False,
+    conduct: int | None = None,
 ) -> Tier | None:
-    """The tier of a domain: the pinned one, else by age. None: unlimited.
+    """The tier of a domain: the pinned one, else by age, and in the last one as its conduct has it. None: unlimited.
 
-    `slowed`: its member's standing asks for the next lower one (the first has none below it).
+    `slowed`: its member's standing asks for the next lower one (the first has none below it). `conduct`: recipients a
+    day (`relay.standing.conduct`), None before that has been looked at.
     """
     tier = _tier(pinned, first_verified_at, tiers, now)
+    last = tiers[-1]
+    if pinned is None and tier is last and conduct is not None:
+        if not slowed:
+            return _by_conduct(last, conduct)
+        if conduct > last.per_day:
+            return last
     if not slowed:
         return tier
     return tiers[-1] if tier is None else tiers[max(0, tiers.index(tier) - 1)]
+
+
+@lru_cache(maxsize=4096)
+def _by_conduct(last: Tier, per_day: int) -> Tier:
+    """The last tier with another number a day; its share of an hour stays."""
+    per_hour = max(1, round(per_day * last.per_hour / last.per_day))
+    return last.model_copy(update={"per_day": per_day, "per_hour": per_hour})
 
 
 def _tier(pinned: str | None, first_verified_at: float | None, tiers: Sequence[Tier], now: float) -> Tier | None:

@@ -73,7 +73,8 @@ class Account:
             happened=happened, words=HAPPENED,
             domains=[
                 (
-                    d, allowance(d, spent.get(d.id, []), services.config, now, slowed=standing.stage == SLOWED),
+                    d, allowance(d, spent.get(d.id, []), services.config, now, slowed=standing.stage == SLOWED,
+                              directory=services.directory),
                     _volume([c for c in counted if c.domain_id == d.id], now),
                 )
                 for d in domains

@@ -224,7 +224,8 @@ class DomainPages:
             "domain.html", visitor, status=error.status if error is not None else 200, error=error, about=about,
             test_to=mailbox or visitor.member.email, done=done,
             allowance=allowance(
-                domain, spent, services.config, now, slowed=services.directory.slowed(domain.member_id)
+                domain, spent, services.config, now, slowed=services.directory.slowed(domain.member_id),
+                directory=services.directory,
             ),
             reported=reported, report_address=services.config.report_address,
             stats=stats, differs=differs(stats.reputation_bucket, standing.stage, services.config),

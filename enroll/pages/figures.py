@@ -13,7 +13,8 @@ from relay.base.config import Config, Tier
 from relay.base.events import AFTERWARDS, CLICKED, COMPLAINED, OPENED, UNSUBSCRIBED, Event
 from relay.base.storage.reports import AttemptRow, DetailRow
 from relay.bounces.classify import Class, Classified, classify
-from relay.standing import GOOD
+from relay.directory import Directory
+from relay.standing import GOOD, Tomorrow, outlook
 
 STATES = {
     "queued": "waiting for the first attempt",
@@ -73,21 +74,26 @@ class Allowance:
     tier: str
     windows: tuple[Window, Window]
     next_at: float | None
+    tomorrow: Tomorrow | None = None
 
 
 def allowance(
-    domain: Domain, entries: Sequence[warming.Entry], config: Config, now: float, *, slowed: bool
+    domain: Domain, entries: Sequence[warming.Entry], config: Config, now: float, *, slowed: bool, directory: Directory
 ) -> Allowance:
     """What `domain` has used and has left, from its entries of the last 24 hours, oldest first. `slowed`: its member
     is."""
-    tier = warming.tier_of(domain.tier, domain.first_verified_at, config.warming.tiers, now, slowed=slowed)
+    entry = directory.domain_of_member(domain.member_id, domain.name)
+    conduct = entry.conduct if entry else None
+    tier = warming.tier_of(
+        domain.tier, domain.first_verified_at, config.warming.tiers, now, slowed=slowed, conduct=conduct
+    )
     hour, day = warming.used(entries, now)
     if tier is None:
         return Allowance(warming.UNLIMITED, (Window("hour", hour, None), Window("day", day, None)), None)
     judged = warming.judge(entries, tier, now, 1)
     return Allowance(
         tier.name, (Window("hour", hour, tier.per_hour), Window("day", day, tier.per_day)),
-        None if judged.fits else judged.next_at,
+        None if judged.fits else judged.next_at, outlook(entry, config, now, slowed=slowed) if entry else None,
     )
 
 

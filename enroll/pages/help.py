@@ -107,6 +107,7 @@ class Help:
         services, now = self._services, self._services.clock.now()
         slowed = services.directory.slowed(visitor.member.id)
         found = await services.domains.list(visitor.member.id, limit=services.config.http.page_size)
+        directory = services.directory
         async with services.storage.read() as tx:
             spent = await allowances.entries(tx, [d.id for d in found], now - DAY) if found else {}
             latest = await reports.recipients_of(tx, visitor.member.id, limit=_LATEST)
@@ -115,7 +116,7 @@ class Help:
             dkim=_wrong(found, "dkim"), ownership=_wrong(found, "ownership"), spf=_wrong(found, "spf"),
             replies=_unheard([d for d in found if d.options.replies]),
             tiers=[
-                (d, allowance(d, spent.get(d.id, []), services.config, now, slowed=slowed))
+                (d, allowance(d, spent.get(d.id, []), services.config, now, slowed=slowed, directory=directory))
                 for d in found if d.state == "verified"
             ],
             stuck=[r for r in latest if r.state not in ("sent", "cancelled")][:_SHOWN], refused=refused,

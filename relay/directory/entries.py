@@ -54,6 +54,8 @@ class DomainEntry:
     options: Options
     tracking_host: str = ""
     awaits: tuple[str, ...] = ()
+    conduct: int | None = None
+    """Recipients a day by what it did (relay.standing.conduct); None before that has been looked at."""
 
     def begun(self, option: str) -> bool:
         """Whether an option that asks for a record is on, and its record was seen."""
@@ -163,6 +165,7 @@ def domain_of(r: Any, pairs: Sequence[KeyEntry]) -> DomainEntry:
     return DomainEntry(
         r.id, r.member_id, r.name, r.tier, r.first_verified_at, tuple(pairs), return_path=path, options=options,
         tracking_host=options.tracking_host(r.name) if r.tracking_ok and options.tracking else "", awaits=notes.awaits,
+        conduct=r.conduct,
     )
 
 

@@ -176,7 +176,8 @@ class Writer:
             if i in refused or b.submission.login is None or b.signer is None or not new[i]:
                 continue
             tier = warming.tier_of(
-                b.signer.tier, b.signer.first_verified_at, w.tiers, now, slowed=b.member_id in slowed
+                b.signer.tier, b.signer.first_verified_at, w.tiers, now, slowed=b.member_id in slowed,
+                conduct=b.signer.conduct,
             )
             if tier is not None:
                 limited[i] = _widened(tier, b.submission.beyond_tier)

@@ -3,6 +3,7 @@
     arithmetic   counts in, a judgement out: shares, the lower bound, the stage, what is left (pure)
     feed         events in, counts and sightings of the relay's own faults out (pure)
     failures     who failed, as keyed hashes (pure)
+    conduct      what a domain may send a day after its first weeks, by what it did (pure, and a turn a day)
     watch        the duty: count, judge, change the stage, tell the member
     view         one member's standing, for pages and APIs
     texts        the sentences; the notices themselves stand in relay.notices
@@ -13,10 +14,11 @@ transactions that settle mail write nothing for it. Signing in, pages and readin
 """
 
 from relay.standing.arithmetic import GOOD, NOTICE, SLOWED, SUSPENDED, Counts, Judgement, Measure, judge
+from relay.standing.conduct import Tomorrow, outlook
 from relay.standing.view import Shown, Standing, shown, standing_of
 from relay.standing.watch import Watch
 
 __all__ = [
-    "GOOD", "NOTICE", "SLOWED", "SUSPENDED", "Counts", "Judgement", "Measure", "Shown", "Standing", "Watch", "judge",
-    "shown", "standing_of",
+    "GOOD", "NOTICE", "SLOWED", "SUSPENDED", "Counts", "Judgement", "Measure", "Shown", "Standing", "Tomorrow", "Watch",
+    "judge", "outlook", "shown", "standing_of",
 ]

@@ -25,6 +25,7 @@ from relay.notices.texts import Figures
 from relay.notices.texts import standing as standing_notice
 from relay.standing import feed, texts
 from relay.standing.arithmetic import GOOD, NOTICE, SLOWED, STAGES, SUSPENDED, Counts, Judgement, judge
+from relay.standing.conduct import Conduct
 from relay.standing.failures import hashed
 from relay.standing.view import counts_of, window_start
 
@@ -54,6 +55,7 @@ class Watch:
     ) -> None:
         self._storage, self._config, self._clock, self._vault = storage, config, clock, vault
         self._duty, self._notices = Duty(storage, clock, DUTY, owner, _LEASE_SECONDS), notices
+        self._conduct = Conduct(storage, config, clock)
         self._touched: set[int] = set()
         self._sweep_at = float("-inf")
         s = config.standing
@@ -147,6 +149,7 @@ class Watch:
             await incidents.close_quiet(tx, now - s.incident_quiet_hours * HOUR, now)
 
         await self._storage.write(do)
+        await self._conduct.turn()
         self._sweep_at = self._clock.monotonic() + _SWEEP_SECONDS
 
     # -- judging -----------------------------------------------------------------------------------------------

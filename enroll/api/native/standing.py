@@ -17,7 +17,7 @@ from relay.base.web.calls import KEY_OR_SIGN_IN, Calls
 from relay.base.web.models import Moment
 from relay.directory import DomainEntry, MemberEntry
 from relay.replies import NOT_FOUND, Refused
-from relay.standing import Shown, shown, standing_of
+from relay.standing import Shown, outlook, shown, standing_of
 
 DAYS = 14
 _FORMER = Field(description="A former name, until 1.0.", deprecated=True)
@@ -31,6 +31,18 @@ class Used(TypedDict):
     left: int | None
 
 
+class Outlook(TypedDict):
+    """Recipients a day, today and from the next UTC day on: `unused` if fewer than `enough` go out, `clean` if at least
+    so many do and it stays clean, `bad` if bounces or complaints are far over the line."""
+
+    today: int
+    enough: int
+    unused: int
+    clean: int
+    bad: int
+    formula: str
+
+
 class Window(TypedDict):
     """A domain's warming tier and what is left of it, over 60 minutes and 24 hours."""
 
@@ -39,6 +51,7 @@ class Window(TypedDict):
     verifiedAt: Moment | None
     hour: Used
     day: Used
+    tomorrow: Outlook | None
 
 
 class MemberStatus(TypedDict):
@@ -102,7 +115,10 @@ class OfMember:
         now = self._services.clock.now()
         async with self._services.storage.read() as tx:
             spent = await allowances.entries(tx, [d.id for d in domains], now - DAY) if domains else {}
-        told = [_window(d, self._tier(d, now), warming.used(spent.get(d.id, []), now)) for d in domains]
+        told = [
+            _window(d, self._tier(d, now), warming.used(spent.get(d.id, []), now), self._outlook(d, now))
+            for d in domains
+        ]
         return {
             "handle": member.handle, "did": member.did, "status": member.status, "reason": member.reason,
             "domains": told, "labels": [],
@@ -138,20 +154,31 @@ class OfMember:
             raise Refused(NOT_FOUND)
         return member, [d for d in self._directory.domains_of_member(member.id) if who.may_use(d.name)]
 
+    def _outlook(self, domain: DomainEntry, now: float) -> Outlook | None:
+        slowed = self._directory.slowed(domain.member_id)
+        found = outlook(domain, self._services.config, now, slowed=slowed)
+        return None if found is None else {
+            "today": found.today, "enough": found.enough, "unused": found.unused, "clean": found.clean,
+            "bad": found.bad, "formula": found.formula,
+        }
+
     def _tier(self, domain: DomainEntry, now: float) -> Tier | None:
         return warming.tier_of(
             domain.tier, domain.first_verified_at, self._services.config.warming.tiers, now,
-            slowed=self._directory.slowed(domain.member_id),
+            slowed=self._directory.slowed(domain.member_id), conduct=domain.conduct,
         )
 
 
-def _window(domain: DomainEntry, tier: Tier | None, used: tuple[int, int]) -> Window:
+def _window(
+    domain: DomainEntry, tier: Tier | None, used: tuple[int, int], tomorrow: Outlook | None
+) -> Window:
     hour, day = used
     first = domain.first_verified_at
     return {
         "domain": domain.name, "tier": tier.name if tier else warming.UNLIMITED,
         "verifiedAt": iso(first) if first is not None else None,
         "hour": _used(hour, tier.per_hour if tier else None), "day": _used(day, tier.per_day if tier else None),
+        "tomorrow": tomorrow,
     }
 
 

@@ -191,9 +191,12 @@ DEFAULT_TIERS = [
 
 
 class Warming(Section):
-    """How much a sending domain may send, by its age since it was first verified."""
+    """How much a sending domain may send: by its age since it was first verified, then by what it does."""
 
     aggregate_from: Count = key(1000, "Tiers that allow at least so many an hour are counted by the minute, not by message.")
+    grow_by: Annotated[float, Field(gt=1, le=10)] = key(1.5, "After its first weeks a domain's allowance a day grows by this factor after a clean day on which enough of it was used, and shrinks by it for each line of [standing] its bounces or complaints are over.")
+    grow_use: Annotated[float, Field(gt=0, le=1)] = key(0.6, "So much of the allowance is enough.")
+    ceiling: Count = key(50_000, "Most recipients a day to which an allowance grows by itself; the last tier's number a day: it doesn't grow.")
     tiers: list[Tier] = key(DEFAULT_TIERS, "In order of age; the last one has until_day = 0. A domain can be pinned to one, or set unlimited.")
 
     @model_validator(mode="after")

@@ -11,9 +11,13 @@ from sqlalchemy import Text, bindparam, cast, func, or_, select, true
 
 from relay.base.storage.engine import Tx
 from relay.base.storage.prepared import Prepared
-from relay.base.storage.tables import api_keys, dkim_keys, domains, members, standings
+from relay.base.storage.tables import api_keys, conduct_days, dkim_keys, domains, members, standings
 from relay.base.storage.versions import Changed
 
+_CONDUCT = (
+    select(conduct_days.c.per_day).where(conduct_days.c.domain_id == domains.c.id)
+    .order_by(conduct_days.c.day.desc()).limit(1).correlate(domains).scalar_subquery().label("conduct")
+)
 _RESTING = ("initializing", "pending", "disabled", "suspended", "blocked")
 
 
@@ -78,7 +82,8 @@ async def _domains(tx: Tx, only: Changed | None) -> Sequence[Any]:
     if only is not None and not only.domains:
         return ()
     query = select(
-        d.id, d.member_id, d.name, d.tier, d.first_verified_at, d.options, d.notes, d.return_path_ok, d.tracking_ok
+        d.id, d.member_id, d.name, d.tier, d.first_verified_at, d.options, d.notes, d.return_path_ok, d.tracking_ok,
+        _CONDUCT,
     )
     query = query.where(d.state == "verified", _among(d.id, only.domains if only else None))
     return (await tx.execute(query.order_by(d.id))).all()

@@ -87,9 +87,10 @@ def counted(tx: Tx) -> FromClause:
 
 
 async def days(
-    tx: Tx, since: str, *, member_id: int | None = None, domain_id: int | None = None
+    tx: Tx, since: str, *, member_id: int | None = None, domain_id: int | None = None,
+    among: Collection[int] | None = None,
 ) -> list[Day]:
-    """The counters from day `since` on, oldest first."""
+    """The counters from day `since` on, oldest first; of all domains, or of those `among` these ids."""
     t = counted(tx).c
     query = (
         select(t.domain_id, t.day, t.member_id, *(func.sum(t[f]) for f in FIELDS)).where(t.day >= since)
@@ -99,6 +100,8 @@ async def days(
         query = query.where(t.member_id == member_id)
     if domain_id is not None:
         query = query.where(t.domain_id == domain_id)
+    if among is not None:
+        query = query.where(t.domain_id.in_(among))
     return [Day(*row) for row in await tx.execute(query)]
 
 

@@ -42,6 +42,7 @@ from relay.base.storage.tables.shared import (
     webhooks,
 )
 from relay.base.storage.tables.standing import (
+    conduct_days,
     incidents,
     standing_counts,
     standing_cursor,
@@ -61,6 +62,7 @@ __all__ = [
     "attempts",
     "beside",
     "bodies",
+    "conduct_days",
     "daily_pending",
     "daily_stats",
     "destinations",

@@ -64,3 +64,15 @@ incidents = Table(
     sqlite_autoincrement=True,
     info={"kept": "purged: incidents"},
 )
+
+# What each domain may send a day once its age says no more (relay.standing.conduct).
+conduct_days = Table(
+    "conduct_days", metadata,
+    Column("domain_id", Id, primary_key=True, autoincrement=False),
+    Column("day", String(10), primary_key=True),
+    Column("per_day", Integer, nullable=False),  # recipients, from this day on
+    Column("used", Integer, nullable=False),  # on the day before
+    Column("change", String(8), nullable=False),  # grew | held | shrank
+    sqlite_with_rowid=False,
+    info={"kept": "stays: a row a domain and day on which it sent"},
+)
