@@ -56,9 +56,9 @@ def _global(
     config: Annotated[
         Path | None, typer.Option("--config", "-c", envvar="POSTHOUSE_CONFIG", help="Configuration file (TOML).")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON output, for programs.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", help="Say which version this is.", callback=_version, is_eager=True)
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
     ctx.obj = {"config": config, "json": as_json}

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from enroll.records import Record
     from posthouse.wiring import Core
 
-Name = Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain's name, any spelling.")]
+Name = Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain's name.")]
 Whose = Annotated[
-    str | None, typer.Option("--member", help="Whose domain is meant, where several members enrolled the name.")
+    str | None, typer.Option("--member", help="The member, if several have enrolled the name.")
 ]
 PAGE = 200
 _SETTABLE = ", ".join(f"{o.name}={o.values}" for o in OPTIONS.values())
@@ -50,8 +50,8 @@ async def add(
     shell: Shell,
     handle: Annotated[str, typer.Argument(help="The member's handle.")],
     name: Name,
-    return_path: Annotated[bool, typer.Option(help="A return path of the domain's own, which aligns SPF.")] = False,
-    hosted: Annotated[bool, typer.Option(help="CNAMEs, published once, into the relay's own zone.")] = False,
+    return_path: Annotated[bool, typer.Option(help="Use a return path of the domain's own, which aligns SPF.")] = False,
+    hosted: Annotated[bool, typer.Option(help="Publish CNAMEs into the relay's own zone, once.")] = False,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="An option, as for domain set.")
     ] = None,
@@ -64,7 +64,7 @@ async def add(
         domain, new = await core.domains.enter(member.id, name, options)
         wanted = core.domains.records(domain)
     if not new and not shell.as_json:
-        shell.say(f"{domain.unicode_name} was enrolled already: nothing that is proved was lost.")
+        shell.say(f"{domain.unicode_name} was already enrolled; it stays as it was.")
     shell.answer(
         domain_facts(domain) | {"records": [record_facts(r) for r in wanted]},
         lambda: _records_table(shell, domain, wanted),
@@ -99,7 +99,7 @@ def _handle(core: Core, member_id: int) -> str:
 
 
 async def show(shell: Shell, name: Name, member: Whose = None) -> int:
-    """One domain: state, keys, what the last look at DNS found, and its options."""
+    """Show a domain: state, keys, what the last DNS check found, and its options."""
     async with shell.core() as core:
         domain = await _find(core, name, member)
         handle, age = _handle(core, domain.member_id), core.domains.as_of(domain)
@@ -150,7 +150,7 @@ def _set(shell: Shell, domain: Domain, anew: bool) -> None:
         wanted = domain.notes.forward_wanted
         shell.say(f"A code was sent to {wanted}: posthouse domain forward {domain.name} --code CODE")
     if anew:
-        shell.say(f"Other records follow: posthouse domain records {domain.name}")
+        shell.say(f"The records have changed: posthouse domain records {domain.name}")
 
 
 def _options(shell: Shell, domain: Domain) -> None:
@@ -189,7 +189,7 @@ def _records_table(shell: Shell, domain: Domain, wanted: list[Record]) -> None:
     shell.say(f"then: posthouse domain check {domain.name}\n")
     for r in wanted:
         shell.say(f"{'required' if r.required else 'optional'}  {r.explained}\n  {r.name}  {r.type}")
-        shell.say(f"  {r.value or '(no line yet)'}")
+        shell.say(f"  {r.value or '(no record yet)'}")
         shell.say(f"  or  CNAME  {r.alias}\n" if r.alias and r.value != r.alias else "")
 
 
@@ -218,10 +218,10 @@ async def tier(
 
 
 async def approve(shell: Shell, name: Name, member: Whose = None) -> int:
-    """Let a domain in that waits for it (enrollment.manual_approval)."""
+    """Approve a domain (enrollment.manual_approval)."""
     async with shell.core() as core:
         domain = await core.operator.approve(name, await _member_id(core, member))
-    shell.answer(domain_facts(domain), f"{domain.name} is approved and now {domain.state}.")
+    shell.answer(domain_facts(domain), f"{domain.name} has been approved and is now {domain.state}.")
     return OK
 
 
@@ -230,7 +230,7 @@ async def suspend(
     reason: Annotated[str, typer.Option(help="What the owner is told.")] = "suspended by the operator",
     member: Whose = None,
 ) -> int:
-    """Stop a domain from sending; its owner can't lift that."""
+    """Stop a domain from sending; its owner can't undo this."""
     async with shell.core() as core:
         domain = await core.operator.suspend(name, reason, await _member_id(core, member))
     shell.answer(domain_facts(domain), f"{domain.name} is suspended: {reason}")
@@ -238,7 +238,7 @@ async def suspend(
 
 
 async def release(shell: Shell, name: Name, member: Whose = None) -> int:
-    """Lift a suspension; the domain proves itself in DNS again at once."""
+    """Lift a suspension; the domain's DNS is checked again at once."""
     async with shell.core() as core:
         domain = await core.operator.release(name, await _member_id(core, member))
     shell.answer(domain_facts(domain), f"{domain.name} is released and now {domain.state}.")
@@ -246,7 +246,7 @@ async def release(shell: Shell, name: Name, member: Whose = None) -> int:
 
 
 async def rotate(shell: Shell, name: Name, member: Whose = None) -> int:
-    """Make new DKIM keys; they take over once their records are seen."""
+    """Create new DKIM keys; they take over once their records are found."""
     async with shell.core() as core:
         found = await _find(core, name, member)
         domain = await core.domains.rotate(found.member_id, found.id)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _CAME_BY = {
     "smtp": "over SMTP", "http": "over the HTTP API", "own": "written by the relay itself",
-    "forward": "forwarded from the world",
+    "forward": "forwarded incoming mail",
 }
 CONCLUSIONS = {
     "delivered": "delivered: the server took responsibility",
@@ -36,7 +36,7 @@ async def explain(
     shell: Shell,
     message: Annotated[str, typer.Argument(help="Queue id, recipient number, or Message-ID.")],
 ) -> int:
-    """Say everything about a message: who sent it, what let it in, what became of it, what happens next."""
+    """Show everything about a message: who sent it, why it was accepted, what became of it, what happens next."""
     from relay.base.events import REPEATED
     from relay.base.storage import events, reports
 
@@ -70,7 +70,7 @@ async def explain(
     def people() -> None:
         shell.say("\n".join(_story(row, admitted)))
         if again := [e for e in happened if e.type == REPEATED]:
-            shell.say(f"Handed in again {len(again)} times, last {_at(again[-1].at)}: nobody gets it twice.")
+            shell.say(f"Submitted again {len(again)} times, last {_at(again[-1].at)}: nobody receives it twice.")
         for r in told:
             shell.say("")
             shell.say("\n".join(_told(r)))
@@ -194,12 +194,12 @@ def _story(m: MessageRow, admitted: dict[str, Any]) -> list[str]:
         + (f", with key {admitted['key']}" if admitted["key"] else ""),
     ]
     if m.door == "own":
-        lines.append("What let it in: the relay's own mail is outside warming and needs no key.")
+        lines.append("Why it was accepted: the relay's own mail needs no key and is exempt from warming.")
     elif m.door == "forward":
-        lines.append(f"What let it in: {admitted['domain'] or 'its domain'} has its mail forwarded to this address.")
+        lines.append(f"Why it was accepted: {admitted['domain'] or 'its domain'} forwards its mail to this address.")
     else:
         lines.append(
-            f"What let it in: {admitted['domain'] or 'its domain'} was a verified domain of this member, the From "
+            f"Why it was accepted: {admitted['domain'] or 'its domain'} was a verified domain of this member, the From "
             f"address lies in it, the warming allowance had room, and no recipient was suppressed "
             f"(category {m.category})."
         )
@@ -212,8 +212,8 @@ def _told(r: dict[str, Any]) -> list[str]:
     for n, t in enumerate(r["attempts"], 1):
         where = f"{t['host']} [{t['ip']}]" if t["ip"] else t["host"] or "no host"
         lines.append(f"  {n}. {t['at']}  {where}, {t['tls_says']}, stage {t['stage']}, {t['seconds']} s")
-        lines.append(f"     said: {t['reply'] or '(nothing)'}")
-        lines.append(f"     we concluded: {t['conclusion']}")
+        lines.append(f"     reply: {t['reply'] or '(nothing)'}")
+        lines.append(f"     conclusion: {t['conclusion']}")
     if not r["attempts"]:
         lines.append("  not tried yet")
     did, often = r["afterwards"], ("opened", "clicked")
@@ -239,4 +239,4 @@ def _did(e: dict[str, Any]) -> str:
         what += f" ({e.get('by')})"
     elif e["type"] == "clicked":
         what += f": {e.get('url')}"
-    return what + (f" (a machine: {e['machine']})" if e.get("machine") else "")
+    return what + (f" (automated: {e['machine']})" if e.get("machine") else "")

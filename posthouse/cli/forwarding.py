@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from enroll.domains.model import Domain
     from posthouse.wiring import Core
 
-Name = Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain's name, any spelling.")]
+Name = Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain's name.")]
 Whose = Annotated[
-    str | None, typer.Option("--member", help="Whose domain is meant, where several members enrolled the name.")
+    str | None, typer.Option("--member", help="The member, if several have enrolled the name.")
 ]
 
 
@@ -26,20 +26,20 @@ async def _find(core: Core, name: str, member: str | None) -> Domain:
 async def forward(
     shell: Shell,
     name: Name,
-    mailbox: Annotated[str | None, typer.Argument(help="A mailbox; left out, what is set is shown.")] = None,
+    mailbox: Annotated[str | None, typer.Argument(help="A mailbox; without it, the current one is shown.")] = None,
     code: Annotated[str | None, typer.Option(help="The code that was sent to the mailbox.")] = None,
     clear: Annotated[bool, typer.Option("--clear", help="Set none.")] = False,
     member: Whose = None,
 ) -> int:
     """Show or set the mailbox for replies and bounce reports; a code sent to it confirms."""
     if clear and (mailbox or code):
-        raise Failure(USAGE, "--clear stands alone")
+        raise Failure(USAGE, "--clear takes no other argument")
     async with shell.core() as core:
         domain = await _find(core, name, member)
         # A code alone is for the mailbox that waits for it.
         mailbox = mailbox or (domain.notes.forward_wanted if code else None)
         if code and not mailbox:
-            raise Failure(USAGE, "no mailbox waits for a code: name one first")
+            raise Failure(USAGE, "no mailbox is waiting for a code: set one first")
         if clear or mailbox:
             domain = await core.forwarding.set(domain.member_id, domain.name, mailbox or "", code)
     shell.answer(_facts(domain), lambda: _people(shell, domain))
@@ -49,10 +49,10 @@ async def forward(
 async def replies(
     shell: Shell,
     name: Name,
-    to: Annotated[str, typer.Argument(metavar="on|off", help="Whether mail for the domain is taken in and forwarded.")],
+    to: Annotated[str, typer.Argument(metavar="on|off", help="Whether mail for the domain is accepted and forwarded.")],
     member: Whose = None,
 ) -> int:
-    """Switch reply forwarding on or off; on, the domain's MX record must point here."""
+    """Turn reply forwarding on or off; on, the domain's MX record must point here."""
     if to not in ("on", "off"):
         raise Failure(USAGE, f"{to}: on or off")
     async with shell.core() as core:
@@ -73,7 +73,7 @@ def _facts(d: Domain) -> dict[str, object]:
 def _people(shell: Shell, d: Domain) -> None:
     o = d.options
     shell.pairs({
-        "domain": d.unicode_name, "state": d.state, "replies": "forwarded" if o.replies else "not taken in",
+        "domain": d.unicode_name, "state": d.state, "replies": "forwarded" if o.replies else "not accepted",
         "mailbox": o.forward_to or "(none)",
     })  # fmt: skip
     if d.notes.forward_wanted:

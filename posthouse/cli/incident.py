@@ -16,7 +16,7 @@ Number = Annotated[int, typer.Argument(min=1, help="The incident's number.")]
 
 def register(app: typer.Typer) -> None:
     """Put the commands in."""
-    group = typer.Typer(no_args_is_help=True, help="Faults of the relay itself, as other hosts told us.")
+    group = typer.Typer(no_args_is_help=True, help="Faults of the relay itself, as reported by other hosts.")
     app.add_typer(group, name="incident")
     commands: dict[str, Run] = {"list": list_, "show": show, "close": close}
     for name, function in commands.items():
@@ -25,10 +25,10 @@ def register(app: typer.Typer) -> None:
 
 async def list_(
     shell: Shell,
-    all_: Annotated[bool, typer.Option("--all", help="Closed ones too.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 100,
+    all_: Annotated[bool, typer.Option("--all", help="Include closed ones.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many.")] = 100,
 ) -> int:
-    """Those that are open, newest first."""
+    """List open incidents, newest first."""
     from relay.base.clock import iso
     from relay.base.storage import incidents
 
@@ -41,7 +41,7 @@ async def list_(
 
 
 async def show(shell: Shell, number: Number) -> int:
-    """One of them with its examples, and what to look at."""
+    """Show an incident with examples, and what to check."""
     from relay.base.clock import iso
 
     found = await _get(shell, number)
@@ -57,7 +57,7 @@ async def show(shell: Shell, number: Number) -> int:
 
 
 async def close(shell: Shell, number: Number) -> int:
-    """Say that it is fixed; should it go on, a new one opens."""
+    """Close an incident that is fixed; if it recurs, a new one opens."""
     from relay.base.storage import incidents
 
     await _get(shell, number)

@@ -26,7 +26,7 @@ async def send(
     domain: Annotated[str, typer.Argument(help="The verified domain to send from.")],
     to: Address,
     subject: Annotated[str | None, typer.Option(help="Its subject.")] = None,
-    member: Annotated[str | None, typer.Option("--member", help="Whose domain, where it isn't clear.")] = None,
+    member: Annotated[str | None, typer.Option("--member", help="The member, if several enrolled it.")] = None,
 ) -> int:
     """Queue a test message from a domain; it counts in the domain's warming. A running relay delivers it."""
     async with shell.core() as core:
@@ -34,19 +34,19 @@ async def send(
         found = await core.operator.find(domain, member_id)
         taken = await core.domains.send_test(found.member_id, found.id, to, subject)
     shell.answer(
-        {"message": taken.queue_id, "to": to}, f"{taken.queue_id} is queued. Look: posthouse explain {taken.queue_id}"
+        {"message": taken.queue_id, "to": to}, f"{taken.queue_id} is queued. See: posthouse explain {taken.queue_id}"
     )
     return OK
 
 
 async def events(
     shell: Shell,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow new events until Ctrl-C.")] = False,
     member: Annotated[str | None, typer.Option("--member", help="Only this member's (handle).")] = None,
     type: Annotated[list[str] | None, typer.Option("--type", help="Only of this type (repeatable).")] = None,
     after: Annotated[int, typer.Option(min=0, help="Only with a higher id.")] = 0,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many (without --follow).")] = 1000,
-    every: Annotated[float, typer.Option(min=0.05, help="Seconds between looks with --follow.")] = 1.0,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many (without --follow).")] = 1000,
+    every: Annotated[float, typer.Option(min=0.05, help="Seconds between polls with --follow.")] = 1.0,
 ) -> int:
     """What happened, oldest first; with --json one object a line."""
     import asyncio

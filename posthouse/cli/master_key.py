@@ -13,7 +13,7 @@ from posthouse.cli.shell import FAILED, OK, Failure, Shell, command
 
 def register(app: typer.Typer) -> None:
     """Put the commands in."""
-    group = typer.Typer(no_args_is_help=True, help="The master key: change it (docs/operations.md tells the steps).")
+    group = typer.Typer(no_args_is_help=True, help="The master key, and changing it (see docs/operations.md).")
     app.add_typer(group, name="master-key")
     command(group, "new")(new)
     command(group, "show")(show)
@@ -25,7 +25,7 @@ def new(
     shell: Shell,
     file: Annotated[Path, typer.Argument(help="A new file; a relative name stands in data_dir.")],
 ) -> int:
-    """Make a new master key beside the one in use. Nothing uses it before the configuration names it."""
+    """Create a new master key beside the one in use. Nothing uses it before the configuration names it."""
     from relay.base.secrets import Vault
 
     config = shell.config()
@@ -47,7 +47,7 @@ def new(
 
 
 async def show(shell: Shell) -> int:
-    """Which master keys are in use, and what still needs a previous one."""
+    """Show which master keys are in use, and what still needs a previous one."""
     from posthouse.resealing import left
 
     async with shell.core() as core:
@@ -67,7 +67,7 @@ async def show(shell: Shell) -> int:
 
 
 async def reseal(shell: Shell) -> int:
-    """Seal anew what a previous master key has sealed. Every running process must know both keys. May be run again."""
+    """Re-encrypt what a previous master key has sealed. Every running process must know both keys. May be run again."""
     from posthouse.resealing import left
     from posthouse.resealing import reseal as seal
 

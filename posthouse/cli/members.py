@@ -20,7 +20,7 @@ PAGE = 200
 
 def register(app: typer.Typer) -> None:
     """Put the commands in."""
-    member = typer.Typer(no_args_is_help=True, help="The people who may send.")
+    member = typer.Typer(no_args_is_help=True, help="Members: the people who can send.")
     app.add_typer(member, name="member")
     commands: dict[str, Run] = {
         "add": add, "list": list_, "show": show, "suspend": suspend, "release": release, "limit": limit,
@@ -28,12 +28,12 @@ def register(app: typer.Typer) -> None:
     }
     for name, function in commands.items():
         command(member, name)(function)
-    invites = typer.Typer(help="Codes with which accounts are made.")
+    invites = typer.Typer(help="Invite codes, for creating accounts.")
     app.add_typer(invites, name="invite")
     commands = {"": invite, "list": invite_list, "revoke": invite_revoke}
     for name, function in commands.items():
         command(invites, name)(function)
-    key = typer.Typer(no_args_is_help=True, help="API keys: the password of SMTP and HTTP.")
+    key = typer.Typer(no_args_is_help=True, help="API keys: the passwords for SMTP and HTTP.")
     app.add_typer(key, name="key")
     for name, function in {"new": key_new, "list": key_list, "revoke": key_revoke}.items():
         command(key, name)(function)
@@ -45,7 +45,7 @@ async def add(
     email: Annotated[str, typer.Option(help="Where notices about the member's domains go.")] = "",
     key: Annotated[bool, typer.Option(help="Also issue an API key.")] = True,
 ) -> int:
-    """Make a member; its API key is shown this once."""
+    """Add a member; the API key is shown only once."""
     async with shell.core() as core:
         made = await core.enroll.accounts.create(handle, email, None, by_operator=True)
         text = ""
@@ -57,7 +57,7 @@ async def add(
 
     def people() -> None:
         shell.pairs(data)
-        shell.say("\nThe API key is not shown again. The link lets its owner set a password for /account.")
+        shell.say("\nThe API key will not be shown again. With the link, the member sets a password for /account.")
 
     shell.answer(data, people)
     return OK
@@ -88,7 +88,7 @@ async def list_(
 
 
 async def show(shell: Shell, handle: Handle) -> int:
-    """One member with standing, keys and domains."""
+    """Show a member with standing, keys and domains."""
     from relay.standing import shown, standing_of
 
     async with shell.core() as core:
@@ -145,9 +145,9 @@ async def release(shell: Shell, handle: Handle) -> int:
 
 async def limit(
     shell: Shell, handle: Handle,
-    domains: Annotated[int | None, typer.Argument(help="How many; left out: as many as anybody.", min=0)] = None,
+    domains: Annotated[int | None, typer.Argument(help="How many; without it, the default.", min=0)] = None,
 ) -> int:
-    """Let a member enroll more domains than others, or fewer."""
+    """Set how many domains a member can enroll."""
     async with shell.core() as core:
         member = await core.enroll.accounts.set_max_domains(handle, domains)
         most = core.config.enrollment.max_domains if domains is None else domains
@@ -169,13 +169,13 @@ async def delete(shell: Shell, handle: Handle, yes: Yes = False) -> int:
 
 
 async def password_link(shell: Shell, handle: Handle) -> int:
-    """A new link with which the member sets a password."""
+    """Create a link for the member to set a password."""
     async with shell.core() as core:
         member = await core.enroll.accounts.get(handle)
         token = await core.enroll.accounts.password_link(member.id)
         url = _link(core.config.server.public_url, token)
         hours = core.config.enrollment.password_link_hours
-    shell.answer({"handle": member.handle, "password_link": url}, f"{url}\nGood for {hours} hours, once.")
+    shell.answer({"handle": member.handle, "password_link": url}, f"{url}\nValid for {hours} hours, for one use.")
     return OK
 
 
@@ -185,7 +185,7 @@ async def invite(shell: Shell, note: Annotated[str, typer.Option(help="Whom it i
         code = await core.enroll.accounts.make_invite(note)
         url = f"{core.config.server.public_url}/enroll?invite={code}"
         days = core.config.enrollment.invite_days
-    shell.answer({"code": code, "url": url}, f"{code}\n{url}\nGood for {days} days, once.")
+    shell.answer({"code": code, "url": url}, f"{code}\n{url}\nValid for {days} days, for one use.")
     return OK
 
 
@@ -221,7 +221,7 @@ async def invite_list(shell: Shell) -> int:
 async def invite_revoke(
     shell: Shell, number: Annotated[int, typer.Argument(metavar="ID", help="As `posthouse invite list` shows it.")]
 ) -> int:
-    """Take back an invite that nobody has used; its code works no longer."""
+    """Revoke an unused invite; its code works no longer."""
     async with shell.core() as core:
         await core.enroll.accounts.revoke_invite(number)
     shell.answer({"id": number, "state": "revoked"}, f"Invite {number} is revoked.")
@@ -235,13 +235,13 @@ async def key_new(
     scope: Annotated[list[str] | None, typer.Option(help="send, read, manage (repeatable); else all.")] = None,
     network: Annotated[list[str] | None, typer.Option(help="Only from this network (repeatable).")] = None,
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
-    category: Annotated[str, typer.Option(help="Category of mail that names none.")] = "bulk",
+    category: Annotated[str, typer.Option(help="Default category.")] = "bulk",
     null_sender: Annotated[
-        bool, typer.Option("--null-sender", help="It may say MAIL FROM:<>, for a mail server's bounces and answers.")
+        bool, typer.Option("--null-sender", help="Allow MAIL FROM:<>, for a mail server's bounces and replies.")
     ] = False,
-    days: Annotated[int | None, typer.Option(min=1, help="Ends after so many days.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="Expires after this many days.")] = None,
 ) -> int:
-    """Issue an API key; it is shown this once."""
+    """Issue an API key; it is shown only once."""
     async with shell.core() as core:
         member = await core.enroll.accounts.get(handle)
         expires_at = core.clock.now() + days * 86400 if days else None
@@ -250,7 +250,7 @@ async def key_new(
             networks=network or None, default_category=category, null_sender=null_sender, expires_at=expires_at,
         )
         now = core.clock.now()
-    shell.answer(_key(key, now) | {"api_key": text}, f"{text}\nIt is not shown again.")
+    shell.answer(_key(key, now) | {"api_key": text}, f"{text}\nIt will not be shown again.")
     return OK
 
 
@@ -278,7 +278,7 @@ async def key_list(shell: Shell, handle: Handle) -> int:
 async def key_revoke(
     shell: Shell, key: Annotated[str, typer.Argument(help="ph_<public id>_… as key list shows it.")]
 ) -> int:
-    """End a key at once, in open sessions too."""
+    """Revoke a key at once, in open sessions too."""
     async with shell.core() as core:
         found = await core.enroll.credentials.find(key.removesuffix("…"))
         done = await core.enroll.credentials.revoke(found.member_id, found.id)
@@ -292,7 +292,7 @@ def sure(shell: Shell, yes: bool, question: str) -> None:
     if yes:
         return
     if shell.as_json:
-        raise Failure(REFUSED, "say --yes to do it")
+        raise Failure(REFUSED, "use --yes to confirm")
     # asyncio's own handler only asks the task to end, which waits here for an answer.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

@@ -24,7 +24,7 @@ PAGE = 500
 
 def register(app: typer.Typer) -> None:
     """Put the commands in."""
-    group = typer.Typer(no_args_is_help=True, help="Mail that waits.")
+    group = typer.Typer(no_args_is_help=True, help="Mail waiting in the queue.")
     app.add_typer(group, name="queue")
     commands: dict[str, Run] = {
         "list": list_, "show": show, "retry": retry, "hold": hold, "release": release, "drop": drop,
@@ -36,9 +36,9 @@ def register(app: typer.Typer) -> None:
 async def list_(
     shell: Shell, member: Member = None, domain: Domain = None, to: To = None, error: Error = None,
     held: Annotated[bool, typer.Option("--held", help="Only what is held.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 200,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most this many.")] = 200,
 ) -> int:
-    """Recipients that are not settled yet."""
+    """Recipients that are still waiting."""
     async with shell.core() as core:
         found = await _find(core, [], member, domain, to, error, held=held or None, limit=limit)
         now = core.clock.now()
@@ -51,7 +51,7 @@ async def list_(
 
 
 async def show(shell: Shell, message: Annotated[str, typer.Argument(help="Queue id or recipient number.")]) -> int:
-    """One message's recipients, settled ones too. See also: posthouse explain."""
+    """All recipients of a message, finished ones too. See also: posthouse explain."""
     async with shell.core() as core:
         found = await _find(core, [message], None, None, None, None, only_open=False)
         now = core.clock.now()
@@ -73,7 +73,7 @@ async def retry(
     shell: Shell, message: Which = None, member: Member = None, domain: Domain = None, to: To = None,
     error: Error = None,
 ) -> int:
-    """Try again now, held ones too."""
+    """Retry now, including held mail."""
     return await _act(shell, "retry", "will be tried now", message, member, domain, to, error)
 
 
@@ -81,7 +81,7 @@ async def hold(
     shell: Shell, message: Which = None, member: Member = None, domain: Domain = None, to: To = None,
     error: Error = None,
 ) -> int:
-    """Keep from being tried until released. What a worker has in hand already is left, and counted."""
+    """Hold mail until it is released. What a worker has in hand already is left, and counted."""
     return await _act(shell, "hold", "held", message, member, domain, to, error)
 
 
@@ -89,7 +89,7 @@ async def release(
     shell: Shell, message: Which = None, member: Member = None, domain: Domain = None, to: To = None,
     error: Error = None,
 ) -> int:
-    """Release what is held: it is tried again by its schedule."""
+    """Release held mail: it is retried on its schedule."""
     return await _act(shell, "release", "released", message, member, domain, to, error)
 
 
@@ -97,11 +97,11 @@ async def drop(
     shell: Shell, message: Which = None, member: Member = None, domain: Domain = None, to: To = None,
     error: Error = None, yes: Yes = False,
 ) -> int:
-    """Take out of the queue for good; the sender gets no report."""
+    """Remove mail from the queue; the sender gets no report."""
     def ask(first: list[Queued]) -> None:
         many = f"{len(first)} or more" if len(first) == PAGE else str(len(first))
         one = f" ({first[0].queue_id} to {first[0].address})" if len(first) == 1 else ""
-        sure(shell, yes, f"Drop {many} waiting{one} for good, without a report to the sender?")
+        sure(shell, yes, f"Drop {many} waiting{one} permanently, without a report to the sender?")
 
     return await _act(shell, "drop", "dropped", message, member, domain, to, error, ask=ask)
 
@@ -112,7 +112,7 @@ async def _act(
 ) -> int:
     """`ask`: what is done is confirmed once something is found."""
     if not (message or member or domain or to or error):
-        raise Failure(USAGE, "say which mail: queue ids, or --member, --domain, --to, --error")
+        raise Failure(USAGE, "choose the mail: queue ids, or --member, --domain, --to, --error")
     changed: list[int] = []
     asked, after = 0, 0
     async with shell.core() as core:
@@ -127,7 +127,7 @@ async def _act(
     if not asked:
         raise Failure(NOT_FOUND, "no such mail in the queue")
     left = asked - len(changed)
-    note = f" {left} {'is' if left == 1 else 'are'} with a worker just now and left." if left else ""
+    note = f" {left} {'is' if left == 1 else 'are'} being delivered at this moment and left alone." if left else ""
     shell.answer({"action": action, "recipients": changed, "left": left}, f"{len(changed)} {done}.{note}")
     return OK
 

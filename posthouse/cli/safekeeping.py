@@ -57,7 +57,7 @@ async def restore(
     file: Annotated[Path, typer.Argument(help="A backup file.", exists=True, dir_okay=False)],
     passphrase_file: Passphrase = None,
 ) -> int:
-    """Fill an empty database from a backup. Stop the relay that the backup was taken from first."""
+    """Restore a backup into an empty database. First stop the relay that it was taken from first."""
     from posthouse.backup import restore as fill
 
     config = shell.config()

@@ -23,9 +23,9 @@ def register(app: typer.Typer) -> None:
 def demo(
     shell: Shell,
     check: Annotated[bool, typer.Option("--check", help="Do it all once, print one JSON object, exit 0 or 1.")] = False,
-    data: Annotated[Path | None, typer.Option(help="Folder for the demo's database; else a temporary one.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder for the demo's database; default: a temporary one.")] = None,
     port_base: Annotated[
-        int | None, typer.Option(min=0, max=60000, help="Move all ports: N, N+1, …; 0 takes free ones.")
+        int | None, typer.Option(min=0, max=60000, help="Use ports N, N+1, …; 0 picks free ones.")
     ] = None,
 ) -> int:
     """The whole system on this machine: no root, no internet, no real domain."""
@@ -37,7 +37,7 @@ def demo(
 def serve(
     shell: Shell,
     role: Annotated[
-        list[str] | None, typer.Option("--role", help="Do only this (repeatable); else `roles` of the configuration.")
+        list[str] | None, typer.Option("--role", help="Run only this role (repeatable); default: those configured.")
     ] = None,
 ) -> int:
     """Run the relay until SIGTERM."""
@@ -48,9 +48,9 @@ def serve(
 
 async def check_config(
     shell: Shell,
-    ports: Annotated[bool, typer.Option(help="Also try whether the ports can be listened on.")] = True,
+    ports: Annotated[bool, typer.Option(help="Also check that the ports can be listened on.")] = True,
 ) -> int:
-    """Say what is wrong with the configuration; change nothing."""
+    """Check the configuration and report mistakes; changes nothing."""
     from posthouse.check_config import Mistake, mistakes, warnings
     from posthouse.unlocking import refuse_other
     from relay.base.clock import Clock
@@ -79,19 +79,19 @@ async def check_config(
 
 
 async def migrate(shell: Shell) -> int:
-    """Bring the database's schema up to this program's; serve does it too."""
+    """Upgrade the database schema to this version; serve does it too."""
     from relay.base.storage import migrate as bring_up
 
     changed = await bring_up(shell.config())
-    shell.answer({"changed": changed}, "Brought up to date." if changed else "Up to date already.")
+    shell.answer({"changed": changed}, "Upgraded." if changed else "Already up to date.")
     return OK
 
 
 async def doctor(
     shell: Shell,
-    only: Annotated[list[str] | None, typer.Option("--only", help="Only this examination (repeatable).")] = None,
+    only: Annotated[list[str] | None, typer.Option("--only", help="Only this check (repeatable).")] = None,
 ) -> int:
-    """Examine this relay and its surroundings; each finding says what fixes it. Exit 1 if something fails."""
+    """Check this relay and its surroundings; each finding says how to fix it. Exit 1 if something fails."""
     from posthouse.doctor import EXAMINATIONS, FAIL, examine
 
     if unknown := set(only or ()) - set(EXAMINATIONS):

@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 OK, FAILED, USAGE, CONFIG, NOT_FOUND, UNAVAILABLE, REFUSED = range(7)
 EXIT_CODES = {
     OK: "done",
-    FAILED: "it was tried and failed (also: doctor found a fault, demo --check did not pass)",
-    USAGE: "the command line is not understood",
+    FAILED: "failed (also: doctor found a fault, demo --check did not pass)",
+    USAGE: "bad command line",
     CONFIG: "the configuration can't be used, or the master key is missing or not this database's",
-    NOT_FOUND: "there is no such member, domain, key or message",
-    UNAVAILABLE: "the database or a key can't be used just now",
-    REFUSED: "understood, and refused: the line says why",
+    NOT_FOUND: "no such member, domain, key or message",
+    UNAVAILABLE: "the database or a key is unavailable",
+    REFUSED: "refused: the message says why",
 }
 INTERRUPTED = 130
 
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="Configuration file (TOML); else POSTHOUSE_CONFIG names it.")
+    Path | None, typer.Option("--config", "-c", help="Configuration file (TOML); default: the one in POSTHOUSE_CONFIG.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON output, for programs.")]
 
 
 class Failure(Exception):

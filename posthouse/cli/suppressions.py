@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from relay.suppression import Imported, Suppression
 
 Handle = Annotated[str, typer.Argument(help="The member's handle.")]
-Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="A recipient's address, in any spelling.")]
+Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="A recipient's address.")]
 PAGE = 500
 _SHOWN = 20
 
 
 def register(app: typer.Typer) -> None:
     """Put the commands in."""
-    group = typer.Typer(no_args_is_help=True, help="Recipients a member no longer mails.")
+    group = typer.Typer(no_args_is_help=True, help="Suppression lists: addresses that a member no longer sends to.")
     app.add_typer(group, name="suppression")
     commands: dict[str, Run] = {
         "list": show_list, "show": show, "add": add, "remove": remove, "import": take_in, "export": export,
@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 async def show_list(
     shell: Shell, handle: Handle,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many.")] = 1000,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most this many.")] = 1000,
     reason: Annotated[str | None, typer.Option(help="Only with this reason.")] = None,
     search: Annotated[str, typer.Option(help="Only with this in the address.")] = "",
 ) -> int:
@@ -90,7 +90,7 @@ async def add(
             entry = await core.suppressions.add(member.id, address, why, detail)
         except BadName as e:
             raise Failure(FAILED, f"{address}: {e.reason}") from None
-    shell.answer(_entry(entry), f"{member.handle} no longer mails {address}.")
+    shell.answer(_entry(entry), f"{member.handle} no longer sends to {address}.")
     return OK
 
 
@@ -114,10 +114,10 @@ async def take_in(
     shell: Shell, handle: Handle,
     file: Annotated[str, typer.Argument(metavar="FILE", help="CSV, JSON or one address a line; - is standard input.")],
     reason: Annotated[
-        str, typer.Option(help="Why, where the file names no reason (SendGrid's unsubscribes: unsubscribe).")
+        str, typer.Option(help="The reason, if the file has none (SendGrid's unsubscribes: unsubscribe).")
     ] = "import",
 ) -> int:
-    """Add what a file names: our own export, another service's (SendGrid, Mailgun, Amazon SES, …), or a plain list.
+    """Import a file: our own export, another service's (SendGrid, Mailgun, Amazon SES, …), or a plain list.
 
     Rows that are not taken are named; the exit code is 1 then. A file can be taken in again.
     """
@@ -153,18 +153,18 @@ def _contents(file: str, most: int) -> bytes:
 
 def _told(found: Imported) -> str:
     lines = [
-        f"{found.added} addresses taken in, {found.known} were there already, {found.refusals} lines left out.",
+        f"{found.added} addresses imported, {found.known} were already there, {found.refusals} lines skipped.",
         *(f"  line {line}: {why}" for line, why in found.refused[:_SHOWN]),
     ]
     if found.origins:
         lines.append("Read as: " + ", ".join(f"{name} ({n})" for name, n in found.origins.most_common()))
     if found.reasons["import"] and found.guessed:
         lines.append(
-            f"{found.guessed} came without a reason that is known. If these people asked not to be mailed "
-            "(SendGrid's unsubscribes), remove them and take the file in again with --reason unsubscribe."
+            f"{found.guessed} came without a known reason. If these people unsubscribed (as in SendGrid's "
+            "unsubscribes), remove them and import the file again with --reason unsubscribe."
         )
     if found.stopped:
-        lines.append(f"The database could not be asked after line {found.line}. Take the file in again later.")
+        lines.append(f"The database became unavailable after line {found.line}. Import the file again later.")
     return "\n".join(lines)
 
 

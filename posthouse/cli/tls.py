@@ -11,7 +11,7 @@ from posthouse.cli.shell import OK, REFUSED, Failure, Run, Shell, command
 if TYPE_CHECKING:
     from relay.delivery.route import Host
 
-Limit = Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")]
+Limit = Annotated[int, typer.Option(min=1, max=10_000, help="At most this many.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -55,7 +55,7 @@ async def policy(
 
 
 async def totals(
-    shell: Shell, days: Annotated[int, typer.Option(min=1, max=366, help="So many days back.")] = 7
+    shell: Shell, days: Annotated[int, typer.Option(min=1, max=366, help="This many days back.")] = 7
 ) -> int:
     """Count TLS sessions by day, policy and result."""
     from relay.base.clock import DAY, utc_day

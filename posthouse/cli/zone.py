@@ -17,7 +17,7 @@ from posthouse.cli.shell import OK, REFUSED, Failure, Shell, command
 
 def register(app: typer.Typer) -> None:
     """Put the commands in."""
-    group = typer.Typer(no_args_is_help=True, help="The zone of members' records; records of the relay's own names.")
+    group = typer.Typer(no_args_is_help=True, help="The hosted zone, and DNS records for the relay itself.")
     app.add_typer(group, name="zone")
     command(group, "export")(export)
     command(group, "tls")(tls)
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 async def export(
     shell: Shell,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to replace, once all is written; else standard output.")
+        Path | None, typer.Option("--output", "-o", help="File to replace once complete; default: standard output.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file whose serial is higher.")] = False,
 ) -> int:

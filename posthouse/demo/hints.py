@@ -51,7 +51,7 @@ def lines(guest: Guest, ports: Ports, certificate: Path) -> dict[str, str]:
 
 
 def happenings(guest: Guest, ports: Ports) -> dict[str, str]:
-    """What happens → the shell line that makes it happen; the last one shows what became of them all."""
+    """What happens → the shell line that makes it happen; the last one shows what happened to them all."""
     url = f"http://{HOST}:{ports.http}"
     key = f"-H 'Authorization: Bearer {guest.api_key}'"
     out = {}
@@ -63,7 +63,7 @@ def happenings(guest: Guest, ports: Ports) -> dict[str, str]:
         out[course.name] = (
             f"curl -sS {url}/v1/send {key} -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}"
         )
-    out["what became of them"] = f"curl -sS '{url}/v1/messages?limit={len(COURSES)}' {key}"
+    out["what happened to them"] = f"curl -sS '{url}/v1/messages?limit={len(COURSES)}' {key}"
     return out
 
 
@@ -88,8 +88,8 @@ def text(guest: Guest, ports: Ports, certificate: Path) -> str:
         out += ["", f"# {client}", line]
     out += [
         "",
-        "Make something happen. Each is posted to the demo's own webhook, which verifies the signature and prints the",
-        "event below. A second time the recipient is refused: it is on the suppression list; complain.2@… is another.",
+        "Make something happen. Each event is posted to the demo's own webhook, which verifies the signature and",
+        "prints it below. A second time the recipient is refused: it is suppressed; complain.2@… is another.",
     ]
     for happening, line in happenings(guest, ports).items():
         out += ["", f"# {happening}", line]
@@ -98,4 +98,4 @@ def text(guest: Guest, ports: Ports, certificate: Path) -> str:
         "More recipients (docs/sandbox.md): defer+3@…, greylist+10s@…, slow+5s@…, tlsfail@…, delayed@…,",
         "prose-bounce@…, vacation@…; nobody@nowhere.invalid bounces because its domain doesn't exist.",
     ]
-    return "\n".join([*out, "", "Ctrl-C ends it."])
+    return "\n".join([*out, "", "Press Ctrl-C to stop."])

@@ -19,7 +19,7 @@ async def tls(patient: Patient) -> list[Finding]:
     if not config.tls.cert_file:
         status = WARN if patient.public else OK
         fix = "get a certificate and set tls.cert_file and tls.key_file" if status == WARN else ""
-        return [Finding("tls", status, "no certificate is configured: a self-signed one is used", fix)]
+        return [Finding("tls", status, "no certificate is configured; a self-signed one is in use", fix)]
     path = Path(config.tls.cert_file)
     try:
         chain = _read(path)
@@ -30,9 +30,9 @@ async def tls(patient: Patient) -> list[Finding]:
     if not covers(chain[0], host):
         found.append(Finding("tls name", FAIL, f"{path} is not for {host}", f"renew it with {host} among its names"))
     if chain[0].issuer == chain[0].subject:
-        found.append(Finding("tls chain", WARN, "self-signed: clients that check will refuse it", "use a public CA"))
+        found.append(Finding("tls chain", WARN, "self-signed: clients will reject it", "use a public CA"))
     elif len(chain) == 1:
-        found.append(Finding("tls chain", WARN, f"{path} holds no intermediate certificate",
+        found.append(Finding("tls chain", WARN, f"{path} contains no intermediate certificate",
                              "use the full chain (fullchain.pem)"))
     found += await _shown(patient, chain[0])
     return found
@@ -46,10 +46,10 @@ def _expiry(patient: Patient, certificate: x509.Certificate, path: Path) -> Find
     until = certificate.not_valid_after_utc.timestamp()
     days = (until - patient.clock.now()) / DAY
     if days <= 0:
-        return Finding("tls", FAIL, f"{path} expired at {iso(until)}", "renew it; it is read by itself")
+        return Finding("tls", FAIL, f"{path} expired at {iso(until)}", "renew it; it is reloaded automatically")
     if days < patient.limits.certificate_warn_days:
-        return Finding("tls", WARN, f"{path} ends in {days:.0f} days, at {iso(until)}", "renew it")
-    return Finding("tls", OK, f"{path} is good until {iso(until)}")
+        return Finding("tls", WARN, f"{path} expires in {days:.0f} days, at {iso(until)}", "renew it")
+    return Finding("tls", OK, f"{path} is valid until {iso(until)}")
 
 
 async def _shown(patient: Patient, configured: x509.Certificate) -> list[Finding]:
@@ -70,6 +70,6 @@ async def _shown(patient: Patient, configured: x509.Certificate) -> list[Finding
     shown = connection.getpeercert(binary_form=True) if connection is not None else None
     writer.close()
     if shown and x509.load_der_x509_certificate(shown) != configured:
-        return [Finding("tls port", WARN, f"{addresses[0]} shows another certificate than tls.cert_file",
-                        f"wait {patient.config.tls.reload_seconds:g} s, or look into the log for tls.not_reloaded")]
+        return [Finding("tls port", WARN, f"{addresses[0]} serves a different certificate than tls.cert_file",
+                        f"wait {patient.config.tls.reload_seconds:g} s, or check the log for tls.not_reloaded")]
     return [Finding("tls port", OK, f"{addresses[0]} shows it")]

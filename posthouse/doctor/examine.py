@@ -53,7 +53,7 @@ async def examine(
     """
     unknown = set(only) - set(EXAMINATIONS)
     if unknown:
-        raise ValueError(f"no examination {min(unknown)!r}: {', '.join(EXAMINATIONS)}")
+        raise ValueError(f"no check {min(unknown)!r}: {', '.join(EXAMINATIONS)}")
     limits, clock = limits or Limits(), clock or Clock()
     async with contextlib.AsyncExitStack() as stack:
         if resolver is None:
@@ -88,4 +88,4 @@ async def _one(name: str, examination: Examination, patient: Patient) -> list[Fi
         saw = f"not done within {patient.limits.seconds:g} s"
         return [Finding(name, WARN, saw, f"posthouse doctor --only '{name}'")]
     except Exception as e:
-        return [Finding(name, WARN, f"could not be examined ({type(e).__name__})", "see the log")]
+        return [Finding(name, WARN, f"could not be checked ({type(e).__name__})", "see the log")]

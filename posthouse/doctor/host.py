@@ -26,7 +26,7 @@ async def versions(patient: Patient) -> list[Finding]:
     wanted = PYTHON_WANTED.get(sys.version_info[1])
     running = ".".join(map(str, sys.version_info[:3]))
     if wanted and sys.version_info[:3] < wanted:
-        fix = f"upgrade to Python {'.'.join(map(str, wanted))} or later at the next occasion"
+        fix = f"upgrade to Python {'.'.join(map(str, wanted))} or later at the next opportunity"
         return [Finding("python", WARN, f"Python {running} has CVE-2024-6923 in its email package", fix)]
     return [Finding("python", OK, f"Python {running}, {ssl.OPENSSL_VERSION}")]
 
@@ -46,7 +46,7 @@ async def secrets(patient: Patient) -> list[Finding]:
         mode = _mode(path) if path is not None else 0
         if mode & mask:
             found.append(Finding(name, FAIL, f"{path} is readable by others (mode {mode:04o})", f"chmod 600 {path}"))
-    return found or [Finding("secrets", OK, "keys and database are this user's alone")]
+    return found or [Finding("secrets", OK, "keys and database are readable by this user only")]
 
 
 def _mode(path: str | os.PathLike[str]) -> int:
@@ -62,7 +62,7 @@ async def operator(patient: Patient) -> list[Finding]:
     if not server.operator_email:
         inbound = "mail for postmaster@ and abuse@ is refused, and " if "inbound" in roles else ""
         fix = 'set operator_email = "you@example.org" under [server], a mailbox that is not behind this relay'
-        says = f"server.operator_email is empty: {inbound}alarms go to the log only"
+        says = f"server.operator_email is empty: {inbound}alerts go only to the log"
         return [Finding("operator mailbox", WARN, says, fix)]
     return [Finding("operator mailbox", OK, server.operator_email)]
 
@@ -76,7 +76,7 @@ async def disk(patient: Patient) -> list[Finding]:
     usage = shutil.disk_usage(folder)
     saw = f"{usage.free / 1024**3:.1f} GiB free at {folder}"
     limits = patient.limits
-    fix = f"make room at {folder}, or shorten retention.log_days and retention.bodies_days"
+    fix = f"free up space at {folder}, or shorten retention.log_days and retention.bodies_days"
     if usage.free < limits.free_bytes_fail:
         return [Finding("disk", FAIL, saw, fix)]
     if usage.free < limits.free_bytes_warn and usage.free < usage.total * limits.free_share_warn:
@@ -97,10 +97,10 @@ async def clock(patient: Patient) -> list[Finding]:
             newest = None
     if newest is not None and newest > now + patient.limits.future_seconds:
         saw = f"it is {iso(now)}, but the newest message is from {iso(newest)}"
-        found.append(Finding("clock", FAIL, saw, "set the clock right: timedatectl set-ntp true"))
+        found.append(Finding("clock", FAIL, saw, "set the clock: timedatectl set-ntp true"))
     synchronised = _synchronised()
     if synchronised is False:
-        saw = "the kernel says that its clock is not synchronised"
+        saw = "the kernel reports that the clock is not synchronised"
         found.append(Finding("clock synchronisation", WARN, saw, "timedatectl set-ntp true"))
     return found or [Finding("clock", OK, f"{iso(now)}{', synchronised' if synchronised else ''}")]
 

@@ -17,14 +17,14 @@ async def hosted_zone(patient: Patient) -> list[Finding]:
     if not zone:
         return []
     if not patient.public:
-        return [Finding("hosted zone", OK, "not looked for: server.hostname is not a public name")]
+        return [Finding("hosted zone", OK, "not checked: server.hostname is not a public name")]
     told = await patient.resolver.ns(zone)
     if isinstance(told, Later):
         return [Finding("hosted zone", WARN, f"{zone}: could not be asked ({told.reason})")]
     fix = " and ".join(f"{zone}. NS {name}." for name in ours) + f", in the zone above {zone}"
     servers = told.texts() if isinstance(told, Answer) else ()
     if not servers:
-        return [Finding("hosted zone", FAIL, f"{zone} is not delegated to anybody", fix)]
+        return [Finding("hosted zone", FAIL, f"{zone} is not delegated", fix)]
     found = []
     if set(servers) != set(ours):
         saw = f"{zone} is served by {', '.join(sorted(servers))}, not by {', '.join(ours)} (dns.hosted_servers)"

@@ -11,7 +11,7 @@ from relay.base.resolver import Answer, Later, Nothing
 from relay.base.secrets import random_id
 
 _MAX_INCLUDES = 10
-_NOT_PUBLIC = "not looked for: server.hostname is not a public name"
+_NOT_PUBLIC = "not checked: server.hostname is not a public name"
 
 
 async def resolver(patient: Patient) -> list[Finding]:
@@ -22,15 +22,15 @@ async def resolver(patient: Patient) -> list[Finding]:
     if isinstance(nothing, Later):
         return [Finding("resolver", FAIL, f"no answer ({nothing.reason})", "set dns.resolvers to one that works")]
     if isinstance(nothing, Answer):
-        saw = f"it lies: a name that can't exist has the address {nothing.records[0]}"
+        saw = f"it returns false answers: a name that can't exist has the address {nothing.records[0]}"
         return [Finding("resolver", FAIL, saw, "set dns.resolvers to one of your own (unbound, knot-resolver)")]
     if patient.public:
         missing = await ask.txt(f"_{random_id(8)}.{patient.config.server.hostname}", fresh=True)
         ttl = missing.negative_ttl if isinstance(missing, Nothing) else None
         if ttl is not None and ttl > patient.limits.negative_ttl_warn:
-            saw = f"a missing record is remembered for {ttl:g} s"
+            saw = f"a missing record is cached for {ttl:g} s"
             return [Finding("resolver", WARN, saw, "lower the last number of its SOA, or cap it in the resolver")]
-    return [Finding("resolver", OK, "answers, and says no where nothing is")]
+    return [Finding("resolver", OK, "answers, and reports missing names correctly")]
 
 
 async def own_names(patient: Patient) -> list[Finding]:
@@ -81,7 +81,7 @@ async def reverse_names(patient: Patient) -> list[Finding]:
             found.append(Finding("ptr", WARN, f"{address} is {names[0]}, not {host}", fix))
         else:
             found.append(Finding("ptr", FAIL, f"{address} has no reverse name", fix))
-    return found or [Finding("ptr", WARN, "no address of this relay is known", "see the finding about its name")]
+    return found or [Finding("ptr", WARN, "no address of this relay is known", "see the finding on its name")]
 
 
 async def spf(patient: Patient) -> list[Finding]:
@@ -111,7 +111,7 @@ async def spf(patient: Patient) -> list[Finding]:
                 found.append(Finding(f"spf {name}", FAIL, f"does not allow {', '.join(missing)}", fix))
             elif addresses:
                 found.append(Finding(f"spf {name}", OK, f"allows {', '.join(addresses)}"))
-    return found or [Finding("spf", WARN, "no address of this relay is known", "see the finding about its name")]
+    return found or [Finding("spf", WARN, "no address of this relay is known", "see the finding on its name")]
 
 
 async def _allows(
@@ -169,11 +169,11 @@ async def port_25(patient: Patient) -> list[Finding]:
     d = patient.config.delivery
     target = d.smarthost or f"{patient.limits.port_25_probe}:{d.port}"
     if not d.smarthost and (d.port != 25 or not patient.public):
-        return [Finding("port 25 out", OK, "not tried: this relay is only tried out")]
+        return [Finding("port 25 out", OK, "not checked: this relay is a trial")]
     host, _, port = target.rpartition(":")
     result = await patient.resolver.addresses(host)
     if not isinstance(result, Answer):
-        return [Finding("port 25 out", WARN, f"{host} has no address just now", "see the finding about the resolver")]
+        return [Finding("port 25 out", WARN, f"{host} has no address just now", "see the finding on the resolver")]
     address = str(result.records[0])
     try:
         async with asyncio.timeout(patient.limits.connect_seconds):
@@ -185,7 +185,7 @@ async def port_25(patient: Patient) -> list[Finding]:
     writer.close()
     if not greeting.startswith(b"220"):
         said = greeting[:80].decode("ascii", "replace").strip()
-        return [Finding("port 25 out", WARN, f"{host} said: {said or '(nothing)'}", "does something stand between?")]
+        return [Finding("port 25 out", WARN, f"{host} said: {said or '(nothing)'}", "is something intercepting it?")]
     return [Finding("port 25 out", OK, f"{host} [{address}]:{port} greets")]
 
 
@@ -202,5 +202,5 @@ async def report_address(patient: Patient) -> list[Finding]:
     # RFC 9990 §4.
     if isinstance(result, Answer) and any(t.replace(" ", "").lower().startswith("v=dmarc1") for t in result.texts()):
         return [Finding("dmarc reports", OK, f"{patient.config.report_address} may be told of any domain")]
-    saw = f"receivers may not send reports to {patient.config.report_address}, so it is suggested to nobody"
+    saw = f"receivers can't send reports to {patient.config.report_address}, so it is suggested to nobody"
     return [Finding("dmarc reports", WARN, saw, f'*._report._dmarc.{host}. TXT "v=DMARC1"')]

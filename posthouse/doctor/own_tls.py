@@ -43,7 +43,7 @@ async def dnssec(patient: Patient) -> list[Finding]:
 async def own_tls(patient: Patient) -> list[Finding]:
     """TLSA, MTA-STS and TLSRPT of the names that mail comes in for."""
     if not patient.public:
-        return [Finding("inbound tls", OK, "not looked for: server.hostname is not a public name")]
+        return [Finding("inbound tls", OK, "not checked: server.hostname is not a public name")]
     wanted = lines(patient.config)
     found = [await _tlsa(patient, [one for one in wanted if one.type == "TLSA"])]
     for domain in inbound_domains(patient.config):

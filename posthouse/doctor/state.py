@@ -19,7 +19,7 @@ async def database(patient: Patient) -> list[Finding]:
     """Whether it opens, has our schema, and is whole."""
     if patient.storage is None:
         fix = "posthouse migrate makes it; or correct database.url" if "not there yet" in patient.trouble else (
-            "see that the database runs, and that database.url and its password are right: posthouse check-config"
+            "check that the database is running and that database.url is correct: posthouse check-config"
         )
         return [Finding("database", FAIL, f"can't be opened: {patient.trouble}", fix)]
     try:
@@ -28,14 +28,14 @@ async def database(patient: Patient) -> list[Finding]:
         broken = await archive.check(patient.storage) if have else []
     except StorageError as e:
         saw = f"can't be read: {str(e).partition(chr(10))[0][:200]}"
-        fix = _RESTORE if isinstance(e, StorageDamaged) else "is the server up, the disk well, the user right?"
+        fix = _RESTORE if isinstance(e, StorageDamaged) else "is the server up, the disk healthy, the user correct?"
         return [Finding("database", FAIL, saw, fix)]
     broken += [patient.storage.damage] if patient.storage.damage else []
     if broken:
         return [Finding("database", FAIL, "; ".join(broken[:3]), _RESTORE)]
     if have != want:
-        return [Finding("database", WARN, f"schema {have or 'none'}, this program wants {want}", "posthouse migrate")]
-    return [Finding("database", OK, f"whole, schema {want}"), *await _beside(patient, patient.storage)]
+        return [Finding("database", WARN, f"schema {have or 'none'}, this program needs {want}", "posthouse migrate")]
+    return [Finding("database", OK, f"intact, schema {want}"), *await _beside(patient, patient.storage)]
 
 
 async def _beside(patient: Patient, storage: Storage) -> list[Finding]:
@@ -80,7 +80,7 @@ async def workers(patient: Patient) -> list[Finding]:
         dead = {name: why for name, why in patient.tasks.items() if why}
         if dead:
             saw = "; ".join(f"{name}: {why}" for name, why in dead.items())
-            return [Finding("workers", FAIL, saw, "see the log; the task is started again by itself")]
+            return [Finding("workers", FAIL, saw, "see the log; the task restarts automatically")]
         return [Finding("workers", OK, f"running: {', '.join(sorted(patient.tasks))}")]
     health = await _health(patient)
     if health is None:
@@ -89,9 +89,9 @@ async def workers(patient: Patient) -> list[Finding]:
     taken = {name for name, (_, until) in health.duties.items() if until > now}
     missing = [f"{duty} (role {role})" for duty, role in _DUTIES.items() if duty not in taken]
     if missing:
-        saw = f"no process does: {', '.join(missing)}"
+        saw = f"nobody is doing: {', '.join(missing)}"
         return [Finding("workers", WARN, saw, "posthouse serve, with these roles in one of its processes")]
-    return [Finding("workers", OK, f"done by some process: {', '.join(sorted(taken))}")]
+    return [Finding("workers", OK, f"running: {', '.join(sorted(taken))}")]
 
 
 async def incidents(patient: Patient) -> list[Finding]:
@@ -109,7 +109,7 @@ async def incidents(patient: Patient) -> list[Finding]:
             f"posthouse incident show {i.id}; when fixed: posthouse incident close {i.id}",
         )
         for i in found
-    ] or [Finding("incidents", OK, "nobody blames this relay")]
+    ] or [Finding("incidents", OK, "no other host blames this relay")]
 
 
 async def sites(patient: Patient) -> list[Finding]:

@@ -112,7 +112,7 @@ class Claims:
             if (pid := _holder(name)) is not None:
                 found[pid] = (
                     f"{host}:{port} belongs to the relay of another database ({rest.partition('/')[2]}, process "
-                    f"{pid}): stop that one, or give this one a port of its own"
+                    f"{pid}): stop that one, or use a different port for this one"
                 )
         return list(found.values())
 

@@ -62,8 +62,12 @@ class Judged:
             for s in self.signatures
         ] or [("DKIM", "", "", "none", "no signature")]
         policy = f"p={self.dmarc.policy}" if self.dmarc.policy else ""
+        says = _DMARC.get(self.dmarc.result, "")
+        if self.dmarc.testing:
+            # RFC 9989 §4.7: a policy that is only being tested is not applied as it stands.
+            policy, says = f"{policy} t=y", "; ".join(filter(None, (says, _TESTING)))
         # RFC 9989 §4.4: one proof that belongs to the From is enough.
-        shown.append(("DMARC", self.dmarc.domain, policy, self.dmarc.result, _DMARC.get(self.dmarc.result, "")))
+        shown.append(("DMARC", self.dmarc.domain, policy, self.dmarc.result, says))
         columns = ("check", "domain", "detail", "result", "remark")
         return [dict(zip(columns, map(_text, row), strict=True)) for row in shown]
 
@@ -74,13 +78,16 @@ class Judged:
         if not (domain and self.dmarc.domain):
             return ""
         same = domain in self.dmarc.aligned or names.same_organization(self.dmarc.domain, domain)
-        return "of the same organisation as the From" if same else "of another organisation than the From"
+        return "same organisation as From" if same else "different organisation from From"
 
 
 _DMARC = {
-    "none": "the domain of the From has no DMARC record", "permerror": "there is not one From with one mailbox",
-    "fail": "nothing that passed belongs to the From",
+    "none": "the From domain has no DMARC record", "permerror": "there is no single From mailbox",
+    "fail": "nothing that passed is aligned with From",
 }
+
+
+_TESTING = "test mode (t=y): receivers apply a policy one step weaker"
 
 
 class Mailbox:
