@@ -154,7 +154,8 @@ class Pool:
         found: Outcome | None = None
         lacking = mail.require_tls
         tries = 0
-        places = [(host, ip) for host in route.hosts for ip in host.ips]
+        # A host that may not be used is one try, however many addresses it has.
+        places = [(host, ip) for host in route.hosts for ip in host.ips[: 1 if host.policy.blocked else None]]
         for host, ip in places:
             late = self._monotonic() - begun > self._limits.conversation_seconds
             if tries >= self._settings.max_tries or (found is not None and late):

@@ -14,6 +14,8 @@ import jsonschema_rs
 import pytest
 from sqlalchemy import select
 
+from relay.aggregate.read import Bounds, TlsReport
+from relay.aggregate.read import read as read_as_one_of_ours
 from relay.base.clock import DAY, HOUR, day_start, utc_day
 from relay.base.config import Config
 from relay.base.storage import outbound_tls as rows
@@ -213,6 +215,11 @@ async def test_the_day_s_report_from_four_processes_is_one_and_its_sums_are_what
     assert part.get_filename() == f"relay.test!b.test!{begins}!{begins + 86_399}!{report.report_id}.json.gz"
     told = read(part.get_content())
     assert s.host.posted == [part.get_content()]
+    # The relay reads such reports too, by a reader that shares nothing with the writer.
+    [ours] = read_as_one_of_ours(part.get_content(), Bounds(100_000, 100, 20, 100))
+    assert isinstance(ours, TlsReport)
+    sums = {w: sum(r.count for r in ours.rows if (r.result == "success") is w) for w in (True, False)}
+    assert (ours.domain, sums) == ("b.test", {True: 16, False: 12})
     assert told["date-range"] == {"start-datetime": f"{day}T00:00:00Z", "end-datetime": f"{day}T23:59:59Z"}
     without, sts = told["policies"]
     assert without["summary"] == {"total-successful-session-count": 4, "total-failure-session-count": 4}

@@ -4,13 +4,14 @@ import asyncio
 import ssl
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import trustme
 
 from relay.delivery.client import Connection, Limits, Transaction
-from relay.delivery.pool import Pool, PoolSettings
+from relay.delivery.pool import Pool, PoolSettings, Session
 from relay.delivery.route import Host, Route
 from relay.delivery.tls_policy import OPPORTUNISTIC, Contexts, TlsLevel, TlsPolicy
 from relay.outcome import Outcome
@@ -221,3 +222,30 @@ async def test_other_mail_to_the_same_address_gets_a_place(sink: Sink, pools: Po
 async def test_source_address_of_the_same_family(sink: Sink, pools: Pools) -> None:
     pool = pools(source_addresses=("::1", "127.0.0.1"))
     assert (await send(pool, to(sink))).kind == "delivered"
+
+
+async def test_a_host_that_may_not_be_used_is_one_try_and_the_next_takes_the_mail(sink: Sink) -> None:
+    blocked = TlsPolicy(TlsLevel.VERIFIED, "mta-sts", blocked="its policy does not name it", noted="validation-failure")
+    hosts = (
+        Host("bad.test", ("127.0.0.9", "127.0.0.8"), sink.port, 0, blocked),
+        Host("mx.test", (sink.host,), sink.port, 1, OPPORTUNISTIC),
+    )
+    told: list[Session] = []
+    mail = Transaction("a@a.test", "b@b.test", BODY)
+    pool = Pool(
+        PoolSettings(helo="relay.test"), CONTEXTS, monotonic=time.monotonic, limits=LIMITS, on_session=told.append
+    )
+    try:
+        found = await pool.deliver(Route("b.test", hosts, "b.test"), mail)
+        assert found is not None
+        assert (found.kind, found.policy) == ("delivered", "opportunistic")
+        assert [(one.host, one.result) for one in told] == [
+            ("bad.test", "validation-failure"), ("mx.test", "starttls-not-supported"),
+        ]
+        # With the sender's word that TLS doesn't matter, it is a host like any other; nobody counts that.
+        route = Route("b.test", (replace(hosts[0], ips=(sink.host,)),), "b.test").for_tls(False)
+        found = await pool.deliver(route, mail)
+        assert found is not None
+        assert (found.kind, found.policy, len(told)) == ("delivered", "tls-required-no", 2)
+    finally:
+        await pool.close()
