@@ -79,6 +79,11 @@ def warnings(config: Config) -> list[Mistake]:
         # RFC 5321 §4.5.1: whoever takes mail in can be reached at postmaster@.
         text = "empty: mail for postmaster@ and abuse@ is refused; name a mailbox"
         found.append(Mistake("server.operator_email", text))
+    far = [one for one in config.dns.resolvers if not (_is_loopback(one) or _on_loopback(one))]
+    if config.dns.dnssec == "trust-ad" and far:
+        # RFC 7672 §2.2: what says that an answer is validated must not be changed on its way.
+        text = f"trust-ad, and {far[0]} is not on this machine: run a validating resolver here, such as unbound"
+        found.append(Mistake("dns.dnssec", text))
     return found
 
 
@@ -433,7 +438,14 @@ def _production(config: Config) -> Iterable[Mistake]:
 
 def _on_loopback(address: str) -> bool:
     try:
-        return ipaddress.ip_address(split(address)[0]).is_loopback
+        return _is_loopback(split(address)[0])
+    except ValueError:
+        return False
+
+
+def _is_loopback(ip: str) -> bool:
+    try:
+        return ipaddress.ip_address(ip).is_loopback
     except ValueError:
         return False
 

@@ -269,7 +269,8 @@ class StsPolicies:
         m, now = self._settings, self._clock.now()
         async with self._storage.read() as tx:
             old = await rows.policies_to_refresh(
-                tx, now, now - m.refresh_hours * HOUR, now - m.idle_days * DAY, m.refresh_batch
+                tx, now, fetched_before=now - m.refresh_hours * HOUR, ends_before=now + 3 * _REFRESH_SECONDS,
+                used_since=now - m.idle_days * DAY, limit=m.refresh_batch,
             )
         # One that fails is not asked again until the wait is over.
         due = [row for row in old if self._failed.get(row.domain, (0.0,))[0] <= self._clock.monotonic()]

@@ -194,6 +194,17 @@ async def test_it_is_fetched_again_before_it_ends(stage: Stage) -> None:
     assert (kept.max_age, len(s.host.asked)) == (2_592_000, 2)
 
 
+async def test_a_policy_that_lasts_for_hours_is_fetched_again_in_time(stage: Stage) -> None:
+    s, world = stage, stage.way.world
+    await s.policy(ENFORCE.replace("86400", "7200"))
+    await s.send()
+    for later, asked in ((3600, 0), (7000, 1), (7300, 0)):
+        at = HandClock(world.clock.now() + later)
+        again = StsPolicies(world.storage, world.core.resolver, world.config, at)
+        assert await again.refresh() == asked, later
+        await again.close()
+
+
 async def test_a_sender_that_requires_tls(stage: Stage) -> None:
     s, sink = stage, stage.way.sink
     # The exchanger's name has come over a DNS that anybody may have changed.

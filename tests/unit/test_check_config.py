@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -334,6 +335,24 @@ def test_an_operator_nobody_can_write_to_is_a_warning(tmp_path: Path) -> None:
     assert warned() == ["server.operator_email: empty: mail for postmaster@ and abuse@ is refused; name a mailbox"]
     assert warned(operator_email="root@relay.org") == []
     assert warned(production=False) == []
+
+
+@pytest.mark.parametrize(
+    ("resolvers", "fine"),
+    [(["127.0.0.1"], True), (["127.0.0.1:5353", "::1", "[::1]:53"], True), (["192.0.2.53"], False),
+     (["127.0.0.1", "[2001:db8::53]:53"], False), ([], True)],
+)  # fmt: skip
+def test_a_resolver_that_is_trusted_from_afar_is_a_warning(tmp_path: Path, resolvers: list[str], fine: bool) -> None:
+    found = warnings(make_config(tmp_path, dns={"resolvers": resolvers, "dnssec": "trust-ad"}))
+    assert [m.key for m in found] == ([] if fine else ["dns.dnssec"])
+    assert warnings(make_config(tmp_path, dns={"resolvers": resolvers})) == []
+
+
+def test_authorities_that_can_t_be_read_are_a_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    assert [line.partition(":")[0] for line in said(tmp_path, delivery={"ca_file": str(file)})] == ["delivery.ca_file"]
+    trustme.CA().cert_pem.write_to_path(str(file))
+    assert said(tmp_path, delivery={"ca_file": str(file)}) == []
 
 
 @pytest.mark.parametrize(

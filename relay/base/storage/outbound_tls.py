@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Table, and_, bindparam, delete, func, select, update
+from sqlalchemy import Table, and_, bindparam, delete, func, or_, select, update
 
 from relay.base.storage.engine import Tx, upsert
 from relay.base.storage.prepared import Prepared
@@ -120,11 +120,14 @@ async def policy_used(tx: Tx, domain: str, at: float) -> None:
 
 
 async def policies_to_refresh(
-    tx: Tx, now: float, fetched_before: float, used_since: float, limit: int
+    tx: Tx, now: float, *, fetched_before: float, ends_before: float, used_since: float, limit: int
 ) -> list[StsRow]:
-    """Policies in force and in use that were fetched before a time, those first that end first."""
+    """Policies in force and in use that were fetched before a time, or that end before one and were made to last
+    longer; those first that end first."""
     s = sts_policies.c
-    query = select(*_STS).where(s.expires_at > now, s.fetched_at < fetched_before, s.used_at >= used_since)
+    ends_soon = and_(s.expires_at < ends_before, s.max_age > 2 * (ends_before - now))
+    due = or_(s.fetched_at < fetched_before, ends_soon)
+    query = select(*_STS).where(s.expires_at > now, s.used_at >= used_since, due)
     return [_sts(row) for row in await tx.execute(query.order_by(s.expires_at).limit(limit))]
 
 
