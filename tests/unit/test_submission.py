@@ -80,7 +80,8 @@ class Backend:
         self.entered.set()
         await self.go.wait()
         self.taken.append(submission)
-        return self.answer or Accepted(f"q{len(self.taken)}", len(self.taken), ())
+        taken = tuple((r.address, i) for i, r in enumerate(submission.recipients, 1))
+        return self.answer or Accepted(f"q{len(self.taken)}", len(self.taken), taken)
 
     def record(self, verdict: Verdict, **_: Any) -> Verdict:
         return verdict
