@@ -34,10 +34,10 @@ async def one_round(number: int, examples: int) -> Report:
     with tempfile.TemporaryDirectory() as folder:
         config = make_config(Path(folder), **patient())
         async with whole(config) as place:
-            house = await furnished(place)
+            env = await furnished(place)
             for one in reversed(described(config)):
                 found = await asyncio.to_thread(
-                    fuzz, one.document, place.url, house, examples=examples, number=number
+                    fuzz, one.document, place.url, env, examples=examples, number=number
                 )
                 total.faults |= found.faults
                 for label, counted in found.statuses.items():

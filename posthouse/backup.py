@@ -141,8 +141,8 @@ def _line(row: tuple[Any, ...]) -> bytes:
 
 
 def _json(value: Any) -> bytes:
-    told = {"json": value} if isinstance(value, dict | list) else value
-    return _ENCODER.encode(told).encode()
+    wrapped = {"json": value} if isinstance(value, dict | list) else value
+    return _ENCODER.encode(wrapped).encode()
 
 
 def _row(line: bytes) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from relay.base import names
 from relay.base.clock import DAY, Clock
 from relay.base.config import Config, Tier
 from relay.base.storage import Storage, StorageError, allowances
-from relay.directory import Directory, DomainEntry, Login, RestingDomain
+from relay.directory import Directory, DomainEntry, Login, PausedDomain
 from relay.replies import Reply, Verdict
 from relay.suppression import Suppressions
 
@@ -39,9 +39,9 @@ class Policy:
         except names.BadName as e:
             return Verdict(replies.INVALID_SENDER, saw=e.reason)
         entry = self._directory.sending_domain(login, domain)
-        return entry or self.rests(login, domain) or self._mismatch(login, domain)
+        return entry or self.paused_domain(login, domain) or self._mismatch(login, domain)
 
-    def rests(self, login: Login, name: str, header: str = "") -> Verdict | None:
+    def paused_domain(self, login: Login, name: str, header: str = "") -> Verdict | None:
         """The refusal of a domain that is this member's, but may not send, or not by this key; None for any other.
 
         `header`: the field that names it, "" for the envelope.
@@ -54,8 +54,8 @@ class Policy:
             cure = "Use a key that is for this domain, or issue one at {account_url}."
             saw = f"{where}{name} is yours, but this API key is for other domains"
             return Verdict(reply, saw=saw, extra={"domain": name}, member_id=login.member_id, cure=cure)
-        found = self._directory.resting_domain(login.member_id, name)
-        return resting(found, reply, where) if found is not None else None
+        found = self._directory.paused_domain(login.member_id, name)
+        return paused_verdict(found, reply, where) if found is not None else None
 
     def null_sender(self, login: Login) -> Verdict | None:
         """May this login send without a sender (RFC 5321 §4.5.5)? Whose domain it is, the header From tells later."""
@@ -148,9 +148,9 @@ class Policy:
         except names.BadName as e:
             return Verdict(replies.FROM_MISMATCH, saw=e.reason, member_id=login.member_id)
         entry = self._directory.sending_domain(login, mailbox.address.domain)
-        rests = None if entry else self.rests(login, mailbox.address.domain, "From")
-        if rests is not None:
-            return rests
+        stopped = None if entry else self.paused_domain(login, mailbox.address.domain, "From")
+        if stopped is not None:
+            return stopped
         if entry is None:
             enrolled = ", ".join(d.name for d in self._directory.domains_of(login)[:_NAMED])
             return Verdict(
@@ -168,8 +168,8 @@ class Policy:
         try:
             for name, mailbox in message.senders(parsed):
                 if self._directory.sending_domain(login, mailbox.address.domain) is None:
-                    if (rests := self.rests(login, mailbox.address.domain, name)) is not None:
-                        return rests
+                    if (stopped := self.paused_domain(login, mailbox.address.domain, name)) is not None:
+                        return stopped
                     saw = f"{name}: {mailbox.address.domain} is not an enrolled domain of yours"
                     return Verdict(replies.SENDER_MISMATCH, saw=saw, member_id=login.member_id)
         except names.BadName as e:
@@ -182,7 +182,7 @@ class Policy:
         return word if word in suppression.CATEGORIES else "bulk"
 
 
-def resting(found: RestingDomain, reply: Reply = replies.DOMAIN_RESTS, where: str = "") -> Verdict:
+def paused_verdict(found: PausedDomain, reply: Reply = replies.DOMAIN_RESTS, where: str = "") -> Verdict:
     """The refusal of a domain that may not send just now, in its own words."""
     facts: dict[str, Any] = {"domain": found.name, "state": found.state}
     if found.missing:

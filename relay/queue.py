@@ -66,7 +66,7 @@ class Handoff:
         self.owner, self.lease_seconds = owner, d.lease_seconds
         self._max, self._max_bytes = d.prefetch, d.prefetch_bytes
         self._member_share, self._destination_share = d.member_share, d.destination_share
-        self._shelf: list[Ready] = []
+        self._accepted: list[Ready] = []
         self._held = 0
         self._bytes = 0
         self.shares: dict[int, int] = {}
@@ -190,7 +190,7 @@ class Handoff:
         """Lay committed, leased recipients on the shelf (their room was reserved at `reserved_size` each)."""
         for r in ready:
             self._bytes += r.size - reserved_size
-        self._shelf.extend(ready)
+        self._accepted.extend(ready)
         self.wake.set()
 
     def adopt(self, ready: Sequence[Ready]) -> None:
@@ -200,8 +200,8 @@ class Handoff:
 
     def take(self) -> list[Ready]:
         """Everything on the shelf."""
-        shelf, self._shelf = self._shelf, []
-        return shelf
+        accepted, self._accepted = self._accepted, []
+        return accepted
 
     def done(self, ready: Ready) -> None:
         """A held recipient is settled or given back."""

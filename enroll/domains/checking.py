@@ -196,7 +196,7 @@ class _Plan:
     values: dict[str, Any]
     losers: dict[int, tuple[Row, Join]]
     joins: list[Join]
-    rested: tuple[str, ...]
+    paused: tuple[str, ...]
 
 
 class Checking:
@@ -307,14 +307,14 @@ class Checking:
         joins: list[Join] = []
         if move.state == "verified" and domain.state == "pending":
             losers = await self._losers(row)
-        rested = _rested(domain, move, features)
+        paused = _paused(domain, move, features)
         if move.notice is not None:
             joins.append(await self._tell(row, move.notice, [f for f in looked.findings if f["required"]]))
-        if rested and by == "clock":
-            joins.append(await self._tell(row, "resting", [f for f in looked.findings if _of(f) in rested]))
+        if paused and by == "clock":
+            joins.append(await self._tell(row, "paused", [f for f in looked.findings if _of(f) in paused]))
         if move.state == "blocked" and domain.state == "pending" and self._config.server.operator_email:
             joins.append(await self._tell_operator(row))
-        return _Plan(_state_of(row, keys), looked, move, now, values, losers, joins, rested)
+        return _Plan(_state_of(row, keys), looked, move, now, values, losers, joins, paused)
 
     def _noted(self, domain: Domain, move: Move, features: Features, looked: Look, now: float) -> Notes:
         notes = leaving(
@@ -412,10 +412,10 @@ class Checking:
         if plan.move.event is not None:
             data = {"domain": row.name} | ({"reason": plan.move.reason} if plan.move.reason else {})
             happened.append(Event(plan.move.event, row.member_id, plan.now, row.id, data=data))
-        if plan.rested:
-            wrong = [f["name"] for f in plan.looked.findings if _of(f) in plan.rested]
+        if plan.paused:
+            wrong = [f["name"] for f in plan.looked.findings if _of(f) in plan.paused]
             data = {"domain": row.name, "reason": f"missing or different: {', '.join(wrong)}"}
-            data["options"] = list(plan.rested)  # type: ignore[assignment]
+            data["options"] = list(plan.paused)  # type: ignore[assignment]
             happened.append(Event(events.DOMAIN_FAILING, row.member_id, plan.now, row.id, data=data))
         for join in plan.joins:
             await join(tx)
@@ -467,7 +467,7 @@ def _of(finding: dict[str, Any]) -> str:
     return FEATURES.get(finding["purpose"], "")
 
 
-def _rested(domain: Domain, move: Move, features: Features) -> tuple[str, ...]:
+def _paused(domain: Domain, move: Move, features: Features) -> tuple[str, ...]:
     """The options of a sending domain whose feature was in use until this look, which found its record gone."""
     if not domain.state == move.state == "verified":
         return ()

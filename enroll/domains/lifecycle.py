@@ -95,8 +95,8 @@ def next_state(
     if state == "pending" and proof:
         if needs_approval:
             return Move("blocked", 0, APPROVAL)
-        told: About | None = "verified" if by == "clock" else None
-        return Move("verified", 0, event=events.DOMAIN_VERIFIED, notice=told)
+        notice: About | None = "verified" if by == "clock" else None
+        return Move("verified", 0, event=events.DOMAIN_VERIFIED, notice=notice)
     if state != "verified" or proof is None:
         return Move(state, failing, reason)
     if proof:

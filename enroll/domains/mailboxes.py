@@ -49,7 +49,7 @@ class _Spell:
     failed: int = 0
     arrived: int = 0
     late: bool = False
-    told: bool = False
+    notified: bool = False
 
 
 class MailboxWatch:
@@ -92,7 +92,7 @@ class MailboxWatch:
         now = self._clock.now()
         for key, spell in list(self._spells.items()):
             long = now - spell.since >= i.forward_alarm_hours * HOUR
-            if not spell.told and (spell.failed >= i.forward_alarm_failures or long):
+            if not spell.notified and (spell.failed >= i.forward_alarm_failures or long):
                 await self._alarm(key, spell)
 
     def _count(self, one: OfForward, well: set[_Key]) -> None:
@@ -132,14 +132,14 @@ class MailboxWatch:
                 return  # the next turn asks again
 
         async def do(tx: Tx) -> None:
-            if await self._mark(tx, key, spell, told=join is not None) and join is not None:
+            if await self._mark(tx, key, spell, notified=join is not None) and join is not None:
                 await join(tx)
 
         try:
             await self._storage.write(do)
         except NoticeLater:
             return
-        spell.told = True
+        spell.notified = True
         log.warning("forward.failing", domain=row.name, failed=spell.failed, mailed=join is not None)
 
     @staticmethod
@@ -153,7 +153,7 @@ class MailboxWatch:
         by_us = options.replies and to.domain == row.name
         return not by_us and to.text.lower() != options.forward_to.lower()
 
-    async def _mark(self, tx: Tx, key: _Key, spell: _Spell | None, *, told: bool = False) -> bool:
+    async def _mark(self, tx: Tx, key: _Key, spell: _Spell | None, *, notified: bool = False) -> bool:
         """Write what the domain's page says; False if it says so already, or another mailbox was named meanwhile."""
         domain_id, mailbox = key
         row = await rows.get(tx, domain_id, lock=True)
@@ -170,7 +170,7 @@ class MailboxWatch:
             now = self._clock.now()
             after = replace(
                 was, forward_failing=spell.since, forward_says=spell.says,
-                forward_told=now if told else was.forward_told,
+                forward_told=now if notified else was.forward_told,
             )
         if after != was:
             await rows.change(tx, domain_id, **columns(options, after))

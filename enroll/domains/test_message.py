@@ -69,8 +69,8 @@ async def send_test(
     except names.BadName as e:
         raise invalid("to", e.reason) from None
     await directory.refresh()
-    if (rests := directory.resting_domain(domain.member_id, domain.name)) is not None:
-        raise conflict(f"{rests.says}. {rests.cure.format(account_url=f'{config.server.public_url}/account')}")
+    if (paused := directory.paused_domain(domain.member_id, domain.name)) is not None:
+        raise conflict(f"{paused.says}. {paused.cure.format(account_url=f'{config.server.public_url}/account')}")
     entry = directory.domain_of_member(domain.member_id, domain.name)
     member = directory.member(domain.member_id)
     if entry is None or member is None:

@@ -11,7 +11,7 @@ from enroll.pages.charts import Chart
 from enroll.pages.connect import settings
 from enroll.pages.figures import HAPPENED, allowance
 from enroll.pages.guard import Guard, Known, Visitor, inside
-from enroll.pages.refusal import told
+from enroll.pages.refusal import refusal_view
 from enroll.pages.render import Renderer, to
 from enroll.pages.services import PageServices
 from enroll.sessions import cookie_token, set_cookie
@@ -82,7 +82,7 @@ class Account:
             standing=standing, meaning=texts.MEANING[standing.stage], advice=texts.advice(standing.judgement),
             said=texts.said(standing.judgement, services.config), formula=texts.formula(services.config),
             more=domains[-1].id if len(found) > size else None, paged=bool(start),
-            refused=[t for r in refused if (t := told(r, public_url, member.id)) is not None],
+            refused=[t for r in refused if (t := refusal_view(r, public_url, member.id)) is not None],
         )
 
     # -- in and out ------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ class Described:
         """What programs are given."""
         return self.make()
 
-    def told(self) -> dict[str, Any]:
+    def described(self) -> dict[str, Any]:
         """`document`, for who asks when it is wanted."""
         return self.document
 
@@ -126,9 +126,9 @@ class Reference:
             for method in _METHODS:
                 if found := methods.get(method):
                     calls.setdefault((found.get("tags") or ["Calls"])[0], []).append(self._call(method, path, found))
-        told = {t["name"]: t.get("description", "") for t in document.get("tags", ())}
-        names = [name for name in told if name in calls] + [name for name in calls if name not in told]
-        self.groups = [Group(name.replace(" ", "-"), name, told.get(name, ""), calls[name]) for name in names]
+        described = {t["name"]: t.get("description", "") for t in document.get("tags", ())}
+        names = [name for name in described if name in calls] + [name for name in calls if name not in described]
+        self.groups = [Group(name.replace(" ", "-"), name, described.get(name, ""), calls[name]) for name in names]
 
     def _call(self, method: str, path: str, found: dict[str, Any]) -> Call:
         content = self._whole(found.get("requestBody") or {}).get("content", {})
@@ -148,13 +148,13 @@ class Reference:
             found["in"],
         )
 
-    def _answer(self, status: str, told: dict[str, Any]) -> Answer:
+    def _answer(self, status: str, described: dict[str, Any]) -> Answer:
         # Most calls have the same refusals, and say so by reference.
-        if "$ref" not in told:
-            return self._answered(status, told)
-        key = status, told["$ref"]
+        if "$ref" not in described:
+            return self._answered(status, described)
+        key = status, described["$ref"]
         if key not in self._referred:
-            self._referred[key] = self._answered(status, self._whole(told))
+            self._referred[key] = self._answered(status, self._whole(described))
         return self._referred[key]
 
     def _answered(self, status: str, found: dict[str, Any]) -> Answer:
@@ -166,8 +166,8 @@ class Reference:
         return Answer(status, prose(found.get("description", "")), status.startswith("2"), bodies, headers)
 
     def _bodies(self, content: dict[str, Any]) -> Iterator[Body]:
-        for media, told in content.items():
-            schema = self._whole(told.get("schema", {}))
+        for media, described in content.items():
+            schema = self._whole(described.get("schema", {}))
             forms = [self._whole(one) for one in schema.get("oneOf", schema.get("anyOf", [schema]))]
             forms = [one for one in forms if "properties" in one] or [schema]
             yield Body(media, self._kind(schema), [list(self._fields(one, "", 0)) for one in forms])
@@ -251,9 +251,9 @@ class Reference:
         if credential:
             lines.append(f"-H {shlex.quote(credential)}")
         if content:
-            media, told = next(iter(content.items()))
+            media, offered = next(iter(content.items()))
             lines.append(f"-H {shlex.quote(f'Content-Type: {media}')}")
-            schema = self._whole(told.get("schema", {}))
+            schema = self._whole(offered.get("schema", {}))
             if media == "application/json" and schema:
                 lines.append(f"-d {shlex.quote(json.dumps(self._example(schema), ensure_ascii=False))}")
             else:

@@ -54,7 +54,7 @@ _OWN_WANTED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class RefusalView:
     """A refusal as one reader may see it. `asked` are facts of the request, for the owner only."""
 
     id: str
@@ -84,7 +84,7 @@ class Again:
         return bool(self.checks) and all(g.verdict is None for g in self.checks)
 
 
-def told(row: RefusalRow, public_url: str, member_id: int | None) -> Told | None:
+def refusal_view(row: RefusalRow, public_url: str, member_id: int | None) -> RefusalView | None:
     """The refusal for a reader; None when its rule is not known (any more)."""
     reply = _RULES.get(row.rule)
     if reply is None:
@@ -98,14 +98,14 @@ def told(row: RefusalRow, public_url: str, member_id: int | None) -> Told | None
         saw = saw if row.rule in _OPEN_SAW else ""
         wanted = _OPEN_WANTED.get(row.rule, wanted if row.rule in ("rate_limited", "tier_too_small") else "")
     fix = str((own and facts.get("cure")) or reply.fix)
-    return Told(
+    return RefusalView(
         id=row.id, at=row.at, door="SMTP" if row.door == "smtp" else "HTTP", reply=reply, saw=saw, wanted=wanted,
         fix=fix.format(account_url=f"{public_url}/account"), passes_at=facts.get("passes_at"),
         tier=str(extra.get("tier") or ""), own=own, asked=_asked(row) if own else [],
     )
 
 
-def as_json(refusal: Told, public_url: str) -> dict[str, Any]:
+def as_json(refusal: RefusalView, public_url: str) -> dict[str, Any]:
     """The refusal in the shape that the request got, with when and where, as far as its reader may see it."""
     verdict = Verdict(
         refusal.reply, saw=refusal.saw or "…", wanted=refusal.wanted or "…", passes_at=refusal.passes_at,
@@ -145,7 +145,7 @@ class Refusal:
         again = await self._again(visitor, row)
         return self._renderer.page("refusal.html", visitor, refusal=refusal, again=again, max_shown=_MAX_RECIPIENTS)
 
-    async def _find(self, request: web.Request, visitor: Visitor) -> tuple[RefusalRow, Told]:
+    async def _find(self, request: web.Request, visitor: Visitor) -> tuple[RefusalRow, RefusalView]:
         services, wanted = self._services, request.match_info["id"]
         row = None
         if _ID.fullmatch(wanted):
@@ -154,7 +154,7 @@ class Refusal:
         kept_since = services.clock.now() - services.config.retention.refusals_days * DAY
         if row is None or row.at < kept_since:
             raise Refused(NOT_FOUND)
-        refusal = told(row, services.config.server.public_url, visitor.member.id if visitor.member else None)
+        refusal = refusal_view(row, services.config.server.public_url, visitor.member.id if visitor.member else None)
         if refusal is None:
             raise Refused(NOT_FOUND)
         return row, refusal

@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from enroll.errors import EnrollError, not_found
-from enroll.senders.model import SenderEmail, active, emails_of, fold, read_address, read_data, told_email
+from enroll.senders.model import SenderEmail, active, email_event, emails_of, fold, read_address, read_data
 from relay.base.clock import HOUR, MINUTE, Clock, not_before
 from relay.base.config import Config
 from relay.base.events import SENDER_CREATED, SENDER_DELETED, SENDER_VERIFIED
@@ -95,7 +95,7 @@ class Addresses:
                 verified_at=None, data=kept, now=self._clock.now(),
             )
             added = await self._value(tx, await self._row(tx, member_id, made))
-            await events.append(tx, [told_email(SENDER_CREATED, added, member_id, self._clock.now())])
+            await events.append(tx, [email_event(SENDER_CREATED, added, member_id, self._clock.now())])
             return added
 
         return await self._storage.write(write)
@@ -113,7 +113,7 @@ class Addresses:
                 )
             gone = await self._value(tx, row)
             await rows.remove_email(tx, row.id)
-            await events.append(tx, [told_email(SENDER_DELETED, gone, member_id, self._clock.now())])
+            await events.append(tx, [email_event(SENDER_DELETED, gone, member_id, self._clock.now())])
 
         await self._storage.write(write)
 
@@ -159,7 +159,7 @@ class Addresses:
                 return refusal  # as a value: the try stays counted
             await rows.verify_email(tx, row.id, self._clock.now())
             verified = await self._value(tx, await self._row(tx, member_id, id))
-            await events.append(tx, [told_email(SENDER_VERIFIED, verified, member_id, self._clock.now())])
+            await events.append(tx, [email_event(SENDER_VERIFIED, verified, member_id, self._clock.now())])
             return verified
 
         done = await self._storage.write(write)

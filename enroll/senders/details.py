@@ -14,6 +14,7 @@ from enroll.errors import EnrollError, not_found
 from enroll.senders.model import (
     Sender,
     active,
+    details_event,
     emails_of,
     fold,
     not_verified,
@@ -21,7 +22,6 @@ from enroll.senders.model import (
     read_data,
     read_name,
     sender_of,
-    told_details,
 )
 from enroll.senders.sending import SendingDomains
 from relay.base import names
@@ -89,7 +89,7 @@ class Details:
                 data=kept, now=self._clock.now(),
             )
             begun = await self._sending.begin(tx, member_id, email.domain)
-            return await self._told(tx, SENDER_CREATED, member_id, made), begun
+            return await self._event(tx, SENDER_CREATED, member_id, made), begun
 
         made, begun = await self._sending.commit(write)
         self._sending.finish(begun)
@@ -120,7 +120,7 @@ class Details:
             begun = None
             if email.id != row.email_id:
                 begun = await self._sending.begin(tx, member_id, email.domain)
-            return await self._told(tx, SENDER_UPDATED, member_id, id), begun
+            return await self._event(tx, SENDER_UPDATED, member_id, id), begun
 
         made, begun = await self._sending.commit(write)
         self._sending.finish(begun)
@@ -136,7 +136,7 @@ class Details:
             if row.is_default:
                 return sender_of(row)
             await rows.make_default(tx, member_id, row.id, self._clock.now())
-            return await self._told(tx, SENDER_UPDATED, member_id, id)
+            return await self._event(tx, SENDER_UPDATED, member_id, id)
 
         return await self._storage.write(write)
 
@@ -152,15 +152,15 @@ class Details:
                     "This is the default sender: mark another one as default first",
                 )
             await rows.remove_details(tx, row.id)
-            told = told_details(SENDER_DELETED, sender_of(row), member_id, self._clock.now())
-            await events.append(tx, [told])
+            event = details_event(SENDER_DELETED, sender_of(row), member_id, self._clock.now())
+            await events.append(tx, [event])
 
         await self._storage.write(write)
 
-    async def _told(self, tx: Tx, kind: str, member_id: int, id: str) -> Sender:
+    async def _event(self, tx: Tx, kind: str, member_id: int, id: str) -> Sender:
         """What was written, told in the same transaction."""
         sender = sender_of(await self._row(tx, member_id, id))
-        await events.append(tx, [told_details(kind, sender, member_id, self._clock.now())])
+        await events.append(tx, [details_event(kind, sender, member_id, self._clock.now())])
         return sender
 
     @staticmethod

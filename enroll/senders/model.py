@@ -82,13 +82,13 @@ def _verified_at(email: EmailRow, held: domain_rows.Row | None) -> float | None:
     return max(email.created_at, held.first_verified_at or held.created_at)
 
 
-def told_email(kind: str, email: SenderEmail, member_id: int, now: float) -> Event:
+def email_event(kind: str, email: SenderEmail, member_id: int, now: float) -> Event:
     """What happened to an address, for the feed."""
     about = {"kind": "email", "id": email.id, "address": email.address, "verified": email.verified}
     return Event(kind, member_id, now, data=about)
 
 
-def told_details(kind: str, sender: Sender, member_id: int, now: float) -> Event:
+def details_event(kind: str, sender: Sender, member_id: int, now: float) -> Event:
     """What happened to details, for the feed."""
     about = {
         "kind": "details", "id": sender.id, "name": sender.name, "address": sender.address, "default": sender.default,

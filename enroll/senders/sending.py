@@ -24,7 +24,7 @@ from relay.base.domain_options import Options
 from relay.base.storage import Storage, Tx
 from relay.base.storage import domains as domain_rows
 from relay.base.storage import senders as rows
-from relay.directory import resting_of
+from relay.directory import paused_of
 from relay.replies import DOMAIN_NOT_READY, HOSTED_ZONE_MISSING, NO_SENDER, RECORDS_MISSING, Refused
 
 log = structlog.get_logger("senders")
@@ -213,8 +213,8 @@ class SendingDomains:
         chosen = (d for d in verified if Options.read(d.options).default_sender)
         default = next(chosen, verified[0] if verified else None)
         if default is None:
-            rests = next((resting_of(d) for d in found if d.name == asked.domain and may_use(d.name)), None)
-            why = rests.says if rests else "No domain of yours is authenticated yet"
+            paused = next((paused_of(d) for d in found if d.name == asked.domain and may_use(d.name)), None)
+            why = paused.says if paused else "No domain of yours is authenticated yet"
             text = f"{why}: mail from this address is refused until that changes"
             raise EnrollError(DOMAIN_NOT_READY, text, "from")
         return f"{asked.local}@{default.name}"

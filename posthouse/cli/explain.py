@@ -56,14 +56,14 @@ async def explain(
         now = core.clock.now()
         d = core.config.delivery
 
-    told = [
+    each = [
         _recipient(
             r, [t for t in tries if t.recipient_id == r.id], [e for e in happened if e.recipient_id == r.id], now
         ) | {"site": troubles.get(r.id, "")}
         for r in recipients
     ]
     data = _facts(row) | {
-        "admitted": admitted, "recipients": told,
+        "admitted": admitted, "recipients": each,
         "events": [{"at": _at(e.at), "type": e.type, **e.data} for e in happened],
     }
 
@@ -71,10 +71,10 @@ async def explain(
         shell.say("\n".join(_story(row, admitted)))
         if again := [e for e in happened if e.type == REPEATED]:
             shell.say(f"Submitted again {len(again)} times, last {_at(again[-1].at)}: nobody receives it twice.")
-        for r in told:
+        for r in each:
             shell.say("")
-            shell.say("\n".join(_told(r)))
-        if any(r["state"] in ("queued", "deferred") for r in told):
+            shell.say("\n".join(_lines(r)))
+        if any(r["state"] in ("queued", "deferred") for r in each):
             shell.say(f"\nRetries: after {', '.join(f'{s:g} s' for s in d.schedule_seconds)}, then every "
                       f"{d.schedule_seconds[-1]:g} s, until {d.max_age_seconds / 86400:g} days have passed.")
 
@@ -207,7 +207,7 @@ def _story(m: MessageRow, admitted: dict[str, Any]) -> list[str]:
     return [*lines, f"Envelope sender: {m.mail_from or '<> (null sender)'}; return path at {path}"]
 
 
-def _told(r: dict[str, Any]) -> list[str]:
+def _lines(r: dict[str, Any]) -> list[str]:
     lines = [f"To {r['to']} (number {r['number']}): {r['state']}{', held' if r['held'] else ''}"]
     for n, t in enumerate(r["attempts"], 1):
         where = f"{t['host']} [{t['ip']}]" if t["ip"] else t["host"] or "no host"

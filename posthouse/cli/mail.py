@@ -62,7 +62,7 @@ async def events(
                 found = await rows.after(tx, after, member_id=member_id, types=type or (), limit=most)
             for e in found:
                 who = core.directory.member(e.member_id)
-                shell.stream(_event(e, who.handle if who else ""), _told(e, who.handle if who else str(e.member_id)))
+                shell.stream(_event(e, who.handle if who else ""), _lines(e, who.handle if who else str(e.member_id)))
                 after, shown = e.id, shown + 1
             if not follow and (len(found) < PAGE or shown >= limit):
                 return OK
@@ -79,7 +79,7 @@ def _event(e: Event, handle: str) -> dict[str, Any]:
     }
 
 
-def _told(e: Event, handle: str) -> str:
+def _lines(e: Event, handle: str) -> str:
     from relay.base.clock import iso
 
     # By the vocabulary of events, what is called …At is a time.

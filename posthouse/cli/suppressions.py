@@ -131,7 +131,7 @@ async def take_in(
         "bad": [{"line": line, "reason": why} for line, why in found.refused], "origins": dict(found.origins),
         "reasons": dict(found.reasons), "guessed": found.guessed, "line": found.line, "stopped": found.stopped,
     }
-    shell.answer(data, _told(found))
+    shell.answer(data, _lines(found))
     if found.stopped:
         return UNAVAILABLE
     return FAILED if found.refusals else OK
@@ -151,7 +151,7 @@ def _contents(file: str, most: int) -> bytes:
     return raw
 
 
-def _told(found: Imported) -> str:
+def _lines(found: Imported) -> str:
     lines = [
         f"{found.added} addresses imported, {found.known} were already there, {found.refusals} lines skipped.",
         *(f"  line {line}: {why}" for line, why in found.refused[:_SHOWN]),

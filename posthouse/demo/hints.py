@@ -7,15 +7,15 @@ import shlex
 from pathlib import Path
 
 from posthouse.demo.courses import COURSES
-from posthouse.demo.place import HOST, Ports
-from posthouse.demo.walk import RECIPIENT, SENDER, Guest
+from posthouse.demo.folder import HOST, Ports
+from posthouse.demo.walk import RECIPIENT, SENDER, DemoMember
 from posthouse.demo.world import DOMAIN, SANDBOX
 
 
-def lines(guest: Guest, ports: Ports, certificate: Path) -> dict[str, str]:
+def lines(account: DemoMember, ports: Ports, certificate: Path) -> dict[str, str]:
     """Client → one shell line."""
     url = f"http://{HOST}:{ports.http}"
-    cert, key, user = str(certificate), guest.api_key, guest.handle
+    cert, key, user = str(certificate), account.api_key, account.handle
     body = json.dumps({"from": SENDER, "to": RECIPIENT, "subject": "From curl", "text": "Hello"})
     python = (
         "import smtplib, ssl; "
@@ -50,10 +50,10 @@ def lines(guest: Guest, ports: Ports, certificate: Path) -> dict[str, str]:
     }
 
 
-def happenings(guest: Guest, ports: Ports) -> dict[str, str]:
+def happenings(account: DemoMember, ports: Ports) -> dict[str, str]:
     """What happens → the shell line that makes it happen; the last one shows what happened to them all."""
     url = f"http://{HOST}:{ports.http}"
-    key = f"-H 'Authorization: Bearer {guest.api_key}'"
+    key = f"-H 'Authorization: Bearer {account.api_key}'"
     out = {}
     for course in COURSES:
         body = {
@@ -67,7 +67,7 @@ def happenings(guest: Guest, ports: Ports) -> dict[str, str]:
     return out
 
 
-def text(guest: Guest, ports: Ports, certificate: Path) -> str:
+def text(account: DemoMember, ports: Ports, certificate: Path) -> str:
     """What stands on the terminal once everything works."""
     url = f"http://{HOST}:{ports.http}"
     out = [
@@ -75,23 +75,23 @@ def text(guest: Guest, ports: Ports, certificate: Path) -> str:
         "The relay is up. Nothing leaves this machine: every domain's mail goes to the sandbox.",
         "",
         f"  Sandbox      {url}/sandbox",
-        f"  Account      {url}/account   handle {guest.handle}, password {guest.password}",
+        f"  Account      {url}/account   handle {account.handle}, password {account.password}",
         f"  API          {url}/openapi.json",
         f"  SMTP         {HOST}:{ports.submission} (STARTTLS), {HOST}:{ports.submission_tls} (TLS); "
-        f"user {guest.handle}, password: the API key",
-        f"  API key      {guest.api_key}",
+        f"user {account.handle}, password: the API key",
+        f"  API key      {account.api_key}",
         f"  DNS          dig @{HOST} -p {ports.dns} TXT _posthouse-challenge.{DOMAIN}",
         "",
         "Send one:",
     ]
-    for client, line in lines(guest, ports, certificate).items():
+    for client, line in lines(account, ports, certificate).items():
         out += ["", f"# {client}", line]
     out += [
         "",
         "Make something happen. Each event is posted to the demo's own webhook, which verifies the signature and",
         "prints it below. A second time the recipient is refused: it is suppressed; complain.2@… is another.",
     ]
-    for happening, line in happenings(guest, ports).items():
+    for happening, line in happenings(account, ports).items():
         out += ["", f"# {happening}", line]
     out += [
         "",

@@ -13,7 +13,7 @@ from pathlib import Path
 from posthouse import gc_tuning
 from posthouse.check_config import cannot_listen
 from posthouse.demo import hints
-from posthouse.demo.place import HOST, Ports, configuration
+from posthouse.demo.folder import HOST, Ports, configuration
 from posthouse.demo.receiver import Receiver
 from posthouse.demo.walk import Report, Stumble, Walk
 from posthouse.demo.world import demo_zones
@@ -68,8 +68,8 @@ async def _demo(check: bool, data: Path, port_base: int | None, stack: ExitStack
         await _until(stop, walk, courses=check)
         if check:
             sys.stdout.write(json.dumps(walk.report.json(), ensure_ascii=False) + "\n")
-        elif walk.report.ok and walk.guest is not None:
-            _say(hints.text(walk.guest, ports, walk.certificate))
+        elif walk.report.ok and walk.account is not None:
+            _say(hints.text(walk.account, ports, walk.certificate))
             receiver.tell = _say
             await stop.wait()
         elif walk.report.error:

@@ -24,7 +24,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 from enroll.domains import Domain
 from enroll.zone import Zones
 from posthouse.demo.courses import Courses
-from posthouse.demo.place import HOST, Ports
+from posthouse.demo.folder import HOST, Ports
 from posthouse.demo.receiver import Receiver
 from posthouse.demo.world import DOMAIN, OWNER
 from posthouse.serve import Node
@@ -68,7 +68,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Guest:
+class DemoMember:
     """The demo's member, with the secrets that the hints show."""
 
     member_id: int
@@ -88,7 +88,7 @@ class Walk:
         self._receiver = receiver
         self._clock = Clock()
         self.report = Report()
-        self.guest: Guest | None = None
+        self.account: DemoMember | None = None
 
     @property
     def certificate(self) -> Path:
@@ -98,19 +98,19 @@ class Walk:
     async def all(self) -> None:
         """The first walk: every step up to two messages that have arrived. Raises Stumble."""
         async with self._step("a member and its API key"):
-            self.guest = await self._member()
+            self.account = await self._member()
         async with self._step(f"{DOMAIN} enrolled, its records published in the demo's own DNS"):
-            domain = await self._enroll(self.guest)
+            domain = await self._enroll(self.account)
         async with self._step("the records found by asking DNS: the domain is verified"):
             await self._verify(domain)
         async with self._step(f"mail for {DOMAIN} goes to {OWNER}, which has said yes"):
-            await self._forward(self.guest)
+            await self._forward(self.account)
         async with self._step("a webhook, posted to the demo's own receiver"):
-            await self._listen(self.guest)
+            await self._listen(self.account)
         async with self._step("one message sent over SMTP (STARTTLS, AUTH)"):
-            self.report.smtp = await self._send_smtp(self.guest)
+            self.report.smtp = await self._send_smtp(self.account)
         async with self._step("one message sent over HTTP"):
-            self.report.http = await self._send_http(self.guest)
+            self.report.http = await self._send_http(self.account)
         async with self._step("both delivered"):
             await asyncio.gather(*(self._delivered(m) for m in (self.report.smtp, self.report.http)))
         async with self._step("both DKIM signatures of both messages verify"):
@@ -119,12 +119,12 @@ class Walk:
 
     async def courses(self) -> None:
         """What else can happen to mail, each made to happen by a sandbox recipient. After `all`. Raises Stumble."""
-        guest = self.guest
-        assert guest is not None
+        account = self.account
+        assert account is not None
         self.report.ok = False
         url = f"http://{HOST}:{self._ports.http}"
         courses = Courses(
-            self._node, self._receiver, url=url, member_id=guest.member_id, api_key=guest.api_key, sender=SENDER
+            self._node, self._receiver, url=url, member_id=account.member_id, api_key=account.api_key, sender=SENDER
         )
         async with self._step("bounce, late bounce, complaint, unsubscription, reply: each seen to its end"):
             found = await courses.all()
@@ -148,7 +148,7 @@ class Walk:
 
     # -- the steps ---------------------------------------------------------------------------------------------
 
-    async def _member(self) -> Guest:
+    async def _member(self) -> DemoMember:
         core = self._node.core
         accounts, password = core.enroll.accounts, secrets.token_urlsafe(9)
         try:
@@ -162,15 +162,15 @@ class Walk:
         for key in await core.enroll.credentials.list(member.id):
             await core.enroll.credentials.revoke(member.id, key.id)
         text, _ = await core.enroll.credentials.issue(member.id, description="demo", default_category="transactional")
-        return Guest(member.id, member.handle, member.did, password, text)
+        return DemoMember(member.id, member.handle, member.did, password, text)
 
-    async def _enroll(self, guest: Guest) -> Domain:
+    async def _enroll(self, account: DemoMember) -> Domain:
         core = self._node.core
-        known = [d for d in await core.domains.list(guest.member_id) if d.name == DOMAIN]
+        known = [d for d in await core.domains.list(account.member_id) if d.name == DOMAIN]
         if known:
-            domain = await core.domains.update(guest.member_id, DOMAIN, _OPTIONS)
+            domain = await core.domains.update(account.member_id, DOMAIN, _OPTIONS)
         else:
-            domain = await core.domains.enroll(guest.member_id, DOMAIN, _OPTIONS)
+            domain = await core.domains.enroll(account.member_id, DOMAIN, _OPTIONS)
         for record in core.domains.records(domain):
             self._zones.replace(record.name, record.type, record.value)
         return domain
@@ -184,29 +184,29 @@ class Walk:
         await core.operator.set_tier(DOMAIN, TIER)
         await core.directory.refresh()
 
-    async def _forward(self, guest: Guest) -> None:
+    async def _forward(self, account: DemoMember) -> None:
         """The mailbox says yes by the code that was sent to it; on used data it has done so before."""
         services, mailbox = self._node.core.enroll.for_domains, self._node.mailbox
         assert mailbox is not None
-        domain = await services.forwarding.set(guest.member_id, DOMAIN, OWNER)
+        domain = await services.forwarding.set(account.member_id, DOMAIN, OWNER)
         if domain.options.forward_to != OWNER:
             kept = await mailbox.wait_for(
                 lambda k: k.received.rcpt_to == (OWNER,) and _CODE.search(k.received.raw) is not None
             )
             code = _CODE.search(kept.received.raw)
             assert code is not None
-            await services.forwarding.set(guest.member_id, DOMAIN, OWNER, code[1].decode())
+            await services.forwarding.set(account.member_id, DOMAIN, OWNER, code[1].decode())
         await self._node.core.directory.refresh()
 
-    async def _listen(self, guest: Guest) -> None:
+    async def _listen(self, account: DemoMember) -> None:
         """A webhook to the receiver; those of an earlier run on the same data go."""
         webhooks = self._node.core.enroll.webhooks
-        for old in await webhooks.list(guest.member_id):
+        for old in await webhooks.list(account.member_id):
             if old.description == _WEBHOOK:
-                await webhooks.remove(guest.member_id, old.id)
-        self._receiver.secret, _ = await webhooks.add(guest.member_id, self._receiver.url, description=_WEBHOOK)
+                await webhooks.remove(account.member_id, old.id)
+        self._receiver.secret, _ = await webhooks.add(account.member_id, self._receiver.url, description=_WEBHOOK)
 
-    async def _send_smtp(self, guest: Guest) -> dict[str, Any]:
+    async def _send_smtp(self, account: DemoMember) -> dict[str, Any]:
         message = EmailMessage()
         message["From"], message["To"] = f"Demo <{SENDER}>", RECIPIENT
         message["Subject"] = f"Hello over SMTP {secrets.token_hex(4)}"
@@ -216,7 +216,7 @@ class Walk:
             context = ssl.create_default_context(cafile=str(self.certificate))
             with smtplib.SMTP(HOST, self._ports.submission, timeout=20) as smtp:
                 smtp.starttls(context=context)
-                smtp.login(guest.handle, guest.api_key)
+                smtp.login(account.handle, account.api_key)
                 smtp.ehlo_or_helo_if_needed()
                 for code, text in (smtp.mail(SENDER), smtp.rcpt(RECIPIENT)):
                     if code != 250:
@@ -232,7 +232,7 @@ class Walk:
             raise Stumble(f"SMTP: {e}") from None
         return {"recipient": RECIPIENT, "subject": message["Subject"], "reply": f"250 {reply}"}
 
-    async def _send_http(self, guest: Guest) -> dict[str, Any]:
+    async def _send_http(self, account: DemoMember) -> dict[str, Any]:
         subject = f"Hello over HTTP {secrets.token_hex(4)}"
         body = {
             "from": f"Demo <{SENDER}>", "to": RECIPIENT, "subject": subject,
@@ -242,7 +242,7 @@ class Walk:
         try:
             async with (
                 ClientSession(timeout=ClientTimeout(20)) as http,
-                http.post(url, json=body, headers={"Authorization": f"Bearer {guest.api_key}"}) as answer,
+                http.post(url, json=body, headers={"Authorization": f"Bearer {account.api_key}"}) as answer,
             ):
                 said = await answer.json()
         except (ClientError, OSError, ValueError) as e:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from enroll.zone import Zone, ZoneRecord, Zones
-from posthouse.demo.place import HOST, HOSTNAME, REPORTER
+from posthouse.demo.folder import HOST, HOSTNAME, REPORTER
 
 DOMAIN = "demo.test"
 SANDBOX = "sandbox.test"

@@ -18,11 +18,11 @@ async def hosted_zone(patient: Patient) -> list[Finding]:
         return []
     if not patient.public:
         return [Finding("hosted zone", OK, "not checked: server.hostname is not a public name")]
-    told = await patient.resolver.ns(zone)
-    if isinstance(told, Later):
-        return [Finding("hosted zone", WARN, f"{zone}: could not be asked ({told.reason})")]
+    served = await patient.resolver.ns(zone)
+    if isinstance(served, Later):
+        return [Finding("hosted zone", WARN, f"{zone}: could not be asked ({served.reason})")]
     fix = " and ".join(f"{zone}. NS {name}." for name in ours) + f", in the zone above {zone}"
-    servers = told.texts() if isinstance(told, Answer) else ()
+    servers = served.texts() if isinstance(served, Answer) else ()
     if not servers:
         return [Finding("hosted zone", FAIL, f"{zone} is not delegated", fix)]
     found = []

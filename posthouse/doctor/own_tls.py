@@ -11,7 +11,7 @@ from relay.base.http_client import HttpBounds, HttpClient
 from relay.base.resolver import Answer, Later, Nothing
 from relay.delivery.dane import Tlsa
 from relay.verify import read_key
-from relay.verify.faults import BadRecord
+from relay.verify.record_fault import BadRecord
 from relay.verify.tls_records import read_policy, report_addresses, sts_id
 
 _VALIDATING = "install unbound on this machine and set dns.resolvers to it, or dns.dnssec to off"

@@ -129,8 +129,8 @@ async def sites(patient: Patient) -> list[Finding]:
         saw = f"paused by the operator: {', '.join(held[:5])}"
         found.append(Finding("sites", WARN, saw, f"posthouse site resume {held[0]}, when it is over"))
     if refusing:
-        told = [f"{s.name} has asked for less {s.failures} times in a row: {s.says[:120]}" for s in refusing[:3]]
-        saw = "; ".join(told)
+        reported = [f"{s.name} has asked for less {s.failures} times in a row: {s.says[:120]}" for s in refusing[:3]]
+        saw = "; ".join(reported)
         found.append(Finding("sites", WARN, saw, f"posthouse site show {refusing[0].name}"))
     paused = sum(s.paused_until > now for s in rows)
     return found or [Finding("sites", OK, f"{paused} paused, {len(rows) - paused} slowed")]

@@ -48,7 +48,7 @@ def http_application(
         *monitor.routes(),
         *enrollment.routes(core.enroll, Mail(core.queue, core.handoff), copies=Copies(send, core.unsubscribe)),
         *shown.routes,
-        *(document_route(one.told, one.path) for one in documents),
+        *(document_route(one.described, one.path) for one in documents),
     ]
     if mailbox is not None:
         routes += sandbox_routes(mailbox, config, shown.renderer)

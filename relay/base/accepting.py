@@ -17,7 +17,7 @@ log = structlog.get_logger("accept")
 
 _BACKLOG = 512
 _AT_ONCE = 16  # connections taken before others get their turn
-_REST_SECONDS = 1.0
+_PAUSE_SECONDS = 1.0
 
 
 class Acceptor:
@@ -29,7 +29,7 @@ class Acceptor:
     def __init__(self, host: str, port: int, factory: Callable[[], asyncio.BaseProtocol], *, shared: bool) -> None:
         self._loop = asyncio.get_running_loop()
         self._factory = factory
-        self._resting: asyncio.TimerHandle | None = None
+        self._paused: asyncio.TimerHandle | None = None
         self._coming: set[asyncio.Task[None]] = set()
         self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
         try:
@@ -50,13 +50,13 @@ class Acceptor:
 
     def close(self) -> None:
         """Take no more connections."""
-        if self._resting is not None:
-            self._resting.cancel()
+        if self._paused is not None:
+            self._paused.cancel()
         self._loop.remove_reader(self._socket)
         self._socket.close()
 
     def _listen(self) -> None:
-        self._resting = None
+        self._paused = None
         self._loop.add_reader(self._socket, self._ready)
 
     def _ready(self) -> None:
@@ -68,7 +68,7 @@ class Acceptor:
             except OSError as e:
                 log.error("accept.failed", address=self._address, cause=os.strerror(e.errno or 0).lower())
                 self._loop.remove_reader(self._socket)
-                self._resting = self._loop.call_later(_REST_SECONDS, self._listen)
+                self._paused = self._loop.call_later(_PAUSE_SECONDS, self._listen)
                 return
             connection.setblocking(False)
             task = self._loop.create_task(self._connect(connection))

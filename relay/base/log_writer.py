@@ -94,17 +94,17 @@ class Writer:
                 self._known[rest] = (seen[0], seen[1] + 1, head)
                 continue
             if seen is not None:
-                out += self._told(rest, self._known.pop(rest))
+                out += self._counted(rest, self._known.pop(rest))
             self._known[rest] = (now, 0, head)
             out.append(head + rest)
         while self._known:
             rest, seen = next(iter(self._known.items()))
             if not everything and len(self._known) <= _KINDS and now - seen[0] < self._fold_seconds:
                 break
-            out += self._told(rest, self._known.pop(rest))
+            out += self._counted(rest, self._known.pop(rest))
         return out
 
-    def _told(self, rest: str, seen: tuple[float, int, str]) -> list[str]:
+    def _counted(self, rest: str, seen: tuple[float, int, str]) -> list[str]:
         return [self._repeated(seen[2] + rest, seen[1])] if seen[1] else []
 
     def _write(self, lines: list[str]) -> None:

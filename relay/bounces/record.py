@@ -187,7 +187,7 @@ class Records:
                 found[who.id] = replace(who, delay_told=True)
         await mail.owe_reports(tx, batch.owed)
         await mail.bounce_late(tx, batch.bounced)
-        await mail.hear_late(tx, batch.heard)
+        await mail.record_late(tx, batch.heard)
         await stats.count(tx, batch.counted)
         await suppressions.add(tx, batch.entries)
         await events.append(tx, batch.happened)
@@ -214,7 +214,7 @@ class Records:
         return "complained"
 
     async def _opted_out(self, tx: Tx, who: Returned, batch: _Batch) -> Result:
-        if who.domain_id is None or await _told(tx, who, UNSUBSCRIBED, batch.happened):
+        if who.domain_id is None or await _recorded(tx, who, UNSUBSCRIBED, batch.happened):
             return "nothing"
         batch.suppress(who, "unsubscribe", "opt-out report")
         data = {"recipient": who.address, "by": "report", "category": who.category, "stops": "all"}
@@ -234,7 +234,7 @@ class Records:
         code = int(match[1]) if match else None
         word = LateWord(who.id, batch.at, "never" if final else "later", printable(fate.host), code, fate.status, reply)
         if not final:
-            if await _told(tx, who, DEFERRED, batch.happened, status=fate.status):
+            if await _recorded(tx, who, DEFERRED, batch.happened, status=fate.status):
                 return "nothing"
             batch.tell(DEFERRED, who, data)
             batch.heard.append(word)
@@ -258,7 +258,7 @@ class Records:
         """Success is nobody's business who has not asked for it, and is told once."""
         if not _wants(who, "SUCCESS") or any(w.recipient_id == who.id and w.kind == "delivered" for w in batch.heard):
             return "nothing"
-        if await mail.success_told(tx, who.id):
+        if await mail.success_reported(tx, who.id):
             return "nothing"
         batch.owed[who.id] = "arrived" if fate.action == "delivered" else fate.action
         said = printable(" ".join(fate.diagnostic.split()))[:500]
@@ -337,11 +337,11 @@ def _vouched(item: _Item) -> dict[str, Any]:
 
 async def _earlier(tx: Tx, who: Returned, kind: str, happened: list[Event]) -> list[dict[str, Any]]:
     """What reports have said of this recipient before, by events of this kind."""
-    earlier = await events.told(tx, who.message_id, who.id, kind)
+    earlier = await events.recorded(tx, who.message_id, who.id, kind)
     return [*earlier, *(e.data for e in happened if e.type == kind and e.recipient_id == who.id)]
 
 
-async def _told(tx: Tx, who: Returned, kind: str, happened: list[Event], status: str | None = None) -> bool:
+async def _recorded(tx: Tx, who: Returned, kind: str, happened: list[Event], status: str | None = None) -> bool:
     """Whether a report has said this of this recipient before."""
     earlier = await _earlier(tx, who, kind, happened)
     if status is None:

@@ -136,7 +136,7 @@ class Pacer:
         self._senders: dict[str, dict[str, _Pause]] = {}
         self._healed: set[str] = set()
         self._domains: OrderedDict[str, _Pause] = OrderedDict()
-        self._resting: dict[str, float] = {}
+        self._paused: dict[str, float] = {}
         self._addresses: OrderedDict[_Address, _Pause] = OrderedDict()
         self.stirred = asyncio.Event()
         """Set when the tables should be asked for something, or told of it, soon."""
@@ -159,9 +159,9 @@ class Pacer:
         """Seconds until the next of these sites may go on by the clock; None: no clock keeps any."""
         now = self._monotonic()
         waits = [self._wait(self._sites[n], now) for n in self._slow if n in lines and n in self._sites]
-        for destination, until in list(self._resting.items()):
+        for destination, until in list(self._paused.items()):
             if until <= now:
-                self._rested(destination)
+                self._resumed(destination)
             else:
                 waits.append(until - now)
         waits += [p.until - now for n, senders in self._senders.items() if n in lines for p in senders.values()]
@@ -236,10 +236,10 @@ class Pacer:
     def rest(self, destination: str, until: float) -> None:
         """Nothing to a recipient's domain before `until` (monotonic): there was no exchanger to go to."""
         pause = self._domain(destination)
-        pause.until = self._resting[destination] = max(pause.until, until)
+        pause.until = self._paused[destination] = max(pause.until, until)
 
-    def _rested(self, destination: str) -> None:
-        del self._resting[destination]
+    def _resumed(self, destination: str) -> None:
+        del self._paused[destination]
         pause = self._domains.get(destination)
         if pause is not None and not pause.flying and pause.limit >= self._settings.start_lanes:
             del self._domains[destination]
@@ -414,7 +414,7 @@ class Pacer:
             pause.limit += 1.0 / pause.limit
             if pause.limit > self._settings.start_lanes:
                 del self._domains[destination]
-                self._resting.pop(destination, None)
+                self._paused.pop(destination, None)
 
     def _sign(self, site: str, outcome: Outcome) -> None:
         s = self._of(site)
@@ -492,7 +492,7 @@ class Pacer:
         if pause is None:
             pause = self._domains[destination] = _Pause(float(self._settings.start_lanes))
             if len(self._domains) > self._settings.max_domains:
-                self._resting.pop(self._domains.popitem(last=False)[0], None)
+                self._paused.pop(self._domains.popitem(last=False)[0], None)
         return pause
 
     def _forget_sender(self, site: str, sender: str) -> None:
@@ -544,9 +544,9 @@ class Visit:
             # Who asked for less is not asked again by way of its next exchanger.
             if self._pacer.table.of_host(spoke, route, self._site) == site or same_operator(spoke, host):
                 return False
-        resting = self._pacer.address_wait((ip, host.port))
-        if resting is not None:
-            self.until = min(self.until, resting)
+        paused = self._pacer.address_wait((ip, host.port))
+        if paused is not None:
+            self.until = min(self.until, paused)
             return False
         if not self.goes(route, host):
             return False
@@ -574,8 +574,8 @@ class Visit:
         self._pacer.heard(site, self._sender, self._destination, address, outcome, self._return_path)
         if is_too_much(outcome):
             self._ended.append(host)
-        elif outcome.code is None and (resting := self._pacer.address_wait(address)) is not None:
-            self.until = min(self.until, resting)
+        elif outcome.code is None and (paused := self._pacer.address_wait(address)) is not None:
+            self.until = min(self.until, paused)
 
     def over(self, outcome: Outcome | None) -> None:
         """The walk has ended with `outcome`; None: no exchanger could be called. Where nobody answered, the domain

@@ -29,7 +29,7 @@ from relay.delivery.dane import Tlsa, usable
 from relay.delivery.route import Host
 from relay.delivery.tls_policy import OPPORTUNISTIC, Contexts, TlsLevel, TlsPolicy
 from relay.outcome import TlsResult
-from relay.verify.faults import BadRecord
+from relay.verify.record_fault import BadRecord
 from relay.verify.tls_records import StsMode, StsPolicy, read_policy, sts_id
 
 log = structlog.get_logger()

@@ -41,13 +41,13 @@ class TlsReport:
     @property
     def packed(self) -> bytes:
         """The JSON (RFC 8460 §4.4), in gzip (§5.2); the same octets each time."""
-        told = {
+        reported = {
             "organization-name": self.submitter,
             "date-range": {"start-datetime": iso(self.begins), "end-datetime": iso(self.begins + DAY - 1)},
             "contact-info": self.contact, "report-id": f"{self.report_id}@{self.submitter}",
             "policies": list(self.policies),
         }
-        return gzip.compress(json.dumps(told, indent=1).encode(), mtime=0)
+        return gzip.compress(json.dumps(reported, indent=1).encode(), mtime=0)
 
     @property
     def file_name(self) -> str:
@@ -65,7 +65,7 @@ def policies_of(domain: str, rows: Sequence[SessionRow], most: int) -> list[dict
     found = []
     for (kind, _), sessions in sorted(groups.items()):
         failed = [row for row in sessions if row.key.result]
-        told: dict[str, Any] = {
+        reported: dict[str, Any] = {
             "policy": {"policy-type": kind, "policy-domain": domain, **sessions[0].said},
             "summary": {
                 "total-successful-session-count": sum(row.n for row in sessions if not row.key.result),
@@ -73,16 +73,16 @@ def policies_of(domain: str, rows: Sequence[SessionRow], most: int) -> list[dict
             },
         }
         if failed:
-            told["failure-details"] = [_failure(row) for row in sorted(failed, key=lambda row: -row.n)[:most]]
-        found.append(told)
+            reported["failure-details"] = [_failure(row) for row in sorted(failed, key=lambda row: -row.n)[:most]]
+        found.append(reported)
     return found
 
 
 def _failure(row: SessionRow) -> dict[str, Any]:
     k = row.key
-    told: dict[str, Any] = {"result-type": k.result}
+    reported: dict[str, Any] = {"result-type": k.result}
     where = {"sending-mta-ip": k.source, "receiving-mx-hostname": k.mx, "receiving-ip": k.ip}
-    return told | {name: value for name, value in where.items() if value} | {"failed-session-count": row.n}
+    return reported | {name: value for name, value in where.items() if value} | {"failed-session-count": row.n}
 
 
 def letter(report: TlsReport, *, from_: str, to: Address) -> bytes:

@@ -63,7 +63,7 @@ class DomainEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class RestingDomain:
+class PausedDomain:
     """A domain of a member's that may send nothing just now. `proved`: it was, once. `since` (Unix seconds): when it
     last stopped being verified; `missing`: the records that it waits for, as far as is known. `default`: the one that
     messages without a From are sent from; `replies`: its mail is to be forwarded."""
@@ -169,10 +169,10 @@ def domain_of(r: Any, pairs: Sequence[KeyEntry]) -> DomainEntry:
     )
 
 
-def resting_of(r: Any) -> RestingDomain:
+def paused_of(r: Any) -> PausedDomain:
     """The resting domain of a row of `directory.snapshot`, or of `domains`."""
     options, notes = Options.read(r.options), Notes.of(r)
-    return RestingDomain(
+    return PausedDomain(
         id=r.id, member_id=r.member_id, name=r.name, state=r.state, reason=r.reason,
         proved=r.first_verified_at is not None,
         since=notes.lost_at or notes.pending_since or r.first_verified_at or 0.0,

@@ -24,7 +24,7 @@ from relay.base.runtime import stopped
 from relay.base.secrets import Vault
 from relay.base.storage import Storage, StorageError, Tx, credentials, key_use, versions
 from relay.base.storage import directory as rows
-from relay.directory.entries import DomainEntry, Key, Login, MemberEntry, RestingDomain
+from relay.directory.entries import DomainEntry, Key, Login, MemberEntry, PausedDomain
 from relay.directory.failures import Failures
 from relay.directory.used import UsedFrom
 from relay.directory.view import View
@@ -237,13 +237,13 @@ class Directory:
             return None
         return self._view.domains.get((login.member_id, name))
 
-    def resting_domain(self, member_id: int, name: str) -> RestingDomain | None:
+    def paused_domain(self, member_id: int, name: str) -> PausedDomain | None:
         """The domain `name` (A-label) of a member, where it may send nothing just now; whatever key."""
-        return self._view.resting.get(member_id, {}).get(name)
+        return self._view.paused.get(member_id, {}).get(name)
 
-    def resting_domains(self, login: Login) -> list[RestingDomain]:
+    def paused_domains(self, login: Login) -> list[PausedDomain]:
         """Every domain of this key's that may send nothing just now."""
-        of_member = list(self._view.resting.get(login.member_id, {}).values())
+        of_member = list(self._view.paused.get(login.member_id, {}).values())
         return [d for d in of_member if login.domains is None or d.name in login.domains]
 
     def current(self, entry: DomainEntry) -> bool:
@@ -272,14 +272,14 @@ class Directory:
         seen."""
         return self._view.forwards.get(name)
 
-    def forwarding_rests(self, name: str) -> bool:
+    def forwarding_paused(self, name: str) -> bool:
         """True for a domain (A-label) whose mail is to be forwarded, but not now: it is not verified, or paused, or its
         MX has not been seen."""
         # Not seen: it leads here already for who asks the right server, and the look that sees it comes soon.
         if name in self._view.waiting_forwards:
             return True
         # Whoever has proved the name by now decides about its mail.
-        return name in self._view.resting_forwards and name not in self._view.names
+        return name in self._view.paused_forwards and name not in self._view.names
 
     def is_return_path(self, name: str) -> bool:
         """True for a verified return-path domain of any member."""

@@ -16,11 +16,11 @@ from relay.directory.entries import (
     Key,
     KeyEntry,
     MemberEntry,
-    RestingDomain,
+    PausedDomain,
     domain_of,
     key_of,
     member_of,
-    resting_of,
+    paused_of,
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ class View:
         self.forwards: Places[DomainEntry] = Places()
         self.return_paths: Places[DomainEntry] = Places()
         self.tracking_hosts: Places[DomainEntry] = Places()
-        self.resting_forwards: Places[bool] = Places()
+        self.paused_forwards: Places[bool] = Places()
         self.waiting_forwards: Places[DomainEntry] = Places()
         """Domains whose mail is to be forwarded as soon as their MX has been seen."""
         self.stopped_domains: set[int] = set()
@@ -82,9 +82,9 @@ class View:
         self.healthy: dict[int, Key] = {}
         """Keys with networks of all others."""
         self._domain_ids: dict[int, DomainEntry] = {}
-        self.resting: dict[int, dict[str, RestingDomain]] = {}
+        self.paused: dict[int, dict[str, PausedDomain]] = {}
         """Member → name → a domain that may send nothing just now."""
-        self._resting: dict[int, RestingDomain] = {}
+        self._paused: dict[int, PausedDomain] = {}
         self._keys_of: dict[int, set[int]] = {}
 
     def take(self, snap: Snapshot, only: Changed | None = None) -> None:
@@ -100,15 +100,15 @@ class View:
         for r in snap.dkim:
             pairs.setdefault(r.domain_id, []).append(KeyEntry(r.id, r.stem, r.rsa_private, r.ed_private))
         domains = {r.id: domain_of(r, pairs.get(r.id, ())) for r in snap.domains}
-        resting = {r.id: resting_of(r) for r in snap.resting}
+        paused = {r.id: paused_of(r) for r in snap.paused}
         # In this order whoever stops sending, or begins to, is found in one of the two at any moment.
-        for id_, rests in resting.items():
-            self._rest(id_, rests)
+        for id_, one in paused.items():
+            self._pause(id_, one)
         for id_ in _both(domains, changed.domains):
             self._domain(id_, domains.get(id_))
         for id_ in changed.domains:
-            if id_ not in resting:
-                self._rest(id_, None)
+            if id_ not in paused:
+                self._pause(id_, None)
         self.enrolled.update(snap.enrolled)
 
     def _member(self, id_: int, new: MemberEntry | None) -> None:
@@ -156,16 +156,16 @@ class View:
         self.return_paths.move(id_, old.return_path if old else "", new.return_path if new else "", new)
         self.tracking_hosts.move(id_, _tracked(old), _tracked(new), new)
 
-    def _rest(self, id_: int, new: RestingDomain | None) -> None:
-        old = self._resting.get(id_)
-        _put(self._resting, id_, new)
+    def _pause(self, id_: int, new: PausedDomain | None) -> None:
+        old = self._paused.get(id_)
+        _put(self._paused, id_, new)
         if new is not None:
-            self.resting.setdefault(new.member_id, {})[new.name] = new
+            self.paused.setdefault(new.member_id, {})[new.name] = new
         elif old is not None:
-            del self.resting[old.member_id][old.name]
-            if not self.resting[old.member_id]:
-                del self.resting[old.member_id]
-        self.resting_forwards.move(id_, _waiting(old), _waiting(new), True)
+            del self.paused[old.member_id][old.name]
+            if not self.paused[old.member_id]:
+                del self.paused[old.member_id]
+        self.paused_forwards.move(id_, _waiting(old), _waiting(new), True)
         if new is not None and new.proved and new.state in ("suspended", "blocked"):
             self.stopped_domains.add(id_)
         else:
@@ -199,6 +199,6 @@ def _tracked(d: DomainEntry | None) -> str:
     return d.options.tracking_host(d.name) if d and d.begun("tracking") else ""
 
 
-def _waiting(d: RestingDomain | None) -> str:
+def _waiting(d: PausedDomain | None) -> str:
     """The name of a domain that rests and had its mail forwarded."""
     return d.name if d is not None and d.proved and d.replies else ""

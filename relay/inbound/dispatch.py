@@ -52,7 +52,7 @@ class Arrival:
     """It came to the address for aggregate reports, too."""
 
 
-class Arrivals:
+class Dispatch:
     """Takes messages in."""
 
     def __init__(

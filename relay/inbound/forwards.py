@@ -75,7 +75,7 @@ class Forwards:
         domain = self._directory.forwarding(to.domain)
         # A return path is another room's, at whatever domain somebody puts it.
         token = return_paths.read(self._vault, to.local) is not None
-        if self._directory.forwarding_rests(to.domain) and not token:
+        if self._directory.forwarding_paused(to.domain) and not token:
             # Proved again, or no longer paused, tomorrow: nobody's mail is lost over it.
             return Verdict(replies.UNAVAILABLE)
         if domain is None or token:

@@ -13,7 +13,7 @@ from relay.base.tls import Certificate
 from relay.bounces.record import Records
 from relay.directory import Directory
 from relay.inbound.aggregate import Aggregate
-from relay.inbound.dispatch import Arrivals
+from relay.inbound.dispatch import Dispatch
 from relay.inbound.forwards import Forwards
 from relay.inbound.session import InboundSession
 from relay.inbound.vouching import Vouching
@@ -47,7 +47,7 @@ class InboundServer(Listener):
         vouching = Vouching(resolver, config, clock)
         aggregate = Aggregate(AggregateRecords(storage, config, clock), resolver, config)
         self.report_address = config.report_address.lower()
-        self.arrivals = Arrivals(
+        self.dispatch = Dispatch(
             self.records, vouching, self.forwards, self.unsubscribe, intake, config, clock, aggregate=aggregate
         )
         hosts = (config.server.hostname, config.bounce_host, config.mx_host, config.signing.pool_domain)

@@ -69,7 +69,7 @@ class InboundSession(Session[Mail]):
 
     def full(self) -> bool:
         """Whether the disk is known to be full."""
-        return self.listener.arrivals.full
+        return self.listener.dispatch.full
 
     def take_sender(self, given: MailArgument) -> bool:
         """Whoever sends may say so, in whatever form real mail has; reports have a null sender, but not all do.
@@ -162,7 +162,7 @@ class InboundSession(Session[Mail]):
         forward = None
         if t.forward is not None:
             forward = Incoming(t.forward, sender, raw, self.address, self.helo, self.tls_version, t.smtputf8)
-        taken = await self.listener.arrivals.accept(
+        taken = await self.listener.dispatch.accept(
             Arrival(
                 said, tuple({w.id: w for w in t.returned.values()}.values()), tuple(t.roles.values()), raw,
                 self.address, forward, leaving=tuple(t.leavers.values()), helo=self.helo, reports=t.reports,

@@ -27,7 +27,7 @@ from relay.replies import Verdict
 _KEY_KIND = "smtp:"
 # The names of keys are a table's, and HTTP's have 255.
 MAX_KEY = 250
-_TOLD = 10
+_REPORTED = 10
 """So many events tell that a message came again; what comes after them is only counted, so that a client in a loop
 fills no log."""
 
@@ -128,7 +128,7 @@ class Repeats:
         """Add the event of a message of which nothing is new, and count it."""
         metrics.REPEATED.inc()
         first = repeated.first
-        if len(await events.of_message(tx, first.id, limit=_TOLD, types=(REPEATED,))) >= _TOLD:
+        if len(await events.of_message(tx, first.id, limit=_REPORTED, types=(REPEATED,))) >= _REPORTED:
             return
         one = next(iter(repeated.ids.values())) if len(repeated.ids) == 1 else None
         data = {

@@ -21,7 +21,7 @@ from relay.directory import Directory
 from relay.intake import repeats
 from relay.intake.repeats import Repeated, Repeats
 from relay.intake.submission import Accepted, Built
-from relay.policy import resting
+from relay.policy import paused_verdict
 from relay.replies import Verdict
 from relay.suppression import Suppressions
 
@@ -123,9 +123,9 @@ class Writer:
         """The refusal of a domain that stopped sending since the message was begun: in its own words, where the
         snapshot has them by now."""
         name = built.signer.name if built.signer else ""
-        found = self._directory.resting_domain(built.member_id, name)
+        found = self._directory.paused_domain(built.member_id, name)
         if found is not None:
-            return resting(found)
+            return paused_verdict(found)
         saw = f"{name} stopped being verified, or was paused or deleted, a moment ago"
         return Verdict(replies.DOMAIN_RESTS, saw=saw, extra={"domain": name}, member_id=built.member_id)
 

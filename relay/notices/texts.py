@@ -14,7 +14,7 @@ from relay.base.clock import DAY
 from relay.base.config import Config
 from relay.replies import printable
 
-About = Literal["verified", "failing", "lost", "taken", "resting"]
+About = Literal["verified", "failing", "lost", "taken", "paused"]
 """What a notice about a domain tells of."""
 _MAX_FINDINGS = 20
 
@@ -56,7 +56,7 @@ def domain(
                 "from now on. If the domain is still yours, publish the new ownership record shown on your page, "
                 f"remove what you don't recognise, and verify again.\n\n{page}\n",
             )
-        case "resting":
+        case "paused":
             return _hello(
                 handle, f"An option of {shown} is paused",
                 f"mail from {shown} is sent as before, but a record that an option of the domain needs is missing or "

@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from relay.base.web.calls import KEY, Calls, routes
-from relay.base.web.describe import json_of, named, schema_of
+from relay.base.web.schema import json_of, named, schema_of
 from relay.sendapi import responses
 from relay.sendapi.answers import Answer
 from relay.sendapi.authenticate import Access, Caller, SendServices

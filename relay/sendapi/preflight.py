@@ -36,13 +36,13 @@ async def ask_all(sender: Sender, caller: Caller, value: object) -> list[CheckAn
 def _of(check: Check, public_url: str) -> CheckAnswer:
     """`passed`, `advice` or `refused`, what the check looked at, and the refusal that sending would get."""
     verdict = check.verdict
-    told: CheckAnswer = {
+    answer: CheckAnswer = {
         "gate": check.name, "verdict": "refused" if verdict else ("advice" if check.advice else "passed"),
         "evidence": check.evidence,
     }
     if check.advice:
-        told["advice"] = check.advice
+        answer["advice"] = check.advice
     if verdict is not None:
         said = verdict.json(public_url)
-        told |= {"error": said["error"], "code": said["code"], "detail": said["detail"], "status": verdict.reply.http}
-    return told
+        answer |= {"error": said["error"], "code": said["code"], "detail": said["detail"], "status": verdict.reply.http}
+    return answer

@@ -24,7 +24,7 @@ from relay.base.web.body import INLINE_BYTES, json_value, read_body
 from relay.base.web.models import read, refuse_fields
 from relay.directory import DomainEntry
 from relay.intake import Accepted, Recipient, Submission
-from relay.policy import resting
+from relay.policy import paused_verdict
 from relay.replies import (
     FROM_MISMATCH,
     INVALID_RECIPIENT,
@@ -194,12 +194,12 @@ class Sender:
         if given is None:
             # The domain that its owner made the default, else the only one that this key can send from.
             usable = self.services.directory.domains_of(caller.login)
-            rests = self.services.directory.resting_domains(caller.login)
+            paused = self.services.directory.paused_domains(caller.login)
             chosen = [d for d in usable if d.options.default_sender]
             # Not from another one instead, where the one that would serve may not send just now.
-            asleep = [] if chosen else [d for d in rests if d.default] or (rests if not usable else [])
+            asleep = [] if chosen else [d for d in paused if d.default] or (paused if not usable else [])
             if len(asleep) == 1:
-                self.access.refuse(resting(asleep[0]), caller.address, caller.login)
+                self.access.refuse(paused_verdict(asleep[0]), caller.address, caller.login)
             usable = chosen or usable
             if len(usable) != 1:
                 refuse_fields([("from", "required: there is no single default domain")])

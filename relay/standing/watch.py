@@ -118,7 +118,7 @@ class Watch:
         # Before anything is counted: what a released member had sent until then doesn't count any more.
         freed = await rows.released(tx, low, high)
         for member_id, at in freed.items():
-            await rows.begin_anew(tx, member_id, now=at)
+            await rows.reset_window(tx, member_id, now=at)
         counted = await rows.delivered(tx, low, high, self._exempt)
         failed = await rows.failed(tx, low, high, self._exempt)
         more, who, sightings = feed.read(failed, self._config.standing.incident_examples)
@@ -145,7 +145,7 @@ class Watch:
         now, s = self._clock.now(), self._config.standing
 
         async def do(tx: Tx) -> None:
-            await rows.mend_clock(tx, now)
+            await rows.fix_clock(tx, now)
             await incidents.close_quiet(tx, now - s.incident_quiet_hours * HOUR, now)
 
         await self._storage.write(do)
@@ -215,8 +215,8 @@ class Watch:
         """Nobody is written to about numbers that come and go, more than once in a window."""
         if step.to == GOOD:
             return step.was == SUSPENDED
-        told = row.told_at if row is not None else None
-        return step.to != NOTICE or told is None or told < window_start(self._config, self._clock.now())
+        notified = row.told_at if row is not None else None
+        return step.to != NOTICE or notified is None or notified < window_start(self._config, self._clock.now())
 
     async def _step(self, tx: Tx, member_id: int, *, lock: bool = False) -> _Step | None:
         now = self._clock.now()
@@ -245,14 +245,14 @@ class Watch:
         if to == GOOD:
             if step.was == SUSPENDED:
                 await accounts.set_status(tx, member_id, "active", reason="", now=now, was=("suspended",))
-                await rows.begin_anew(tx, member_id, now=now)
+                await rows.reset_window(tx, member_id, now=now)
                 happened.append(Event(MEMBER_RELEASED, member_id, now, data={"reason": "the figures have recovered"}))
             else:
-                await rows.set_stage(tx, member_id, GOOD, now=now, told=False)
+                await rows.set_stage(tx, member_id, GOOD, now=now, notified=False)
         else:
             if to == SUSPENDED:
                 await accounts.set_status(tx, member_id, "suspended", reason=why, now=now, was=("active",))
-            await rows.set_stage(tx, member_id, to, now=now, told=join is not None)
+            await rows.set_stage(tx, member_id, to, now=now, notified=join is not None)
             for stage in STAGES[STAGES.index(step.was) + 1 : STAGES.index(to) + 1]:
                 m = step.judgement
                 data = {

@@ -26,7 +26,7 @@ WELL_KNOWN = "/.well-known/posthouse-tracking"
 """Where a tracking host says which relay it leads to (RFC 8615)."""
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
 _SERVED = ("/c/", "/o/", "/u/", WELL_KNOWN)
-_TOLD = (hdrs.USER_AGENT, "Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
+_CLIENT_HEADERS = (hdrs.USER_AGENT, "Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
 _DOT = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta name="robots" content="noindex"><title>{title}</title><body><main><h1>{title}</h1><p>{text}</p></main></body>
@@ -121,7 +121,7 @@ class Endpoint:
 
     def _note(self, request: web.Request, kind: str, mark: Mark) -> None:
         if request.method == hdrs.METH_GET:
-            self._recorder.note(kind, mark, {n: request.headers[n] for n in _TOLD if n in request.headers})
+            self._recorder.note(kind, mark, {n: request.headers[n] for n in _CLIENT_HEADERS if n in request.headers})
 
 
 def _page(status: int, title: str, text: str) -> web.Response:

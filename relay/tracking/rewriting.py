@@ -13,7 +13,7 @@ from relay.directory import DomainEntry
 from relay.message import Field, Parsed, Prepared
 from relay.tracking import tokens
 from relay.tracking.links import host_of
-from relay.tracking.template import Hole, Template, Wishes, template
+from relay.tracking.template import Hole, Template, Wanted, template
 from relay.tracking.tokens import Mark
 from relay.unsubscribe import Unsubscribe
 
@@ -50,7 +50,7 @@ class Rewriter:
             return host_of(url) in hosts and any(path in url for path in _OWN_PATHS)
 
         bulk = category in suppression.BULK
-        return template(prepared.fields, prepared.body, Wishes(
+        return template(prepared.fields, prepared.body, Wanted(
             links=options.link_tracking, opens=options.open_tracking,
             unsubscribe=t.unsubscribe_text if bulk and options.unsubscribe_link else "",
             max_links=t.max_links, max_url_bytes=t.max_url_bytes, max_part_bytes=t.max_part_bytes, own=own,

@@ -27,7 +27,7 @@ UNTOUCHED = ("signed", "pgp", "plain")
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class Wanted:
     """What shall be put into a message, and its bounds. `unsubscribe`: the words of the line, "" for none."""
 
     links: bool
@@ -92,7 +92,7 @@ class Template:
         return fields, b"".join((*out, self.body[at:]))
 
 
-def template(fields: Sequence[Field], body: bytes, wishes: Wishes) -> Template | str:
+def template(fields: Sequence[Field], body: bytes, wanted: Wanted) -> Template | str:
     """The template of a message, or why there is none (one of `UNTOUCHED`)."""
     values: dict[str, list[bytes]] = {}
     for field in fields:
@@ -102,7 +102,7 @@ def template(fields: Sequence[Field], body: bytes, wishes: Wishes) -> Template |
         return "signed"
     found = []
     for part in parts.text_parts(values, body):
-        if part.body[1] - part.body[0] > wishes.max_part_bytes:
+        if part.body[1] - part.body[0] > wanted.max_part_bytes:
             continue
         octets = body[slice(*part.body)]
         content = parts.decode(octets, part.encoding)
@@ -113,38 +113,38 @@ def template(fields: Sequence[Field], body: bytes, wishes: Wishes) -> Template |
         seen = view(content, part.charset)
         if seen is not None:
             found.append((part, seen))
-    changes = tuple(_changes(found, wishes))
+    changes = tuple(_changes(found, wanted))
     has = frozenset(p.kind for c in changes for p in c.pieces if isinstance(p, Hole))
     return Template(fields, body, changes, has) if changes else "plain"
 
 
-def _changes(found: Sequence[tuple[Part, View]], wishes: Wishes) -> Iterator[_Change]:
+def _changes(found: Sequence[tuple[Part, View]], wanted: Wanted) -> Iterator[_Change]:
     """Links in every HTML part; pixel and unsubscribe line in the first of its kind."""
-    left, first = wishes.max_links, {"text/html", "text/plain"}
+    left, first = wanted.max_links, {"text/html", "text/plain"}
     for part, seen in found:
         ends = part.type in first
         first.discard(part.type)
         if part.type == "text/html":
-            pieces = _html(seen, wishes, wishes.max_links - left, left if wishes.links else 0, ends)
+            pieces = _html(seen, wanted, wanted.max_links - left, left if wanted.links else 0, ends)
             left -= sum(isinstance(p, Hole) and p.kind == "click" for p in pieces)
         else:
-            pieces = _plain(seen, wishes) if ends and wishes.unsubscribe else []
+            pieces = _plain(seen, wanted) if ends and wanted.unsubscribe else []
         if any(isinstance(p, Hole) for p in pieces):
             yield _Change(part, seen.codec, tuple(pieces))
 
 
-def _html(seen: View, wishes: Wishes, n: int, left: int, ends: bool) -> list[Piece]:
+def _html(seen: View, wanted: Wanted, n: int, left: int, ends: bool) -> list[Piece]:
     text, at = seen.text, 0
     markup = read(text)
     base = references(seen.read(markup.base) or "")
     pieces: list[Piece] = []
-    added = _added(seen, wishes) if ends else []
+    added = _added(seen, wanted) if ends else []
     for link in markup.links:
         if not left:
             break
         value = seen.read(link.raw)
-        url = None if value is None else target(references(value), base, seen.charset, wishes.max_url_bytes)
-        if url is None or wishes.own(url):
+        url = None if value is None else target(references(value), base, seen.charset, wanted.max_url_bytes)
+        if url is None or wanted.own(url):
             continue
         if added and link.start > markup.end:
             pieces += (text[at : markup.end], *added)
@@ -157,23 +157,23 @@ def _html(seen: View, wishes: Wishes, n: int, left: int, ends: bool) -> list[Pie
     return [*pieces, text[at:]]
 
 
-def _added(seen: View, wishes: Wishes) -> list[Piece]:
+def _added(seen: View, wanted: Wanted) -> list[Piece]:
     """What goes before the end of the body."""
     added: list[Piece] = []
-    if wishes.unsubscribe:
+    if wanted.unsubscribe:
         # Beyond ASCII as references, which are right in every charset.
-        words = html.escape(wishes.unsubscribe).encode("ascii", "xmlcharrefreplace").decode()
+        words = html.escape(wanted.unsubscribe).encode("ascii", "xmlcharrefreplace").decode()
         added += (f'<p style="{_LINE_STYLE}"><a href="', Hole("unsubscribe"), f'">{words}</a></p>\r\n')
-    if wishes.opens:
+    if wanted.opens:
         added += ('<img src="', Hole("open"), f'" width="1" height="1" alt="" style="{_PIXEL_STYLE}">\r\n')
     return added
 
 
-def _plain(seen: View, wishes: Wishes) -> list[Piece]:
+def _plain(seen: View, wanted: Wanted) -> list[Piece]:
     """RFC 3676 §4.1: in flowed text, too, a line without a blank at its end stands alone."""
     end = "\r\n" if seen.text.endswith("\n") else ""
     break_ = "\r\n" if end or not seen.text else "\r\n\r\n"
-    words = seen.write(wishes.unsubscribe, _PLAIN_WORDS)
+    words = seen.write(wanted.unsubscribe, _PLAIN_WORDS)
     return [seen.text, f"{break_}{words}: ", Hole("unsubscribe"), end]
 
 

@@ -8,8 +8,8 @@ question, never an exception. Acting on a result is the caller's.
 """
 
 from relay.verify.dmarc import Discovery, Dmarc, dmarc, walk
-from relay.verify.faults import BadRecord, Fault
 from relay.verify.key_record import read_key
+from relay.verify.record_fault import BadRecord, Fault
 from relay.verify.results import results_field
 from relay.verify.reverse import address_of, confirmed, numbered
 from relay.verify.signatures import AsksTxt, Signature, Verdict, signatures

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from relay.verify.faults import Fault
+from relay.verify.record_fault import Fault
 
 POLICIES = ("none", "quarantine", "reject")
 # RFC 9989 §4.8: tag names in any case, the version's value exactly so, and nothing before it.

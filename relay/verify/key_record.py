@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from relay.verify.faults import BadRecord, Fault
+from relay.verify.record_fault import BadRecord, Fault
 
 _BETWEEN_STRINGS = re.compile(r'"\s*"')
 # RFC 6376 §3.2.

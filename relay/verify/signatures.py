@@ -25,8 +25,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from dkim.canonicalization import CanonicalizationPolicy, InvalidCanonicalizationPolicyError
 
 from relay.base.resolver import Answer, Later, Result
-from relay.verify.faults import BadRecord
 from relay.verify.key_record import KeyRecord, read_key
+from relay.verify.record_fault import BadRecord
 
 MAX_SIGNATURES = 10
 MAX_BYTES = 64 * 1024 * 1024

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from relay.base import names
 from relay.base.resolver import Answer, Later, Nothing, Result
-from relay.verify.faults import BadRecord, Fault
+from relay.verify.record_fault import BadRecord, Fault
 from relay.verify.reverse import MAX_NAMES, Address, address_of, confirmed
 from relay.verify.spf_record import MACRO, Term, read, records
 

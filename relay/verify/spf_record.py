@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from relay.verify.faults import BadRecord, Fault
+from relay.verify.record_fault import BadRecord, Fault
 
 # RFC 7208 §7.1; c, r and t stand in explanations only.
 MACRO = re.compile(

@@ -10,7 +10,7 @@ from typing import Literal, cast
 from urllib.parse import unquote, urlsplit
 
 from relay.base import names
-from relay.verify.faults import BadRecord
+from relay.verify.record_fault import BadRecord
 
 StsMode = Literal["enforce", "testing", "none"]
 # RFC 8461 §3.2: about one year.

@@ -25,7 +25,7 @@ async def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 
 async def test_no_request_made_from_a_document_gets_an_answer_it_does_not_tell_of(place: Whole) -> None:
-    house = await furnished(place)
+    env = await furnished(place)
     paths = [
         path for route in place.app.router.routes()
         if route.method == "GET" and route.resource and (path := route.resource.canonical).startswith("/openapi")
@@ -35,7 +35,7 @@ async def test_no_request_made_from_a_document_gets_an_answer_it_does_not_tell_o
     for path in sorted(paths, key=len, reverse=True):
         async with ClientSession(place.url) as http, http.get(path) as response:
             document = await response.json()
-        report = await asyncio.to_thread(fuzz, document, place.url, house, examples=2, others=0)
+        report = await asyncio.to_thread(fuzz, document, place.url, env, examples=2, others=0)
         assert report.faults == {}
         if path == "/openapi.json":
             # It wasn't refused everywhere: most calls did what they are for.

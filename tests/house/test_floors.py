@@ -15,7 +15,7 @@ from relay.base.config import Config, example, load
 from relay.base.storage.tables import metadata
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = sorted(p for room in ("relay", "enroll", "posthouse") for p in (ROOT / room).rglob("*.py"))
+CODE = sorted(p for module in ("relay", "enroll", "posthouse") for p in (ROOT / module).rglob("*.py"))
 STORAGE = ROOT / "relay" / "base" / "storage"
 MIGRATIONS = STORAGE / "migrations"
 BANNED_NAMES = {"utils", "common", "helpers", "manager", "misc"}
@@ -23,7 +23,7 @@ BANNED_NAMES = {"utils", "common", "helpers", "manager", "misc"}
 WRITES = re.compile(r"\b(?:insert|update|delete|upsert|Upsert)\(\s*(?:tx,\s*)?(\w+)[,)]")
 
 
-def rooms_of_storage() -> list[Path]:
+def modules_of_storage() -> list[Path]:
     return [p for p in STORAGE.rglob("*.py") if MIGRATIONS not in p.parents]
 
 
@@ -66,14 +66,14 @@ def test_no_function_is_longer_than_a_screen() -> None:
 
 def test_each_table_has_one_writing_module() -> None:
     writers: dict[str, set[str]] = {}
-    for path in rooms_of_storage():
+    for path in modules_of_storage():
         if path.stem in ("archive", "engine"):  # restoring a backup writes every table
             continue
-        room = path.relative_to(STORAGE).parts[0].removesuffix(".py")
+        module = path.relative_to(STORAGE).parts[0].removesuffix(".py")
         for name in WRITES.findall(path.read_text("utf-8")):
             if name in metadata.tables:
-                writers.setdefault(name, set()).add(room)
-    shared = {table: rooms for table, rooms in writers.items() if len(rooms) > 1}
+                writers.setdefault(name, set()).add(module)
+    shared = {table: modules for table, modules in writers.items() if len(modules) > 1}
     assert shared == {}
     unwritten = set(metadata.tables) - set(writers)
     assert unwritten == set(), "a table that nobody writes"
@@ -95,13 +95,13 @@ def test_no_sql_and_no_engine_name_outside_storage() -> None:
 def test_storage_modules_do_not_know_each_other() -> None:
     plumbing = {"engine", "errors", "tables", "versions", "values", "migrate", "sqlite_driver", "prepared", "pinned"}
     found = []
-    for path in rooms_of_storage():
+    for path in modules_of_storage():
         if path.stem in ("__init__", "archive", "migrate", "engine"):
             continue
-        room = path.relative_to(STORAGE).parts[0].removesuffix(".py")
+        own = path.relative_to(STORAGE).parts[0].removesuffix(".py")
         for module in re.findall(r"from relay\.base\.storage(?:\.([\w.]+))? import ([\w, ]+)", path.read_text("utf-8")):
             names = [module[0].split(".")[0]] if module[0] else [n.strip() for n in module[1].split(",")]
-            found += [(path.name, n) for n in names if n not in plumbing and n != room and n[:1].islower()]
+            found += [(path.name, n) for n in names if n not in plumbing and n != own and n[:1].islower()]
     assert found == []
 
 

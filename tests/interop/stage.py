@@ -85,7 +85,7 @@ class Stage:
     user: str
     password: str
     ca: Path
-    arrivals: Path
+    arrived: Path
 
     @property
     def sender(self) -> str:
@@ -102,12 +102,12 @@ class Stage:
         found: list[bytes] = []
 
         def look() -> bool:
-            for path in self.arrivals.iterdir():
+            for path in self.arrived.iterdir():
                 data = path.read_bytes()
-                head, told, rest = data.partition(b"(smtp-sink)")
+                head, shown, rest = data.partition(b"(smtp-sink)")
                 # The sink writes what it was told, then a Received of its own, then the message; a file of which
                 # the end is missing is still being written.
-                if told and b"X-Rcpt-Args: " + wanted in head and data.endswith(b"\n"):
+                if shown and b"X-Rcpt-Args: " + wanted in head and data.endswith(b"\n"):
                     found.append(_message(rest))
                     return True
             return False
@@ -147,8 +147,8 @@ def stage(folder: Path) -> Iterator[Stage]:
         f"mx.{SINK_DOMAIN}. 60 IN A 127.0.0.1\n"
     )
     (folder / "nsd.conf").write_text(NSD.format(**facts))
-    arrivals = folder / "arrivals"
-    arrivals.mkdir()
+    arrived = folder / "arrivals"
+    arrived.mkdir()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_running(folder, "nsd", [find("nsd") or "nsd", "-d", "-c", str(folder / "nsd.conf")]))
         wait(lambda: _open(ports["dns"]), "NSD does not answer", folder / "nsd.log")
@@ -156,14 +156,14 @@ def stage(folder: Path) -> Iterator[Stage]:
         assert found["state"] == "verified", found["findings"]
         # Started by root it must have somebody to become; it writes before that, in a folder that is root's.
         become = ["-u", "root"] if os.geteuid() == 0 else []
-        sink = [find("smtp-sink") or "smtp-sink", *become, "-d", f"{arrivals}/%M.", f"127.0.0.1:{ports['sink']}", "100"]
+        sink = [find("smtp-sink") or "smtp-sink", *become, "-d", f"{arrived}/%M.", f"127.0.0.1:{ports['sink']}", "100"]
         stack.enter_context(_running(folder, "sink", sink))
         wait(lambda: _open(ports["sink"]), "smtp-sink does not listen", folder / "sink.log")
         stack.enter_context(_running(folder, "relay", [*_COMMAND, "--config", str(config), "serve"]))
         wait(lambda: _open(ports["starttls"]), "the relay does not listen", folder / "relay.log")
         yield Stage(
             folder, ports["starttls"], ports["tls"], ports["dns"], HANDLE, key,
-            folder / "data" / "selfsigned-cert.pem", arrivals,
+            folder / "data" / "selfsigned-cert.pem", arrived,
         )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Whole]:
 
 async def ready(place: Whole, folder: Path) -> dict[str, str]:
     """The document in a file of `folder`; the environment of a client: where, and with which key."""
-    world = place.house.world
+    world = place.env.world
     alice = await world.member("alice")
     await world.domain(alice, "example.test", tier="week 1")
     async with ClientSession(place.url) as http, http.get("/openapi.json") as answer:

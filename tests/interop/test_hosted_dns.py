@@ -148,12 +148,12 @@ async def test_a_rotation_is_seen_by_a_resolver_while_the_owner_s_zone_stays_as_
     sqlite_config: Config, tmp_path: Path
 ) -> None:
     need("dig", "unbound")
-    async with hosting(sqlite_config) as house:
-        relay, port = house.relay, free_port()
+    async with hosting(sqlite_config) as env:
+        relay, port = env.relay, free_port()
         alice = await relay.member()
         domain = await relay.domains.enroll(alice.id, "example.test", {"hosted": True})
         relay.publish(domain)
-        assert (await house.look(domain)).state == "verified"
+        assert (await env.look(domain)).state == "verified"
         conf = tmp_path / "unbound.conf"
         conf.write_text(UNBOUND.format(port=port, folder=tmp_path, upstream=relay.dns.server.port))
         async with daemon(port, "unbound", "-d", "-p", "-c", str(conf)):
@@ -166,10 +166,10 @@ async def test_a_rotation_is_seen_by_a_resolver_while_the_owner_s_zone_stays_as_
             (first,) = domain.keys
             assert await key(first.stem) == first.rsa_txt
             domain = await relay.domains.rotate(alice.id, domain.id)
-            await house.hosted.refresh()
+            await env.hosted.refresh()
             second = domain.next_pair
             assert await key(second.stem) == second.rsa_txt, "before anything is signed with it"
-            domain = await house.look(domain, after=600)
+            domain = await env.look(domain, after=600)
             assert domain.signing_pair.stem == second.stem
             assert await key(first.stem) == first.rsa_txt, "and what is under way can still be checked"
 
@@ -177,18 +177,18 @@ async def test_a_rotation_is_seen_by_a_resolver_while_the_owner_s_zone_stays_as_
 async def test_the_export_loads_into_nsd_which_answers_as_we_do(sqlite_config: Config, tmp_path: Path) -> None:
     need("dig", "nsd", "nsd-checkzone")
     file = tmp_path / f"{ZONE}.zone"
-    async with hosting(sqlite_config) as house:
-        relay, port = house.relay, free_port()
+    async with hosting(sqlite_config) as env:
+        relay, port = env.relay, free_port()
         alice = await relay.member()
         domain = await relay.domains.enroll(alice.id, "example.test", {"return_path": True})
         toml = tmp_path / "posthouse.toml"
         toml.write_text(
-            f'[server]\ndata_dir = "{tmp_path}"\n[database]\nurl = "{house.config.database.url}"\n'
+            f'[server]\ndata_dir = "{tmp_path}"\n[database]\nurl = "{env.config.database.url}"\n'
             f'[dns]\nhosted_zone = "{ZONE}"\nhosted_servers = ["ns.relay.test"]\n'
         )
         command = ("-c", "from posthouse.cli import main; main()", "--config", str(toml), "--json", "zone", "export")
-        told = json.loads((await run(sys.executable, *command, "--output", str(file))).splitlines()[-1])
-        assert told == {"zone": ZONE, "records": 7, "file": str(file)}
+        shown = json.loads((await run(sys.executable, *command, "--output", str(file))).splitlines()[-1])
+        assert shown == {"zone": ZONE, "records": 7, "file": str(file)}
         assert "is ok" in await run("nsd-checkzone", ZONE, str(file))
         conf = tmp_path / "nsd.conf"
         conf.write_text(NSD.format(port=port, folder=tmp_path, zone=ZONE))
@@ -197,7 +197,7 @@ async def test_the_export_loads_into_nsd_which_answers_as_we_do(sqlite_config: C
                 (f"_posthouse-challenge.{domain.uuid}.{ZONE}", "TXT"), (f"sl.{domain.uuid}.{ZONE}", "CNAME"),
                 (f"{domain.keys[0].stem}r._domainkey.{domain.uuid}.{ZONE}", "TXT"), (ZONE, "SOA"), (ZONE, "NS"),
             ):
-                await house.hosted.refresh()
+                await env.hosted.refresh()
                 theirs = await dig(port, "+short", name, type)
                 assert theirs.strip()
                 assert theirs == await dig(relay.dns.server.port, "+short", name, type)

@@ -17,7 +17,7 @@ from relay.intake import Recipient, Submission
 from relay.replies import Verdict
 from tests.interop.postfix import AWAY, FULL, LATER, USER, Postfix, postfix
 from tests.interop.test_interop import need
-from tests.journeys.test_inbound import inbound, listed, told
+from tests.journeys.test_inbound import inbound, listed, shown
 from tests.kit.line import line, states
 from tests.kit.ports import free_port
 from tests.kit.world import letter
@@ -50,12 +50,12 @@ async def test_what_postfix_reports_lands_on_its_recipient_in_its_class(config: 
             login = world.login(alice)
             domain = world.policy.sender(login, "news@example.test")
             assert not isinstance(domain, Verdict)
-            wishes = {USER: "SUCCESS", NOBODY: "NEVER", FULL: None, LATER: "DELAY,FAILURE", AWAY: None}
-            to = {name: f"{name}@sink.test" for name in wishes}
+            notify = {USER: "SUCCESS", NOBODY: "NEVER", FULL: None, LATER: "DELAY,FAILURE", AWAY: None}
+            to = {name: f"{name}@sink.test" for name in notify}
             got = await world.intake.accept(
                 Submission(
                     login, domain, "smtp", address("news@example.test"),
-                    [Recipient(address(to[n]), notify=wish) for n, wish in wishes.items()], letter(),
+                    [Recipient(address(to[n]), notify=wanted) for n, wanted in notify.items()], letter(),
                     category="transactional", envid="env-1",
                 )
             )
@@ -66,8 +66,8 @@ async def test_what_postfix_reports_lands_on_its_recipient_in_its_class(config: 
             away = return_paths.local_part(world.vault, ids[to[AWAY]])
 
             async def all_came() -> bool:
-                bounced = await told(world, got.message_id, "bounced")
-                late = await told(world, got.message_id, "deferred")
+                bounced = await shown(world, got.message_id, "bounced")
+                late = await shown(world, got.message_id, "deferred")
                 async with world.storage.read() as tx:
                     owed = await mail.reports_due(tx, 10, world.clock.now())
                 note = any(f"to=<{away}@" in x and "status=sent" in x for x in host.log().splitlines())
@@ -77,9 +77,9 @@ async def test_what_postfix_reports_lands_on_its_recipient_in_its_class(config: 
             assert await states(world) == {
                 to[USER]: "sent", to[NOBODY]: "bounced", to[FULL]: "bounced", to[LATER]: "sent", to[AWAY]: "sent",
             }
-            why = {d["recipient"]: (d["class"], d["late"]) for d in await told(world, got.message_id, "bounced")}
+            why = {d["recipient"]: (d["class"], d["late"]) for d in await shown(world, got.message_id, "bounced")}
             assert why == {to[NOBODY]: ("mailbox_unknown", True), to[FULL]: ("mailbox_full", True)}
-            [delayed] = await told(world, got.message_id, "deferred")
+            [delayed] = await shown(world, got.message_id, "deferred")
             assert (delayed["recipient"], delayed["status"]) == (to[LATER], "4.3.0")
             assert await listed(world, alice) == {to[NOBODY]: "hard_bounce"}
             assert host.mailbox(USER).count(b"Subject: Hello") == 1

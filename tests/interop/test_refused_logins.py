@@ -157,7 +157,7 @@ async def test_the_programmer_reads_why(client: str, stage: Stage, request: pyte
     need(*needs)
     node = request.getfixturevalue("node") if client == "nodemailer" else None
 
-    async def told(key: str) -> str:
+    async def shown(key: str) -> str:
         return await asyncio.to_thread(program, stage, key, node)
 
     async def happens(table: str, row: int, **columns: object) -> None:
@@ -168,13 +168,13 @@ async def test_the_programmer_reads_why(client: str, stage: Stage, request: pyte
         assert all(word in said for word in words), said
 
     wrong = f"ph_aaaaaaaaaaaa_{'x' * 43}"
-    say(await told(wrong), "535", "wrong handle or API key", "regenerate the key")
+    say(await shown(wrong), "535", "wrong handle or API key", "regenerate the key")
     for _ in range(4):
         stage.world.directory.login("alice", wrong, "127.0.0.1")
-    say(await told(wrong), "454", "Too many failed logins")
-    assert "535" not in await told(stage.alice.key)
+    say(await shown(wrong), "454", "Too many failed logins")
+    assert "535" not in await shown(stage.alice.key)
     await happens("members", stage.alice.id, status="suspended", reason=REASON)
-    say(await told(stage.alice.key), "521", REASON)
+    say(await shown(stage.alice.key), "521", REASON)
     # The address belongs to nobody else: the greeting says it, before a word of the client's.
     await happens("api_keys", stage.alice.key_id, networks=["127.0.0.0/8"])
-    say(await told(stage.alice.key), "521", REASON)
+    say(await shown(stage.alice.key), "521", REASON)

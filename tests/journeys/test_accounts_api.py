@@ -292,9 +292,9 @@ async def test_another_members_key_is_not_there(site: Site) -> None:
         ("POST", f"/v1/keys/{made['id']}/regenerate"), ("GET", "/v1/keys/99999999999999999999"),
         ("GET", "/v1/keys/x"),
     ):
-        status, told, _ = await site.ask(method, path, **bob)
-        assert (status, told["code"]) == (404, "NOT_FOUND")
-        assert "alice" not in json.dumps(told)
+        status, shown, _ = await site.ask(method, path, **bob)
+        assert (status, shown["code"]) == (404, "NOT_FOUND")
+        assert "alice" not in json.dumps(shown)
     assert isinstance(site.login(made["key"]), Login)
 
 

@@ -136,9 +136,9 @@ async def test_what_our_missing_tls_provoked_is_tried_again_and_is_our_own_fault
             await way.world.submit(alice, f"a@bad{i}.test")
         assert await way.settle(2) == ["deferred", "deferred"]
         async with way.world.storage.read() as tx:
-            told = [e.data for e in await tx.execute(select(events.c.data).where(events.c.type == DEFERRED))]
+            shown = [e.data for e in await tx.execute(select(events.c.data).where(events.c.type == DEFERRED))]
     # By these an incident of the relay's own is opened, and no member judged.
-    assert [(t["class"], t["ownFault"], t["reply"][:3]) for t in sorted(told, key=lambda t: str(t["recipient"]))] == [
+    assert [(t["class"], t["ownFault"], t["reply"][:3]) for t in sorted(shown, key=lambda t: str(t["recipient"]))] == [
         ("tls", True, "530"), ("tls", True, "550")
     ]  # fmt: skip
 

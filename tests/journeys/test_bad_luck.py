@@ -416,9 +416,9 @@ async def test_a_late_settle_changes_nothing(world: World) -> None:
     assert set((await states(world)).values()) == {"sent"}
     async with world.storage.read() as tx:
         assert await tx.scalar(select(func.count()).select_from(attempts)) == 1
-        told = [t for (t,) in await tx.execute(select(events.c.type).order_by(events.c.id))]
+        shown = [t for (t,) in await tx.execute(select(events.c.type).order_by(events.c.id))]
         left = await tx.scalar(select(func.count()).where(recipients.c.lease_owner.is_not(None)))
-    assert [t for t in told if "." not in t] == ["accepted", "sent"]
+    assert [t for t in shown if "." not in t] == ["accepted", "sent"]
     assert left == 0
 
 
@@ -558,10 +558,10 @@ async def test_a_message_whose_bytes_are_gone_ends_and_says_so(world: World) -> 
     assert await world.queue.claim(10, {}) == []
     assert await states(world) == {"lost@sink.test": "bounced"}
     async with world.storage.read() as tx:
-        [told] = [data for (data,) in await tx.execute(select(events.c.data).where(events.c.type == "bounced"))]
+        [shown] = [data for (data,) in await tx.execute(select(events.c.data).where(events.c.type == "bounced"))]
         [row] = (await tx.execute(select(attempts.c.enhanced, attempts.c.says))).all()
     # Nobody else's fault, so it counts against no member.
-    assert told["ownFault"] is True
+    assert shown["ownFault"] is True
     assert tuple(row) == ("5.3.0", "the relay no longer has the content of this message")
 
 

@@ -68,11 +68,11 @@ async def test_a_port_without_a_descriptor_left_rests_and_goes_on() -> None:
     loop = asyncio.get_running_loop()
     came: asyncio.Queue[asyncio.BaseTransport] = asyncio.Queue()
 
-    class Guest(asyncio.Protocol):
+    class Idle(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             came.put_nowait(transport)
 
-    acceptor = Acceptor("127.0.0.1", 0, Guest, shared=False)
+    acceptor = Acceptor("127.0.0.1", 0, Idle, shared=False)
     clients = [socket.socket() for _ in range(40)]
     for one in clients:
         one.connect(("127.0.0.1", acceptor.port))

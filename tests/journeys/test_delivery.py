@@ -39,9 +39,9 @@ async def test_three_recipients_three_answers_an_event_each(config: Config) -> N
         assert taken.mail_from.endswith("@bounce.localhost")
         assert return_paths.read(way.world.vault, taken.mail_from.split("@")[0]) == ids["a@sink.test"]
         async with way.world.storage.read() as tx:
-            told = sorted(e.type for e in await events.of_message(tx, got.message_id))
+            shown = sorted(e.type for e in await events.of_message(tx, got.message_id))
             said = {r.recipient_id: r.says for r in await tx.execute(select(attempts))}
-        assert told == ["accepted"] * 3 + ["bounced", "deferred", "sent"]
+        assert shown == ["accepted"] * 3 + ["bounced", "deferred", "sent"]
         assert "no such user" in said[ids["c@sink.test"]]
 
 

@@ -152,7 +152,7 @@ async def test_it_stays_up_and_every_line_it_shows_works() -> None:
         assert len(wanted) >= 1
         if happenings[0] in answers:
             assert len(json.loads(answers["what happened to them"])["messages"]) == 5
-            await until_told(process, ["bounced", "bounced", "complained", "unsubscribed"])
+            await until_posted(process, ["bounced", "bounced", "complained", "unsubscribed"])
         url = re.search(r"Sandbox +(\S+)", said)
         assert url is not None
         async with ClientSession() as http:
@@ -173,7 +173,7 @@ async def test_it_stays_up_and_every_line_it_shows_works() -> None:
             assert await process.wait() == 0
 
 
-async def until_told(process: asyncio.subprocess.Process, events: list[str]) -> None:
+async def until_posted(process: asyncio.subprocess.Process, events: list[str]) -> None:
     """Reads what the demo prints until its webhook has shown all of these, verified."""
     assert process.stdout is not None
     waiting = list(events)

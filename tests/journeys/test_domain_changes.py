@@ -56,7 +56,7 @@ async def test_other_records_leave_what_is_proved_and_wait_for_their_own(relay: 
     assert (checked.state, checked.return_path_ok, checked.notes.awaits) == ("verified", True, ())
     assert relay.world.directory.domain_of_member(alice.id, "example.test").return_path == "mail.example.test"
     assert checked.first_verified_at == domain.first_verified_at
-    assert await relay.told(alice) == ["domain.created", "domain.verified"]
+    assert await relay.event_types(alice) == ["domain.created", "domain.verified"]
 
 
 async def test_a_change_that_needs_no_other_record_costs_nothing(relay: Enrolling) -> None:
@@ -91,7 +91,7 @@ async def test_pausing_stops_mail_and_resuming_needs_no_dns(relay: Enrolling) ->
     relay.dns.faults.set("*", "servfail")
     assert (await relay.domains.resume(alice.id, domain.id)).state == "verified"
     assert (await relay.world.submit(alice, sender="news@example.test")).queue_id
-    assert await relay.told(alice) == ["domain.created", "domain.verified", "domain.disabled", "domain.enabled"]
+    assert await relay.event_types(alice) == ["domain.created", "domain.verified", "domain.disabled", "domain.enabled"]
 
 
 async def test_a_pending_domain_can_be_neither_paused_nor_resumed(relay: Enrolling) -> None:
@@ -199,7 +199,7 @@ async def test_a_deleted_domain_comes_back_with_new_keys_and_a_new_token(either:
     assert (await either.look(back)).state == "pending"  # the old records prove nothing
     either.publish(back)
     assert (await either.look(back)).state == "verified"
-    assert await either.told(alice) == [
+    assert await either.event_types(alice) == [
         "domain.created", "domain.verified", "domain.deleted", "domain.created", "domain.verified"
     ]
 

@@ -129,7 +129,7 @@ async def test_a_proved_record_that_goes_stops_its_own_feature_alone(relay: Enro
     assert {f["purpose"] for f in domain.findings if f["ok"] is False} >= {"mx", "return_path"}
     assert entry(relay, alice).return_path == ""
     assert relay.world.directory.forwarding("example.test") is None
-    assert relay.world.directory.forwarding_rests("example.test")
+    assert relay.world.directory.forwarding_paused("example.test")
     [letter] = await relay.mail_to("alice@mail.test")
     assert b"An option of example.test is paused" in letter
     assert b"sl.example.test" in letter
@@ -177,7 +177,7 @@ async def test_all_options_are_switched_on_and_off_under_load_without_one_refusa
     submission = {"listen": ["127.0.0.1:0"], "listen_tls": [], "max_messages_a_connection": 10_000}
     config = config.model_copy(update={"submission": config.submission.model_copy(update=submission)})
     async with whole(config) as place, ClientSession() as client:
-        relay = place.house
+        relay = place.env
         alice = await relay.member()
         domain = await relay.verified(alice, "example.test")
         await relay.operator.set_tier("example.test", "unlimited")

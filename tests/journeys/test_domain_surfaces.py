@@ -47,7 +47,7 @@ def properties(document: Any, shape: Any) -> dict[str, Any]:
 async def test_every_option_is_in_the_document_the_api_and_the_page(sqlite_config: Config) -> None:
     aliases = {o.alias: o for o in OPTIONS.values()}
     async with whole(hosting_config(sqlite_config)) as made, ClientSession(made.url) as http:
-        site = Site(made.house, made.url)
+        site = Site(made.env, made.url)
         alice = await site.member("alice")
         document = await (await http.get("/openapi.json")).json()
         one = document["paths"]["/v1/domains/{id}"]
@@ -125,9 +125,9 @@ def test_a_new_option_is_entered_in_one_place(tmp_path: Path) -> None:
     file.write_text(head.rstrip("\n") + "\n" + NEW + mark + rest)
     env = os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     say = [sys.executable, "-c", "import relay.base.domain_options as d; print(d.__file__, d.document())"]
-    told = subprocess.run(say, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
-    assert str(tmp_path) in told.stdout
-    assert "| `brand_new` | `brandNew` | on, off | `off` |" in told.stdout
+    reported = subprocess.run(say, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+    assert str(tmp_path) in reported.stdout
+    assert "| `brand_new` | `brandNew` | on, off | `off` |" in reported.stdout
     tried = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-k", "every_option",
          "tests/journeys/test_domain_surfaces.py"],

@@ -72,7 +72,7 @@ async def test_enroll_publish_verify_send(either: Enrolling) -> None:
     assert domain.state == "verified"
     assert domain.first_verified_at == either.clock.now()
     assert [k.state for k in domain.keys] == ["live"]
-    assert await either.told(alice) == ["domain.created", "domain.verified"]
+    assert await either.event_types(alice) == ["domain.created", "domain.verified"]
     # The relay of this process knows at once, and can sign with the keys that were sealed.
     accepted = await either.world.submit(alice, "bob@sink.test", sender="news@example.test")
     (sent,) = await either.mail_to("bob@sink.test")
@@ -135,7 +135,7 @@ async def test_enrolling_what_is_enrolled_changes_nothing(relay: Enrolling) -> N
         first.id, first.uuid, first.ownership_token, first.keys
     )
     assert (await relay.world.submit(alice, sender="news@example.test")).queue_id
-    assert await relay.told(alice) == ["domain.created", "domain.verified"]
+    assert await relay.event_types(alice) == ["domain.created", "domain.verified"]
 
 
 async def test_enrolling_keeps_what_the_owner_or_the_operator_has_stopped(relay: Enrolling) -> None:
@@ -219,7 +219,7 @@ async def test_a_button_pressed_many_times_asks_once(relay: Enrolling) -> None:
     relay.publish(domain)
     answers = await asyncio.gather(*(relay.domains.check(domain.id) for _ in range(5)))
     assert {a.state for a in answers} == {"verified"}
-    assert await relay.told(alice) == ["domain.created", "domain.verified"]
+    assert await relay.event_types(alice) == ["domain.created", "domain.verified"]
 
 
 @pytest.mark.parametrize("fault", ["servfail", "refused", "drop"])
@@ -236,7 +236,7 @@ async def test_a_server_that_fails_is_not_a_record_that_fails(sqlite_config: Con
         relay.clock.move(25 * HOUR)
         await relay.recheck.tick()
         assert (await relay.domains.get(alice.id, domain.id)).failing == 0
-        assert await relay.told(alice) == ["domain.created", "domain.verified"]
+        assert await relay.event_types(alice) == ["domain.created", "domain.verified"]
 
 
 async def test_the_owners_own_look_takes_a_domain_back_at_once_and_its_mail_is_refused(relay: Enrolling) -> None:
@@ -245,7 +245,7 @@ async def test_the_owners_own_look_takes_a_domain_back_at_once_and_its_mail_is_r
     relay.unpublish(domain, only=["dkim_ed25519"])
     domain = await relay.look(domain)
     assert domain.state == "pending"
-    assert await relay.told(alice) == ["domain.created", "domain.verified", "domain.lost"]
+    assert await relay.event_types(alice) == ["domain.created", "domain.verified", "domain.lost"]
     refusal = await relay.world.submit(alice, sender="news@example.test")
     assert refusal.reply.name == "domain_rests"
     relay.publish(domain, only=["dkim_ed25519"])
@@ -269,7 +269,7 @@ async def test_the_clock_gives_grace_writes_at_the_first_failure_and_takes_back_
     await either.recheck.tick()
     domain = await either.domains.get(alice.id, domain.id)
     assert (domain.state, domain.failing) == ("pending", 0)
-    assert await either.told(alice) == ["domain.created", "domain.verified", "domain.failing", "domain.lost"]
+    assert await either.event_types(alice) == ["domain.created", "domain.verified", "domain.failing", "domain.lost"]
     first, last = await either.mail_to("alice@mail.test")
     assert b"need attention" in first
     assert b"_posthouse-challenge.example.test" in first

@@ -25,7 +25,7 @@ from relay.delivery.dsn import Reports
 from relay.intake import Accepted
 from relay.replies import Verdict
 from relay.suppression import New
-from tests.journeys.test_forwarding import MAIL, house
+from tests.journeys.test_forwarding import MAIL, env
 from tests.journeys.test_inbound import arf, dsn, give, inbound
 from tests.kit.dns import make_zone
 from tests.kit.line import Line, line
@@ -59,7 +59,7 @@ RECIPIENTS = [
 
 @pytest.mark.parametrize("config", ["sqlite"], indirect=True)
 async def test_mail_of_whoever_writes_is_forwarded(config: Config) -> None:
-    async with house(config, forwards_a_domain_an_hour=100) as at:
+    async with env(config, forwards_a_domain_an_hour=100) as at:
         at.way.start()
         # Whoever asks for the local part would hear of an odd one: none gets into a question to DNS.
         for name in ("docomo.test", "gmail.test"):
@@ -179,10 +179,10 @@ async def test_each_recipient_is_mailed_given_up_and_mailed_again(post: Post) ->
     posted = Reports(way.world.storage, way.world.intake, way.world.config, way.world.clock)
     assert await posted.post_due() == 2 * len(some)
     assert await way.settle(2 * len(some)) == ["sent"] * 2 * len(some)
-    told = {
+    shown = {
         str(message_from_bytes(t.raw).get_payload()[1].get_payload()[1]["Final-Recipient"])  # type: ignore[index,union-attr]
         for t in way.sink.messages[-2 * len(some) :]
     }
     ascii_ones = {f"rfc822; {to}" for to in some if to.isascii()}
-    assert ascii_ones < told
-    assert len(told) == len(some)
+    assert ascii_ones < shown
+    assert len(shown) == len(some)

@@ -45,7 +45,7 @@ def signed(raw: bytes = MAIL, now: float | None = None) -> bytes:
 
 
 @dataclass
-class House:
+class Env:
     """A line with an open port 25, and alice, whose example.test is forwarded to owner@sink.test."""
 
     way: Line
@@ -63,7 +63,7 @@ class House:
         async with self.way.world.storage.read() as tx:
             return await reports.recipients_of(tx, self.alice.id)
 
-    async def told(self) -> list[tuple[str, int | None, dict[str, Any]]]:
+    async def reported(self) -> list[tuple[str, int | None, dict[str, Any]]]:
         async with self.way.world.storage.read() as tx:
             [row] = (await tx.execute(select(messages.c.id).where(messages.c.door == "forward"))).all()
             return [(e.type, e.domain_id, e.data) for e in await events.of_message(tx, row.id)]
@@ -79,14 +79,14 @@ class House:
 
 
 @asynccontextmanager
-async def house(config: Config, *, ours: bool = False, **sections: Any) -> AsyncIterator[House]:
+async def env(config: Config, *, ours: bool = False, **sections: Any) -> AsyncIterator[Env]:
     async with line(config, ours=ours) as way:
         way.dns.zones.put(make_zone("stranger.test", [
             ("@", "TXT", "v=spf1 ip4:127.0.0.1 -all"), ("_dmarc.stranger.test", "TXT", "v=DMARC1; p=reject"),
             ("s._domainkey.stranger.test", "TXT", KEY.txt),
         ]))  # fmt: skip
         alice = await way.world.member()
-        made = House(way, 0, alice, await way.world.domain(alice))
+        made = Env(way, 0, alice, await way.world.domain(alice))
         await made.options()
         async with inbound(way.world, resolver=way.dns.resolver, **sections) as server:
             made.port = server.ports[0]
@@ -94,7 +94,7 @@ async def house(config: Config, *, ours: bool = False, **sections: Any) -> Async
 
 
 async def test_a_strangers_mail_arrives_with_its_signature_whole(config: Config) -> None:
-    async with house(config) as at:
+    async with env(config) as at:
         at.way.start()
         raw = signed(
             b"Authentication-Results: localhost; spf=pass\r\nAuthentication-Results: mx.far.test; spf=none\r\n" + MAIL
@@ -124,14 +124,14 @@ async def test_a_strangers_mail_arrives_with_its_signature_whole(config: Config)
         assert (shown.domain, shown.mail_from, shown.address, shown.state, shown.subject, shown.category) == (
             "example.test", "ann@stranger.test", "owner@sink.test", "sent", "A question", "forwarded"
         )  # fmt: skip
-        facts = [(kind, domain_id, data.get("forwardedFor")) for kind, domain_id, data in await at.told()]
+        facts = [(kind, domain_id, data.get("forwardedFor")) for kind, domain_id, data in await at.reported()]
         assert facts == [("accepted", None, "Info@example.test"), ("sent", None, None)]
-        assert (await at.told())[1][2]["forwarded"] is True
+        assert (await at.reported())[1][2]["forwarded"] is True
         await at.nothing_else()
 
 
 async def test_a_copy_that_fails_at_once_or_later_is_an_event_and_makes_no_mail(config: Config) -> None:
-    async with house(config) as at:
+    async with env(config) as at:
         at.way.start()
         await give(at.port, "a@example.test", signed(), "ann@stranger.test")
         assert await at.way.settle(1) == ["sent"]
@@ -139,9 +139,9 @@ async def test_a_copy_that_fails_at_once_or_later_is_an_event_and_makes_no_mail(
         rcpt, end = await give(at.port, taken.mail_from, dsn(taken.mail_from, "owner@sink.test"))
         assert (rcpt[:3], end[:3]) == ("250", "250")
         assert await states(at.way.world) == {"owner@sink.test": "bounced"}
-        told = await at.told()
-        assert [kind for kind, _, _ in told] == ["accepted", "sent", "bounced"]
-        assert told[2][2]["forwarded"] is True
+        reported = await at.reported()
+        assert [kind for kind, _, _ in reported] == ["accepted", "sent", "bounced"]
+        assert reported[2][2]["forwarded"] is True
         await at.nothing_else()
         at.way.sink.on("RCPT", "550 5.1.1 no such user")
         assert (await give(at.port, "b@example.test", signed(), "ann@stranger.test"))[1].startswith("250")
@@ -150,7 +150,7 @@ async def test_a_copy_that_fails_at_once_or_later_is_an_event_and_makes_no_mail(
 
 
 async def test_an_automatic_answer_without_a_sender_is_forwarded_without_one(sqlite_config: Config) -> None:
-    async with house(sqlite_config) as at:
+    async with env(sqlite_config) as at:
         at.way.start()
         raw = b"Auto-Submitted: auto-replied\r\nReceived: from x by localhost; now\r\n" + MAIL
         assert (await give(at.port, "postmaster@example.test", raw))[1].startswith("250")
@@ -185,7 +185,7 @@ async def test_two_domains_that_forward_to_each_other_end_after_one_round(sqlite
 
 
 @asynccontextmanager
-async def watched(at: House) -> AsyncIterator[tuple[MailboxWatch, Callable[[], Awaitable[Notes]]]]:
+async def watched(at: Env) -> AsyncIterator[tuple[MailboxWatch, Callable[[], Awaitable[Notes]]]]:
     """A watch over the mailboxes, and what is kept of the domain's."""
     world = at.way.world
     watch = MailboxWatch(world.storage, world.config, world.clock, world.core.notices, owner="test")
@@ -201,7 +201,7 @@ async def watched(at: House) -> AsyncIterator[tuple[MailboxWatch, Callable[[], A
 
 
 async def test_the_owner_hears_once_of_a_mailbox_that_takes_nothing(config: Config) -> None:
-    async with house(config) as at, watched(at) as (watch, notes):
+    async with env(config) as at, watched(at) as (watch, notes):
         await at.way.world.change("members", at.alice.id, email="alice@sink.test")
         at.way.start()
 
@@ -234,7 +234,7 @@ async def test_the_owner_hears_once_of_a_mailbox_that_takes_nothing(config: Conf
 
 
 async def test_a_mailbox_out_of_reach_or_sending_back_is_noticed_too(sqlite_config: Config) -> None:
-    async with house(sqlite_config) as at, watched(at) as (watch, notes):
+    async with env(sqlite_config) as at, watched(at) as (watch, notes):
         world = at.way.world
         # The account's own address is behind the same mailbox: no letter could arrive.
         await world.change("members", at.alice.id, email="alice@example.test")
@@ -261,18 +261,18 @@ async def test_a_mailbox_out_of_reach_or_sending_back_is_noticed_too(sqlite_conf
 
 
 @pytest.fixture
-async def refusing(sqlite_config: Config) -> AsyncIterator[House]:
-    async with house(sqlite_config, forwards_a_domain_an_hour=2, forward_max_bytes=4000) as at:
+async def refusing(sqlite_config: Config) -> AsyncIterator[Env]:
+    async with env(sqlite_config, forwards_a_domain_an_hour=2, forward_max_bytes=4000) as at:
         yield at
 
 
-async def rcpt(at: House, to: str, *, mail: str = "<ann@stranger.test>") -> str:
+async def rcpt(at: Env, to: str, *, mail: str = "<ann@stranger.test>") -> str:
     async with await Talk.secured(at.port) as talk:
         await talk.ask(f"MAIL FROM:{mail}")
         return await talk.ask(f"RCPT TO:<{to}>")
 
 
-async def test_what_is_refused_at_rcpt_and_why(refusing: House) -> None:
+async def test_what_is_refused_at_rcpt_and_why(refusing: Env) -> None:
     at, world = refusing, refusing.way.world
     assert (await rcpt(at, "any.body@example.test")).startswith("250")
     assert (await rcpt(at, "info@stranger.test")).startswith("550 5.1.1 No such")
@@ -294,7 +294,7 @@ async def test_what_is_refused_at_rcpt_and_why(refusing: House) -> None:
     await world.change("members", at.alice.id, status="active")
 
 
-async def test_while_a_domain_is_paused_or_proved_again_strangers_keep_their_mail(refusing: House) -> None:
+async def test_while_a_domain_is_paused_or_proved_again_strangers_keep_their_mail(refusing: Env) -> None:
     at, world = refusing, refusing.way.world
     for state in ("disabled", "pending", "suspended", "blocked"):
         await world.change("domains", at.domain_id, state=state)
@@ -312,7 +312,7 @@ async def test_while_a_domain_is_paused_or_proved_again_strangers_keep_their_mai
     assert (await rcpt(at, "info@example.test")).startswith("550 5.1.1 address not available")
 
 
-async def test_what_is_refused_after_data(refusing: House) -> None:
+async def test_what_is_refused_after_data(refusing: Env) -> None:
     at = refusing
     for raw, reply in (
         (b"X-Posthouse-Forwarded: Example.test\r\n" + MAIL, "554 5.4.6"),
@@ -330,7 +330,7 @@ async def test_what_is_refused_after_data(refusing: House) -> None:
     assert len(await at.log()) == 2
 
 
-async def test_what_is_forwarded_comes_alone_and_once(refusing: House) -> None:
+async def test_what_is_forwarded_comes_alone_and_once(refusing: Env) -> None:
     at = refusing
     other = await at.way.world.domain(at.alice, "other.test")
     await at.way.world.change("domains", other, options={"replies": True, "forward_to": "owner@sink.test"})
@@ -351,7 +351,7 @@ async def test_what_is_forwarded_comes_alone_and_once(refusing: House) -> None:
 
 
 async def test_the_report_of_a_members_own_failure_goes_to_the_mailbox(sqlite_config: Config) -> None:
-    async with house(sqlite_config) as at:
+    async with env(sqlite_config) as at:
         world = at.way.world
         at.way.sink.on("RCPT", lambda said: "550 5.1.1 no such user" if b"gone@" in said else "250 2.1.5 ok")
         at.way.start()
@@ -365,7 +365,7 @@ async def test_the_report_of_a_members_own_failure_goes_to_the_mailbox(sqlite_co
 
 
 async def test_a_member_writes_to_an_address_of_its_own_domain(sqlite_config: Config) -> None:
-    async with house(sqlite_config) as at:
+    async with env(sqlite_config) as at:
         # The exchanger of example.test is the relay: without forwarding, mail for it ends there.
         at.way.dns.zones.replace("example.test", "MX", "10 localhost.")
         assert at.way.world.config.mx_host == "localhost"
@@ -382,7 +382,7 @@ async def test_a_member_writes_to_an_address_of_its_own_domain(sqlite_config: Co
 
 async def test_an_exchanger_at_our_own_address_is_gone_to_for_forwarded_mail_only(sqlite_config: Config) -> None:
     """Under a name that isn't ours: mail that our port 25 wouldn't take waits until its domain's records are right."""
-    async with house(sqlite_config, ours=True) as at:
+    async with env(sqlite_config, ours=True) as at:
         at.way.start()
         await at.options(replies=False)
         await at.way.world.submit(at.alice, "info@example.test")

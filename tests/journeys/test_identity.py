@@ -62,7 +62,7 @@ class Place:
         self.bob: MemberAt
 
     async def ask(self, body: dict[str, Any], who: MemberAt) -> tuple[int, Any]:
-        token, _ = await self.at.house.services.sessions.open(who.id, "127.0.0.1", "")
+        token, _ = await self.at.env.services.sessions.open(who.id, "127.0.0.1", "")
         headers = {"Authorization": f"Bearer {token}"}
         async with self.http.put(f"{self.at.url}/v1/did", json=body, headers=headers) as answer:
             return answer.status, await answer.json()
@@ -78,7 +78,7 @@ class Place:
 
     def txt(self, handle: str, *values: str) -> None:
         """What stands at `_atproto.<handle>`, and nothing else."""
-        zone, name = self.at.house.zone(handle), f"_atproto.{handle}"
+        zone, name = self.at.env.zone(handle), f"_atproto.{handle}"
         for old in self._txts.pop(name, ()):
             zone.remove(name, "TXT", old)
         for value in values:
@@ -87,8 +87,8 @@ class Place:
 
     def document(self, did: str, *handles: str, at: str = "") -> None:
         """The document of a DID, at the directory or where a did:web says."""
-        told = {"id": did, "alsoKnownAs": [f"at://{one}" for one in handles]}
-        self.web.says[at or f"127.0.0.1/{did}"] = told
+        reported = {"id": did, "alsoKnownAs": [f"at://{one}" for one in handles]}
+        self.web.says[at or f"127.0.0.1/{did}"] = reported
 
 
 @pytest.fixture
@@ -108,8 +108,8 @@ async def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         async with whole(config) as at, aiohttp.ClientSession() as http:
             made = Place(at, others, http)
             for name in NAMES:
-                at.house.zone(name).add(name, "A", "127.0.0.1")
-            made.alice, made.bob = await at.house.member("alice"), await at.house.member("bob")
+                at.env.zone(name).add(name, "A", "127.0.0.1")
+            made.alice, made.bob = await at.env.member("alice"), await at.env.member("bob")
             yield made
 
 
@@ -117,16 +117,16 @@ async def test_a_did_plc_is_taken_when_document_and_handle_name_each_other_at_a_
     place.document(PLC, "example.test")
     place.txt("example.test", f"did={PLC}", "v=spf1 -all")
     assert await place.take(PLC) == (422, "DID_NOT_PROVED"), "it is not alice's domain"
-    await place.at.house.verified(place.alice, "example.test")
+    await place.at.env.verified(place.alice, "example.test")
     status, body = await place.ask({"did": PLC}, place.bob)
     assert (status, body["code"]) == (422, "DID_NOT_PROVED")
     assert "names example.test, at no domain that you have verified" in body["error"]
     assert await place.take(PLC.upper().replace("DID:PLC", "did:plc")) == (200, PLC)
-    assert place.at.house.world.directory.login(None, place.alice.key, "127.0.0.1", did=PLC).member_id == place.alice.id
+    assert place.at.env.world.directory.login(None, place.alice.key, "127.0.0.1", did=PLC).member_id == place.alice.id
 
 
 async def test_a_did_web_is_taken_by_the_handles_web_page_and_from_below_a_verified_domain(place: Place) -> None:
-    await place.at.house.verified(place.alice, "example.test")
+    await place.at.env.verified(place.alice, "example.test")
     did = "did:web:other.test"
     place.document(did, "nobody.invalid", "sub.example.test", at="other.test/.well-known/did.json")
     place.web.says["sub.example.test/.well-known/atproto-did"] = f"{did}\n"
@@ -139,7 +139,7 @@ async def test_a_did_web_is_taken_by_the_handles_web_page_and_from_below_a_verif
 
 
 async def test_without_proof_it_is_refused_and_the_refusal_says_what_is_missing(place: Place) -> None:
-    await place.at.house.verified(place.alice, "example.test")
+    await place.at.env.verified(place.alice, "example.test")
     for document, txt, page, says in (
         (404, (), 404, "there is none"), ({"id": PLC}, (), 404, "names no handle"), ("{", (), 404, "no JSON"),
         ({"id": "did:plc:" + "b" * 24, "alsoKnownAs": ["at://example.test"]}, (), 404, "not the document of"),
@@ -160,7 +160,7 @@ async def test_without_proof_it_is_refused_and_the_refusal_says_what_is_missing(
 
 
 async def test_what_can_not_be_asked_is_no_fact(place: Place) -> None:
-    await place.at.house.verified(place.alice, "example.test")
+    await place.at.env.verified(place.alice, "example.test")
     place.web.says[f"127.0.0.1/{PLC}"] = 503
     assert await place.take(PLC) == (503, "TEMPORARILY_UNAVAILABLE")
     place.document(PLC, "example.test")
@@ -169,17 +169,17 @@ async def test_what_can_not_be_asked_is_no_fact(place: Place) -> None:
 
 
 async def test_an_unproved_claim_blocks_nobody(place: Place) -> None:
-    house = place.at.house
+    env = place.at.env
     # Taken before proof was asked for, or by who has lost the domain since.
-    await house.storage.write(lambda tx: accounts.set_did(tx, place.bob.id, PLC))
-    await house.verified(place.alice, "example.test")
+    await env.storage.write(lambda tx: accounts.set_did(tx, place.bob.id, PLC))
+    await env.verified(place.alice, "example.test")
     place.document(PLC, "example.test")
     place.txt("example.test", f"did={PLC}")
     assert await place.take(PLC) == (200, PLC)
-    assert (await house.services.accounts.by_id(place.bob.id)).did == "did:web:relay.test:m:bob"
+    assert (await env.services.accounts.by_id(place.bob.id)).did == "did:web:relay.test:m:bob"
     assert await place.take(PLC, place.bob) == (422, "DID_NOT_PROVED")
     # The nearest domain that anybody holds decides.
-    await house.verified(place.bob, "sub.example.test")
+    await env.verified(place.bob, "sub.example.test")
     place.document(PLC, "sub.example.test")
     place.txt("sub.example.test", f"did={PLC}")
     assert await place.take("did:plc:" + "c" * 24) == (422, "DID_NOT_PROVED")
@@ -187,13 +187,13 @@ async def test_an_unproved_claim_blocks_nobody(place: Place) -> None:
 
 
 async def test_hosted_handles_name_their_did_and_the_document_names_them_back(place: Place) -> None:
-    house = place.at.house
-    carol = await house.services.accounts.create("carol", "carol@mail.test", None, by_operator=True)
+    env = place.at.env
+    carol = await env.services.accounts.create("carol", "carol@mail.test", None, by_operator=True)
     assert await place.did_at("carol.relay.test") == (200, carol.did)
     assert await place.did_at("Carol.Relay.test:8080") == (200, carol.did)
     for host in ("relay.test", "nobody.relay.test", "posthouse.relay.test", "127.0.0.1", "carol"):
         assert (await place.did_at(host))[0] == 404, host
-    named = await house.services.accounts.create("example.test", "d@mail.test", None, by_operator=True)
+    named = await env.services.accounts.create("example.test", "d@mail.test", None, by_operator=True)
     assert (await place.did_at("example.test"))[0] == 404, "anybody may call itself by any name here"
 
     async def known_as() -> list[str]:
@@ -201,12 +201,12 @@ async def test_hosted_handles_name_their_did_and_the_document_names_them_back(pl
             return (await answer.json())["alsoKnownAs"]
 
     assert await known_as() == ["at://example.test.relay.test"]
-    await house.verified(place.alice, "example.test")
+    await env.verified(place.alice, "example.test")
     assert (await place.did_at("example.test"))[0] == 404, "and this one is alice's"
-    row = await house.domains.list(place.alice.id)
-    await house.domains.delete(place.alice.id, row[0].id)
-    await house.verified(MemberAt(named.id, named.handle, named.did, "", 0), "example.test")
+    row = await env.domains.list(place.alice.id)
+    await env.domains.delete(place.alice.id, row[0].id)
+    await env.verified(MemberAt(named.id, named.handle, named.did, "", 0), "example.test")
     assert await place.did_at("example.test") == (200, named.did)
     assert await known_as() == ["at://example.test", "at://example.test.relay.test"]
-    await house.services.accounts.suspend("carol", "spam")
+    await env.services.accounts.suspend("carol", "spam")
     assert (await place.did_at("carol.relay.test"))[0] == 404

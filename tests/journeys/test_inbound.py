@@ -109,7 +109,7 @@ async def give(
         return rcpt, await talk.reply()
 
 
-async def told(world: World, message_id: int, *types: str) -> list[dict[str, Any]]:
+async def shown(world: World, message_id: int, *types: str) -> list[dict[str, Any]]:
     async with world.storage.read() as tx:
         return [e.data for e in await events.of_message(tx, message_id) if e.type in types]
 
@@ -126,7 +126,7 @@ async def test_a_late_bounce_touches_its_own_recipient_and_the_member_is_refused
         rcpt, end = await give(server.ports[0], bob.upper(), dsn(bob, "carol@sink.test"))
         assert (rcpt[:9], end[:9]) == ("250 2.1.5", "250 2.0.0")
         assert await states(way.world) == {"bob@sink.test": "bounced", "carol@sink.test": "sent"}
-        [bounced] = await told(way.world, got.message_id, "bounced")
+        [bounced] = await shown(way.world, got.message_id, "bounced")
         kept = {k: bounced[k] for k in ("recipient", "late", "class", "status", "ownFault")}
         assert kept == {
             "recipient": "bob@sink.test", "late": True, "class": "mailbox_unknown", "status": "5.1.1",
@@ -147,7 +147,7 @@ async def test_a_late_bounce_touches_its_own_recipient_and_the_member_is_refused
         again = await give(server.ports[0], bob, dsn(bob))
         forged = await give(server.ports[0], "b-" + "a" * 24 + "@bounce.localhost", dsn(bob))
         assert again == forged == ("550 5.1.1 No such address here", "")
-        assert len(await told(way.world, got.message_id, "bounced")) == 1
+        assert len(await shown(way.world, got.message_id, "bounced")) == 1
 
 
 async def test_a_delay_a_vacation_note_and_a_full_mailbox_suppress_nobody(config: Config) -> None:
@@ -159,7 +159,7 @@ async def test_a_delay_a_vacation_note_and_a_full_mailbox_suppress_nobody(config
         note = f"From: bob@sink.test\r\nTo: {bob}\r\nSubject: Out of office\r\n\r\n550 5.1.1 unknown\r\n"
         assert (await give(server.ports[0], bob, note.encode()))[1].startswith("250")
         assert await states(way.world) == {"bob@sink.test": "sent"}
-        [delayed] = await told(way.world, got.message_id, "deferred")
+        [delayed] = await shown(way.world, got.message_id, "deferred")
         assert delayed["late"] is True
         assert (await give(server.ports[0], bob, dsn(bob, status="5.2.2").replace(b"User unknown", b"over quota")))[1]
         assert await states(way.world) == {"bob@sink.test": "bounced"}
@@ -223,7 +223,7 @@ async def test_a_complaint_needs_a_return_path_of_ours_inside(config: Config) ->
         for _ in range(2):
             assert (await give(server.ports[0], "fbl@localhost", arf(bob), "fbl@far.test"))[1].startswith("250")
         assert await listed(way.world, alice) == {"bob@sink.test": "complaint"}
-        [complained] = await told(way.world, got.message_id, "complained")
+        [complained] = await shown(way.world, got.message_id, "complained")
         assert complained["recipient"] == "bob@sink.test"
         async with way.world.storage.read() as tx:
             [day] = await stats.days(tx, utc_day(way.world.clock.now()))
@@ -253,7 +253,7 @@ async def test_a_complaint_is_known_by_what_only_the_recipients_copy_bears(confi
         for line_ in bare:
             assert (await give(server.ports[0], "fbl@localhost", about(line_)))[1].startswith("250")
         assert await listed(way.world, alice) == {}
-        assert await told(way.world, got.message_id, "complained") == []
+        assert await shown(way.world, got.message_id, "complained") == []
 
         odd = f"X-Posthouse-MESSAGE: {bob['X-Posthouse-Message'][:20].upper()}\r\n {bob['X-Posthouse-Message'][20:]}"
         by_mail, by_link = (
@@ -281,7 +281,7 @@ async def test_a_complaint_about_mail_without_a_return_path_finds_its_recipient(
         mark = email.message_from_bytes(taken.raw)["X-Posthouse-Message"]
         assert (await give(server.ports[0], "fbl@localhost", about(f"X-Posthouse-Message: {mark}")))[1][:3] == "250"
         assert await listed(way.world, alice) == {"bob@sink.test": "complaint"}
-        assert len(await told(way.world, got.message_id, "complained")) == 1
+        assert len(await shown(way.world, got.message_id, "complained")) == 1
 
 
 async def test_a_wish_to_be_left_alone_is_no_complaint(sqlite_config: Config) -> None:
@@ -290,7 +290,7 @@ async def test_a_wish_to_be_left_alone_is_no_complaint(sqlite_config: Config) ->
         for to in ("fbl@localhost", bob):
             assert (await give(server.ports[0], to, arf(bob, "opt-out")))[1].startswith("250")
         assert await listed(way.world, alice) == {"bob@sink.test": "unsubscribe"}
-        [left] = await told(way.world, got.message_id, "unsubscribed", "complained")
+        [left] = await shown(way.world, got.message_id, "unsubscribed", "complained")
         assert (left["recipient"], left["by"], left["stops"]) == ("bob@sink.test", "report", "all")
         async with way.world.storage.read() as tx:
             [day] = await stats.days(tx, utc_day(way.world.clock.now()))
@@ -361,10 +361,10 @@ async def test_role_mail_that_is_not_kept_is_never_answered_as_kept(sqlite_confi
     async with line(sqlite_config) as way:
         world = way.world
         async with inbound(world, role_mail_an_hour=3, role_mail_a_network_an_hour=2) as server:
-            arrivals = server.arrivals
+            dispatch = server.dispatch
 
             async def mail(client: str, octets: bytes = raw) -> str:
-                taken = await arrivals.accept(Arrival("eve@far.test", (), ("abuse@localhost",), octets, client))
+                taken = await dispatch.accept(Arrival("eve@far.test", (), ("abuse@localhost",), octets, client))
                 return taken.reply.name if isinstance(taken, Verdict) else "kept"
 
             # What could not be kept uses nothing of the budget up.
@@ -433,7 +433,7 @@ async def test_a_refusal_of_the_address_at_delivery_goes_on_the_list(config: Con
         got = await way.world.submit(alice, "a@sink.test", "b@sink.test", "c@sink.test", "d@null.test")
         assert set(await way.settle(4)) == {"bounced"}
         assert await listed(way.world, alice) == {"a@sink.test": "hard_bounce"}
-        why = {d["recipient"]: (d["class"], d["ownFault"]) for d in await told(way.world, got.message_id, "bounced")}
+        why = {d["recipient"]: (d["class"], d["ownFault"]) for d in await shown(way.world, got.message_id, "bounced")}
         assert why["a@sink.test"] == ("mailbox_unknown", False)
         assert why["b@sink.test"] == ("reputation", True)
 

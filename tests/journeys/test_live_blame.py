@@ -44,12 +44,12 @@ async def test_a_reply_is_judged_by_its_stage_and_its_innermost_words(config: Co
             await way.world.submit(alice, f"a{i}@bad{i}.test")
         await asyncio.gather(way.settle(len(SAID)))
         async with way.world.storage.read() as tx:
-            told = {e.data["recipient"]: e.data for e in await tx.execute(
+            shown = {e.data["recipient"]: e.data for e in await tx.execute(
                 select(events.c.data).where(events.c.type == BOUNCED))}  # fmt: skip
             listed = {r[0] for r in await tx.execute(select(suppressions.c.original))}
     for i, (stage, said, class_, gone) in enumerate(SAID):
         address = f"a{i}@bad{i}.test"
-        assert (told[address]["class"], address in listed) == (class_, gone), said
+        assert (shown[address]["class"], address in listed) == (class_, gone), said
         # A report that says the same says the same.
         _, why = judge(Fate("failed", "", said, address, stage=stage.lower()), address)
         assert (why.class_, why.address_fault) == (class_, gone), said

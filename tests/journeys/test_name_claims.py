@@ -52,7 +52,7 @@ async def test_proof_takes_the_name_from_its_former_holder_who_is_told(either: E
     lost = await either.domains.get(alice.id, old.id)
     assert lost.state == "pending"
     assert "another member" in lost.reason
-    assert await either.told(alice) == ["domain.created", "domain.verified", "domain.lost"]
+    assert await either.event_types(alice) == ["domain.created", "domain.verified", "domain.lost"]
     (mail,) = await either.mail_to("alice@mail.test")
     assert b"no longer verified for you" in mail
     # The old keys sign no more, and the new owner starts at the beginning of warming.

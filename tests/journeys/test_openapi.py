@@ -41,17 +41,17 @@ async def documents(place: Whole) -> dict[str, dict[str, Any]]:
 
 
 async def test_every_route_is_in_a_document_and_nothing_else_is(place: Whole) -> None:
-    house = place.house
+    env = place.env
     only_pages = web.Application()
-    only_pages.add_routes(pages(PageServices.of(house.services, house.world.intake, house.world.queue)).routes)
+    only_pages.add_routes(pages(PageServices.of(env.services, env.world.intake, env.world.queue)).routes)
     shown = offered(only_pages)
-    told = {
+    reported = {
         (path, method.upper())
         for one in (await documents(place)).values() for path, methods in one["paths"].items() for method in methods
     }
-    assert told <= offered(place.app)
+    assert reported <= offered(place.app)
     left = {
-        (path, method) for path, method in offered(place.app) - shown - told
+        (path, method) for path, method in offered(place.app) - shown - reported
         if not path.startswith(("/docs", "/openapi")) and path not in FOR_READERS
     }
     assert left == set()
@@ -68,7 +68,7 @@ def offered(app: web.Application) -> set[tuple[str, str]]:
 async def test_every_call_says_what_it_takes_who_may_ask_and_what_it_answers(place: Whole) -> None:
     for one in (await documents(place)).values():
         assert one["openapi"] == "3.1.0"
-        assert one["servers"] == [{"url": place.house.world.config.server.public_url}]
+        assert one["servers"] == [{"url": place.env.world.config.server.public_url}]
         named = {tag["name"] for tag in one["tags"]}
         seen = set()
         for path, methods in one["paths"].items():

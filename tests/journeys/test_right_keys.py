@@ -31,14 +31,14 @@ class Server:
         self.key = self.sign_in = ""
 
     async def furnish(self) -> None:
-        services = self.at.house.services
+        services = self.at.env.services
         member = await services.accounts.create("alice", "alice@mail.test", PASSWORD, by_operator=True)
         self.key, _ = await services.credentials.issue(member.id)
         self.sign_in, _ = await services.sessions.open(member.id, "127.0.0.1", "")
         at: Any = type("At", (), {"id": member.id})()
-        domain = await self.at.house.verified(at, "example.test")
-        await self.at.house.world.change("domains", domain.id, tier="unlimited")
-        await self.at.house.world.directory.refresh()
+        domain = await self.at.env.verified(at, "example.test")
+        await self.at.env.world.change("domains", domain.id, tier="unlimited")
+        await self.at.env.world.directory.refresh()
 
     async def ask(self, method: str, path: str, headers: dict[str, str] | None = None, **more: Any) -> tuple[int, int]:
         """(status, Retry-After or 0)"""
@@ -76,14 +76,14 @@ async def server(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterato
 
 @pytest.mark.parametrize("server", [1000], indirect=True)
 async def test_wrong_keys_wait_and_the_right_one_does_not(server: Server) -> None:
-    window = server.at.house.world.config.submission.auth_failure_window_seconds
+    window = server.at.env.world.config.submission.auth_failure_window_seconds
     for api, ask in APIS.items():
         said = [await ask(server, nobodys(n)) for n in range(12)]
         assert said == [(401, 0)] * FAILURES + [(429, window)] * (12 - FAILURES), api
         for name, other in APIS.items():
             assert (await other(server, server.key))[0] == 200, name
             assert (await other(server, nobodys(0)))[0] == 429, name
-        await server.at.house.world.pass_time(window + 1)
+        await server.at.env.world.pass_time(window + 1)
 
 
 @pytest.mark.parametrize("server", [1000], indirect=True)
@@ -123,11 +123,11 @@ async def test_a_flood_of_strangers_does_not_use_up_what_a_member_may_ask(server
 
 @pytest.mark.parametrize("server", [8], indirect=True)
 async def test_a_right_key_used_wrongly_hears_why_whatever_strangers_asked(server: Server) -> None:
-    services = server.at.house.services
+    services = server.at.env.services
     reads, _ = await services.credentials.issue(
         (await services.accounts.get("alice")).id, scopes=("read",)
     )
-    await server.at.house.world.directory.refresh()
+    await server.at.env.world.directory.refresh()
     for n in range(9):
         await server.ask("GET", "/v1/domains", bearer(nobodys(n)))
     new = {"name": "new.test"}
@@ -140,9 +140,9 @@ async def test_a_right_key_used_wrongly_hears_why_whatever_strangers_asked(serve
     await services.accounts.suspend("alice", "spam")
     assert await server.ask("POST", "/v1/domains", bearer(server.key), json=new) == (403, 0)
     # Nor does it use up what others at its address may ask.
-    await server.at.house.world.pass_time(61)
+    await server.at.env.world.pass_time(61)
     for method, path in (("POST", "/v1/domains"), ("GET", "/v1/domains?did=nonsense"), ("GET", "/v1/keys")):
         for _ in range(9):
             last = (await server.ask(method, path, bearer(server.key), json=new))[0]
         assert (last, (await server.ask("GET", "/account"))[0]) == (429, 200), path
-        await server.at.house.world.pass_time(61)
+        await server.at.env.world.pass_time(61)

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import ClientSession
 
 from posthouse.demo.courses import Course, Courses
-from posthouse.demo.place import HOST, Ports, configuration
+from posthouse.demo.folder import HOST, Ports, configuration
 from posthouse.demo.receiver import Receiver
 from posthouse.demo.walk import SENDER, Walk
 from posthouse.demo.world import demo_zones
@@ -30,10 +30,10 @@ class Demo:
     def __init__(self, node: Node, receiver: Receiver, walk: Walk, ports: Ports) -> None:
         self.node, self.receiver = node, receiver
         self.url = f"http://{HOST}:{ports.http}"
-        guest = walk.guest
-        assert guest is not None
+        account = walk.account
+        assert account is not None
         self.courses = Courses(
-            node, receiver, url=self.url, member_id=guest.member_id, api_key=guest.api_key, sender=SENDER
+            node, receiver, url=self.url, member_id=account.member_id, api_key=account.api_key, sender=SENDER
         )
 
     async def page(self, local: str) -> str:

@@ -113,11 +113,11 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
         [{"paths": operations([Sending]), "components": {"schemas": schemas()}}], public_url=config.server.public_url,
         version="1",
     )
-    told = document_route(lambda: described, "/openapi.json")
+    reported = document_route(lambda: described, "/openapi.json")
     members = world.core.enroll
     app = application(
         config, world.clock, world.storage, translate=[enrollment.translate],
-        routes=[*send_routes(services), *enrollment.routes(members, Mail(world.queue, world.handoff)), told],
+        routes=[*send_routes(services), *enrollment.routes(members, Mail(world.queue, world.handoff)), reported],
     )
     listener = Listener(app, config, ["127.0.0.1:0"])
     await listener.start()
@@ -239,8 +239,8 @@ async def test_only_ones_own_verified_domains_may_be_named(api: Api, sender: str
 async def test_without_a_sender_the_only_domain_serves(api: Api) -> None:
     status, got = await api.ask("POST", "/v1/send", message(**{"from": ...}))
     assert status == 200
-    _, told = await api.ask("GET", f"/v1/messages/{got['id']}")
-    assert told["from"] == "noreply@example.test"
+    _, reported = await api.ask("GET", f"/v1/messages/{got['id']}")
+    assert reported["from"] == "noreply@example.test"
     await api.world.domain(api.alice, "second.test")
     status, got = await api.ask("POST", "/v1/send", message(**{"from": ...}))
     assert (status, got["code"], got["detail"]["field"]) == (400, "INVALID_REQUEST", "from")
@@ -248,8 +248,8 @@ async def test_without_a_sender_the_only_domain_serves(api: Api) -> None:
     await api.world.change("domains", third, options={"default_sender": True})
     await api.world.directory.refresh()
     status, got = await api.ask("POST", "/v1/send", message(**{"from": ...}))
-    _, told = await api.ask("GET", f"/v1/messages/{got['id']}")
-    assert (status, told["from"]) == (200, "noreply@third.test")
+    _, reported = await api.ask("GET", f"/v1/messages/{got['id']}")
+    assert (status, reported["from"]) == (200, "noreply@third.test")
 
 
 async def test_a_default_domain_that_may_not_send_is_not_replaced_by_another(api: Api) -> None:
@@ -259,9 +259,9 @@ async def test_a_default_domain_that_may_not_send_is_not_replaced_by_another(api
     await api.world.directory.refresh()
     for path in ("/v1/send", "/v1/preflight"):
         status, got = await api.ask("POST", path, without)
-        told = got if path == "/v1/send" else got["gates"][-1]
-        assert (told["code"], told["detail"]["rule"]) == ("DOMAIN_MISMATCH", "domain_rests")
-        assert told["error"] == "From address not allowed: second.test is yours, paused by you"
+        reported = got if path == "/v1/send" else got["gates"][-1]
+        assert (reported["code"], reported["detail"]["rule"]) == ("DOMAIN_MISMATCH", "domain_rests")
+        assert reported["error"] == "From address not allowed: second.test is yours, paused by you"
     assert (status, got["ok"]) == (200, False)
     # With a From, the others go out as ever.
     assert (await api.ask("POST", "/v1/send", message()))[0] == 200
@@ -432,8 +432,8 @@ async def test_warming_is_429_for_the_whole_and_says_when(api: Api) -> None:
     slot = iso(api.world.clock.now() + 3000)
     assert (got["detail"]["nextSlot"], got["detail"]["passesAt"]) == (slot, slot)
     assert got["error"].endswith(f", next slot {slot}")
-    _, told = await api.ask("GET", "/member/status")
-    young = next(d for d in told["domains"] if d["domain"] == "young.test")
+    _, reported = await api.ask("GET", "/member/status")
+    young = next(d for d in reported["domains"] if d["domain"] == "young.test")
     assert young["hour"] == {"limit": 5, "used": 3, "left": 2}
     # What was refused spent nothing: the two that are left still go.
     assert (await api.ask("POST", "/v1/send", body | {"to": ["a@sink.test", "b@sink.test"]}))[0] == 200
@@ -530,8 +530,8 @@ async def test_our_own_troubles_ask_to_come_back(
 )
 async def test_a_malformed_body_is_named_and_never_a_crash(api: Api, raw: bytes, status: int) -> None:
     for path in ("/v1/send", "/v1/send/batch", "/v1/preflight"):
-        got, told = await api.ask("POST", path, raw=raw, headers={"Content-Type": "application/json"})
-        assert (got, told["code"]) == (status, "INVALID_REQUEST")
+        got, reported = await api.ask("POST", path, raw=raw, headers={"Content-Type": "application/json"})
+        assert (got, reported["code"]) == (status, "INVALID_REQUEST")
 
 
 async def test_injection_never_reaches_a_header(api: Api) -> None:
@@ -559,12 +559,12 @@ async def test_a_scheduled_message_waits_and_can_be_cancelled(api: Api) -> None:
     for send_at in (at, iso(at), iso(at).replace("Z", "+00:00")):
         status, got = await api.ask("POST", "/v1/send", message(sendAt=send_at))
         assert status == 200
-        _, told = await api.ask("GET", f"/v1/messages/{got['id']}")
-        assert (told["recipients"][0]["status"], told["recipients"][0]["nextAttemptAt"]) == ("queued", iso(at))
-        status, told = await api.ask("POST", f"/v1/messages/{got['id']}/cancel")
-        assert (status, told["recipients"][0]["status"]) == (200, "cancelled")
-        status, told = await api.ask("POST", f"/v1/messages/{got['id']}/cancel")
-        assert (status, told["code"]) == (409, "CONFLICT")
+        _, reported = await api.ask("GET", f"/v1/messages/{got['id']}")
+        assert (reported["recipients"][0]["status"], reported["recipients"][0]["nextAttemptAt"]) == ("queued", iso(at))
+        status, reported = await api.ask("POST", f"/v1/messages/{got['id']}/cancel")
+        assert (status, reported["recipients"][0]["status"]) == (200, "cancelled")
+        status, reported = await api.ask("POST", f"/v1/messages/{got['id']}/cancel")
+        assert (status, reported["code"]) == (409, "CONFLICT")
 
 
 async def test_a_scheduled_message_that_is_sent_sooner_was_not_signed_in_the_future(api: Api) -> None:
@@ -590,8 +590,8 @@ async def test_thirty_days_is_the_furthest_and_the_past_is_now(api: Api) -> None
     assert (await api.ask("POST", "/v1/send", message(sendAt=now + 31 * DAY)))[0] == 400
     for past in (0, -1, now - 5, "1999-12-31T23:59:59Z"):
         _, got = await api.ask("POST", "/v1/send", message(sendAt=past))
-        _, told = await api.ask("GET", f"/v1/messages/{got['id']}")
-        assert told["recipients"][0]["nextAttemptAt"] == iso(now)
+        _, reported = await api.ask("GET", f"/v1/messages/{got['id']}")
+        assert reported["recipients"][0]["nextAttemptAt"] == iso(now)
 
 
 # -- idempotency -------------------------------------------------------------------------------------------------
@@ -863,8 +863,8 @@ async def test_a_raw_message_keeps_its_bytes(api: Api) -> None:
 async def test_a_raw_message_is_judged_like_one_by_smtp(
     api: Api, path: str, raw: bytes, status: int, code: str
 ) -> None:
-    got, told = await api.ask("POST", f"/v1/send/raw{path}", raw=raw, headers=RFC822)
-    assert (got, told["code"]) == (status, code)
+    got, reported = await api.ask("POST", f"/v1/send/raw{path}", raw=raw, headers=RFC822)
+    assert (got, reported["code"]) == (status, code)
 
 
 async def test_a_finished_message_may_have_the_null_sender(api: Api) -> None:
@@ -878,9 +878,9 @@ async def test_a_finished_message_may_have_the_null_sender(api: Api) -> None:
         (away, "&to=carol@sink.test", 422, "TOO_MANY_RECIPIENTS"),
         (away, "", 200, None),
     ):
-        got, told = await api.ask("POST", path + more, raw=raw, headers=RFC822)
-        assert (got, told.get("code")) == (status, code)
-    _, shown = await api.ask("GET", f"/v1/messages/{told['id']}")
+        got, reported = await api.ask("POST", path + more, raw=raw, headers=RFC822)
+        assert (got, reported.get("code")) == (status, code)
+    _, shown = await api.ask("GET", f"/v1/messages/{reported['id']}")
     assert shown["mailFrom"] == ""
 
 
@@ -902,15 +902,15 @@ async def test_both_ways_of_sending_have_one_list_of_headers(api: Api) -> None:
         assert b"<j@example.test>" in raw
     status, got = await api.ask("POST", "/v1/send", message(headers={"Sender": "eve@other.test"}))
     assert (status, got["code"], got["detail"]["rule"]) == (403, "FROM_MISMATCH", "sender_mismatch")
-    _, told = await api.ask("POST", "/v1/preflight", message(headers={"Resent-From": "eve@other.test"}))
-    assert {g["gate"]: g["verdict"] for g in told["gates"]}["from"] == "refused"
+    _, reported = await api.ask("POST", "/v1/preflight", message(headers={"Resent-From": "eve@other.test"}))
+    assert {g["gate"]: g["verdict"] for g in reported["gates"]}["from"] == "refused"
 
 
 async def test_what_was_replaced_is_told_in_the_event(api: Api) -> None:
     raw = b"Message-ID: abc@example.test\r\nDate:\r\n" + letter("news@example.test")
     status, got = await api.ask("POST", "/v1/send/raw?from=n@example.test&to=b@sink.test", raw=raw, headers=RFC822)
-    _, told = await api.ask("GET", f"/v1/messages/{got['id']}")
-    assert (status, told["messageIdHeader"]) == (200, f"<{got['id']}@example.test>")
+    _, reported = await api.ask("GET", f"/v1/messages/{got['id']}")
+    assert (status, reported["messageIdHeader"]) == (200, f"<{got['id']}@example.test>")
     _, events = await api.ask("GET", "/v1/events")
     assert events["events"][-1]["data"]["replaced"] == {"Message-ID": "abc@example.test", "Date": ""}
     last = events["events"][-1]
@@ -1037,13 +1037,13 @@ async def test_a_message_tells_all_that_happened_to_it(api: Api) -> None:
 
     await api.world.storage.write(opened)
     assert await records.apply(silent[0], Report("complaint", feedback="abuse"), "sink.test") == "complained"
-    _, told = await api.ask("GET", f"/v1/messages/{sent['id']}")
-    kinds = [e["type"] for e in told["timeline"]]
+    _, reported = await api.ask("GET", f"/v1/messages/{sent['id']}")
+    kinds = [e["type"] for e in reported["timeline"]]
     assert (kinds[0], kinds.count("sent"), kinds.count("complained"), kinds[-1]) == ("accepted", 2, 2, "complained")
-    assert [e["id"] for e in told["timeline"]] == sorted(e["id"] for e in told["timeline"])
-    assert {p["reportTo"] for p in told["recipients"]} == {None}
-    _, told = await api.ask("GET", f"/v1/messages/{angry[0]}")
-    assert [e["type"] for e in told["timeline"]] == ["accepted", "sent", "complained"]
+    assert [e["id"] for e in reported["timeline"]] == sorted(e["id"] for e in reported["timeline"])
+    assert {p["reportTo"] for p in reported["recipients"]} == {None}
+    _, reported = await api.ask("GET", f"/v1/messages/{angry[0]}")
+    assert [e["type"] for e in reported["timeline"]] == ["accepted", "sent", "complained"]
     for event, expected in (("complained", {angry[0], silent[0]}), ("opened", {silent[0]}), ("clicked", set())):
         _, got = await api.ask("GET", f"/v1/messages?event={event}")
         assert {m["recipientId"] for m in got["messages"]} == expected
@@ -1147,8 +1147,8 @@ async def test_the_schema_names_every_route(api: Api) -> None:
     status, got = await api.ask("GET", "/openapi.json", key="")
     assert (status, got["openapi"]) == (200, "3.1.0")
     made = {(r.method, r.path) for r in send_routes(api.services)}
-    told = {(method.upper(), path) for path, methods in got["paths"].items() for method in methods}
-    assert made == told
+    reported = {(method.upper(), path) for path, methods in got["paths"].items() for method in methods}
+    assert made == reported
     fields = got["components"]["schemas"]["SendRequest"]["properties"]
     assert {"from", "to", "cc", "bcc", "replyTo", "sendAt", "attachments", "headers", "category"} <= set(fields)
     text = json.dumps(got)
@@ -1167,8 +1167,8 @@ async def test_a_finished_message_that_comes_again_is_answered_as_the_first(api:
     more = await api.ask("POST", path + "&to=carol@sink.test", raw=raw, headers=RFC822)
     assert {one["recipient"] for one in more[1]["accepted"]} == {"bob@sink.test", "carol@sink.test"}
     assert more[1]["id"] != json.loads(again[1])["id"]
-    _, told = await api.ask("GET", "/v1/events")
-    assert [e["type"] for e in told["events"]] == ["accepted", "repeated", "accepted"]
+    _, reported = await api.ask("GET", "/v1/events")
+    assert [e["type"] for e in reported["events"]] == ["accepted", "repeated", "accepted"]
     keyed = b"Idempotency-Key: k\r\n" + raw
     assert (await api.ask("POST", path, raw=keyed, headers=RFC822))[0] == 200
     status, got = await api.ask("POST", path, raw=keyed + b"P.S.\r\n", headers=RFC822)

@@ -63,7 +63,7 @@ async def finish(way: Line, alice: MemberAt, n: int) -> Standing:
             await asyncio.sleep(0.05)
 
 
-async def told(way: Line, alice: MemberAt, last: str) -> list[Any]:
+async def shown(way: Line, alice: MemberAt, last: str) -> list[Any]:
     """The member's own events, as soon as `last` is among them."""
     async with asyncio.timeout(10):
         while True:
@@ -98,7 +98,7 @@ async def test_eight_percent_of_five_hundred_suspends_in_any_order(
         found = await finish(way, alice, 500)
         assert (found.counts.finished, found.counts.failures.bounces) == (500, 40)
         assert (found.counts.failures.bounce_domains, found.counts.failures.refused) == (3, 40)
-        mine = await told(way, alice, "member.suspended")
+        mine = await shown(way, alice, "member.suspended")
         assert [e.type for e in mine] == ["member.noticed", "member.slowed", "member.suspended"]
         # Nobody told this process: it sees by itself.
         async with asyncio.timeout(5):
@@ -115,7 +115,7 @@ async def test_one_in_thirteen_suspends_nobody(sqlite_config: Config) -> None:
         way.sink.on("RCPT", lambda c: "550 5.1.1 no such user" if number(c) == 3 else "250 2.1.5 ok")
         found = await finish(way, alice, 13)
         assert (found.stage, found.counts.failures.bounces, found.judgement.enough) == ("good", 1, False)
-        assert await told(way, alice, "") == []
+        assert await shown(way, alice, "") == []
 
 
 async def test_a_blocklisting_of_ours_suspends_nobody_and_opens_one_incident(sqlite_config: Config) -> None:
@@ -123,7 +123,7 @@ async def test_a_blocklisting_of_ours_suspends_nobody_and_opens_one_incident(sql
         way.sink.on("RCPT", lambda c: LISTED if number(c) % 4 else "250 2.1.5 ok")
         found = await finish(way, alice, 120)
         assert (found.stage, found.counts.finished, found.counts.excused) == ("good", 30, 90)
-        assert await told(way, alice, "") == []
+        assert await shown(way, alice, "") == []
         async with way.world.storage.read() as tx:
             [incident] = await incidents.listing(tx)
         assert (incident.kind, incident.count, incident.examples[0]["reply"]) == ("reputation", 90, LISTED)
@@ -177,7 +177,7 @@ async def test_strangers_suspend_nobody_and_those_who_may_say_it_do(config: Conf
         assert found.counts.finished == 60
         suppressed = dict.fromkeys(("u0", "u1", "u2"), "complaint") | dict.fromkeys(("u3", "u4", "u5"), "hard_bounce")
         assert {a.partition("@")[0]: r for a, r in (await listed(way.world, alice)).items()} == suppressed
-        assert await told(way, alice, "") == []
+        assert await shown(way, alice, "") == []
 
         for domain in ("sink.test", "slow.test", "example.test"):
             way.dns.zones.replace(f"mx.{domain}", "TXT", "v=spf1 ip4:127.0.0.1 -all")
@@ -191,6 +191,6 @@ async def test_strangers_suspend_nobody_and_those_who_may_say_it_do(config: Conf
         third = next(w for w in ("u8", "u9", "u10", "u11") if domains[w] not in (domains["u0"], domains["u7"]))
         assert (await give(port, "fbl@localhost", arf(paths[third]), helo=f"mx.{domains[third]}"))[1][:3] == "250"
         assert (await counted(way, alice)).stage == "suspended"
-        assert [e.type for e in await told(way, alice, "member.suspended")] == [
+        assert [e.type for e in await shown(way, alice, "member.suspended")] == [
             "member.noticed", "member.slowed", "member.suspended",
         ]

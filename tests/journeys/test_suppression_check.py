@@ -77,16 +77,16 @@ async def test_what_waits_is_held_against_the_list_as_it_is_when_its_time_comes(
         async with world.storage.read() as tx:
             rows = await reports.recipients_of(tx, alice.id, names=None, state="suppressed", limit=10)
             [gone] = [r for r in rows if r.address == "gone@sink.test"]
-            told = await events.of_message(tx, gone.message_id)
+            shown = await events.of_message(tx, gone.message_id)
             unfinished = await tx.scalar(select(func.count()).where(messages.c.finished_at.is_(None)))
             tries = await tx.scalar(select(func.count()).select_from(attempts))
             owed = await mail.reports_due(tx, 10, world.clock.now() + 86400)
         assert len(rows) == 5
         assert "(hard_bounce): the address does not exist" in gone.says
         assert (gone.attempts, gone.settled_at is not None, unfinished, tries, owed) == (0, True, 0, 4, [])
-        assert [e.type for e in told] == ["accepted", "suppressed"]
-        assert told[1].recipient_id == gone.id
-        assert {k: told[1].data[k] for k in ("recipient", "reason", "category")} == {
+        assert [e.type for e in shown] == ["accepted", "suppressed"]
+        assert shown[1].recipient_id == gone.id
+        assert {k: shown[1].data[k] for k in ("recipient", "reason", "category")} == {
             "recipient": "gone@sink.test", "reason": "hard_bounce", "category": "transactional",
         }
 

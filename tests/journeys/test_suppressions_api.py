@@ -99,9 +99,9 @@ async def test_a_list_is_kept_by_the_api_and_another_member_sees_nothing(place: 
 
 async def test_what_a_key_may_not_do_and_what_can_not_be_read(place: Site) -> None:
     alice, visit = await place.member("alice"), place.visit()
-    issue = place.house.services.credentials.issue
+    issue = place.env.services.credentials.issue
     reader, _ = await issue(alice.id, scopes=["read"])
-    await place.house.domains.enroll(alice.id, "example.test", {})
+    await place.env.domains.enroll(alice.id, "example.test", {})
     narrow, _ = await issue(alice.id, domains=["example.test"])
     good = {"address": "a@b.test"}
     for method, path, body in (
@@ -165,16 +165,16 @@ async def test_the_page_does_the_same(place: Site) -> None:
     assert "attachment" in response.headers["Content-Disposition"]
     assert len(text.split("\r\n")) == 5
     assert (await visit.send(page, f"{page}/remove", {"address": "bob@sink.test"}))[0] == 303
-    lists = Lists(place.house.storage, place.house.world.config, place.house.clock)
+    lists = Lists(place.env.storage, place.env.world.config, place.env.clock)
     assert [s.original for s in await lists.page(alice.id)] == ["a@sink.test", "b@sink.test"]
     assert (await place.visit().get(page))[0] == 303
 
 
 async def test_bounces_are_told_in_plain_words(place: Site) -> None:
     alice: MemberAt = await ready(place)
-    sent = await place.house.world.submit(alice, "gone@sink.test")
+    sent = await place.env.world.submit(alice, "gone@sink.test")
     await place.answered(f"5.1.1 no such user {NASTY}", 550)
-    await place.house.world.submit(alice, "full@sink.test")
+    await place.env.world.submit(alice, "full@sink.test")
     await place.answered("5.2.2 over quota", 552)
     visit = await place.signed_in()
     _, text, _ = await visit.get("/account/bounces")

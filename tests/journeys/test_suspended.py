@@ -49,18 +49,18 @@ class Place:
         self.ids: dict[str, str] = {}
 
     async def furnish(self) -> None:
-        house, services = self.at.house, self.at.house.services
+        env, services = self.at.env, self.at.env.services
         member = await services.accounts.create("alice", "alice@mail.test", PASSWORD, by_operator=True)
         self.id = member.id
         self.key, key = await services.credentials.issue(member.id)
         self.sign_in, _ = await services.sessions.open(member.id, "127.0.0.1", "")
-        await house.world.directory.refresh()
-        await house.verified(await house.world.member("bob"), "bob.test")  # so that ids are not all alike
-        domain = await house.verified(self, "example.test")  # type: ignore[arg-type]
-        sent = await house.domains.send_test(member.id, domain.id, "you@sink.test", None)
+        await env.world.directory.refresh()
+        await env.verified(await env.world.member("bob"), "bob.test")  # so that ids are not all alike
+        domain = await env.verified(self, "example.test")  # type: ignore[arg-type]
+        sent = await env.domains.send_test(member.id, domain.id, "you@sink.test", None)
         _, hook = await services.webhooks.add(member.id, "https://example.org/hook", types=[], description="")
-        await house.world.suppressions.add(member.id, "ben@sink.test", "manual")
-        await house.world.directory.refresh()
+        await env.world.suppressions.add(member.id, "ben@sink.test", "manual")
+        await env.world.directory.refresh()
         self.ids = {
             "domains": str(domain.id), "keys": str(key.id), "webhooks": hook.id, "messages": sent.queue_id,
             "suppressions": "ben@sink.test", "sending-domains": domain.uuid, "user.senderdomain": str(domain.id),
@@ -94,12 +94,12 @@ class Place:
         async with self.http.request(
             method, self.at.url + path, json=body, params=params, headers=headers, allow_redirects=False
         ) as answer:
-            told = await (answer.json() if answer.content_type == "application/json" else answer.read())
-            return answer.status, told
+            shown = await (answer.json() if answer.content_type == "application/json" else answer.read())
+            return answer.status, shown
 
     async def suspend(self) -> None:
-        await self.at.house.world.change("members", self.id, status="suspended", reason="spam")
-        await self.at.house.world.directory.refresh()
+        await self.at.env.world.change("members", self.id, status="suspended", reason="spam")
+        await self.at.env.world.directory.refresh()
 
     def routes(self) -> Iterator[tuple[str, str]]:
         """(method, path) of everything that is a member's own."""
@@ -144,9 +144,9 @@ async def test_every_call_that_reads_answers_as_before(place: Place) -> None:
     assert {what[:3] for what in before} == {what[:3] for what, status in before.items() if status == 200}
     await place.suspend()
     assert await all_of_them() == before
-    status, told = await place.ask("POST", "/v1/preflight", RIGHT["POST /v1/preflight"], place.key)
-    refused = {gate["gate"]: gate["code"] for gate in told["gates"] if gate["verdict"] == "refused"}
-    assert (status, told["ok"]) == (200, False)
+    status, shown = await place.ask("POST", "/v1/preflight", RIGHT["POST /v1/preflight"], place.key)
+    refused = {gate["gate"]: gate["code"] for gate in shown["gates"] if gate["verdict"] == "refused"}
+    assert (status, shown["ok"]) == (200, False)
     assert refused == {"login": "MEMBER_SUSPENDED", "sender": "MEMBER_SUSPENDED"}
 
 
@@ -160,8 +160,8 @@ async def test_no_call_that_changes_something_is_open_to_its_key(place: Place) -
     assert len(changes) > 40
     for method, path in changes:
         body = {"Command": "user.senderdomain.verify"} if path == "/api.php" else {}
-        status, told = await place.ask(method, path, body, place.key)
-        assert status == 403 or f"{method} {path}" in STRANGERS, (method, path, status, told)
+        status, shown = await place.ask(method, path, body, place.key)
+        assert status == 403 or f"{method} {path}" in STRANGERS, (method, path, status, shown)
     for command in COMMANDS[False]:
         body = {"Command": f"user.senderdomain.{command}"}
         assert (await place.ask("POST", "/api.php", body, place.key))[0] == 403, command

@@ -92,12 +92,12 @@ SCHEMA = {
 
 def read(packed: bytes) -> dict[str, Any]:
     """A report, as a reader that trusts nothing takes it."""
-    told: dict[str, Any] = json.loads(gzip.decompress(packed))
-    jsonschema_rs.validate(SCHEMA, told)
-    for one in told["policies"]:
+    reported: dict[str, Any] = json.loads(gzip.decompress(packed))
+    jsonschema_rs.validate(SCHEMA, reported)
+    for one in reported["policies"]:
         failed = sum(f["failed-session-count"] for f in one.get("failure-details", ()))
         assert failed == one["summary"]["total-failure-session-count"]
-    return told
+    return reported
 
 
 def session(
@@ -213,7 +213,7 @@ async def test_the_day_s_report_from_four_processes_is_one_and_its_sums_are_what
     assert part.get_content_type() == "application/tlsrpt+gzip"
     begins = int(day_start(day))
     assert part.get_filename() == f"relay.test!b.test!{begins}!{begins + 86_399}!{report.report_id}.json.gz"
-    told = read(part.get_content())
+    reported = read(part.get_content())
     assert s.host.posted == [part.get_content()]
     # The relay reads such reports too, by a reader that shares nothing with the writer.
     [ours] = read_as_one_of_ours(part.get_content(), Bounds(100_000, 100, 20, 100))

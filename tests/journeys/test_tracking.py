@@ -74,7 +74,7 @@ async def delivered(world: World) -> None:
         await world.queue.settle(ready.due, from_reply(Reply(250, (b"2.0.0 ok",)), "dot", Peer("mx.test", "192.0.2.1")))
 
 
-async def told(world: World, *types: str) -> list[Event]:
+async def reported(world: World, *types: str) -> list[Event]:
     """The events of these types."""
     await world.tracking.close()
     async with world.storage.read() as tx:
@@ -120,7 +120,7 @@ async def test_a_message_to_two_is_signed_followed_told_and_counted_for_each(wor
     assert (await http.get(second, headers=READER, allow_redirects=False)).headers["Location"] == "https://x.test"
     dot = await http.get(paths(other, "o")[0], headers=READER)
     assert (dot.content_type, (await dot.read())[:6]) == ("image/gif", b"GIF89a")
-    found = await told(world, "opened", "clicked")
+    found = await reported(world, "opened", "clicked")
     ids = {a.text: i for a, i in got.recipients}
     assert {(e.type, e.recipient_id, e.data.get("url")) for e in found} == {
         ("clicked", ids["bob@sink.test"], "https://shop.test/?a=1&b=%C3%BC"),
@@ -133,7 +133,7 @@ async def test_a_message_to_two_is_signed_followed_told_and_counted_for_each(wor
     assert (day.opens, day.clicks, day.accepted, day.delivered) == (1, 2, 2, 2)
     left = await http.post(paths(html, "u")[0], data={"List-Unsubscribe": "One-Click"})
     assert left.status == 200
-    assert [e.data["recipient"] for e in await told(world, "unsubscribed")] == ["bob@sink.test"]
+    assert [e.data["recipient"] for e in await reported(world, "unsubscribed")] == ["bob@sink.test"]
 
 
 async def test_a_failed_copy_of_its_own_is_reported_with_its_header(world: World) -> None:
@@ -156,7 +156,7 @@ async def test_without_switches_nothing_changes(world: World) -> None:
     await world.domain(alice)
     [raw] = (await copies(world, await world.submit(alice, "bob@sink.test", raw=letter()))).values()
     assert raw.endswith(letter().split(b"\r\n\r\n", 1)[1])
-    [event] = await told(world, "accepted")
+    [event] = await reported(world, "accepted")
     assert "tracking" not in event.data
 
 
@@ -193,7 +193,7 @@ async def test_what_goes_out_untouched_says_why(world: World, change: Any, why: 
     [sent] = (await copies(world, await world.submit(alice, "bob@sink.test", raw=raw))).values()
     assert sent.endswith(raw.split(b"\r\n\r\n", 1)[1])
     assert b"X-Posthouse-Tracking" not in sent
-    [event] = await told(world, "accepted")
+    [event] = await reported(world, "accepted")
     assert event.data["tracking"] == why
 
 
@@ -203,7 +203,7 @@ async def test_copies_that_would_be_too_large_together_are_not_made(world: World
     raw = letter(b"<p>" + b"x" * 76 + b"</p>\r\n" + b"<p>long</p>\r\n" * 100_000)
     got = await world.submit(alice, *(f"r{i}@sink.test" for i in range(60)), raw=raw)
     assert isinstance(got, Accepted)
-    assert {e.data["tracking"] for e in await told(world, "accepted")} == {"large"}
+    assert {e.data["tracking"] for e in await reported(world, "accepted")} == {"large"}
 
 
 @SQLITE
@@ -219,7 +219,7 @@ async def test_wrong_tokens_are_all_the_same_and_lead_nowhere(world: World, http
         assert "Location" not in answer.headers
         bodies.add(await answer.text())
     assert len(bodies) == 1
-    assert await told(world, "opened", "clicked") == []
+    assert await reported(world, "opened", "clicked") == []
 
 
 @SQLITE
@@ -234,7 +234,7 @@ async def test_machines_are_marked_and_not_counted(world: World, http: TestClien
     await world.pass_time(60)
     await http.get(opened, headers={"User-Agent": "Mozilla/5.0"})
     await http.head(click, headers=READER, allow_redirects=False)
-    found = await told(world, "opened", "clicked")
+    found = await reported(world, "opened", "clicked")
     assert [(e.type, e.data.get("machine")) for e in found] == [("clicked", "at-once"), ("opened", "privacy")]
     async with world.storage.read() as tx:
         [day] = await stats.days(tx, "2000-01-01", domain_id=domain)
@@ -248,7 +248,7 @@ async def test_one_link_followed_again_and_again_is_recorded_so_often_only(world
     click = paths(shown(raw)[1], "c")[0]
     for _ in range(40):
         assert (await http.get(click, headers=READER, allow_redirects=False)).status == 302
-    assert len(await told(world, "clicked")) == world.config.tracking.hits_an_hour
+    assert len(await reported(world, "clicked")) == world.config.tracking.hits_an_hour
 
 
 @SQLITE
@@ -262,7 +262,7 @@ async def test_a_link_outlives_the_log_and_not_its_years_nor_its_member(world: W
     await world.storage.write(lambda tx: mail.purge_bodies(tx, world.clock.now(), 100))
     await world.storage.write(lambda tx: mail.purge_log(tx, world.clock.now(), 100))
     assert (await http.get(click, headers=READER, allow_redirects=False)).status == 302
-    [event] = await told(world, "clicked")
+    [event] = await reported(world, "clicked")
     assert (event.domain_id, event.message_id, event.data["url"]) == (domain, None, "https://shop.test/?a=1&b=%C3%BC")
     assert "recipient" not in event.data
     await world.change("members", alice.id, status="suspended", reason="phishing")

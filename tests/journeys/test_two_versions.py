@@ -68,13 +68,13 @@ async def test_the_release_before_works_on_this_schema_beside_this_program(
                 await town.all_arrived(names("after"))
                 assert await old.stop() == 0
                 assert not [e for p in (old, new) for e in p.events("error", "critical")]
-            await told_right(storage, sent)
+            await as_expected(storage, sent)
         finally:
             await storage.close()
         assert town.arrived() == Counter(sent) == Counter(names("alone") + names("both") + names("after"))
 
 
-async def told_right(storage: Storage, sent: list[str]) -> None:
+async def as_expected(storage: Storage, sent: list[str]) -> None:
     """Figures and events, whoever wrote them."""
     await storage.write(lambda tx: stats.fold(tx, 10_000))
     async with storage.read() as tx:

@@ -53,8 +53,8 @@ async def test_one_click_takes_the_recipient_off_at_once_and_may_be_repeated(wor
     assert isinstance(refused, Verdict)
     assert refused.reply.name == "suppressed"
     async with world.storage.read() as tx:
-        told = [e.type for e in await events.after(tx, 0, types=["unsubscribed"])]
-    assert told == ["unsubscribed"]
+        shown = [e.type for e in await events.after(tx, 0, types=["unsubscribed"])]
+    assert shown == ["unsubscribed"]
 
 
 async def test_looking_at_the_link_changes_nothing(world: World, http: TestClient) -> None:
@@ -132,8 +132,8 @@ async def test_the_page_offers_all_or_only_mail_of_this_kind(world: World, http:
     assert isinstance(await world.submit(alice, "bob@sink.test", category="transactional", door="http"), Verdict)
     assert isinstance(await world.submit(alice, "bob@sink.test", category="mfa-otp", door="http"), Accepted)
     async with world.storage.read() as tx:
-        told = [e.data for e in await events.after(tx, 0, types=["unsubscribed"])]
-    assert [(d["category"], d["stops"]) for d in told] == [
+        shown = [e.data for e in await events.after(tx, 0, types=["unsubscribed"])]
+    assert [(d["category"], d["stops"]) for d in shown] == [
         ("broadcast", ["broadcast"]), ("bulk", ["broadcast", "bulk"]), ("broadcast", "all"),
     ]
 

@@ -32,7 +32,7 @@ def ways_out(way: Line) -> dict[str, str]:
     return found
 
 
-async def told(way: Line) -> list[dict[str, Any]]:
+async def shown(way: Line) -> list[dict[str, Any]]:
     async with way.world.storage.read() as tx:
         return [e.data | {"recipientId": e.recipient_id} for e in await events.after(tx, 0, types=["unsubscribed"])]
 
@@ -46,7 +46,7 @@ async def test_any_mail_to_it_takes_its_own_recipient_off_once(config: Config) -
             rcpt, end = await give(server.ports[0], to, ASKED, "someone@far.test")
             assert (rcpt[:9], end[:9]) == ("250 2.1.5", "250 2.0.0")
         assert await listed(way, alice) == [("Bob+x@sink.test", "unsubscribe", "mailto")]
-        [event] = await told(way)
+        [event] = await shown(way)
         ids = {a.text: r for a, r in got.recipients}
         assert event == {
             "recipient": "Bob+x@sink.test", "by": "mailto", "category": "bulk", "stops": "all",

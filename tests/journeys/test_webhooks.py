@@ -124,9 +124,9 @@ async def test_events_arrive_signed_in_order_and_only_those_asked_for(post: Post
 
     came = [c for c in post.receiver.came if c.path == "/all"]
     assert sorted(c.name for c in came) == [f"evt_{n}" for n in (3, 4, 5)]
-    told = came[0].verified(secret)
-    assert told["type"] == SENT
-    assert told["data"]["data"] == {"recipient": "x@y.test"}
+    shown = came[0].verified(secret)
+    assert shown["type"] == SENT
+    assert shown["data"]["data"] == {"recipient": "x@y.test"}
     assert came[0].headers["content-type"] == "application/json"
     (bounce,) = [c for c in post.receiver.came if c.path == "/bounces"]
     assert bounce.verified(other)["type"] == BOUNCED

@@ -39,11 +39,11 @@ async def ask(visit: Visit, method: str, path: str, member: MemberAt, json: obje
 
 async def posted(place: Site) -> None:
     """Post what is due."""
-    house = place.house
+    env = place.env
 
-    poster = Poster(house.world.config.webhooks, house.dns.resolver, house.clock.monotonic)
+    poster = Poster(env.world.config.webhooks, env.dns.resolver, env.clock.monotonic)
     dispatcher = Dispatcher(
-        house.storage, house.world.config, house.clock, house.world.vault, poster, house.world.core.notices,
+        env.storage, env.world.config, env.clock, env.world.vault, poster, env.world.core.notices,
         owner="test",
     )
     await dispatcher.tick()
@@ -53,8 +53,8 @@ async def posted(place: Site) -> None:
 
 
 async def happen(place: Site, member: MemberAt, kind: str = SENT) -> None:
-    event = Event(kind, member.id, place.house.clock.now(), data={"recipient": "x@y.test"})
-    await place.house.storage.write(lambda tx: events.append(tx, [event]))
+    event = Event(kind, member.id, place.env.clock.now(), data={"recipient": "x@y.test"})
+    await place.env.storage.write(lambda tx: events.append(tx, [event]))
 
 
 async def test_a_webhook_lives_and_dies_by_the_api(place: Site, there: Receiver) -> None:
@@ -77,8 +77,8 @@ async def test_a_webhook_lives_and_dies_by_the_api(place: Site, there: Receiver)
         ("test", "delivered", 204), (SENT, "delivered", 204),
     }
     assert answer["delivery"] in {line["id"] for line in log["log"]}
-    told = {c.name: c.verified(made["secret"]) for c in there.came}
-    (event,) = [t["data"] for name, t in told.items() if name.startswith("evt_")]
+    reported = {c.name: c.verified(made["secret"]) for c in there.came}
+    (event,) = [t["data"] for name, t in reported.items() if name.startswith("evt_")]
     _, feed = await ask(visit, "GET", f"{path}/log?state=failed", alice)
     assert feed == {"log": [], "cursor": None}
 
@@ -107,9 +107,9 @@ async def test_a_webhook_lives_and_dies_by_the_api(place: Site, there: Receiver)
 
 async def test_what_a_key_may_not_do_and_what_can_not_be_read(place: Site) -> None:
     alice, visit = await place.member("alice"), place.visit()
-    issue = place.house.services.credentials.issue
+    issue = place.env.services.credentials.issue
     reader, _ = await issue(alice.id, scopes=["read"])
-    await place.house.domains.enroll(alice.id, "example.test", {})
+    await place.env.domains.enroll(alice.id, "example.test", {})
     narrow, _ = await issue(alice.id, domains=["example.test"])
     good = {"url": "http://127.0.0.1:9/"}
     by = lambda key: MemberAt(alice.id, alice.handle, alice.did, key, 0)  # noqa: E731

@@ -1,7 +1,7 @@
 """Requests made from a served OpenAPI document, right ones and wrong ones, and every answer held against it.
 
-    house = await furnished(whole)                 # a member with something of everything
-    report = await asyncio.to_thread(fuzz, document, whole.url, house, examples=5)
+    env = await furnished(whole)                   # a member with something of everything
+    report = await asyncio.to_thread(fuzz, document, whole.url, env, examples=5)
     assert report.faults == {}
 
 A fault is a 5xx (but a 502 that is told of), an answer that its document doesn't tell of (status, type, headers,
@@ -76,7 +76,7 @@ RIGHT: dict[str, dict[str, Any]] = {
 
 
 @dataclass
-class House:
+class Env:
     """Who asks, by a name for it: the Bearer token and the scopes, None where scopes don't matter. What there is,
     by the beginning of the path; and bodies and queries that are right, by operation."""
 
@@ -112,9 +112,9 @@ def patient() -> dict[str, dict[str, Any]]:
     }
 
 
-async def furnished(place: Whole) -> House:
+async def furnished(place: Whole) -> Env:
     """A member with domains, a message, a webhook, a suppression, a sign-in, and keys of every scope."""
-    house, services = place.house, place.house.services
+    env, services = place.env, place.env.services
     member = await services.accounts.create("alice", "alice@mail.test", PASSWORD, by_operator=True)
 
     async def key(*scopes: str, **more: Any) -> tuple[str, int]:
@@ -125,18 +125,18 @@ async def furnished(place: Whole) -> House:
     spare = [(await key("read"))[1] for _ in range(9)]
     everything, _ = await key(*_SCOPES)
     at: Any = type("At", (), {"id": member.id})()
-    verified = await house.verified(at, "example.test")
-    pending = await house.domains.enroll(member.id, "other.test", {})
+    verified = await env.verified(at, "example.test")
+    pending = await env.domains.enroll(member.id, "other.test", {})
     who: dict[str, tuple[str | None, frozenset[str] | None]] = {"all": (everything, frozenset(_SCOPES))}
     for scope in _SCOPES:
         who[scope] = ((await key(scope))[0], frozenset([scope]))
     who["one domain"] = ((await key(*_SCOPES, domains=["example.test"]))[0], frozenset(_SCOPES))
     token, _ = await services.sessions.open(member.id, "127.0.0.1", "fuzz")
     who |= {"sign-in": (token, None), "nobody": (None, frozenset()), "wrong key": ("ph_wrong", frozenset())}
-    sent = await house.domains.send_test(member.id, verified.id, "you@sink.test", None)
+    sent = await env.domains.send_test(member.id, verified.id, "you@sink.test", None)
     _, hook = await services.webhooks.add(member.id, "https://example.org/hook", types=[], description="")
-    await house.world.directory.refresh()
-    return House(who, {
+    await env.world.directory.refresh()
+    return Env(who, {
         "/v1/domains/{id}": ["example.test", str(verified.id), pending.uuid],
         "/v1/messages/{id}": [sent.queue_id, str(sent.recipients[0][1])],
         "/v1/webhooks/{id}": [hook.id], "/v1/keys/{id}": [str(n) for n in spare],
@@ -168,7 +168,7 @@ def _octeth_queries(key: str, domain: int, other: int) -> dict[str, dict[str, An
 
 
 def fuzz(
-    document: Mapping[str, Any], url: str, house: House, *, examples: int, others: int = 1, number: int | None = 1,
+    document: Mapping[str, Any], url: str, env: Env, *, examples: int, others: int = 1, number: int | None = 1,
     wrong: bool = True,
 ) -> Report:
     """Ask every operation `examples` times with everything allowed (key and sign-in) and `others` times as each
@@ -180,15 +180,15 @@ def fuzz(
     schema = schemathesis.openapi.from_dict(_readable(document))
     report = Report()
     operations = sorted((found.ok() for found in schema.get_all_operations()), key=_order)
-    rest = [who for who in house.who if who not in (*_SCOPES, "all")]
+    rest = [who for who in env.who if who not in (*_SCOPES, "all")]
     with requests.Session() as session:
         for at, operation in enumerate(operations):
             main = ["all", "sign-in"] if "session" in str(operation.definition.raw["security"]) else ["all"]
-            each = [*house.who] * others if others else [*_SCOPES, rest[at % len(rest)]]
+            each = [*env.who] * others if others else [*_SCOPES, rest[at % len(rest)]]
             turns = main * examples + each
-            _ask(operation, GenerationMode.POSITIVE, turns, house, url, session, report, number)
+            _ask(operation, GenerationMode.POSITIVE, turns, env, url, session, report, number)
             if wrong:
-                _ask(operation, GenerationMode.NEGATIVE, main * examples, house, url, session, report, number)
+                _ask(operation, GenerationMode.NEGATIVE, main * examples, env, url, session, report, number)
     return report
 
 
@@ -220,28 +220,28 @@ def _letters() -> st.SearchStrategy[bytes]:
 
 
 def _ask(
-    operation: Any, mode: GenerationMode, turns: list[str], house: House, url: str, session: requests.Session,
+    operation: Any, mode: GenerationMode, turns: list[str], env: Env, url: str, session: requests.Session,
     report: Report, number: int | None,
 ) -> None:
-    known = next((v for k, v in house.known.items() if operation.path.startswith(k)), [])
+    known = next((v for k, v in env.known.items() if operation.path.startswith(k)), [])
     cases, left = operation.as_strategy(mode), iter(itertools.cycle(turns))
     needed = {s for way in operation.definition.raw["security"] for name in way.values() for s in name}
 
     def ask(data: st.DataObject) -> None:
         who = next(left)
-        token, scopes = house.who[who]
+        token, scopes = env.who[who]
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         case = data.draw(cases)
         there = ""
         if known and (there := data.draw(st.sampled_from([""] * len(known) + known))):
             case.path_parameters[next(iter(case.path_parameters))] = there
         if mode is GenerationMode.POSITIVE:
-            if right := house.bodies.get(operation.label):
+            if right := env.bodies.get(operation.label):
                 how = data.draw(st.sampled_from(["drawn", "right", "both"]))
                 if who != "all":
                     right = {name: value for name, value in right.items() if name != "APIKey"}
                 case.body = {"drawn": case.body, "right": right, "both": case.body | right}[how]
-            if (right := house.queries.get(operation.label)) and data.draw(st.booleans()) and who == "all":
+            if (right := env.queries.get(operation.label)) and data.draw(st.booleans()) and who == "all":
                 case.query = {**case.query, **right}
         # A line over 8190 octets isn't read as HTTP at all, whoever would have answered.
         assume(sum(len(quote(str(value))) for value in (case.query or {}).values()) < 6000)
@@ -250,9 +250,9 @@ def _ask(
         response = case.call(base_url=url, session=session, headers=headers)
         report.statuses[operation.label][response.status_code] += 1
         try:
-            told = str(response.status_code) == "502" and "502" in operation.definition.raw["responses"]
+            shown = str(response.status_code) == "502" and "502" in operation.definition.raw["responses"]
             # With a path that is right after all, nothing may be wrong any more.
-            checks = [c for c in CHECKS if not (told and c is CHECKS[0]) and not (there and c is CHECKS[-1])]
+            checks = [c for c in CHECKS if not (shown and c is CHECKS[0]) and not (there and c is CHECKS[-1])]
             case.validate_response(response, checks=checks)
             if scopes is not None and needed and not needed & scopes:
                 assert response.status_code >= 400, f"{who} may not do this"

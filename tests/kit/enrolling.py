@@ -93,7 +93,7 @@ class Enrolling:
         async with self.storage.read() as tx:
             return await events.after(tx, 0, member_id=member.id, limit=1000)
 
-    async def told(self, member: MemberAt) -> list[str]:
+    async def event_types(self, member: MemberAt) -> list[str]:
         """The types of a member's events about domains, in order."""
         return [e.type for e in await self.events(member) if e.type.startswith("domain.")]
 

@@ -19,8 +19,8 @@ ZONE = "hosted.relay.test"
 
 def hosting_config(config: Config, **dns_keys: Any) -> Config:
     """The configuration with a hosted zone, whose server `ns.relay.test` is the DNS world's."""
-    told = {"hosted_zone": ZONE, "hosted_servers": ["ns.relay.test"]} | dns_keys
-    return config.model_copy(update={"dns": config.dns.model_copy(update=told)})
+    shown = {"hosted_zone": ZONE, "hosted_servers": ["ns.relay.test"]} | dns_keys
+    return config.model_copy(update={"dns": config.dns.model_copy(update=shown)})
 
 
 @dataclass

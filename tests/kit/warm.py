@@ -52,11 +52,11 @@ async def start(arguments: Sequence[str], environ: Mapping[str, str]) -> Copy:
     finally:
         os.close(says)
         os.close(ends)
-    told = await _reader(end)
-    if not (pid := await told.readline()):
+    shown = await _reader(end)
+    if not (pid := await shown.readline()):
         _loaded.cache_clear()
         raise AssertionError("the process that makes copies has ended: its own standard error says why")
-    return Copy(int(pid), await _reader(said), told)
+    return Copy(int(pid), await _reader(said), shown)
 
 
 async def _reader(pipe: int) -> asyncio.StreamReader:

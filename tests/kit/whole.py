@@ -17,9 +17,9 @@ from tests.kit.enrolling import Enrolling, enrolling
 
 @dataclass
 class Whole:
-    """The application, where it listens, and the house behind it."""
+    """The application, where it listens, and what is behind it."""
 
-    house: Enrolling
+    env: Enrolling
     app: web.Application
     url: str
 
@@ -27,14 +27,14 @@ class Whole:
 @asynccontextmanager
 async def whole(config: Config) -> AsyncIterator[Whole]:
     """All of it on a port of loopback, until the block ends. Passwords are hashed cheaply."""
-    async with enrolling(config) as house:
-        house.services.passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    async with enrolling(config) as env:
+        env.services.passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
         app = http_application(
-            house.world.core, checks={"ports": lambda: True}, tasks=dict, mailbox=None
+            env.world.core, checks={"ports": lambda: True}, tasks=dict, mailbox=None
         )
         listener = Listener(app, config, ["127.0.0.1:0"])
         await listener.start()
         try:
-            yield Whole(house, app, f"http://127.0.0.1:{listener.ports[0]}")
+            yield Whole(env, app, f"http://127.0.0.1:{listener.ports[0]}")
         finally:
             await listener.stop()

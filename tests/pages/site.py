@@ -67,8 +67,8 @@ class Visit:
 class Site:
     """Everything a test of the pages needs."""
 
-    def __init__(self, house: Enrolling, url: str) -> None:
-        self.house, self.url = house, url
+    def __init__(self, env: Enrolling, url: str) -> None:
+        self.env, self.url = env, url
         self.visits: list[Visit] = []
 
     def visit(self) -> Visit:
@@ -82,25 +82,25 @@ class Site:
         return visit
 
     async def account(self, handle: str) -> Member:
-        return await self.house.services.accounts.create(
+        return await self.env.services.accounts.create(
             handle, f"{handle}@mail.test", PASSWORD, by_operator=True
         )
 
     async def member(self, handle: str) -> MemberAt:
         """A member with a password and one API key, as the relay's tests speak of it."""
         made = await self.account(handle)
-        text, key = await self.house.services.credentials.issue(made.id, description="first key")
+        text, key = await self.env.services.credentials.issue(made.id, description="first key")
         return MemberAt(made.id, made.handle, made.did, text, key.id)
 
     async def suspend(self, member: MemberAt, reason: str) -> None:
         async def do(tx: Any) -> None:
             await tx.execute(update(members).where(members.c.id == member.id).values(status="suspended", reason=reason))
 
-        await self.house.storage.write(do)
+        await self.env.storage.write(do)
 
     async def answered(self, says: str, code: int, stage: Stage = "rcpt", host: str = "mx.sink.test") -> None:
         """Everything that is due is tried, and the other side says this."""
-        queue = self.house.world.queue
+        queue = self.env.world.queue
         reply = Reply(code, (says.encode(),))
         for ready in await queue.claim(100, {}):
             await queue.settle(ready.due, from_reply(reply, stage, Peer(host, "192.0.2.9", "TLSv1.3", True)))
@@ -116,17 +116,17 @@ def token(text: str) -> str:
 @asynccontextmanager
 async def site(config: Config) -> AsyncIterator[Site]:
     """The pages, until the block ends. alice and bob have accounts."""
-    async with enrolling(config) as house:
+    async with enrolling(config) as env:
         # How dear a password's hash is, is tried elsewhere; here it would be most of the time.
-        house.services.passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-        made = pages(PageServices.of(house.services, house.world.intake, house.world.queue), described(config))
+        env.services.passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        made = pages(PageServices.of(env.services, env.world.intake, env.world.queue), described(config))
         app = application(
-            config, house.clock, house.storage, routes=[*enrollment.routes(house.services), *made.routes],
+            config, env.clock, env.storage, routes=[*enrollment.routes(env.services), *made.routes],
             translate=[enrollment.translate], error_page=made.error_page,
         )
         listener = Listener(app, config, ["127.0.0.1:0"])
         await listener.start()
-        place = Site(house, f"http://127.0.0.1:{listener.ports[0]}")
+        place = Site(env, f"http://127.0.0.1:{listener.ports[0]}")
         try:
             yield place
         finally:

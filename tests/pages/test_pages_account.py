@@ -15,7 +15,7 @@ from tests.pages.site import NASTY, PASSWORD, Site
 
 
 async def test_an_invite_makes_an_account_and_enrolls_a_domain_up_to_verified(place: Site) -> None:
-    code = await place.house.services.accounts.make_invite("for carol")
+    code = await place.env.services.accounts.make_invite("for carol")
     visit = place.visit()
     new = {"handle": "Carol", "email": "carol@mail.test", "password": PASSWORD, "invite": code}
     status, text, _ = await visit.send("/enroll", "/enroll/account", new | {"password": "short"})
@@ -32,10 +32,10 @@ async def test_an_invite_makes_an_account_and_enrolls_a_domain_up_to_verified(pl
     status, _, response = await visit.send("/enroll", "/enroll/domain", {"name": "Example.TEST."})
     page = response.headers["Location"]
     assert status == 303
-    member = await place.house.services.accounts.get("carol")
-    (domain,) = await place.house.domains.list(member.id)
+    member = await place.env.services.accounts.get("carol")
+    (domain,) = await place.env.domains.list(member.id)
     _, text, _ = await visit.get(page)
-    for record in place.house.domains.records(domain):
+    for record in place.env.domains.records(domain):
         assert html.escape(record.value, quote=False).replace('"', "&#34;") in text
         assert record.name in text
         assert html.escape(dig_command(record), quote=False) in text
@@ -48,8 +48,8 @@ async def test_an_invite_makes_an_account_and_enrolls_a_domain_up_to_verified(pl
     _, text, _ = await visit.get(f"{page}?done=checked")
     assert "Required records found: 0 of 3" in text
     assert "Domain ownership verification failed" in text
-    place.house.publish(domain)
-    place.house.clock.move(61)
+    place.env.publish(domain)
+    place.env.clock.move(61)
     await visit.send(page, f"{page}/verify")
     _, text, _ = await visit.get(page)
     assert "Required records found: 3 of 3" in text
@@ -61,7 +61,7 @@ async def test_an_invite_makes_an_account_and_enrolls_a_domain_up_to_verified(pl
 
 async def test_the_script_gets_the_findings_alone(place: Site) -> None:
     alice = await place.member("alice")
-    domain = await place.house.domains.enroll(alice.id, "example.test")
+    domain = await place.env.domains.enroll(alice.id, "example.test")
     visit = await place.signed_in()
     page = f"/account/domains/{domain.id}"
     csrf = re.search(r'name="csrf" value="([^"]+)"', (await visit.get(page))[1])[1]  # type: ignore[index]
@@ -81,7 +81,7 @@ async def test_a_closed_relay_offers_no_form(place: Site) -> None:
 
 async def test_a_key_is_shown_once_and_works_until_it_is_revoked(place: Site) -> None:
     alice = await place.member("alice")
-    await place.house.verified(alice, "example.test")
+    await place.env.verified(alice, "example.test")
     visit = await place.signed_in()
     asked = {
         "description": NASTY, "scopes": ["send"], "domains": ["example.test"], "networks": "192.0.2.0/24 2001:db8::/32",
@@ -95,7 +95,7 @@ async def test_a_key_is_shown_once_and_works_until_it_is_revoked(place: Site) ->
     key = shown[0]
     assert NASTY not in text
     assert html.escape(NASTY, quote=False)[:30] in text
-    login = place.house.world.directory.login("alice", key, "192.0.2.7")
+    login = place.env.world.directory.login("alice", key, "192.0.2.7")
     assert isinstance(login, Login)
     assert (login.scopes, login.domains, login.default_category, login.null_sender) == (
         frozenset({"send"}), frozenset({"example.test"}), "transactional", True,
@@ -109,12 +109,12 @@ async def test_a_key_is_shown_once_and_works_until_it_is_revoked(place: Site) ->
     assert status == 200
     assert second is not None
     assert second[0] != key
-    assert isinstance(place.house.world.directory.login("alice", key, "192.0.2.7"), Verdict)
-    login = place.house.world.directory.login("alice", second[0], "192.0.2.7")
+    assert isinstance(place.env.world.directory.login("alice", key, "192.0.2.7"), Verdict)
+    login = place.env.world.directory.login("alice", second[0], "192.0.2.7")
     assert isinstance(login, Login)
     status, _, response = await visit.send("/account/keys", f"/account/keys/{login.key_id}/revoke")
     assert (status, response.headers["Location"]) == (303, "/account/keys?done=revoked")
-    assert isinstance(place.house.world.directory.login("alice", second[0], "192.0.2.7"), Verdict)
+    assert isinstance(place.env.world.directory.login("alice", second[0], "192.0.2.7"), Verdict)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ async def test_a_wrong_limit_of_a_key_is_named(place: Site, fields: dict[str, ob
 
 async def test_a_set_password_link_works_once(place: Site) -> None:
     member = await place.account("alice")
-    link = await place.house.services.accounts.password_link(member.id)
+    link = await place.env.services.accounts.password_link(member.id)
     visit = place.visit()
     page = f"/account/set-password?token={link}"
     new = {"token": link, "password": "a new long password", "again": "a new long password"}
@@ -176,7 +176,7 @@ async def test_sign_ins_are_listed_and_ended(place: Site) -> None:
     assert "(this one)" in text
     assert "<script>window" not in text
     assert "&lt;script&gt;window" in text
-    theirs = max(s.id for s in await place.house.services.sessions.list(alice.id))
+    theirs = max(s.id for s in await place.env.services.sessions.list(alice.id))
     status, _, _ = await visit.send("/account/settings", f"/account/sessions/{theirs}/end")
     assert status == 303
     assert (await other.get("/account/keys"))[0] == 303
@@ -219,12 +219,12 @@ async def test_a_suspended_member_reads_why_and_can_end_keys_but_not_enroll(plac
 
 async def test_a_domain_is_paused_resumed_changed_tried_and_deleted(place: Site) -> None:
     alice = await place.member("alice")
-    domain = await place.house.verified(alice, "example.test")
+    domain = await place.env.verified(alice, "example.test")
     visit = await place.signed_in()
     page = f"/account/domains/{domain.id}"
 
     async def state() -> str:
-        return (await place.house.domains.get(alice.id, domain.id)).state
+        return (await place.env.domains.get(alice.id, domain.id)).state
 
     await visit.send(page, f"{page}/pause")
     assert await state() == "disabled"
@@ -266,7 +266,7 @@ async def test_a_domain_is_paused_resumed_changed_tried_and_deleted(place: Site)
 
 async def test_a_refused_test_message_says_why_and_what_to_do(place: Site) -> None:
     alice = await place.member("alice")
-    domain = await place.house.verified(alice, "example.test")
+    domain = await place.env.verified(alice, "example.test")
     visit = await place.signed_in()
     page = f"/account/domains/{domain.id}"
     for _ in range(5):
@@ -280,7 +280,7 @@ async def test_a_refused_test_message_says_why_and_what_to_do(place: Site) -> No
 
 async def test_a_mailbox_for_replies_is_confirmed_with_the_code_it_was_sent(place: Site) -> None:
     alice = await place.member("alice")
-    domain = await place.house.verified(alice, "example.test")
+    domain = await place.env.verified(alice, "example.test")
     visit = await place.signed_in()
     page = f"/account/domains/{domain.id}"
     status, _, _ = await visit.send(page, f"{page}/forward", {"forward_to": "box@other.test"})
@@ -289,11 +289,11 @@ async def test_a_mailbox_for_replies_is_confirmed_with_the_code_it_was_sent(plac
     status, text, _ = await visit.send(page, f"{page}/forward", {"code": "WRONGCODE1"})
     assert status == 422
     assert "not the code" in text
-    (mail,) = await place.house.mail_to("box@other.test")
+    (mail,) = await place.env.mail_to("box@other.test")
     code = re.search(rb"^    ([A-Z2-7]{10})\r$", mail, re.MULTILINE)
     assert code is not None
     await visit.send(page, f"{page}/forward", {"code": code[1].decode()})
-    assert (await place.house.domains.get(alice.id, domain.id)).options.forward_to == "box@other.test"
+    assert (await place.env.domains.get(alice.id, domain.id)).options.forward_to == "box@other.test"
     assert "Reply forwarding" in (await visit.get(page))[1]
     await visit.send(page, f"{page}/options", {"replies": "on"})
     text = (await visit.get(page))[1]
@@ -311,14 +311,14 @@ async def test_a_letter_that_cannot_be_taken_now_is_said_beside_the_form(
     place: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alice = await place.member("alice")
-    domain = await place.house.verified(alice, "example.test")
+    domain = await place.env.verified(alice, "example.test")
     visit = await place.signed_in()
     page = f"/account/domains/{domain.id}"
 
     async def full(submission: object) -> Verdict:
         return Verdict(replies.UNAVAILABLE)
 
-    monkeypatch.setattr(place.house.world.intake, "prepare", full)
+    monkeypatch.setattr(place.env.world.intake, "prepare", full)
     for at, path, fields in (
         ("/account/senders", "/account/senders", {"address": "box@other.test"}),
         (page, f"{page}/forward", {"forward_to": "box@other.test"}),
@@ -334,7 +334,7 @@ async def test_the_connection_lines_name_a_verified_domain(place: Site) -> None:
     visit = await place.signed_in()
     _, text, _ = await visit.get("/account/connect")
     assert "None of your domains is verified" in text
-    await place.house.verified(alice, "example.test")
+    await place.env.verified(alice, "example.test")
     _, text, _ = await visit.get("/account/connect")
     said = html.unescape(text)
     assert "swaks --server localhost --port 587 --tls" in said

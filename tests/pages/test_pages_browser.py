@@ -45,18 +45,18 @@ async def tab(browser: Any, place: Site, *, signed_in: bool = True, **options: A
 async def full(place: Site) -> list[str]:
     """A member with nasty things everywhere; returns the pages that show them."""
     alice = await ready(place)
-    pending = await place.house.domains.enroll(alice.id, "xn--bcher-kva.example", {"return_path": True})
-    zone = place.house.zone(pending.name)
-    for record in place.house.domains.records(pending):
+    pending = await place.env.domains.enroll(alice.id, "xn--bcher-kva.example", {"return_path": True})
+    zone = place.env.zone(pending.name)
+    for record in place.env.domains.records(pending):
         if record.type == "TXT":
             zone.add(record.name, "TXT", NASTY)
-    pending = await place.house.domains.check(pending.id)
-    (verified,) = [d for d in await place.house.domains.list(alice.id) if d.state == "verified"]
-    sent = await place.house.world.submit(alice, "bob@sink.test", raw=letter(subject=NASTY))
+    pending = await place.env.domains.check(pending.id)
+    (verified,) = [d for d in await place.env.domains.list(alice.id) if d.state == "verified"]
+    sent = await place.env.world.submit(alice, "bob@sink.test", raw=letter(subject=NASTY))
     await place.answered(f"5.1.1 {NASTY}" + "x" * 300, 550, host=NASTY)
-    await place.house.services.credentials.issue(alice.id, description=NASTY)
-    login = place.house.world.login(alice)
-    verdict = place.house.world.policy.sender(login, "x@other.test")
+    await place.env.services.credentials.issue(alice.id, description=NASTY)
+    login = place.env.world.login(alice)
+    verdict = place.env.world.policy.sender(login, "x@other.test")
     reference = await refused(place, verdict, alice, ["bob@sink.test"], NASTY)  # type: ignore[arg-type]
     return [
         "/account", f"/account/domains/{pending.id}", f"/account/domains/{verified.id}", "/account/messages",
@@ -103,7 +103,7 @@ async def test_every_field_has_a_label_and_every_table_a_caption(place: Site, br
 
 async def test_verifying_happens_without_loading_the_page_again(place: Site, browser: Any) -> None:
     alice = await place.member("alice")
-    domain = await place.house.domains.enroll(alice.id, "example.test")
+    domain = await place.env.domains.enroll(alice.id, "example.test")
     async with tab(browser, place) as page:
         await page.goto(f"{place.url}/account/domains/{domain.id}")
         await page.evaluate("window.kept = true")
@@ -113,16 +113,16 @@ async def test_verifying_happens_without_loading_the_page_again(place: Site, bro
         assert await page.get_attribute("#findings", "aria-live") == "polite"
         assert await page.evaluate("document.activeElement.textContent") == "Verify now"
         # The look that changes the state shows the page of the new state.
-        place.house.publish(domain)
-        place.house.clock.move(61)
+        place.env.publish(domain)
+        place.env.clock.move(61)
         await page.click("button:has-text('Verify now')")
         await page.wait_for_selector("h1 .badge.verified")
 
 
 async def test_verifying_works_without_the_script(place: Site, browser: Any) -> None:
     alice = await place.member("alice")
-    domain = await place.house.domains.enroll(alice.id, "example.test")
-    place.house.publish(domain)
+    domain = await place.env.domains.enroll(alice.id, "example.test")
+    place.env.publish(domain)
     async with tab(browser, place, java_script_enabled=False) as page:
         await page.goto(f"{place.url}/account/domains/{domain.id}")
         assert await page.locator("button[data-copy]:visible").count() == 0
@@ -132,10 +132,10 @@ async def test_verifying_works_without_the_script(place: Site, browser: Any) -> 
 
 async def test_a_copy_button_copies_the_value_beside_it(place: Site, browser: Any) -> None:
     alice = await place.member("alice")
-    domain = await place.house.domains.enroll(alice.id, "example.test")
+    domain = await place.env.domains.enroll(alice.id, "example.test")
     async with tab(browser, place, permissions=["clipboard-read", "clipboard-write"]) as page:
         await page.goto(f"{place.url}/account/domains/{domain.id}")
-        rsa = next(r for r in place.house.domains.records(domain) if r.purpose == "dkim_rsa")
+        rsa = next(r for r in place.env.domains.records(domain) if r.purpose == "dkim_rsa")
         await page.click('.records tbody:has-text("DKIM (RSA)") [aria-label="Copy the value"]')
         await page.wait_for_selector("text=Copied")
         assert await page.evaluate("navigator.clipboard.readText()") == rsa.value
@@ -182,7 +182,7 @@ async def test_another_site_can_neither_post_nor_frame(place: Site, browser: Any
         assert "Overview" not in await page.frames[1].content()
     finally:
         await context.close()
-    (key,) = await place.house.services.credentials.list(alice.id)
+    (key,) = await place.env.services.credentials.list(alice.id)
     assert key.revoked_at is None
 
 

@@ -25,7 +25,7 @@ _PAPER = "getComputedStyle(document.documentElement).backgroundColor"
 
 
 async def test_the_page_holds_every_call_of_its_document(place: Site) -> None:
-    for one in described(place.house.world.config):
+    for one in described(place.env.world.config):
         status, text, _ = await place.visit().get(one.page)
         assert status == 200
         for path, methods in one.document["paths"].items():
@@ -41,8 +41,8 @@ async def test_the_page_holds_every_call_of_its_document(place: Site) -> None:
 async def test_pasted_lines_do_what_they_say(place: Site) -> None:
     """The lines of the page, with a real key in place of the word for it, get the documented good answer."""
     alice = await place.member("alice")
-    await place.house.verified(alice, "example.org")
-    place.house.clock.move(HOUR)
+    await place.env.verified(alice, "example.org")
+    place.env.clock.move(HOUR)
     visit = place.visit()
     _, text, _ = await visit.get("/docs")
     lines = [unescape(found) for found in re.findall(r"<code>(curl .*?)</code>", text, re.DOTALL)]

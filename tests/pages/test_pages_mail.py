@@ -28,7 +28,7 @@ from tests.pages.site import NASTY, Site
 async def refused(place: Site, verdict: Verdict, member: MemberAt, to: Sequence[str] = (), helo: str = "web1") -> str:
     """Record a refusal as SMTP would; returns its reference."""
     asked = {"mail_from": "news@example.test", "to": list(to), "helo": helo}
-    refusals = place.house.world.refusals
+    refusals = place.env.world.refusals
     got = refusals.record(verdict, door="smtp", address="192.0.2.1", member_id=member.id, request=asked)
     await refusals.flush()
     assert got.reference
@@ -37,8 +37,8 @@ async def refused(place: Site, verdict: Verdict, member: MemberAt, to: Sequence[
 
 async def ready(place: Site, handle: str = "alice", name: str = "example.test") -> MemberAt:
     member = await place.member(handle)
-    await place.house.verified(member, name)
-    await place.house.world.directory.refresh()
+    await place.env.verified(member, name)
+    await place.env.world.directory.refresh()
     return member
 
 
@@ -47,7 +47,7 @@ async def ready(place: Site, handle: str = "alice", name: str = "example.test") 
 
 async def test_each_try_with_their_words_and_what_comes_next(place: Site) -> None:
     alice = await ready(place)
-    sent = await place.house.world.submit(alice, "bob@sink.test", raw=letter(subject=NASTY))
+    sent = await place.env.world.submit(alice, "bob@sink.test", raw=letter(subject=NASTY))
     visit = await place.signed_in()
     page = f"/account/messages/{sent.queue_id}"
     assert "The first attempt is due" in (await visit.get(page))[1]
@@ -76,7 +76,7 @@ async def test_each_try_with_their_words_and_what_comes_next(place: Site) -> Non
 
 async def test_cancelling_stops_what_has_not_left(place: Site) -> None:
     alice = await ready(place)
-    sent = await place.house.world.submit(alice, "bob@sink.test", "carol@sink.test")
+    sent = await place.env.world.submit(alice, "bob@sink.test", "carol@sink.test")
     visit = await place.signed_in()
     page = f"/account/messages/{sent.queue_id}"
     await visit.send(page, f"{page}/cancel")
@@ -89,7 +89,7 @@ async def test_cancelling_stops_what_has_not_left(place: Site) -> None:
 
 async def came_back(place: Site, queue_id: str, *reports: Report, vouched: str = "") -> None:
     """Reports about each recipient of a message are taken in."""
-    world = place.house.world
+    world = place.env.world
     async with world.storage.read() as tx:
         rows = await tx.execute(select(recipients.c.id).join(messages).where(messages.c.queue_id == queue_id))
         ids = [row[0] for row in rows]
@@ -100,7 +100,7 @@ async def came_back(place: Site, queue_id: str, *reports: Report, vouched: str =
 
 async def test_what_the_recipient_did_stands_with_the_message_and_in_lists(place: Site) -> None:
     alice = await ready(place)
-    world = place.house.world
+    world = place.env.world
     visit = await place.signed_in()
     sent = {}
     for name in ("angry", "leaver", "reader", "scanner", "silent"):
@@ -138,7 +138,7 @@ async def test_what_the_recipient_did_stands_with_the_message_and_in_lists(place
 
 async def test_what_is_advised_fits_what_happened(place: Site) -> None:
     alice = await ready(place)
-    world = place.house.world
+    world = place.env.world
     visit = await place.signed_in()
 
     async def bounced(says: str, *to: Recipient, **more: Any) -> tuple[str, str]:
@@ -168,7 +168,7 @@ async def test_what_is_advised_fits_what_happened(place: Site) -> None:
 async def test_the_list_is_narrowed_and_turned_page_by_page(place: Site) -> None:
     alice = await ready(place)
     for i in range(5):
-        await place.house.world.submit(alice, f"r{i}@sink.test")
+        await place.env.world.submit(alice, f"r{i}@sink.test")
     visit = await place.signed_in()
     seen: list[str] = []
     page = "/account/messages"
@@ -199,14 +199,14 @@ async def test_the_list_is_narrowed_and_turned_page_by_page(place: Site) -> None
 
 async def test_another_members_things_are_not_there(place: Site) -> None:
     alice = await ready(place)
-    sent = await place.house.world.submit(alice, "secret@sink.test", raw=letter(subject="Secret plans"))
-    (domain,) = await place.house.domains.list(alice.id)
+    sent = await place.env.world.submit(alice, "secret@sink.test", raw=letter(subject="Secret plans"))
+    (domain,) = await place.env.domains.list(alice.id)
     await place.member("bob")
     bob = await place.signed_in("bob")
-    own = await place.house.services.sessions.list(alice.id)
+    own = await place.env.services.sessions.list(alice.id)
     assert own == []
     alices = await place.signed_in()
-    session = (await place.house.services.sessions.list(alice.id))[0]
+    session = (await place.env.services.sessions.list(alice.id))[0]
     here = f"/account/domains/{domain.id}"
     paths = [here, f"{here}/zone", f"/account/messages/{sent.queue_id}"]
     for path in paths:
@@ -236,8 +236,8 @@ async def test_another_members_things_are_not_there(place: Site) -> None:
 async def test_a_full_tier_is_explained_and_asked_again(place: Site) -> None:
     alice = await ready(place)
     for i in range(5):
-        await place.house.world.submit(alice, f"r{i}@sink.test")
-    verdict = await place.house.world.submit(alice, "late@sink.test")
+        await place.env.world.submit(alice, f"r{i}@sink.test")
+    verdict = await place.env.world.submit(alice, "late@sink.test")
     assert isinstance(verdict, Verdict)
     page = f"/r/{await refused(place, verdict, alice, ['late@sink.test'], NASTY)}"
 
@@ -251,10 +251,10 @@ async def test_a_full_tier_is_explained_and_asked_again(place: Site) -> None:
 
     # A program gets the shape that the request got, and no more of it than a page would show.
     status, text, answer = await place.visit().get(page, Accept="application/json")
-    told = json.loads(text)
-    assert (status, answer.content_type, told["code"]) == (200, "application/json", "RATE_LIMITED")
-    assert (told["detail"]["rule"], told["detail"]["url"].endswith(page)) == ("rate_limited", True)
-    assert "5 of 5 this hour" in told["error"]
+    shown = json.loads(text)
+    assert (status, answer.content_type, shown["code"]) == (200, "application/json", "RATE_LIMITED")
+    assert (shown["detail"]["rule"], shown["detail"]["url"].endswith(page)) == ("rate_limited", True)
+    assert "5 of 5 this hour" in shown["error"]
     assert "late@sink.test" not in text
 
     visit = await place.signed_in()
@@ -263,8 +263,8 @@ async def test_a_full_tier_is_explained_and_asked_again(place: Site) -> None:
     assert "<script>window" not in text
     _, text, _ = await visit.send(page, f"{page}/ask")
     assert "it would be refused" in text
-    place.house.clock.move(3601)
-    await place.house.world.directory.refresh()
+    place.env.clock.move(3601)
+    await place.env.world.directory.refresh()
     _, text, _ = await visit.send(page, f"{page}/ask")
     assert "it would be accepted" in text
     assert "first key" in text
@@ -273,13 +273,13 @@ async def test_a_full_tier_is_explained_and_asked_again(place: Site) -> None:
 
 async def test_a_domain_refused_then_proved_passes(place: Site) -> None:
     alice = await ready(place)
-    login = place.house.world.login(alice)
-    verdict = place.house.world.policy.sender(login, "x@other.test")
+    login = place.env.world.login(alice)
+    verdict = place.env.world.policy.sender(login, "x@other.test")
     assert isinstance(verdict, Verdict)
-    got = place.house.world.refusals.record(
+    got = place.env.world.refusals.record(
         verdict, door="smtp", address="192.0.2.1", member_id=alice.id, request={"mail_from": None, "to": []}
     )
-    await place.house.world.refusals.flush()
+    await place.env.world.refusals.flush()
     page = f"/r/{got.reference}"
     _, text, _ = await place.visit().get(page)
     assert "other.test" in text
@@ -287,41 +287,41 @@ async def test_a_domain_refused_then_proved_passes(place: Site) -> None:
     visit = await place.signed_in()
     assert "example.test" in (await visit.get(page))[1]
     assert "it would be refused" in (await visit.send(page, f"{page}/ask"))[1]
-    await place.house.verified(alice, "other.test")
+    await place.env.verified(alice, "other.test")
     assert "it would be accepted" in (await visit.send(page, f"{page}/ask"))[1]
-    for key in await place.house.services.credentials.list(alice.id):
-        await place.house.services.credentials.revoke(alice.id, key.id)
+    for key in await place.env.services.credentials.list(alice.id):
+        await place.env.services.credentials.revoke(alice.id, key.id)
     assert "no active API key" in (await visit.send(page, f"{page}/ask"))[1]
 
 
 async def test_what_the_http_door_refused_is_asked_again_too(place: Site) -> None:
     alice = await ready(place)
     for i in range(4):
-        await place.house.world.submit(alice, f"r{i}@sink.test")
+        await place.env.world.submit(alice, f"r{i}@sink.test")
     to = ["one@sink.test", "two@sink.test"]
-    verdict = await place.house.world.submit(alice, *to)
+    verdict = await place.env.world.submit(alice, *to)
     assert isinstance(verdict, Verdict)
-    got = place.house.world.refusals.record(
+    got = place.env.world.refusals.record(
         verdict, door="http", address="192.0.2.1", member_id=alice.id,
         request={"mailFrom": "news@example.test", "recipients": to, "category": "bulk", "size": 2222},
     )
-    await place.house.world.refusals.flush()
+    await place.env.world.refusals.flush()
     page, visit = f"/r/{got.reference}", await place.signed_in()
     _, text, _ = await visit.get(page)
     assert "2222 bytes" in text
     assert "over HTTP" in text
     assert "it would be refused" in (await visit.send(page, f"{page}/ask"))[1]
-    place.house.clock.move(3601)
+    place.env.clock.move(3601)
     assert "it would be accepted" in (await visit.send(page, f"{page}/ask"))[1]
 
 
 async def test_a_stranger_learns_nothing_of_list_or_standing(place: Site) -> None:
     alice = await ready(place)
-    await place.house.world.suppressions.add(alice.id, "gone@sink.test", "complaint")
-    login = place.house.world.login(alice)
-    domain = place.house.world.policy.sender(login, "news@example.test")
+    await place.env.world.suppressions.add(alice.id, "gone@sink.test", "complaint")
+    login = place.env.world.login(alice)
+    domain = place.env.world.policy.sender(login, "news@example.test")
     assert not isinstance(domain, Verdict)
-    verdict = await place.house.world.policy.addressee(login, "gone@sink.test", category="bulk")
+    verdict = await place.env.world.policy.addressee(login, "gone@sink.test", category="bulk")
     assert isinstance(verdict, Verdict)
     listed = f"/r/{await refused(place, verdict, alice)}"
     stopped = f"/r/{await refused(place, Verdict(replies.MEMBER_SUSPENDED, saw='selling watches'), alice)}"
@@ -348,9 +348,9 @@ async def test_a_stranger_learns_nothing_of_list_or_standing(place: Site) -> Non
 
 async def test_a_domain_that_may_not_send_is_told_of_to_its_owner_alone(place: Site) -> None:
     alice = await ready(place)
-    [domain] = await place.house.domains.list(alice.id)
-    await place.house.domains.pause(alice.id, domain.id)
-    verdict = await place.house.world.submit(alice, sender="news@example.test")
+    [domain] = await place.env.domains.list(alice.id)
+    await place.env.domains.pause(alice.id, domain.id)
+    verdict = await place.env.world.submit(alice, sender="news@example.test")
     page = f"/r/{await refused(place, verdict, alice)}"
     _, strangers, _ = await place.visit().get(page)
     assert "paused by you" not in strangers
@@ -359,7 +359,7 @@ async def test_a_domain_that_may_not_send_is_told_of_to_its_owner_alone(place: S
     assert "example.test is yours, paused by you" in text
     assert "Resume it at" in text
     assert "enroll it" not in (text + strangers).lower()
-    await place.house.domains.resume(alice.id, domain.id)
+    await place.env.domains.resume(alice.id, domain.id)
     _, text, _ = await visit.send(page, f"{page}/ask")
     assert "Checked again now: it would be accepted" in text
 
@@ -368,7 +368,7 @@ async def test_a_refusal_is_kept_for_seven_days(place: Site) -> None:
     alice = await ready(place)
     page = f"/r/{await refused(place, Verdict(replies.FROM_MISMATCH, saw='two From headers'), alice)}"
     assert (await place.visit().get(page))[0] == 200
-    place.house.clock.move(7 * DAY + 1)
+    place.env.clock.move(7 * DAY + 1)
     assert (await place.visit().get(page))[0] == 404
     for odd in ("/r/x", "/r/" + "a" * 200, "/r/%00", "/r/%3Cscript%3E"):
         assert (await place.visit().get(odd))[0] == 404
@@ -420,9 +420,9 @@ async def test_the_help_follows_the_configuration(place: Site) -> None:
 
 async def test_the_help_answers_with_the_readers_own_findings(place: Site) -> None:
     alice = await ready(place)
-    pending = await place.house.domains.enroll(alice.id, "other.test")
-    await place.house.domains.check(pending.id)
-    sent = await place.house.world.submit(alice, "nobody@sink.test")
+    pending = await place.env.domains.enroll(alice.id, "other.test")
+    await place.env.domains.check(pending.id)
+    sent = await place.env.world.submit(alice, "nobody@sink.test")
     await place.answered("5.1.1 no such user here", 550)
     reference = await refused(place, Verdict(replies.FROM_MISMATCH, saw="two From headers"), alice)
     _, text, _ = await (await place.signed_in()).get("/help")

@@ -11,13 +11,13 @@ from tests.pages.site import Site
 
 async def count(place: Site, member_id: int, **fields: int) -> None:
     """Numbers of the last slice, each bounce of another recipient, at three domains in turn."""
-    at = slice_of(place.house.clock.now())
+    at = slice_of(place.env.clock.now())
     failures = [
         Failure(member_id, "late" if i < fields.get("late", 0) else "refused", bytes([i] * 16), bytes([i % 3] * 8), at)
         for i in range(fields.get("bounced", 0) + fields.get("late", 0))
     ]
-    await place.house.storage.write(lambda tx: rows.count(tx, {(member_id, at): fields}))
-    await place.house.storage.write(lambda tx: rows.remember(tx, failures))
+    await place.env.storage.write(lambda tx: rows.count(tx, {(member_id, at): fields}))
+    await place.env.storage.write(lambda tx: rows.remember(tx, failures))
 
 
 async def test_the_numbers_and_what_is_left_stand_on_the_page(place: Site) -> None:
@@ -42,8 +42,8 @@ async def test_a_suspended_member_reads_its_numbers_and_the_way_out(place: Site)
     visit = await place.signed_in()
     await count(place, alice.id, delivered=460, bounced=40)
     await place.suspend(alice, "40 bounces of 500 finished recipients")
-    await place.house.storage.write(
-        lambda tx: rows.set_stage(tx, alice.id, "suspended", now=place.house.clock.now(), told=True)
+    await place.env.storage.write(
+        lambda tx: rows.set_stage(tx, alice.id, "suspended", now=place.env.clock.now(), notified=True)
     )
     _, text, _ = await visit.get("/account")
     assert 'href="/account#standing"' in text
@@ -53,12 +53,12 @@ async def test_a_suspended_member_reads_its_numbers_and_the_way_out(place: Site)
 
 async def test_a_domains_figures_add_up_and_say_why_they_differ_from_the_standing(place: Site) -> None:
     alice = await place.member("alice")
-    await place.house.verified(alice, "example.test")
-    (domain,) = await place.house.domains.list(alice.id)
-    today = utc_day(place.house.clock.now())
+    await place.env.verified(alice, "example.test")
+    (domain,) = await place.env.domains.list(alice.id)
+    today = utc_day(place.env.clock.now())
 
     async def shown(**counted: int) -> str:
-        await place.house.storage.write(lambda tx: stats.count(tx, {(domain.id, today, alice.id): counted}))
+        await place.env.storage.write(lambda tx: stats.count(tx, {(domain.id, today, alice.id): counted}))
         return (await visit.get(f"/account/domains/{domain.id}"))[1]
 
     visit = await place.signed_in()
@@ -70,7 +70,7 @@ async def test_a_domains_figures_add_up_and_say_why_they_differ_from_the_standin
     text = await shown(bounced=30, delivered=-28)
     assert "<small>poor</small>" in text
     assert "It is “good” now." in text
-    await place.house.storage.write(
-        lambda tx: rows.set_stage(tx, alice.id, "slowed", now=place.house.clock.now(), told=True)
+    await place.env.storage.write(
+        lambda tx: rows.set_stage(tx, alice.id, "slowed", now=place.env.clock.now(), notified=True)
     )
     assert "The relay acts by your standing" not in (await visit.get(f"/account/domains/{domain.id}"))[1]

@@ -16,7 +16,7 @@ place = shown
 
 async def test_a_list_is_kept_by_hand(place: Site, browser: Any, tmp_path: Path) -> None:
     alice = await ready(place)
-    await place.house.world.submit(alice, "gone@sink.test")
+    await place.env.world.submit(alice, "gone@sink.test")
     await place.answered(f"5.1.1 no such user {NASTY}", 550)
     file = tmp_path / "export.json"
     file.write_text('[{"email": "angry@sink.test", "ip": "192.0.2.1", "created": 1443651141},\n{"email": "no"}]')

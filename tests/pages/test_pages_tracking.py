@@ -62,9 +62,9 @@ def html_of(raw: bytes) -> tuple[bytes, str]:
 
 async def test_a_tracked_letter_looks_as_it_did_and_its_reader_is_seen(place: Site, browser: Any) -> None:
     alice = await ready(place)
-    world = place.house.world
-    (domain,) = await place.house.domains.list(alice.id)
-    await place.house.domains.update(alice.id, domain.id, {"link_tracking": True, "open_tracking": True})
+    world = place.env.world
+    (domain,) = await place.env.domains.list(alice.id)
+    await place.env.domains.update(alice.id, domain.id, {"link_tracking": True, "open_tracking": True})
     await world.change("domains", domain.id, tier="unlimited")
     await world.directory.refresh()
     context = await browser.new_context(viewport={"width": 600, "height": 400})
@@ -134,12 +134,12 @@ async def test_links_are_where_a_browser_sees_them_however_broken_the_html(brows
 async def tracked_site(place: Site) -> tuple[int, str]:
     """A month of figures, and a message that was opened and followed: (domain id, queue id)."""
     alice = await ready(place)
-    (domain,) = await place.house.domains.list(alice.id)
-    await place.house.domains.update(alice.id, domain.id, {"link_tracking": True, "open_tracking": True})
-    sent = await place.house.world.submit(alice, "bob@sink.test", raw=letter(*CASES[0]))
+    (domain,) = await place.env.domains.list(alice.id)
+    await place.env.domains.update(alice.id, domain.id, {"link_tracking": True, "open_tracking": True})
+    sent = await place.env.world.submit(alice, "bob@sink.test", raw=letter(*CASES[0]))
     await place.answered("2.0.0 ok", 250, stage="dot")
-    await place.house.world.pass_time(60)
-    now = place.house.clock.now()
+    await place.env.world.pass_time(60)
+    now = place.env.clock.now()
     counted = {
         (domain.id, utc_day(now - n * DAY), alice.id): {
             "accepted": 40 + n * 7 % 23, "delivered": 36 + n * 5 % 20, "bounced": n % 4, "opens": 20 + n % 9,
@@ -147,11 +147,11 @@ async def tracked_site(place: Site) -> tuple[int, str]:
         }
         for n in range(30) if n % 7 != 5
     }
-    await place.house.storage.write(lambda tx: stats.count(tx, counted))
-    async with place.house.storage.read() as tx:
+    await place.env.storage.write(lambda tx: stats.count(tx, counted))
+    async with place.env.storage.read() as tx:
         found = await mail.bytes_of(tx, [(i, sent.message_id) for _, i in sent.recipients])
     html, _ = html_of(b"".join(next(iter(found.values()))))
-    recorder, endpoint = place.house.world.tracking._recorder, place.house.world.tracking._endpoint
+    recorder, endpoint = place.env.world.tracking._recorder, place.env.world.tracking._endpoint
     click = tokens.read(endpoint._vault, "click", html.partition(b"/c/")[2].partition(b"'")[0].decode())
     opened = tokens.read(endpoint._vault, "open", html.partition(b"/o/")[2].partition(b'"')[0].decode())
     assert click is not None
@@ -183,16 +183,16 @@ async def test_charts_and_what_readers_did_are_shown_on_a_phone_too(place: Site,
 
 async def test_the_switches_are_kept_and_the_tracking_host_is_asked_for(place: Site) -> None:
     alice = await ready(place)
-    (domain,) = await place.house.domains.list(alice.id)
+    (domain,) = await place.env.domains.list(alice.id)
     visit = await place.signed_in()
     here = f"/account/domains/{domain.id}"
     await visit.send(here, f"{here}/options", {"link_tracking": "on", "unsubscribe_link": "on"})
-    found = await place.house.domains.get(alice.id, domain.id)
+    found = await place.env.domains.get(alice.id, domain.id)
     assert found.state == "verified"
     options = found.options
     assert (options.link_tracking, options.open_tracking, options.unsubscribe_link) == (True, False, True)
     await visit.send(here, f"{here}/options", {"link_tracking": "on", "tracking": "on", "track_prefix": "go"})
-    found = await place.house.domains.get(alice.id, domain.id)
+    found = await place.env.domains.get(alice.id, domain.id)
     assert (found.state, found.options.tracking, found.options.track_prefix) == ("verified", True, "go")
     _, text, _ = await visit.get(here)
     assert f"go-sl.{domain.name}" in text

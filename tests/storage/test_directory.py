@@ -79,7 +79,7 @@ class Dice:
         at, stage = self.draw.choice(self.members).id, self.draw.choice(("good", "slowed", "suspended"))
 
         async def do(tx: Tx) -> None:
-            await standing.set_stage(tx, at, stage, now=1.0, told=False)
+            await standing.set_stage(tx, at, stage, now=1.0, notified=False)
             await versions.bump(tx, versions.DIRECTORY, members=[at])
 
         await self.world.storage.write(do)

@@ -38,13 +38,13 @@ async def test_accepted_mail_is_in_the_tables_with_its_final_bytes(world: World)
     assert len({i for _, i in got.recipients}) == 2
     async with world.storage.read() as tx:
         found = await mail.bytes_of(tx, [(i, got.message_id) for _, i in got.recipients])
-        told = await events.of_message(tx, got.message_id)
+        shown = await events.of_message(tx, got.message_id)
     copies = [b"".join(found[i]) for _, i in got.recipients]
     assert copies[0] != copies[1], "bulk mail has each recipient's own unsubscribe link"
     for copy in copies:
         assert copy.endswith(b"\r\n\r\nHi there.\r\n")
         assert copy.count(b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n") == 1
-    assert [e.type for e in told] == ["accepted", "accepted"]
+    assert [e.type for e in shown] == ["accepted", "accepted"]
     _, rsa, _, ed = key_pair()
     table = {"ph1r._domainkey.example.test": rsa, "ph1e._domainkey.example.test": ed}
     assert [dkimpy_verifies(copies[0], table, i) for i in (0, 1)] == [True, True]
@@ -183,9 +183,9 @@ async def test_a_lost_lease_makes_a_late_settle_a_no_op(world: World) -> None:
     assert await world.queue.settle(second.due, outcome("later", 451)) == "deferred"
     async with world.storage.read() as tx:
         row = (await tx.execute(select(recipients))).one()
-        told = [e.type for e in await events.of_message(tx, row.message_id)]
+        shown = [e.type for e in await events.of_message(tx, row.message_id)]
     assert (row.state, row.attempts) == ("deferred", 1)
-    assert told == ["accepted", "deferred"]
+    assert shown == ["accepted", "deferred"]
 
 
 async def test_renewing_tells_which_leases_are_still_ones_own(world: World) -> None:

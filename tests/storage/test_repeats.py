@@ -54,8 +54,8 @@ async def test_the_same_message_again_is_the_first_one(world: World, alice: Memb
     assert world.handoff.room == world.config.delivery.prefetch - 2, "what was reserved for it is free again"
     assert await mail_for(world) == {"bob@sink.test": 1, "carol@sink.test": 1}
     async with world.storage.read() as tx:
-        told = await events.of_message(tx, first.message_id, types=("repeated",))
-    assert [e.data["recipients"] for e in told] == [["carol@sink.test", "bob@sink.test"]]
+        shown = await events.of_message(tx, first.message_id, types=("repeated",))
+    assert [e.data["recipients"] for e in shown] == [["carol@sink.test", "bob@sink.test"]]
     assert world.intake.repeats == 1
 
 

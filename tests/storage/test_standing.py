@@ -100,7 +100,7 @@ class Bench:
             assert row is not None
             return await standing_of(tx, self.world.config, member.id, row.status, self.world.clock.now())
 
-    async def told(self, member: MemberAt) -> list[str]:
+    async def shown(self, member: MemberAt) -> list[str]:
         async with self.world.storage.read() as tx:
             found = await events.after(tx, 0, member_id=member.id, limit=5000)
         return [e.type for e in found if e.type.startswith("member.")]
@@ -159,7 +159,7 @@ async def test_each_outcome_counts_once_whoever_counts_it(bench: Bench) -> None:
         [found] = await incidents.listing(tx)
     assert found.count == 15
     assert await bench.world.storage.write(lambda tx: incidents.close(tx, found.id, now))
-    assert await bench.told(alice) == []
+    assert await bench.shown(alice) == []
 
 
 async def test_test_messages_and_the_relays_own_mail_do_not_count(bench: Bench) -> None:
@@ -185,9 +185,9 @@ async def test_bounces_suspend_with_every_stage_on_the_way_and_one_letter(bench:
     await bench.mail(alice, (OK, 30))
     await bench.watch.tick()
     # Slowed first, and judged again: nobody is stopped without that step.
-    assert await bench.told(alice) == ["member.noticed", "member.slowed"]
+    assert await bench.shown(alice) == ["member.noticed", "member.slowed"]
     await bench.watch.tick()
-    assert await bench.told(alice) == ["member.noticed", "member.slowed", "member.suspended"]
+    assert await bench.shown(alice) == ["member.noticed", "member.slowed", "member.suspended"]
     assert [letter.subject for letter in bench.letters] == [
         "Sending of alice is slowed down", "Sending for alice has been suspended",
     ]
@@ -196,9 +196,9 @@ async def test_bounces_suspend_with_every_stage_on_the_way_and_one_letter(bench:
     assert isinstance(verdict, Verdict)
     assert verdict.reply.name == "member_suspended"
     assert "10 bounces of 40" in (verdict.saw or "")
-    assert await bench.told(bob) == []
+    assert await bench.shown(bob) == []
     await bench.watch.tick()
-    assert len(await bench.told(alice)) == 3
+    assert len(await bench.shown(alice)) == 3
 
 
 async def test_a_released_member_begins_anew_whatever_is_still_on_its_way(bench: Bench) -> None:
@@ -234,11 +234,11 @@ async def test_the_clock_releases_only_where_it_may_and_only_its_own(world: Worl
     await world.pass_time(HOUR + 60)
     await bench.watch.tick()
     await bench.watch.tick()
-    assert (await bench.told(alice))[-1] == "member.released"
+    assert (await bench.shown(alice))[-1] == "member.released"
     assert bench.letters[-1].subject == "alice may send again"
     await world.directory.refresh()
     await bench.accepted(alice, "bob@sink.test")
-    assert await bench.told(bob) == ["member.suspended"]
+    assert await bench.shown(bob) == ["member.suspended"]
     assert (await bench.standing(bob)).stage == "suspended"
 
 
@@ -282,8 +282,8 @@ async def test_late_bounces_and_complaints_count(bench: Bench) -> None:
     await bench.stop(alice)
     assert "3 complaints of 60" in bench.letters[-1].text
     async with world.storage.read() as tx:
-        told = await events.after(tx, 0, member_id=alice.id, limit=5000)
-    assert len([e for e in told if e.type == "complained"]) == 6
+        shown = await events.after(tx, 0, member_id=alice.id, limit=5000)
+    assert len([e for e in shown if e.type == "complained"]) == 6
 
 
 async def test_one_recipient_is_one_failure_however_it_is_told_of(bench: Bench) -> None:

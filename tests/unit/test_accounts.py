@@ -36,14 +36,14 @@ LOGINS = (
 )
 
 
-class House:
+class Env:
     """The services over one open database."""
 
     def __init__(self, storage: Storage, config: Config) -> None:
         self.storage, self.config, self.clock = storage, config, HandClock()
         self.vault = Vault(b"k" * 32)
         self.passwords = Passwords(config, CHEAP)
-        self.told = 0
+        self.shown = 0
         self.accounts = self.of(self.passwords)
         self.sessions = Sessions(storage, config, self.clock, self.vault)
         self.credentials = Credentials(storage, config, self.clock, self.vault, changed=self.changed)
@@ -54,7 +54,7 @@ class House:
         )
 
     async def changed(self) -> None:
-        self.told += 1
+        self.shown += 1
 
     async def member(self, handle: str = "alice", **over: Any) -> Member:
         given = {"email": f"{handle}@example.org", "password": PASSWORD} | over
@@ -70,13 +70,13 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[House]:
+async def env(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Env]:
     config = make_config(tmp_path, enrollment=dict(getattr(request, "param", {})))
     await made(config)
     storage = await Storage.open(config)
-    house = House(storage, config)
-    yield house
-    house.passwords.close()
+    env = Env(storage, config)
+    yield env
+    env.passwords.close()
     await storage.close()
 
 
@@ -100,12 +100,12 @@ async def test_the_password_is_kept_as_argon2id_only(tmp_path: Path) -> None:
     passwords.close()
 
 
-async def test_an_accent_typed_on_another_keyboard_is_the_same(house: House) -> None:
-    await house.member(password="caf\u00e9 caf\u00e9 caf\u00e9")
-    await house.accounts.verify_password("alice", "cafe\u0301 cafe\u0301 cafe\u0301", HERE)
+async def test_an_accent_typed_on_another_keyboard_is_the_same(env: Env) -> None:
+    await env.member(password="caf\u00e9 caf\u00e9 caf\u00e9")
+    await env.accounts.verify_password("alice", "cafe\u0301 cafe\u0301 cafe\u0301", HERE)
 
 
-async def test_an_unknown_account_is_hashed_for_too(house: House) -> None:
+async def test_an_unknown_account_is_hashed_for_too(env: Env) -> None:
     class Counting(PasswordHasher):
         checked = 0
 
@@ -113,10 +113,10 @@ async def test_an_unknown_account_is_hashed_for_too(house: House) -> None:
             Counting.checked += 1
             return super().verify(hash, password)
 
-    passwords = Passwords(house.config, Counting(time_cost=1, memory_cost=8, parallelism=1))
-    accounts = house.of(passwords)
-    await house.member()
-    await house.member("nopass", password=None)
+    passwords = Passwords(env.config, Counting(time_cost=1, memory_cost=8, parallelism=1))
+    accounts = env.of(passwords)
+    await env.member()
+    await env.member("nopass", password=None)
     for n, login in enumerate(LOGINS, 1):
         error = await refused(accounts.verify_password(login, "wrong password", HERE))
         assert (error.status, error.text) == (401, "Sign-in failed: wrong handle or password")
@@ -127,26 +127,26 @@ async def test_an_unknown_account_is_hashed_for_too(house: House) -> None:
 QUICK = {"login_check_seconds": 0.01}
 
 
-@pytest.mark.parametrize("house", [QUICK], indirect=True)
-async def test_guesses_at_an_account_are_cut_off_where_they_come_from(house: House) -> None:
-    await house.member()
-    await house.member("bob")
+@pytest.mark.parametrize("env", [QUICK], indirect=True)
+async def test_guesses_at_an_account_are_cut_off_where_they_come_from(env: Env) -> None:
+    await env.member()
+    await env.member("bob")
     for n in range(10):
-        assert (await refused(house.accounts.verify_password("alice", "wrong password", f"192.0.2.{n}"))).status == 401
+        assert (await refused(env.accounts.verify_password("alice", "wrong password", f"192.0.2.{n}"))).status == 401
     for login in ("alice", "ALICE", "alice@example.org"):
-        error = await refused(house.accounts.verify_password(login, PASSWORD, HERE))
-        assert (error.status, error.code, error.passes_at) == (429, "TOO_MANY_FAILURES", house.clock.now() + 600)
+        error = await refused(env.accounts.verify_password(login, PASSWORD, HERE))
+        assert (error.status, error.code, error.passes_at) == (429, "TOO_MANY_FAILURES", env.clock.now() + 600)
     # Neither from another network, nor to another account.
-    assert (await house.accounts.verify_password("alice", PASSWORD, ELSEWHERE)).handle == "alice"
-    assert (await house.accounts.verify_password("bob", PASSWORD, HERE)).handle == "bob"
-    house.clock.move(600)
-    assert (await house.accounts.verify_password("alice", PASSWORD, HERE)).handle == "alice"
+    assert (await env.accounts.verify_password("alice", PASSWORD, ELSEWHERE)).handle == "alice"
+    assert (await env.accounts.verify_password("bob", PASSWORD, HERE)).handle == "bob"
+    env.clock.move(600)
+    assert (await env.accounts.verify_password("alice", PASSWORD, HERE)).handle == "alice"
 
 
-def rush(house: House, login: str, networks: int, password: str = "wrong password") -> list[asyncio.Task[Member]]:
+def rush(env: Env, login: str, networks: int, password: str = "wrong password") -> list[asyncio.Task[Member]]:
     """Sign-ins at the same time, one from each network."""
     return [
-        asyncio.create_task(house.accounts.verify_password(login, password, f"198.51.{n}.7")) for n in range(networks)
+        asyncio.create_task(env.accounts.verify_password(login, password, f"198.51.{n}.7")) for n in range(networks)
     ]
 
 
@@ -156,12 +156,12 @@ async def statuses(tried: list[asyncio.Task[Member]]) -> list[int]:
     return sorted(e.status if isinstance(e, EnrollError) else 200 for e in got)
 
 
-@pytest.mark.parametrize("house", [{"login_check_seconds": 0.05}], indirect=True)
+@pytest.mark.parametrize("env", [{"login_check_seconds": 0.05}], indirect=True)
 @pytest.mark.parametrize("login", ["alice", "nobody"])
-async def test_across_networks_guesses_go_one_after_another(house: House, login: str) -> None:
-    await house.member()
+async def test_across_networks_guesses_go_one_after_another(env: Env, login: str) -> None:
+    await env.member()
     began = asyncio.get_running_loop().time()
-    assert await statuses(rush(house, login, 8)) == [401] * 8
+    assert await statuses(rush(env, login, 8)) == [401] * 8
     assert asyncio.get_running_loop().time() - began >= 7 * 0.05
 
 
@@ -169,11 +169,11 @@ async def test_across_networks_guesses_go_one_after_another(house: House, login:
 STANDING = {"login_check_seconds": 3600, "login_wait_seconds": 0.2}
 
 
-@pytest.mark.parametrize("house", [STANDING | {"login_waiting": 5, "login_wait_seconds": 3600}], indirect=True)
+@pytest.mark.parametrize("env", [STANDING | {"login_waiting": 5, "login_wait_seconds": 3600}], indirect=True)
 @pytest.mark.parametrize("login", ["alice", "nobody"])
-async def test_few_may_wait_and_the_others_are_told_to_come_back(house: House, login: str) -> None:
-    await house.member()
-    tried = rush(house, login, 20)
+async def test_few_may_wait_and_the_others_are_told_to_come_back(env: Env, login: str) -> None:
+    await env.member()
+    tried = rush(env, login, 20)
     done: set[asyncio.Task[Member]] = set()
     async with asyncio.timeout(20):
         while len(done) < 15:
@@ -186,44 +186,44 @@ async def test_few_may_wait_and_the_others_are_told_to_come_back(house: House, l
     await asyncio.gather(*waiting, return_exceptions=True)
 
 
-@pytest.mark.parametrize("house", [STANDING], indirect=True)
-async def test_nobody_waits_for_a_turn_longer_than_it_may(house: House) -> None:
-    await house.member()
-    assert await statuses(rush(house, "alice", 12)) == [401] + [429] * 11
+@pytest.mark.parametrize("env", [STANDING], indirect=True)
+async def test_nobody_waits_for_a_turn_longer_than_it_may(env: Env) -> None:
+    await env.member()
+    assert await statuses(rush(env, "alice", 12)) == [401] + [429] * 11
 
 
-@pytest.mark.parametrize("house", [STANDING | {"login_wait_seconds": 60}], indirect=True)
-async def test_right_passwords_need_not_keep_apart(house: House) -> None:
-    await house.member()
-    assert await statuses(rush(house, "alice", 10, PASSWORD)) == [200] * 10
+@pytest.mark.parametrize("env", [STANDING | {"login_wait_seconds": 60}], indirect=True)
+async def test_right_passwords_need_not_keep_apart(env: Env) -> None:
+    await env.member()
+    assert await statuses(rush(env, "alice", 10, PASSWORD)) == [200] * 10
     for _ in range(12):
-        await house.accounts.verify_password("alice", PASSWORD, HERE)
+        await env.accounts.verify_password("alice", PASSWORD, HERE)
 
 
-@pytest.mark.parametrize("house", [STANDING], indirect=True)
-async def test_whoever_is_known_gets_in_while_strangers_guess(house: House) -> None:
-    alice, now = await house.member(), house.clock.now()
-    device = Device.read(house.vault, Device.token(house.vault, None, alice.id, now), now, 365)
-    session = await house.sessions.open(alice.id, HERE, "")
-    verify = house.accounts.verify_password
+@pytest.mark.parametrize("env", [STANDING], indirect=True)
+async def test_whoever_is_known_gets_in_while_strangers_guess(env: Env) -> None:
+    alice, now = await env.member(), env.clock.now()
+    device = Device.read(env.vault, Device.token(env.vault, None, alice.id, now), now, 365)
+    session = await env.sessions.open(alice.id, HERE, "")
+    verify = env.accounts.verify_password
     assert (await refused(verify("alice", "wrong password", THERE))).status == 401
     assert (await refused(verify("alice", PASSWORD, ELSEWHERE))).status == 429
     assert (await verify("alice", PASSWORD, ELSEWHERE, device=device)).id == alice.id
     assert (await verify("alice@example.org", PASSWORD, HERE)).id == alice.id  # there it is signed in
-    await house.accounts.change_password(alice.id, PASSWORD, "another long one", ELSEWHERE, keep=session[1].id)
+    await env.accounts.change_password(alice.id, PASSWORD, "another long one", ELSEWHERE, keep=session[1].id)
     # Knowing one account opens no other's lane.
-    await house.member("bob")
+    await env.member("bob")
     assert (await refused(verify("bob", "wrong password", THERE))).status == 401
     assert (await refused(verify("bob", PASSWORD, ELSEWHERE, device=device))).status == 429
 
 
-@pytest.mark.parametrize("house", [QUICK], indirect=True)
-async def test_a_known_browser_has_a_count_of_its_own(house: House) -> None:
-    alice, now = await house.member(), house.clock.now()
+@pytest.mark.parametrize("env", [QUICK], indirect=True)
+async def test_a_known_browser_has_a_count_of_its_own(env: Env) -> None:
+    alice, now = await env.member(), env.clock.now()
     one, other = (
-        Device.read(house.vault, Device.token(house.vault, None, alice.id, now), now, 365) for _ in range(2)
+        Device.read(env.vault, Device.token(env.vault, None, alice.id, now), now, 365) for _ in range(2)
     )
-    verify = house.accounts.verify_password
+    verify = env.accounts.verify_password
     said = [(await refused(verify("alice", "wrong password", HERE, device=one))).status for _ in range(12)]
     assert said == [401] * 10 + [429] * 2
     assert (await refused(verify("alice", PASSWORD, HERE, device=one))).status == 429
@@ -231,166 +231,166 @@ async def test_a_known_browser_has_a_count_of_its_own(house: House) -> None:
     assert (await verify("alice", PASSWORD, HERE)).id == alice.id
 
 
-async def test_fifty_guesses_at_once_from_a_known_browser_are_no_more_than_ten(house: House) -> None:
-    alice, now = await house.member(), house.clock.now()
-    device = Device.read(house.vault, Device.token(house.vault, None, alice.id, now), now, 365)
+async def test_fifty_guesses_at_once_from_a_known_browser_are_no_more_than_ten(env: Env) -> None:
+    alice, now = await env.member(), env.clock.now()
+    device = Device.read(env.vault, Device.token(env.vault, None, alice.id, now), now, 365)
     got = await asyncio.gather(
-        *(house.accounts.verify_password("alice", "wrong password", HERE, device=device) for _ in range(50)),
+        *(env.accounts.verify_password("alice", "wrong password", HERE, device=device) for _ in range(50)),
         return_exceptions=True,
     )
     said = [e.status for e in got if isinstance(e, EnrollError)]
     assert (said.count(401), said.count(429)) == (10, 40)
 
 
-@pytest.mark.parametrize("house", [STANDING | {"login_failures_a_network": 3}], indirect=True)
-async def test_a_network_that_tries_many_accounts_is_made_to_wait(house: House) -> None:
-    alice, now = await house.member(), house.clock.now()
+@pytest.mark.parametrize("env", [STANDING | {"login_failures_a_network": 3}], indirect=True)
+async def test_a_network_that_tries_many_accounts_is_made_to_wait(env: Env) -> None:
+    alice, now = await env.member(), env.clock.now()
 
     async def wrong(number: int, address: str) -> int:
-        return (await refused(house.accounts.verify_password(f"nobody{number}", "wrong password", address))).status
+        return (await refused(env.accounts.verify_password(f"nobody{number}", "wrong password", address))).status
 
     assert [await wrong(n, HERE) for n in range(6)] == [401] * 4 + [429] * 2
     assert await wrong(6, ELSEWHERE) == 401
-    assert (await house.accounts.verify_password("alice", PASSWORD, ELSEWHERE)).id == alice.id
-    device = Device.read(house.vault, Device.token(house.vault, None, alice.id, now), now, 365)
-    assert (await refused(house.accounts.verify_password("alice", PASSWORD, HERE))).status == 429
-    assert (await house.accounts.verify_password("alice", PASSWORD, HERE, device=device)).id == alice.id
+    assert (await env.accounts.verify_password("alice", PASSWORD, ELSEWHERE)).id == alice.id
+    device = Device.read(env.vault, Device.token(env.vault, None, alice.id, now), now, 365)
+    assert (await refused(env.accounts.verify_password("alice", PASSWORD, HERE))).status == 429
+    assert (await env.accounts.verify_password("alice", PASSWORD, HERE, device=device)).id == alice.id
 
 
-async def test_what_a_browser_is_known_by_is_read_under_earlier_keys_and_says_nothing(house: House) -> None:
-    now = house.clock.now()
+async def test_what_a_browser_is_known_by_is_read_under_earlier_keys_and_says_nothing(env: Env) -> None:
+    now = env.clock.now()
     older = Vault(b"o" * 32)
     token = Device.token(older, None, 7, now)
     device = Device.read(Vault(b"n" * 32, [older]), token, now, 365)
     assert device is not None
-    again = Device.token(house.vault, device, 8, now)
-    assert Device.read(house.vault, again, now, 365) == Device(device.id, (8, 7))
-    assert Device.read(house.vault, again, now + 364 * DAY, 365) is not None
-    assert Device.read(house.vault, again, now + 367 * DAY, 365) is None
+    again = Device.token(env.vault, device, 8, now)
+    assert Device.read(env.vault, again, now, 365) == Device(device.id, (8, 7))
+    assert Device.read(env.vault, again, now + 364 * DAY, 365) is not None
+    assert Device.read(env.vault, again, now + 367 * DAY, 365) is None
     for n in range(20):
-        again = Device.token(house.vault, Device.read(house.vault, again, now, 365), n, now)
-    assert Device.read(house.vault, again, now, 365) == Device(device.id, (19, 18, 17, 16, 15))
-    for wrong in ("", "x", token, again[:-2], house.vault.token("device", b"short"), house.vault.token("link", b"x")):
-        assert Device.read(house.vault, wrong, now, 365) is None, wrong
+        again = Device.token(env.vault, Device.read(env.vault, again, now, 365), n, now)
+    assert Device.read(env.vault, again, now, 365) == Device(device.id, (19, 18, 17, 16, 15))
+    for wrong in ("", "x", token, again[:-2], env.vault.token("device", b"short"), env.vault.token("link", b"x")):
+        assert Device.read(env.vault, wrong, now, 365) is None, wrong
 
 
-@pytest.mark.parametrize("house", [{"password_threads": 1, "password_waiting": 1}], indirect=True)
-async def test_more_sign_ins_than_may_wait_are_told_to_come_back(house: House) -> None:
-    async with house.passwords.turn():
-        waiting = asyncio.create_task(house.accounts.verify_password("alice", PASSWORD, HERE))
+@pytest.mark.parametrize("env", [{"password_threads": 1, "password_waiting": 1}], indirect=True)
+async def test_more_sign_ins_than_may_wait_are_told_to_come_back(env: Env) -> None:
+    async with env.passwords.turn():
+        waiting = asyncio.create_task(env.accounts.verify_password("alice", PASSWORD, HERE))
         await asyncio.sleep(0)
-        assert (await refused(house.accounts.verify_password("alice", PASSWORD, HERE))).status == 503
+        assert (await refused(env.accounts.verify_password("alice", PASSWORD, HERE))).status == 503
     await refused(waiting)
 
 
-async def test_an_old_hash_is_renewed_at_sign_in(house: House) -> None:
-    await house.member()
-    stronger = Passwords(house.config, PasswordHasher(time_cost=2, memory_cost=8, parallelism=1))
-    await house.of(stronger).verify_password("alice", PASSWORD, HERE)
-    async with house.storage.read() as tx:
+async def test_an_old_hash_is_renewed_at_sign_in(env: Env) -> None:
+    await env.member()
+    stronger = Passwords(env.config, PasswordHasher(time_cost=2, memory_cost=8, parallelism=1))
+    await env.of(stronger).verify_password("alice", PASSWORD, HERE)
+    async with env.storage.read() as tx:
         stored = (await tx.execute(select(members.c.password_hash))).scalar_one()
     assert "t=2" in stored
-    await house.of(stronger).verify_password("alice", PASSWORD, HERE)
+    await env.of(stronger).verify_password("alice", PASSWORD, HERE)
     stronger.close()
 
 
 # -- links ---------------------------------------------------------------------------------------------------------
 
 
-async def test_a_link_sets_the_password_once_and_ends_sign_ins(house: House) -> None:
-    alice = await house.member(password=None)
-    token, _ = await house.sessions.open(alice.id, HERE, "")
-    link = await house.accounts.password_link(alice.id)
-    other = await house.accounts.password_link(alice.id)
-    assert (await house.accounts.read_link(link)).id == alice.id
-    assert (await refused(house.accounts.set_password(link, "short"))).field == "password"
-    await house.accounts.set_password(link, PASSWORD)
-    assert (await house.accounts.verify_password("alice", PASSWORD, HERE)).has_password
-    assert await house.sessions.find(token) is None
+async def test_a_link_sets_the_password_once_and_ends_sign_ins(env: Env) -> None:
+    alice = await env.member(password=None)
+    token, _ = await env.sessions.open(alice.id, HERE, "")
+    link = await env.accounts.password_link(alice.id)
+    other = await env.accounts.password_link(alice.id)
+    assert (await env.accounts.read_link(link)).id == alice.id
+    assert (await refused(env.accounts.set_password(link, "short"))).field == "password"
+    await env.accounts.set_password(link, PASSWORD)
+    assert (await env.accounts.verify_password("alice", PASSWORD, HERE)).has_password
+    assert await env.sessions.find(token) is None
     for used in (link, other):
-        assert (await refused(house.accounts.set_password(used, "another long one"))).status == 410
+        assert (await refused(env.accounts.set_password(used, "another long one"))).status == 410
 
 
-async def test_a_link_that_is_old_or_not_ours_says_nothing(house: House) -> None:
-    alice = await house.member()
-    link = await house.accounts.password_link(alice.id)
-    foreign = House(house.storage, house.config)
+async def test_a_link_that_is_old_or_not_ours_says_nothing(env: Env) -> None:
+    alice = await env.member()
+    link = await env.accounts.password_link(alice.id)
+    foreign = Env(env.storage, env.config)
     foreign.vault = Vault(b"x" * 32)
-    foreign.accounts = foreign.of(house.passwords)
+    foreign.accounts = foreign.of(env.passwords)
     for bad in (link[:-1], "", "a.b.c", await foreign.accounts.password_link(alice.id)):
-        assert (await refused(house.accounts.read_link(bad))).status == 410
+        assert (await refused(env.accounts.read_link(bad))).status == 410
     foreign.passwords.close()
-    house.clock.move(48 * HOUR)
-    assert (await refused(house.accounts.read_link(link))).status == 410
+    env.clock.move(48 * HOUR)
+    assert (await refused(env.accounts.read_link(link))).status == 410
 
 
-async def test_the_new_password_spares_the_sign_in_that_changed_it(house: House) -> None:
-    alice = await house.member()
-    here, kept = await house.sessions.open(alice.id, HERE, "")
-    there, _ = await house.sessions.open(alice.id, THERE, "")
-    await house.accounts.change_password(alice.id, PASSWORD, "another long one", HERE, keep=kept.id)
-    assert await house.sessions.find(here) is not None
-    assert await house.sessions.find(there) is None
+async def test_the_new_password_spares_the_sign_in_that_changed_it(env: Env) -> None:
+    alice = await env.member()
+    here, kept = await env.sessions.open(alice.id, HERE, "")
+    there, _ = await env.sessions.open(alice.id, THERE, "")
+    await env.accounts.change_password(alice.id, PASSWORD, "another long one", HERE, keep=kept.id)
+    assert await env.sessions.find(here) is not None
+    assert await env.sessions.find(there) is None
 
 
 # -- invites -------------------------------------------------------------------------------------------------------
 
 
-async def test_an_invite_is_kept_hashed_and_two_cannot_share_it(house: House) -> None:
-    code = await house.accounts.make_invite("for somebody")
-    async with house.storage.read() as tx:
+async def test_an_invite_is_kept_hashed_and_two_cannot_share_it(env: Env) -> None:
+    code = await env.accounts.make_invite("for somebody")
+    async with env.storage.read() as tx:
         row = (await tx.execute(select(invites))).one()
     assert code not in str(row)
     made = await asyncio.gather(
-        *(house.accounts.create(h, f"{h}@example.org", PASSWORD, invite=code) for h in ("carol", "dave")),
+        *(env.accounts.create(h, f"{h}@example.org", PASSWORD, invite=code) for h in ("carol", "dave")),
         return_exceptions=True,
     )
     assert sorted(type(m).__name__ for m in made) == ["EnrollError", "Member"]
     winner = next(m for m in made if isinstance(m, Member))
-    (invite,) = await house.accounts.list_invites()
-    assert (invite.used_by, invite.state(house.clock.now())) == (winner.handle, "used")
+    (invite,) = await env.accounts.list_invites()
+    assert (invite.used_by, invite.state(env.clock.now())) == (winner.handle, "used")
 
 
-async def test_a_taken_handle_leaves_the_invite_unused(house: House) -> None:
-    await house.member()
-    code = await house.accounts.make_invite()
-    assert (await refused(house.accounts.create("alice", "a@b.test", PASSWORD, invite=code))).code == "HANDLE_TAKEN"
-    assert (await house.accounts.create("alice2", "a@b.test", PASSWORD, invite=code)).handle == "alice2"
+async def test_a_taken_handle_leaves_the_invite_unused(env: Env) -> None:
+    await env.member()
+    code = await env.accounts.make_invite()
+    assert (await refused(env.accounts.create("alice", "a@b.test", PASSWORD, invite=code))).code == "HANDLE_TAKEN"
+    assert (await env.accounts.create("alice2", "a@b.test", PASSWORD, invite=code)).handle == "alice2"
 
 
-async def test_an_invite_expires_and_can_be_taken_back(house: House) -> None:
-    old, fresh = await house.accounts.make_invite(), await house.accounts.make_invite()
-    newest, older = await house.accounts.list_invites()
-    assert await house.accounts.list_invites(before=newest.id) == [older]
-    await house.accounts.revoke_invite(newest.id)
-    assert (await refused(house.accounts.create("carol", "a@b.test", PASSWORD, invite=fresh))).status == 403
-    house.clock.move(14 * DAY)
-    assert (await refused(house.accounts.create("carol", "a@b.test", PASSWORD, invite=old))).status == 403
+async def test_an_invite_expires_and_can_be_taken_back(env: Env) -> None:
+    old, fresh = await env.accounts.make_invite(), await env.accounts.make_invite()
+    newest, older = await env.accounts.list_invites()
+    assert await env.accounts.list_invites(before=newest.id) == [older]
+    await env.accounts.revoke_invite(newest.id)
+    assert (await refused(env.accounts.create("carol", "a@b.test", PASSWORD, invite=fresh))).status == 403
+    env.clock.move(14 * DAY)
+    assert (await refused(env.accounts.create("carol", "a@b.test", PASSWORD, invite=old))).status == 403
 
 
 # -- what becomes of a member --------------------------------------------------------------------------------------
 
 
-async def test_suspending_and_releasing_reach_the_relay_and_the_log(house: House) -> None:
-    alice = await house.member()
-    before, told = await house.version(), house.told
-    suspended = await house.accounts.suspend("ALICE", "complaints")
+async def test_suspending_and_releasing_reach_the_relay_and_the_log(env: Env) -> None:
+    alice = await env.member()
+    before, shown = await env.version(), env.shown
+    suspended = await env.accounts.suspend("ALICE", "complaints")
     assert (suspended.status, suspended.reason) == ("suspended", "complaints")
-    assert (await refused(house.accounts.suspend("alice", "again"))).status == 409
-    released = await house.accounts.release("alice")
+    assert (await refused(env.accounts.suspend("alice", "again"))).status == 409
+    released = await env.accounts.release("alice")
     assert (released.status, released.reason) == ("active", "")
-    assert (await refused(house.accounts.release("alice"))).status == 409
-    assert await house.version() == before + 2
-    assert house.told == told + 2
-    assert await house.events(alice.id) == ["member.suspended", "member.released"]
+    assert (await refused(env.accounts.release("alice"))).status == 409
+    assert await env.version() == before + 2
+    assert env.shown == shown + 2
+    assert await env.events(alice.id) == ["member.suspended", "member.released"]
 
 
-async def test_deleting_ends_keys_domains_and_sign_ins_and_reserves_the_handle(house: House) -> None:
-    alice = await house.member()
+async def test_deleting_ends_keys_domains_and_sign_ins_and_reserves_the_handle(env: Env) -> None:
+    alice = await env.member()
     own = "did:web:alice.example"
-    await house.storage.write(lambda tx: account_rows.set_did(tx, alice.id, own))
-    _, key = await house.credentials.issue(alice.id)
-    token, _ = await house.sessions.open(alice.id, HERE, "")
+    await env.storage.write(lambda tx: account_rows.set_did(tx, alice.id, own))
+    _, key = await env.credentials.issue(alice.id)
+    token, _ = await env.sessions.open(alice.id, HERE, "")
 
     async def enroll(tx: Tx) -> None:
         made = await tx.execute(
@@ -406,37 +406,37 @@ async def test_deleting_ends_keys_domains_and_sign_ins_and_reserves_the_handle(h
             )
         )
 
-    await house.storage.write(enroll)
-    await house.accounts.delete("alice")
-    gone = await house.accounts.get("alice")
+    await env.storage.write(enroll)
+    await env.accounts.delete("alice")
+    gone = await env.accounts.get("alice")
     assert (gone.status, gone.email, gone.has_password) == ("deleted", "", False)
-    assert (await house.credentials.get(alice.id, key.id)).revoked_at == house.clock.now()
-    assert await house.sessions.find(token) is None
-    async with house.storage.read() as tx:
+    assert (await env.credentials.get(alice.id, key.id)).revoked_at == env.clock.now()
+    assert await env.sessions.find(token) is None
+    async with env.storage.read() as tx:
         assert (await tx.execute(select(domains.c.state))).scalar_one() == "deleted"
         assert b"SECRET" not in (await tx.execute(select(dkim_keys.c.rsa_private))).scalars().all()
-    assert await house.events(alice.id) == ["domain.deleted"]
-    assert (await refused(house.member("alice"))).code == "HANDLE_TAKEN"
-    assert (await refused(house.accounts.delete("alice"))).status == 409
-    bob = await house.member("bob")
-    assert await house.storage.write(lambda tx: account_rows.set_did(tx, bob.id, own)), "it is free again"
+    assert await env.events(alice.id) == ["domain.deleted"]
+    assert (await refused(env.member("alice"))).code == "HANDLE_TAKEN"
+    assert (await refused(env.accounts.delete("alice"))).status == 409
+    bob = await env.member("bob")
+    assert await env.storage.write(lambda tx: account_rows.set_did(tx, bob.id, own)), "it is free again"
 
 
-async def test_nothing_can_be_done_for_a_member_that_is_not_there(house: House) -> None:
+async def test_nothing_can_be_done_for_a_member_that_is_not_there(env: Env) -> None:
     for asked in (
-        house.accounts.get("nobody"), house.accounts.get("@"), house.accounts.suspend("nobody", ""),
-        house.accounts.password_link(99), house.accounts.by_id(99), house.credentials.issue(99),
+        env.accounts.get("nobody"), env.accounts.get("@"), env.accounts.suspend("nobody", ""),
+        env.accounts.password_link(99), env.accounts.by_id(99), env.credentials.issue(99),
     ):
         assert (await refused(asked)).status == 404
 
 
-async def test_the_relays_own_member_is_made_once_and_is_nobodys(house: House) -> None:
-    first, again = await asyncio.gather(house.accounts.system_member(), house.accounts.system_member())
+async def test_the_relays_own_member_is_made_once_and_is_nobodys(env: Env) -> None:
+    first, again = await asyncio.gather(env.accounts.system_member(), env.accounts.system_member())
     assert first.id == again.id
     assert first.system
-    assert await house.accounts.list() == []
-    assert (await refused(house.accounts.delete("posthouse"))).status == 409
-    assert (await refused(house.accounts.verify_password("posthouse", "", HERE))).status == 401
+    assert await env.accounts.list() == []
+    assert (await refused(env.accounts.delete("posthouse"))).status == 409
+    assert (await refused(env.accounts.verify_password("posthouse", "", HERE))).status == 401
 
 
 def test_the_did_names_the_public_host_and_its_port(tmp_path: Path) -> None:
@@ -451,78 +451,78 @@ def test_the_did_names_the_public_host_and_its_port(tmp_path: Path) -> None:
 # -- sign-ins ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_sign_in_lives_on_when_used_but_not_for_ever(house: House) -> None:
-    alice = await house.member()
-    token, made = await house.sessions.open(alice.id, HERE, "browser\nX-Evil: 1")
+async def test_a_sign_in_lives_on_when_used_but_not_for_ever(env: Env) -> None:
+    alice = await env.member()
+    token, made = await env.sessions.open(alice.id, HERE, "browser\nX-Evil: 1")
     assert made.agent == "browser X-Evil: 1"
     for _ in range(17):
-        house.clock.move(5 * DAY)
-        found = await house.sessions.find(token)
+        env.clock.move(5 * DAY)
+        found = await env.sessions.find(token)
         assert found is not None
         assert found.csrf == made.csrf
     assert found.expires_at == made.created_at + 90 * DAY
-    house.clock.move(5 * DAY)
-    assert await house.sessions.find(token) is None
-    assert await house.storage.write(lambda tx: sign_ins.purge(tx, house.clock.now(), 10)) == 1
+    env.clock.move(5 * DAY)
+    assert await env.sessions.find(token) is None
+    assert await env.storage.write(lambda tx: sign_ins.purge(tx, env.clock.now(), 10)) == 1
 
 
-async def test_an_unused_sign_in_ends(house: House) -> None:
-    alice = await house.member()
-    token, _ = await house.sessions.open(alice.id, HERE, "")
-    house.clock.move(168 * HOUR)
-    assert await house.sessions.find(token) is None
+async def test_an_unused_sign_in_ends(env: Env) -> None:
+    alice = await env.member()
+    token, _ = await env.sessions.open(alice.id, HERE, "")
+    env.clock.move(168 * HOUR)
+    assert await env.sessions.find(token) is None
 
 
-async def test_the_token_is_kept_as_a_hash(house: House) -> None:
-    alice = await house.member()
-    token, _ = await house.sessions.open(alice.id, HERE, "")
-    async with house.storage.read() as tx:
+async def test_the_token_is_kept_as_a_hash(env: Env) -> None:
+    alice = await env.member()
+    token, _ = await env.sessions.open(alice.id, HERE, "")
+    async with env.storage.read() as tx:
         assert token not in str((await tx.execute(select(sessions))).one())
     for bad in (token[:-1], token + "A", "", "phs_", "x" * 10_000, "phs_\ud800"):
-        assert await house.sessions.find(bad) is None
+        assert await env.sessions.find(bad) is None
 
 
-@pytest.mark.parametrize("house", [{"max_sessions": 2}], indirect=True)
-async def test_the_longest_unused_sign_in_makes_room(house: House) -> None:
-    alice = await house.member()
+@pytest.mark.parametrize("env", [{"max_sessions": 2}], indirect=True)
+async def test_the_longest_unused_sign_in_makes_room(env: Env) -> None:
+    alice = await env.member()
     tokens = []
     for _ in range(3):
-        tokens.append((await house.sessions.open(alice.id, HERE, ""))[0])
-        house.clock.move(1)
-    assert [await house.sessions.find(t) is not None for t in tokens] == [False, True, True]
+        tokens.append((await env.sessions.open(alice.id, HERE, ""))[0])
+        env.clock.move(1)
+    assert [await env.sessions.find(t) is not None for t in tokens] == [False, True, True]
 
 
 # -- keys ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("house", [{"max_keys": 3}], indirect=True)
-async def test_keys_made_at_once_do_not_pass_the_limit(house: House) -> None:
-    alice = await house.member()
-    made = await asyncio.gather(*(house.credentials.issue(alice.id) for _ in range(8)), return_exceptions=True)
+@pytest.mark.parametrize("env", [{"max_keys": 3}], indirect=True)
+async def test_keys_made_at_once_do_not_pass_the_limit(env: Env) -> None:
+    alice = await env.member()
+    made = await asyncio.gather(*(env.credentials.issue(alice.id) for _ in range(8)), return_exceptions=True)
     assert sum(isinstance(m, tuple) for m in made) == 3
     assert all(m.status == 409 for m in made if isinstance(m, EnrollError))
 
 
-async def test_an_expired_key_is_not_regenerated_and_frees_its_place(house: House) -> None:
-    alice = await house.member()
-    _, key = await house.credentials.issue(alice.id, expires_at=house.clock.now() + 10)
-    house.clock.move(10)
-    assert key.state(house.clock.now()) == "expired"
-    assert (await refused(house.credentials.regenerate(alice.id, key.id))).status == 409
+async def test_an_expired_key_is_not_regenerated_and_frees_its_place(env: Env) -> None:
+    alice = await env.member()
+    _, key = await env.credentials.issue(alice.id, expires_at=env.clock.now() + 10)
+    env.clock.move(10)
+    assert key.state(env.clock.now()) == "expired"
+    assert (await refused(env.credentials.regenerate(alice.id, key.id))).status == 409
 
 
-async def test_the_operator_finds_a_key_by_any_part_that_may_be_shown(house: House) -> None:
-    alice = await house.member()
-    text, key = await house.credentials.issue(alice.id, networks=["192.0.2.7", "2001:db8::/32", "192.0.2.7"])
+async def test_the_operator_finds_a_key_by_any_part_that_may_be_shown(env: Env) -> None:
+    alice = await env.member()
+    text, key = await env.credentials.issue(alice.id, networks=["192.0.2.7", "2001:db8::/32", "192.0.2.7"])
     assert key.networks == ("192.0.2.7/32", "2001:db8::/32")
     for given in (text, key.public_id, f"ph_{key.public_id}_"):
-        assert (await house.credentials.find(given)).id == key.id
-    assert (await refused(house.credentials.find("ph_nothing"))).status == 404
+        assert (await env.credentials.find(given)).id == key.id
+    assert (await refused(env.credentials.find("ph_nothing"))).status == 404
 
 
-async def test_a_revoked_key_stays_revoked_since_then(house: House) -> None:
-    alice = await house.member()
-    _, key = await house.credentials.issue(alice.id)
-    first = await house.credentials.revoke(alice.id, key.id)
-    house.clock.move(5)
-    assert (await house.credentials.revoke(alice.id, key.id)).revoked_at == first.revoked_at
+async def test_a_revoked_key_stays_revoked_since_then(env: Env) -> None:
+    alice = await env.member()
+    _, key = await env.credentials.issue(alice.id)
+    first = await env.credentials.revoke(alice.id, key.id)
+    env.clock.move(5)
+    assert (await env.credentials.revoke(alice.id, key.id)).revoked_at == first.revoked_at

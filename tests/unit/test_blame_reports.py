@@ -46,7 +46,7 @@ POSTFIX = "This is the mail system at host relay.example.\n\nYour message could 
 
 
 @pytest.mark.parametrize(
-    ("told", "class_"),
+    ("report", "class_"),
     [
         (prose(f"{EXIM}  {BOB}\n    host mx.far.example [192.0.2.7]\n    SMTP error from remote mail server after MAIL "
                f"FROM:<{US}> SIZE=2000:\n    550 5.1.1 no such address\n"), "sender"),
@@ -81,12 +81,12 @@ POSTFIX = "This is the mail system at host relay.example.\n\nYour message could 
          "sender"),
     ],
 )  # fmt: skip
-def test_who_refused_before_rcpt_did_not_speak_of_the_recipient(told: str, class_: str) -> None:
-    assert made_of(told) == ("failed", class_, False)
+def test_who_refused_before_rcpt_did_not_speak_of_the_recipient(report: str, class_: str) -> None:
+    assert made_of(report) == ("failed", class_, False)
 
 
 @pytest.mark.parametrize(
-    "told",
+    "report",
     [
         prose(f"{EXIM}  {BOB}\n    SMTP error from remote mail server after RCPT TO:<{BOB}>:\n"
               "    host mx.far.example [192.0.2.7]: 550 5.1.1 no such user\n"),
@@ -119,14 +119,14 @@ def test_who_refused_before_rcpt_did_not_speak_of_the_recipient(told: str, class
         notice("Action: failed\nStatus: 5.4.4\nDiagnostic-Code: x; far.example has neither MX nor address records"),
     ],
 )  # fmt: skip
-def test_who_is_gone_is_known(told: str) -> None:
-    action, class_, given_up = made_of(told)
+def test_who_is_gone_is_known(report: str) -> None:
+    action, class_, given_up = made_of(report)
     assert (action, given_up) == ("failed", True), class_
     assert class_ in ("mailbox_unknown", "domain_unknown")
 
 
 @pytest.mark.parametrize(
-    ("told", "class_"),
+    ("report", "class_"),
     [
         (prose(f"   ----- The following addresses had permanent fatal errors -----\n<carol@far.example>\n<{BOB}>\n\n"
                "   ----- Transcript of session follows -----\n... while talking to mx.far.example.:\n"
@@ -155,15 +155,15 @@ def test_who_is_gone_is_known(told: str) -> None:
          "sender"),
     ],
 )  # fmt: skip
-def test_a_neighbours_line_or_a_frame_gives_nobody_up(told: str, class_: str) -> None:
-    assert made_of(told) == ("failed", class_, False)
+def test_a_neighbours_line_or_a_frame_gives_nobody_up(report: str, class_: str) -> None:
+    assert made_of(report) == ("failed", class_, False)
 
 
 DSN = notice("Action: failed\nStatus: 5.1.1\nDiagnostic-Code: smtp; 550 5.1.1 user unknown")
 
 
 @pytest.mark.parametrize(
-    "told",
+    "report",
     [
         f"From: postmaster@gw.example\nTo: {US}\nSubject: Undeliverable mail\nContent-Type: message/rfc822\n\n{DSN}",
         f"From: postmaster@gw.example\nTo: {US}\nSubject: report\nContent-Type: multipart/mixed; boundary=o\n\n--o\n"
@@ -174,14 +174,14 @@ DSN = notice("Action: failed\nStatus: 5.1.1\nDiagnostic-Code: smtp; 550 5.1.1 us
         + prose(f"{QMAIL}<{BOB}>:\nSorry, no mailbox here by that name. (#5.1.1)\n"),
     ],
 )
-def test_a_report_within_a_message_is_read_where_no_person_sends_it(told: str) -> None:
-    assert made_of(told) == ("failed", "mailbox_unknown", True)
-    person = told.replace("postmaster@gw.example", "Ann <ann@gw.example>").replace("Return-Path: <>\n", "")
+def test_a_report_within_a_message_is_read_where_no_person_sends_it(report: str) -> None:
+    assert made_of(report) == ("failed", "mailbox_unknown", True)
+    person = report.replace("postmaster@gw.example", "Ann <ann@gw.example>").replace("Return-Path: <>\n", "")
     if "From: Ann" in person:
         assert made_of(person)[0] in ("other", "auto_reply")
 
 
-TOLD = {
+REPORTS = {
     "notificationType": "Bounce", "mail": {"messageId": "0100-" + "x" * 300, "destination": [BOB]},
     "bounce": {"bounceType": "Permanent", "bounceSubType": "General", "bouncedRecipients": [
         {"emailAddress": BOB, "action": "failed", "status": "5.1.1", "diagnosticCode": "smtp; 550 5.1.1 user "
@@ -193,10 +193,11 @@ TOLD = {
 @pytest.mark.parametrize("seam", ["\n", "\n ", "\n\t", "!\n "], ids=["cut", "blank", "tab", "sendmail"])
 @pytest.mark.parametrize("within", [False, True], ids=["bare", "sns"])
 def test_a_notification_whose_long_line_was_folded_is_read(width: int, seam: str, within: bool) -> None:
-    text = json.dumps({"Type": "Notification", "Message": json.dumps(TOLD)} if within else TOLD)
+    text = json.dumps({"Type": "Notification", "Message": json.dumps(REPORTS)} if within else REPORTS)
     text = seam.join(text[i : i + width] for i in range(0, len(text), width))
-    told = f"From: no-reply@sns.example\nTo: {US}\nSubject: AWS Notification Message\n\n{text}\n\n--\nTo stop, click.\n"
-    assert made_of(told) == ("failed", "mailbox_unknown", True)
+    head = f"From: no-reply@sns.example\nTo: {US}\nSubject: AWS Notification Message"
+    report = f"{head}\n\n{text}\n\n--\nTo stop, click.\n"
+    assert made_of(report) == ("failed", "mailbox_unknown", True)
 
 
 def receipt(text: str, disposition: str, recipient: str = f"Final-Recipient: rfc822; {BOB}") -> str:
@@ -213,7 +214,7 @@ AUTOMATIC = "automatic-action/MDN-sent-automatically; deleted"
 
 
 @pytest.mark.parametrize(
-    ("told", "made"),
+    ("report", "made"),
     [
         (receipt(f"Your message to <{BOB}> was automatically rejected:\nQuota exceeded (mailbox for user is full)",
                  AUTOMATIC), ("failed", "mailbox_full", False)),
@@ -237,8 +238,8 @@ AUTOMATIC = "automatic-action/MDN-sent-automatically; deleted"
                  "automatic-action/MDN-sent-automatically; displayed"), ("auto_reply", "-", False)),
     ],
 )  # fmt: skip
-def test_a_refusal_in_the_shape_of_a_receipt_is_a_bounce(told: str, made: tuple[str, str, bool]) -> None:
-    assert made_of(told) == made
+def test_a_refusal_in_the_shape_of_a_receipt_is_a_bounce(report: str, made: tuple[str, str, bool]) -> None:
+    assert made_of(report) == made
 
 
 @pytest.mark.parametrize(

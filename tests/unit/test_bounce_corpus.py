@@ -249,7 +249,7 @@ def test_what_a_report_says_is_the_sentence_about_the_recipient(name: str, said:
 
 
 @pytest.mark.parametrize(
-    ("told", "row"),
+    ("shown", "row"),
     [
         ({"notificationType": "Bounce", "bounce": {"bounceType": "Permanent", "bounceSubType": "NoEmail",
           "bouncedRecipients": [{"emailAddress": BOB}]}}, ("bounce", "failed", "mailbox_unknown", BOB, "5.1.1", "1")),
@@ -268,8 +268,8 @@ def test_what_a_report_says_is_the_sentence_about_the_recipient(name: str, said:
         ({"notificationType": ["Bounce"], "bounce": {"bouncedRecipients": "x"}}, ("other", "-", "-", "-", "-", "0")),
     ],
 )  # fmt: skip
-def test_a_notification_in_json_is_read_like_a_report(told: dict[str, object], row: tuple[str, ...]) -> None:
-    raw = b"From: no-reply@sns.example\nSubject: Notification\n\n" + json.dumps(told).encode()
+def test_a_notification_in_json_is_read_like_a_report(shown: dict[str, object], row: tuple[str, ...]) -> None:
+    raw = b"From: no-reply@sns.example\nSubject: Notification\n\n" + json.dumps(shown).encode()
     assert made_of(parse(raw)) == row
     for at in range(50, len(raw), 7):
         assert parse(raw[:at] + b"[" * 50_000).kind in (row[0], "other")

@@ -18,7 +18,7 @@ from sqlalchemy import select, update
 from typer.testing import CliRunner, Result
 
 from posthouse.cli import app
-from posthouse.cli.mail import _told
+from posthouse.cli.mail import _lines
 from posthouse.cli.shell import CONFIG, FAILED, NOT_FOUND, OK, REFUSED, USAGE
 from relay.base.clock import Clock, utc_day
 from relay.base.config import example
@@ -57,7 +57,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return call
 
 
-def told(result: Result) -> Any:
+def reported(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
@@ -73,12 +73,12 @@ def test_help_names_every_command_and_the_exit_codes(run: Run) -> None:
 
 
 def test_a_member_is_made_with_everything_it_needs(run: Run) -> None:
-    made = told(run("member", "add", "alice", "--email", "alice@home.test", "--json"))
+    made = reported(run("member", "add", "alice", "--email", "alice@home.test", "--json"))
     assert made["handle"] == "alice"
     assert made["did"].startswith("did:web:")
     assert made["api_key"].startswith("ph_")
     assert made["password_link"].startswith("http://127.0.0.1:8080/account/set-password?token=")
-    shown = told(run("--json", "member", "show", "alice"))
+    shown = reported(run("--json", "member", "show", "alice"))
     assert shown["email"] == "alice@home.test"
     (key,) = shown["keys"]
     assert key["key"] in made["api_key"]
@@ -90,9 +90,9 @@ def test_refusals_have_one_line_and_a_code_of_their_own(run: Run) -> None:
     run("member", "add", "alice")
     again = run("member", "add", "alice", code=REFUSED)
     assert again.stderr == "posthouse: The handle alice is taken (handle)\n"
-    assert told(run("member", "add", "alice", "--json", code=REFUSED))["code"] == "HANDLE_TAKEN"
+    assert reported(run("member", "add", "alice", "--json", code=REFUSED))["code"] == "HANDLE_TAKEN"
     assert run("member", "show", "nobody", code=NOT_FOUND).stderr.count("\n") == 1
-    assert told(run("domain", "show", "none.test", "--json", code=NOT_FOUND))["code"] == "NOT_FOUND"
+    assert reported(run("domain", "show", "none.test", "--json", code=NOT_FOUND))["code"] == "NOT_FOUND"
     run("member", "delete", "alice", "--json", code=REFUSED)
     run("member", "delete", "alice", code=REFUSED, input="n\n")
     run("member", "delete", "alice", "--yes")
@@ -103,31 +103,31 @@ def test_refusals_have_one_line_and_a_code_of_their_own(run: Run) -> None:
 def test_a_life_of_a_member(run: Run) -> None:
     run("member", "add", "alice", "--no-key")
     assert "no longer" not in run("member", "suspend", "alice", "--reason", "too many bounces").stdout
-    assert told(run("member", "list", "--status", "suspended", "--json"))[0]["reason"] == "too many bounces"
+    assert reported(run("member", "list", "--status", "suspended", "--json"))[0]["reason"] == "too many bounces"
     run("member", "release", "alice")
-    key = told(run("key", "new", "alice", "--scope", "send", "--network", "192.0.2.0/24", "--json"))
+    key = reported(run("key", "new", "alice", "--scope", "send", "--network", "192.0.2.0/24", "--json"))
     assert (key["scopes"], key["null_sender"]) == (["send"], False)
-    assert told(run("key", "new", "alice", "--null-sender", "--json"))["null_sender"] is True
+    assert reported(run("key", "new", "alice", "--null-sender", "--json"))["null_sender"] is True
     assert "null sender" in run("key", "list", "alice").stdout
     run("key", "new", "alice", "--network", "nonsense", code=REFUSED)
     assert key["key"] in run("key", "list", "alice").stdout
-    assert told(run("key", "revoke", f"ph_{key['key']}_…", "--json"))["state"] == "revoked"
-    assert told(run("invite", "--note", "for Bob", "--json"))["code"].startswith("phi_")
+    assert reported(run("key", "revoke", f"ph_{key['key']}_…", "--json"))["state"] == "revoked"
+    assert reported(run("invite", "--note", "for Bob", "--json"))["code"].startswith("phi_")
 
 
 def test_an_upgrade_is_tried_finished_and_taken_back(run: Run) -> None:
     run("member", "add", "alice", "--no-key")
-    tried = told(run("upgrade", "--check", "--json"))
+    tried = reported(run("upgrade", "--check", "--json"))
     assert (tried["schema"], tried["decided"], tried["differences"]) == (REVISION, 0, [])
     assert tried["copied"] == tried["whole"] > 3
     assert "--back" in run("upgrade", "--check").stdout
-    before = told(run("upgrade", "--back", "--json"))["schema"]
+    before = reported(run("upgrade", "--back", "--json"))["schema"]
     assert before < REVISION
-    assert told(run("upgrade", "--check", "--json"))["schema"] == before
+    assert reported(run("upgrade", "--check", "--json"))["schema"] == before
     run("migrate")
-    assert told(run("upgrade", "--check", "--json"))["schema"] == REVISION
+    assert reported(run("upgrade", "--check", "--json"))["schema"] == REVISION
     run("upgrade", "--finish")
-    assert told(run("member", "list", "--json"))[0]["handle"] == "alice"
+    assert reported(run("member", "list", "--json"))[0]["handle"] == "alice"
     run("upgrade", code=USAGE)
     run("upgrade", "--finish", "--back", code=USAGE)
 
@@ -135,10 +135,10 @@ def test_an_upgrade_is_tried_finished_and_taken_back(run: Run) -> None:
 def test_invites_are_listed_and_revoked(run: Run) -> None:
     assert "No invites." in run("invite", "list").stdout
     run("invite", "--note", "for Bob")
-    [invite] = told(run("invite", "list", "--json"))
+    [invite] = reported(run("invite", "list", "--json"))
     assert (invite["state"], invite["note"], invite["used_by"]) == ("open", "for Bob", None)
-    assert told(run("invite", "revoke", str(invite["id"]), "--json"))["state"] == "revoked"
-    assert told(run("invite", "--json", "list")) == []
+    assert reported(run("invite", "revoke", str(invite["id"]), "--json"))["state"] == "revoked"
+    assert reported(run("invite", "--json", "list")) == []
     run("invite", "revoke", str(invite["id"]), code=NOT_FOUND)
 
 
@@ -150,49 +150,49 @@ def test_what_is_not_there_is_not_asked_about(run: Run) -> None:
     # No answer comes: nothing is changed.
     assert "Delete alice with all its keys and its 1 domains?" in run("member", "delete", "alice", code=1).output
     assert "Delete one.test of alice" in run("domain", "delete", "one.test", code=1).output
-    assert told(run("member", "show", "alice", "--json"))["status"] == "active"
+    assert reported(run("member", "show", "alice", "--json"))["status"] == "active"
     assert "is deleted" in run("member", "delete", "alice", "--yes").output
     assert "?" not in run("member", "delete", "alice", code=REFUSED).output
 
 
 def test_a_member_may_enroll_more_domains_or_fewer(run: Run) -> None:
     run("member", "add", "alice", "--no-key")
-    assert told(run("member", "limit", "alice", "1", "--json")) == {"handle": "alice", "max_domains": 1}
+    assert reported(run("member", "limit", "alice", "1", "--json")) == {"handle": "alice", "max_domains": 1}
     run("domain", "add", "alice", "one.test")
     assert "At most 1 domains" in run("domain", "add", "alice", "two.test", code=REFUSED).output
     assert "as many" not in run("member", "limit", "alice", "2").stdout
     run("domain", "add", "alice", "two.test")
     run("member", "limit", "alice", "-1", code=USAGE)
     run("member", "limit", "nobody", "3", code=NOT_FOUND)
-    assert told(run("member", "limit", "alice", "--json"))["max_domains"] is None
+    assert reported(run("member", "limit", "alice", "--json"))["max_domains"] is None
     run("domain", "add", "alice", "three.test")
 
 
 def test_domains_and_their_records(run: Run) -> None:
     run("member", "add", "alice", "--no-key")
-    added = told(run("domain", "add", "alice", "Shop.Example", "--json"))
+    added = reported(run("domain", "add", "alice", "Shop.Example", "--json"))
     assert (added["name"], added["state"]) == ("shop.example", "pending")
     assert {r["purpose"] for r in added["records"]} >= {"ownership", "dkim_rsa", "dkim_ed25519"}
-    assert told(run("domain", "records", "shop.example", "--format", "json")) == added["records"]
+    assert reported(run("domain", "records", "shop.example", "--format", "json")) == added["records"]
     zone = run("domain", "records", "shop.example", "--format", "zone").stdout
     assert "_posthouse-challenge.shop.example. " in zone
     assert "ownership" in run("domain", "records", "shop.example").stdout.lower() or "_posthouse-challenge" in zone
     run("domain", "records", "shop.example", "--format", "xml", code=USAGE)
     assert run("domain", "add", "alice", "co.uk", code=REFUSED).stderr
-    assert told(run("domain", "tier", "shop.example", "unlimited", "--json"))["tier"] == "unlimited"
-    assert told(run("domain", "tier", "shop.example", "age", "--json"))["tier"] is None
+    assert reported(run("domain", "tier", "shop.example", "unlimited", "--json"))["tier"] == "unlimited"
+    assert reported(run("domain", "tier", "shop.example", "age", "--json"))["tier"] is None
     run("domain", "tier", "shop.example", "golden", code=REFUSED)
-    asked = told(run("domain", "forward", "shop.example", "owner@box.example", "--json"))
+    asked = reported(run("domain", "forward", "shop.example", "owner@box.example", "--json"))
     assert (asked["forward_to"], asked["pending"]) == ("", "owner@box.example")
     run("domain", "forward", "shop.example", "--code", "AAAAAAAAAA", code=REFUSED)
     run("domain", "forward", "shop.example", "x@box.example", "--clear", code=USAGE)
-    assert told(run("domain", "replies", "shop.example", "on", "--json"))["replies"] is True
+    assert reported(run("domain", "replies", "shop.example", "on", "--json"))["replies"] is True
     assert "posthouse domain forward shop.example MAILBOX" in run("domain", "replies", "shop.example", "on").stdout
-    assert told(run("domain", "forward", "shop.example", "--clear", "--json"))["pending"] is None
+    assert reported(run("domain", "forward", "shop.example", "--clear", "--json"))["pending"] is None
     run("domain", "replies", "shop.example", "maybe", code=USAGE)
     assert "shop.example" in run("domain", "list", "alice").stdout
     run("domain", "delete", "shop.example", "--yes")
-    assert told(run("domain", "list", "--json")) == []
+    assert reported(run("domain", "list", "--json")) == []
 
 
 def test_suppressions(run: Run, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_suppressions(run: Run, tmp_path: Path) -> None:
     run("suppression", "add", "alice", "Bob@Sink.test")
     file = tmp_path / "in.csv"
     file.write_text("address,why\ncarol@sink.test,x\nnot an address\n=cmd@sink.test\n")
-    imported = told(run("suppression", "import", "alice", str(file), "--json", code=FAILED))
+    imported = reported(run("suppression", "import", "alice", str(file), "--json", code=FAILED))
     assert imported["added"] == 2
     assert [b["line"] for b in imported["bad"]] == [3]
     lines = run("suppression", "export", "alice").stdout.splitlines()
@@ -208,20 +208,20 @@ def test_suppressions(run: Run, tmp_path: Path) -> None:
     assert lines[1].startswith("Bob@Sink.test,manual,")
     # A spreadsheet must not run what somebody put into an address.
     assert lines[3].startswith("'=cmd@sink.test,import,")
-    assert told(run("suppression", "show", "alice", "BOB+x@sink.test", "--json"))["reason"] == "manual"
+    assert reported(run("suppression", "show", "alice", "BOB+x@sink.test", "--json"))["reason"] == "manual"
     run("suppression", "show", "alice", "nobody@sink.test", code=NOT_FOUND)
     # What was exported goes in again and is the same.
     saved = run("suppression", "export", "alice", "--format", "json").stdout
     file.write_text(saved)
     for address in ("bob@sink.test", "carol@sink.test"):
         run("suppression", "remove", "alice", address)
-    again = told(run("suppression", "import", "alice", str(file), "--json"))
+    again = reported(run("suppression", "import", "alice", str(file), "--json"))
     assert (again["added"], again["known"], again["origins"]) == (2, 1, {"posthouse": 3})
     back = run("suppression", "export", "alice", "--format", "json").stdout
     assert sorted(json.loads(back), key=str) == sorted(json.loads(saved), key=str)
     run("suppression", "remove", "alice", "bob@sink.test")
     run("suppression", "remove", "alice", "bob@sink.test", code=NOT_FOUND)
-    assert len(told(run("suppression", "list", "alice", "--json"))) == 2
+    assert len(reported(run("suppression", "list", "alice", "--json"))) == 2
 
 
 def queued(tmp_path: Path) -> list[str]:
@@ -260,12 +260,12 @@ def read_by_many(tmp_path: Path, number: int) -> None:
 
 def test_the_queue_and_what_explain_says(run: Run, tmp_path: Path) -> None:
     first, second = queued(tmp_path)
-    assert [q["message"] for q in told(run("queue", "list", "--json"))] == [first, second]
-    (only,) = told(run("queue", "list", "--to", "other.test", "--member", "alice", "--json"))
+    assert [q["message"] for q in reported(run("queue", "list", "--json"))] == [first, second]
+    (only,) = reported(run("queue", "list", "--to", "other.test", "--member", "alice", "--json"))
     assert only["to"] == "two@other.test"
-    assert told(run("queue", "list", "--error", "greylisted", "--json")) == []
+    assert reported(run("queue", "list", "--error", "greylisted", "--json")) == []
 
-    assert told(run("queue", "hold", first, "--json"))["recipients"]
+    assert reported(run("queue", "hold", first, "--json"))["recipients"]
     assert "when released" in run("queue", "list").stdout
     story = run("explain", first).stdout
     for words in ("Who sent it: alice, over SMTP", "example.test was a verified domain", "To one@sink.test", "held",
@@ -273,14 +273,14 @@ def test_the_queue_and_what_explain_says(run: Run, tmp_path: Path) -> None:
         assert words in story
     run("queue", "release", "--domain", "example.test")
     run("queue", "retry", first)
-    facts = told(run("explain", second, "--json"))
+    facts = reported(run("explain", second, "--json"))
     assert facts["recipients"][0]["attempts"] == []
     assert facts["events"][0]["type"] == "accepted"
-    assert told(run("explain", facts["message_id"], "--json"))["message"] == second
-    assert told(run("explain", str(facts["recipients"][0]["number"]), "--json"))["message"] == second
+    assert reported(run("explain", facts["message_id"], "--json"))["message"] == second
+    assert reported(run("explain", str(facts["recipients"][0]["number"]), "--json"))["message"] == second
 
-    assert told(run("queue", "drop", second, "--yes", "--json"))["recipients"] == [only["number"]]
-    assert told(run("queue", "show", second, "--json"))[0]["state"] == "cancelled"
+    assert reported(run("queue", "drop", second, "--yes", "--json"))["recipients"] == [only["number"]]
+    assert reported(run("queue", "show", second, "--json"))[0]["state"] == "cancelled"
     assert "dropped by the operator" in run("explain", second).stdout
     run("queue", "retry", second, code=NOT_FOUND)
     read_by_many(tmp_path, only["number"])
@@ -288,14 +288,14 @@ def test_the_queue_and_what_explain_says(run: Run, tmp_path: Path) -> None:
     assert "complained (abuse), nobody vouched for it" in story
     assert story.count("followed a link: https://shop.test/") == 20
     assert "and 9 more opens and clicks" in story
-    after = told(run("explain", second, "--json"))["recipients"][0]["afterwards"]
+    after = reported(run("explain", second, "--json"))["recipients"][0]["afterwards"]
     assert [e["type"] for e in after] == ["clicked"] * 29 + ["complained"]
     types = [json.loads(line)["type"] for line in run("events", "--member", "alice", "--json").stdout.splitlines()]
     assert [t for t in types if t != "clicked"] == ["accepted", "accepted", "cancelled", "complained"]
 
 
 def test_times_in_events_are_times() -> None:
-    line = _told(Event("deferred", 1, 0.0, data={"attempt": 1, "nextAt": 1790000000.25}, id=7), "alice")
+    line = _lines(Event("deferred", 1, 0.0, data={"attempt": 1, "nextAt": 1790000000.25}, id=7), "alice")
     assert line.endswith("attempt=1  nextAt=2026-09-21T14:13:20Z")
 
 
@@ -306,7 +306,7 @@ def test_the_configuration(run: Run, tmp_path: Path) -> None:
     result = run("check-config", "--config", str(bad), code=CONFIG)
     assert len(result.stderr.splitlines()) == 2
     assert "posthouse: server.hostnam: unknown key" in result.stderr
-    assert told(run("--config", str(bad), "--json", "member", "list", code=CONFIG))["code"] == "CONFIG"
+    assert reported(run("--config", str(bad), "--json", "member", "list", code=CONFIG))["code"] == "CONFIG"
     assert "no such file" in run("migrate", "-c", str(tmp_path / "none.toml"), code=CONFIG).stderr
     full = tmp_path / "example.toml"
     full.write_text(example())
@@ -314,14 +314,14 @@ def test_the_configuration(run: Run, tmp_path: Path) -> None:
 
 
 def test_migrate_backup_restore(run: Run, tmp_path: Path) -> None:
-    assert told(run("migrate", "--json")) == {"changed": True}
-    assert told(run("migrate", "--json")) == {"changed": False}
+    assert reported(run("migrate", "--json")) == {"changed": True}
+    assert reported(run("migrate", "--json")) == {"changed": False}
     run("member", "add", "alice", "--no-key")
     words = tmp_path / "words"
     words.write_text("short\n")
     run("backup", str(tmp_path / "b"), "--passphrase-file", str(words), code=FAILED)
     words.write_text("long enough a passphrase\n")
-    made = told(run("backup", str(tmp_path / "b"), "--passphrase-file", str(words), "--json"))
+    made = reported(run("backup", str(tmp_path / "b"), "--passphrase-file", str(words), "--json"))
     assert made["with_master_key"]
     assert made["rows"]["members"] == 2
     assert "Keep a copy of" in run("backup", str(tmp_path / "c")).stdout
@@ -330,7 +330,7 @@ def test_migrate_backup_restore(run: Run, tmp_path: Path) -> None:
     other = tmp_path / "other.toml"
     other.write_text(f'[server]\ndata_dir = "{tmp_path}/other"\n')
     run("restore", str(tmp_path / "b"), "--passphrase-file", str(words), "-c", str(other))
-    assert [m["handle"] for m in told(run("member", "list", "--json", "-c", str(other)))] == ["alice"]
+    assert [m["handle"] for m in reported(run("member", "list", "--json", "-c", str(other)))] == ["alice"]
 
 
 def test_an_incident_is_listed_shown_and_closed(run: Run, tmp_path: Path) -> None:
@@ -346,24 +346,24 @@ def test_an_incident_is_listed_shown_and_closed(run: Run, tmp_path: Path) -> Non
         await storage.close()
 
     asyncio.run(happen())
-    [one] = told(run("incident", "list", "--json"))
+    [one] = reported(run("incident", "list", "--json"))
     assert (one["kind"], one["count"], one["state"]) == ("reputation", 7, "open")
     assert "mx.example.net" in run("incident", "show", "1").stdout
     assert "posthouse incident show 1" in run("doctor", "--only", "incidents").stdout
     run("incident", "close", "1")
     run("incident", "close", "1", code=REFUSED)
     run("incident", "show", "2", code=NOT_FOUND)
-    assert told(run("incident", "list", "--json")) == []
+    assert reported(run("incident", "list", "--json")) == []
     assert "no other host blames this relay" in run("doctor", "--only", "incidents").stdout
 
 
 def test_a_site_is_shown_paused_and_resumed_and_explain_says_what_waits_for_it(run: Run, tmp_path: Path) -> None:
     first, _ = queued(tmp_path)
     assert "No site is in trouble." in run("site", "list").stdout
-    names = {s["site"]: s for s in told(run("site", "list", "--all", "--json"))}
+    names = {s["site"]: s for s in reported(run("site", "list", "--all", "--json"))}
     assert (names["google"]["lanes"], names["google"]["source"], names["google"]["state"]) == (20, "default", "ok")
     now, far = time.time(), "mx.sink.test"
-    number = told(run("queue", "show", first, "--json"))[0]["number"]
+    number = reported(run("queue", "show", first, "--json"))[0]["number"]
 
     async def happen() -> None:
         storage = await Storage.open(make_config(tmp_path / "data"))
@@ -376,9 +376,9 @@ def test_a_site_is_shown_paused_and_resumed_and_explain_says_what_waits_for_it(r
         await storage.close()
 
     asyncio.run(happen())
-    [one] = told(run("site", "list", "--json"))
+    [one] = reported(run("site", "list", "--json"))
     assert (one["site"], one["state"], one["lanes"], one["rate"], one["source"]) == (far, "paused", 10, 10.0, "learnt")
-    shown = told(run("site", "show", "sink.test", "--json"))
+    shown = reported(run("site", "show", "sink.test", "--json"))
     assert (shown["site"], shown["domains"], shown["reply"]) == (far, ["sink.test"], "421 4.7.0 no more")
     assert "waits: mx.sink.test is paused" in run("queue", "list").stdout
     story = run("explain", first).stdout
@@ -388,13 +388,13 @@ def test_a_site_is_shown_paused_and_resumed_and_explain_says_what_waits_for_it(r
     run("site", "pause", "sink.test")
     assert f"posthouse site resume {far}" in run("explain", first).stdout
     assert f"paused by the operator: {far}" in run("doctor", "--only", "sites").stdout
-    assert told(run("site", "resume", far, "--json"))["recipients"] == 1
+    assert reported(run("site", "resume", far, "--json"))["recipients"] == 1
     run("site", "resume", "google", code=REFUSED)
     run("site", "show", "no such name", code=NOT_FOUND)
 
 
 def test_the_doctor_says_what_mends_it(run: Run) -> None:
-    found = told(run("doctor", "--only", "database", "--json", code=FAILED))
+    found = reported(run("doctor", "--only", "database", "--json", code=FAILED))
     assert found["ok"] is False
     assert found["findings"][0]["fix"].startswith("posthouse migrate")
     run("migrate")
@@ -415,13 +415,13 @@ def test_a_database_of_a_newer_program_is_left_alone(run: Run, tmp_path: Path) -
 def test_the_master_key_changes_step_by_step(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run("member", "add", "alice")
     assert "no previous master key" in run("master-key", "reseal", code=FAILED).stderr
-    made = told(run("master-key", "new", "next.key", "--json"))
+    made = reported(run("master-key", "new", "next.key", "--json"))
     assert Path(made["file"]).stat().st_mode & 0o777 == 0o600
     assert "is there already" in run("master-key", "new", "next.key", code=CONFIG).stderr
-    before = told(run("master-key", "show", "--json"))
+    before = reported(run("master-key", "show", "--json"))
     monkeypatch.setenv("POSTHOUSE_SECRETS__MASTER_KEY_FILE", "next.key")
     monkeypatch.setenv("POSTHOUSE_SECRETS__PREVIOUS_KEY_FILES", '["master.key"]')
-    shown = told(run("master-key", "show", "--json"))
+    shown = reported(run("master-key", "show", "--json"))
     assert (shown["key_id"], shown["previous_key_ids"]) == (made["key_id"], [before["key_id"]])
     assert shown["api_keys"] == 1
     assert "1 API keys have not been used since" in run("master-key", "reseal").stdout
@@ -458,17 +458,17 @@ def test_tls_with_others_and_of_our_own(run: Run, tmp_path: Path) -> None:
         await world.close()
 
     asyncio.run(happen())
-    [total] = told(run("tls", "totals", "--json"))
+    [total] = reported(run("tls", "totals", "--json"))
     assert (total["policy"], total["result"], total["sessions"]) == ("mta-sts", "certificate-expired", 3)
     assert "certificate-expired" in run("tls", "totals").stdout
-    [report] = told(run("tls", "reports", "--json"))
+    [report] = reported(run("tls", "reports", "--json"))
     assert (report["domain"], report["state"], report["next_at"]) == ("b.test", "waiting", "1970-01-01T00:00:05Z")
-    assert told(run("tls", "reports", "--domain", "c.test", "--json")) == []
+    assert reported(run("tls", "reports", "--domain", "c.test", "--json")) == []
     assert "b.test" in run("tls", "reports").stdout
     file = tmp_path / "posthouse.toml"
     file.write_text(file.read_text() + '[dns]\nresolvers = ["127.0.0.1:1"]\n')
     assert "no answer about b.test" in run("tls", "policy", "b.test", code=REFUSED).output
     run("tls", "policy", "not a name", code=REFUSED)
-    lines = {line["name"]: line["value"] for line in told(run("zone", "tls", "--json"))}
+    lines = {line["name"]: line["value"] for line in reported(run("zone", "tls", "--json"))}
     assert lines["_mta-sts.bounce.localhost"].startswith("v=STSv1; id=")
     assert "mx: localhost" in lines["https://mta-sts.localhost/.well-known/mta-sts.txt"]

@@ -341,7 +341,7 @@ async def test_a_host_that_takes_the_message_and_hangs_up_without_reading_on_has
 
 
 async def test_a_host_that_hangs_up_amid_the_message_does_not_have_it(contexts: Any) -> None:
-    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def unresponsive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 hi\r\n")
         for answer in (b"250 hi\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"):
             await reader.readline()
@@ -349,7 +349,7 @@ async def test_a_host_that_hangs_up_amid_the_message_does_not_have_it(contexts: 
         await reader.readexactly(10)
         writer.transport.abort()
 
-    async with await asyncio.start_server(deaf, "127.0.0.1", 0, limit=1024) as server:
+    async with await asyncio.start_server(unresponsive, "127.0.0.1", 0, limit=1024) as server:
         port = server.sockets[0].getsockname()[1]
         connection = await Connection.open(
             Target("mx.test", "127.0.0.1", port, "relay.test"), tls(contexts), Limits(block_bytes=4096)
@@ -368,7 +368,7 @@ async def test_a_large_message_arrives_whole(sink: Sink, contexts: Any) -> None:
 
 
 async def test_an_unread_socket_ends_at_the_deadline(contexts: Any) -> None:
-    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def unresponsive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 hi\r\n")
         for answer in (b"250 hi\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"):
             await reader.readline()
@@ -377,7 +377,7 @@ async def test_an_unread_socket_ends_at_the_deadline(contexts: Any) -> None:
         writer.transport.abort()
 
     gone = asyncio.Event()
-    server = await asyncio.start_server(deaf, "127.0.0.1", 0, limit=1024)
+    server = await asyncio.start_server(unresponsive, "127.0.0.1", 0, limit=1024)
     port = server.sockets[0].getsockname()[1]
     connection = await Connection.open(Target("mx.test", "127.0.0.1", port, "relay.test"), tls(contexts), QUICK)
     assert isinstance(connection, Connection)

@@ -108,9 +108,9 @@ async def test_the_greeting_locks_out_only_addresses_that_belong_to_suspended_me
     await world.change("api_keys", good.key_id, networks=["10.0.0.7/32"])
     await world.change("members", bad.id, status="suspended", reason="spam")
     await world.directory.refresh()
-    told = world.directory.greeting("10.0.0.3")
-    assert told is not None
-    assert told.reply.smtp == 521
+    shown = world.directory.greeting("10.0.0.3")
+    assert shown is not None
+    assert shown.reply.smtp == 521
     assert world.directory.greeting("10.0.0.7") is None
     assert world.directory.greeting("192.0.2.1") is None
 

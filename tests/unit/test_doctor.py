@@ -121,11 +121,11 @@ async def test_mail_that_nobody_delivers(tmp_path: Path) -> None:
 async def test_the_running_process_s_own_tasks(sqlite_config: Config) -> None:
     async with world() as dns:
         (well,) = await examine(sqlite_config, only=["workers"], resolver=dns.resolver, tasks={"delivery": ""})
-        (ill,) = await examine(
+        (failing,) = await examine(
             sqlite_config, only=["workers"], resolver=dns.resolver, tasks={"delivery": "died (OSError)"}
         )
     assert well.status == OK
-    assert (ill.status, ill.saw) == (FAIL, "delivery: died (OSError)")
+    assert (failing.status, failing.saw) == (FAIL, "delivery: died (OSError)")
 
 
 async def test_a_database_that_is_not_there_or_broken(sqlite_config: Config, tmp_path: Path) -> None:

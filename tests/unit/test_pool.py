@@ -125,10 +125,10 @@ async def test_idle_connections_are_few(pools: Pools) -> None:
         assert pool.idle == 1
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["421", "silently"])
-async def test_a_connection_that_died_costs_no_deferral(sink: Sink, pools: Pools, told: bool) -> None:
+@pytest.mark.parametrize("shown", [True, False], ids=["421", "silently"])
+async def test_a_connection_that_died_costs_no_deferral(sink: Sink, pools: Pools, shown: bool) -> None:
     pool = pools()
-    if told:
+    if shown:
         sink.on("DOT", b"250 2.0.0 ok\r\n421 4.4.2 too long idle\r\n", "250 2.0.0 ok")
     else:
         sink.on("MAIL", "250 2.1.0 ok", DROP, "250 2.1.0 ok")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from enroll.pages.refusal import told
+from enroll.pages.refusal import refusal_view
 from relay import replies
 from relay.base.storage import events
 from relay.base.storage import refusals as rows
@@ -50,13 +50,13 @@ async def test_a_suppressed_recipient_is_an_event_of_its_own(world: World) -> No
 async def test_recording_is_bounded_and_the_refusal_is_still_said(world: World) -> None:
     limit = world.config.retention.refusals_an_hour
     verdict = Verdict(replies.DOMAIN_MISMATCH, saw="x.test", wanted="y.test")
-    told = [
+    refusal_view = [
         world.refusals.record(verdict, door="smtp", address="192.0.2.1", member_id=None, request=None)
         for _ in range(limit + 1)
     ]
-    assert all(t.reference for t in told[:limit])
-    assert told[-1].reference == ""
-    assert told[-1].smtp_lines("https://r.example") == [
+    assert all(t.reference for t in refusal_view[:limit])
+    assert refusal_view[-1].reference == ""
+    assert refusal_view[-1].smtp_lines("https://r.example") == [
         "550 5.1.0 From address not allowed: domain x.test is not one of y.test"
     ]
 
@@ -76,7 +76,7 @@ async def test_who_left_one_kind_of_mail_only_stands_so_on_the_page_and_only_for
     async with world.storage.read() as tx:
         row = await rows.get(tx, verdict.reference)
     assert row is not None
-    mine, stranger = told(row, "https://r.example", alice.id), told(row, "https://r.example", None)
+    mine, stranger = refusal_view(row, "https://r.example", alice.id), refusal_view(row, "https://r.example", None)
     assert mine is not None
     assert stranger is not None
     assert ("Stopped", "only broadcast and bulk mail; the other categories still go out") in mine.asked

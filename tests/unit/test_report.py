@@ -34,9 +34,9 @@ def facts(address: str = "bob@sink.test", kind: str = "failed", **more: Any) -> 
     return replace(whole, **more)
 
 
-def written(told: ReportFacts, to: str = "postmaster@example.test", whole_max: int = 1000) -> bytes:
+def written(shown: ReportFacts, to: str = "postmaster@example.test", whole_max: int = 1000) -> bytes:
     return compose(
-        told, hostname="relay.test", sender="Mail delivery <relay@relay.test>", to=to, now=1_800_000_100.0,
+        shown, hostname="relay.test", sender="Mail delivery <relay@relay.test>", to=to, now=1_800_000_100.0,
         whole_max=whole_max,
     )
 
@@ -56,11 +56,11 @@ def enclosed(raw: bytes) -> bytes:
 
 def test_an_internationalized_message_is_reported_in_plain_ascii() -> None:
     header = "From: jörg@bücher.test\r\nSubject: Grüße\r\nMessage-ID: <1@example.test>\r\n".encode()
-    told = facts(
+    shown = facts(
         "δοκιμή+x@παράδειγμα.test", orcpt="utf-8;δοκιμή@παράδειγμα.test", content=header + b"\r\nHi\r\n",
         subject="Grüße", says="550 5.1.1 άγνωστος",
     )  # fmt: skip
-    raw = written(told)
+    raw = written(shown)
     assert raw.isascii()
     people, status, original = parts(raw)
     assert "δοκιμή+x@παράδειγμα.test" in people
@@ -71,9 +71,9 @@ def test_an_internationalized_message_is_reported_in_plain_ascii() -> None:
     assert "Original-Recipient: utf-8; \\x{3B4}" in status
     assert original.get_content_type() == "message/global-headers"
     assert enclosed(raw) == header
-    whole = parts(written(replace(told, ret="FULL")))[2]
+    whole = parts(written(replace(shown, ret="FULL")))[2]
     assert whole.get_content_type() == "message/global"
-    gone = enclosed(written(replace(told, content=b"", header_from="jörg@bücher.test")))
+    gone = enclosed(written(replace(shown, content=b"", header_from="jörg@bücher.test")))
     assert "From: <jörg@bücher.test>" in gone.decode()
 
 
@@ -113,8 +113,8 @@ def test_what_a_report_says_is_what_we_read_in_it(kind: str, more: dict[str, Any
 @given(_TEXT, _TEXT, _TEXT, _TEXT)
 @settings(max_examples=200, deadline=None)
 def test_no_words_from_outside_break_out_of_their_line(says: str, host: str, subject: str, name: str) -> None:
-    told = facts(f"{name[:60]}@sink.test", says=says, host=host, subject=subject, header_id=name, late=True)
-    raw = written(replace(told, content=b""))
+    shown = facts(f"{name[:60]}@sink.test", says=says, host=host, subject=subject, header_id=name, late=True)
+    raw = written(replace(shown, content=b""))
     assert raw.isascii()
     assert b"\r" not in raw.replace(b"\r\n", b"")
     assert b"\n" not in raw.replace(b"\r\n", b"")

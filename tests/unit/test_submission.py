@@ -331,7 +331,7 @@ async def test_a_connection_that_is_over_is_freed_at_once(
     seen: list[weakref.ref[Any]] = []
     async with listener(folder) as (server, _):
         admit = server.admit
-        monkeypatch.setattr(server, "admit", lambda guest: seen.append(weakref.ref(guest)) or admit(guest))
+        monkeypatch.setattr(server, "admit", lambda session: seen.append(weakref.ref(session)) or admit(session))
         gc.disable()
         try:
             async with await member(server) as talk:
@@ -342,7 +342,7 @@ async def test_a_connection_that_is_over_is_freed_at_once(
             async with await Talk.to(server.tls_ports[0]) as talk:
                 await talk.send(b"EHLO client.test\r\n" * 20)
                 await talk.closed()
-            await until(lambda: all(guest() is None for guest in seen))
+            await until(lambda: all(session() is None for session in seen))
         finally:
             gc.enable()
     assert len(seen) == 3

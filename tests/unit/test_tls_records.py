@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay.verify.faults import BadRecord
+from relay.verify.record_fault import BadRecord
 from relay.verify.tls_records import MAX_AGE, StsPolicy, read_policy, report_addresses, sts_id
 
 GOOD = b"version: STSv1\r\nmode: enforce\r\nmx: MX.b.test\r\nmx: *.c.test\r\nmax_age: 86400\r\n"

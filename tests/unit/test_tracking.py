@@ -19,14 +19,14 @@ from relay.tracking.html import read, references
 from relay.tracking.links import target
 from relay.tracking.machines import machine, proxy
 from relay.tracking.parts import content_type, decode, encode, quoted
-from relay.tracking.template import Hole, Template, Wishes, template
+from relay.tracking.template import Hole, Template, Wanted, template
 from relay.tracking.tokens import Mark
 
-ALL = Wishes(
+ALL = Wanted(
     links=True, opens=True, unsubscribe="Unsubscribe", max_links=100, max_url_bytes=2000, max_part_bytes=1 << 20,
     own=lambda url: "relay.test" in url,
 )
-LINKS = Wishes(
+LINKS = Wanted(
     links=True, opens=False, unsubscribe="", max_links=100, max_url_bytes=2000, max_part_bytes=1 << 20,
     own=lambda url: False,
 )
@@ -36,10 +36,10 @@ def fill(hole: Hole) -> str:
     return f"https://t.test/{hole.kind[0]}/{hole.n}"
 
 
-def rewritten(raw: bytes, wishes: Wishes = ALL) -> bytes:
+def rewritten(raw: bytes, wanted: Wanted = ALL) -> bytes:
     """A whole message, rewritten; as it was where there is no template."""
     parsed = parse(raw)
-    made = template(parsed.fields, parsed.body, wishes)
+    made = template(parsed.fields, parsed.body, wanted)
     if isinstance(made, str):
         return raw
     fields, body = made.fill(fill)
@@ -51,10 +51,10 @@ def whole(body: bytes, kind: str = "text/html; charset=utf-8", encoding: str = "
     return head.encode() + b"\r\n" + body
 
 
-def html_of(text: str, wishes: Wishes = LINKS) -> str:
+def html_of(text: str, wanted: Wanted = LINKS) -> str:
     """An HTML text, rewritten."""
     raw = whole(base64.encodebytes(text.encode()).replace(b"\n", b"\r\n"), encoding="base64")
-    got = rewritten(raw, wishes).split(b"\r\n\r\n", 1)[1]
+    got = rewritten(raw, wanted).split(b"\r\n\r\n", 1)[1]
     return base64.b64decode(got).decode()
 
 

@@ -27,14 +27,14 @@ DETAILS, ACTUAL = "/sender-details/v1/sender-details", "/email-marketing/v1/send
 class Client:
     """A member's program."""
 
-    def __init__(self, house: Hosting, url: str, http: aiohttp.ClientSession) -> None:
-        self.house, self.url, self.http = house, url, http
+    def __init__(self, env: Hosting, url: str, http: aiohttp.ClientSession) -> None:
+        self.env, self.url, self.http = env, url, http
         self.alice: MemberAt
         self.bob: MemberAt
 
     @property
     def relay(self) -> Enrolling:
-        return self.house.relay
+        return self.env.relay
 
     async def ask(
         self, method: str, path: str, json: Any = None, *, by: MemberAt | None = None, key: str | None = None
@@ -115,7 +115,7 @@ class Client:
         await self.details(address)
         domain = await self.domain(address.partition("@")[2])
         self.publish(domain)
-        await self.house.hosted.refresh()
+        await self.env.hosted.refresh()
         return (await self.good("POST", f"{DOMAINS}/{domain['id']}/authenticate"))["sendingDomain"]
 
 
@@ -130,21 +130,21 @@ def sending(relay: Enrolling) -> SendServices:
 @pytest.fixture
 async def wix(sqlite_config: Config, request: pytest.FixtureRequest) -> AsyncIterator[Client]:
     """The client; parametrised indirectly with keys of `[senders]`, and of `[retention]` under that name."""
-    told = dict(getattr(request, "param", {}))
-    retention = sqlite_config.retention.model_copy(update=told.pop("retention", {}))
-    sections = {"senders": sqlite_config.senders.model_copy(update=told), "retention": retention}
-    async with hosting(sqlite_config.model_copy(update=sections)) as house:
-        relay = house.relay
+    reported = dict(getattr(request, "param", {}))
+    retention = sqlite_config.retention.model_copy(update=reported.pop("retention", {}))
+    sections = {"senders": sqlite_config.senders.model_copy(update=reported), "retention": retention}
+    async with hosting(sqlite_config.model_copy(update=sections)) as env:
+        relay = env.relay
         app = application(
-            house.config, relay.clock, relay.storage,
+            env.config, relay.clock, relay.storage,
             routes=enrollment.routes(relay.services, copies=Copies(sending(relay), relay.world.unsubscribe)),
             translate=[enrollment.translate],
         )
-        listener = Listener(app, house.config, ["127.0.0.1:0"])
+        listener = Listener(app, env.config, ["127.0.0.1:0"])
         await listener.start()
         try:
             async with aiohttp.ClientSession() as http:
-                client = Client(house, f"http://127.0.0.1:{listener.ports[0]}", http)
+                client = Client(env, f"http://127.0.0.1:{listener.ports[0]}", http)
                 client.alice, client.bob = await relay.member("alice"), await relay.member("bob")
                 yield client
         finally:

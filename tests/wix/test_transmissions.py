@@ -98,8 +98,8 @@ async def test_each_gets_a_message_of_its_own_and_the_states_follow_the_queue(al
     assert "550" in one["toRecipients"][1]["failureReason"]
     assert "no such user" in one["toRecipients"][1]["failureReason"]
     assert one["createdDate"] < one["updatedDate"]
-    told = [e for e in await alice.relay.events(alice.alice) if e.type == "accepted"]
-    assert told[0].data["metadata"] == more["metadata"]
+    reported = [e for e in await alice.relay.events(alice.alice) if e.type == "accepted"]
+    assert reported[0].data["metadata"] == more["metadata"]
 
 
 async def test_marketing_can_be_unsubscribed_from_where_its_html_says(alice: Client) -> None:
@@ -405,14 +405,14 @@ async def test_what_happens_to_senders_is_told_in_the_feed(wix: Client) -> None:
     await wix.good("DELETE", f"{DETAILS}/{details['id']}")
     gone = await wix.email("b@example.test")
     await wix.good("DELETE", f"{EMAILS}/{gone['id']}")
-    told = [e for e in await wix.relay.events(wix.alice) if e.type.startswith("sender.")]
-    assert [(e.type.partition(".")[2], e.data["kind"]) for e in told] == [
+    reported = [e for e in await wix.relay.events(wix.alice) if e.type.startswith("sender.")]
+    assert [(e.type.partition(".")[2], e.data["kind"]) for e in reported] == [
         ("created", "email"), ("verified", "email"), ("created", "details"), ("created", "details"),
         ("updated", "details"), ("updated", "details"), ("deleted", "details"), ("created", "email"),
         ("deleted", "email"),
     ]
-    assert told[1].data == {"kind": "email", "id": made["id"], "address": "a@example.test", "verified": True}
-    assert told[4].data["name"] == "Alice B"
+    assert reported[1].data == {"kind": "email", "id": made["id"], "address": "a@example.test", "verified": True}
+    assert reported[4].data["name"] == "Alice B"
 
 
 FORMER = "/email-marketing/v1/sender-details"
@@ -423,9 +423,9 @@ async def test_the_one_sender_of_the_first_version_changes_at_once_or_after_its_
     assert await wix.violated("PATCH", FORMER, {"senderDetails": {"fromName": "Shop"}}) == ["senderDetails.fromEmail"]
     code = {"verificationCode": "123456"}
     assert (await wix.refused("POST", f"{FORMER}/verify-email", code))[:2] == (400, "VERIFICATION_CODE_INVALID")
-    told = {"senderDetails": {"fromName": "Shop", "fromEmail": "shop@gmail.com"}}
-    assert await wix.good("PATCH", FORMER, told) == {"verificationNeeded": True}
-    assert await wix.good("GET", FORMER) == told, "no date: it waits for its code"
+    reported = {"senderDetails": {"fromName": "Shop", "fromEmail": "shop@gmail.com"}}
+    assert await wix.good("PATCH", FORMER, reported) == {"verificationNeeded": True}
+    assert await wix.good("GET", FORMER) == reported, "no date: it waits for its code"
     code = {"verificationCode": await wix.code("shop@gmail.com")}
     assert await wix.good("POST", f"{FORMER}/verify-email", code) == {}
     found = (await wix.good("GET", FORMER))["senderDetails"]

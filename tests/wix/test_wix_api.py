@@ -51,7 +51,7 @@ async def test_from_an_address_to_authenticated_with_cnames_alone(wix: Client) -
         r["hostName"]: (r["value"], False) for r in records
     }
     wix.publish(domain)
-    await wix.house.hosted.refresh()
+    await wix.env.hosted.refresh()
     assert (await wix.refused("POST", f"{path}/authenticate"))[1] == "DNS_RECORDS_NOT_VERIFIED", "kept for a minute"
     await wix.later(61)
     for _ in range(2):
@@ -384,8 +384,8 @@ async def test_details_need_a_proved_address_and_a_pair_of_their_own(wix: Client
     assert (await wix.refused("PATCH", path, {"senderDetails": {"fromEmailAddress": "b@example.test"}}))[:2] == (
         428, "SENDER_EMAIL_NOT_VERIFIED",
     )
-    told = {"id": second["id"], "fromName": "Shop", "extendedFields": {"a": 1}}
-    changed = await wix.good("PATCH", path, {"senderDetails": told})
+    shown = {"id": second["id"], "fromName": "Shop", "extendedFields": {"a": 1}}
+    changed = await wix.good("PATCH", path, {"senderDetails": shown})
     assert (changed["senderDetails"]["fromName"], changed["senderDetails"]["extendedFields"]) == ("Shop", {"a": 1})
     assert (await wix.refused("DELETE", f"{DETAILS}/{first['id']}"))[:2] == (428, "DEFAULT_SENDER_CANNOT_BE_DELETED")
     assert (await wix.good("POST", f"{path}/mark-as-default"))["senderDetails"]["default"] is True
@@ -419,8 +419,8 @@ async def test_every_bound_has_an_answer(wix: Client) -> None:
 
 async def test_where_the_relay_has_no_zone_nothing_enrolls_itself_and_the_refusal_says_so(wix: Client) -> None:
     sending = wix.relay.services.for_senders.sending
-    dns = wix.house.config.dns.model_copy(update={"hosted_zone": ""})
-    sending._config = wix.house.config.model_copy(update={"dns": dns})
+    dns = wix.env.config.dns.model_copy(update={"hosted_zone": ""})
+    sending._config = wix.env.config.model_copy(update={"dns": dns})
     await wix.verified("a@example.test")
     await wix.details("a@example.test")
     status, code, _ = await wix.refused("POST", QUERY, asked(domain="example.test"))

@@ -42,6 +42,6 @@ async def test_the_nine_steps_work_as_they_are_printed(wix: Client) -> None:
     (domain,) = (await run(query))["sendingDomains"]
     known["DOMAIN"] = domain["id"]
     wix.publish(domain)
-    await wix.house.hosted.refresh()
+    await wix.env.hosted.refresh()
     assert (await run(authenticate))["sendingDomain"]["status"] == "AUTHENTICATED"
     assert (await run(get))["sendingDomain"]["status"] == "AUTHENTICATED"

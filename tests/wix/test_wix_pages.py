@@ -26,7 +26,7 @@ async def place(tmp_path: Path) -> Any:
 
 
 async def code(place: Site, address: str) -> str:
-    found = re.findall(rb"^ {4}(\d{6})\r?$", (await place.house.mail_to(address))[-1], re.MULTILINE)
+    found = re.findall(rb"^ {4}(\d{6})\r?$", (await place.env.mail_to(address))[-1], re.MULTILINE)
     return found[0].decode()
 
 
@@ -47,22 +47,22 @@ async def test_an_address_is_proved_and_its_domain_enrolls_itself(place: Site) -
     for name in ("Alice", NASTY[:90]):
         status, _, _ = await visit.send("/account/senders", f"{path}/name", {"fromName": name})
         assert status == 303
-    await place.house.services.settled()
+    await place.env.services.settled()
     _, text, _ = await visit.get("/account/senders")
     assert "/account/domains/example.test" in text
     assert "<script>window" not in text
     assert text.count("(default)") == 1
-    (first, second) = await place.house.services.for_senders.details.list(alice.id)
+    (first, second) = await place.env.services.for_senders.details.list(alice.id)
     status, text, _ = await visit.send("/account/senders", f"/account/senders/names/{first.id}/delete")
     assert (status, "mark another one" in text) == (409, True)
     await visit.send("/account/senders", f"/account/senders/names/{second.id}/default")
     await visit.send("/account/senders", f"/account/senders/names/{first.id}/delete")
-    left = await place.house.services.for_senders.details.list(alice.id)
+    left = await place.env.services.for_senders.details.list(alice.id)
     assert [(s.id, s.default) for s in left] == [(second.id, True)]
     bob = await place.member("bob")
     other = await place.signed_in("bob")
     assert (await other.send("/account/senders", f"/account/senders/names/{second.id}/default"))[0] == 404
-    assert await place.house.services.for_senders.addresses.list(bob.id) == []
+    assert await place.env.services.for_senders.addresses.list(bob.id) == []
 
 
 async def test_it_fits_a_phone(place: Site, browser: Any) -> None:

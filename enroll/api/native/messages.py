@@ -230,11 +230,11 @@ class OfMessages:
         more = len(found) > limit
         found = found[:limit]
         allowed = who.domains
-        told = [
+        entries = [
             shown(e, domains.get(e.domain_id or 0))
             for e in found if allowed is None or domains.get(e.domain_id or 0) in allowed
         ]
-        return {"events": told, "cursor": str(found[-1].id if found else after), "more": more}
+        return {"events": entries, "cursor": str(found[-1].id if found else after), "more": more}
 
     async def _change(self, action: str, who: Actor, named: str) -> Changed:
         _, people, _, _ = await self._found(who, named)

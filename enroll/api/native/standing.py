@@ -115,13 +115,13 @@ class OfMember:
         now = self._services.clock.now()
         async with self._services.storage.read() as tx:
             spent = await allowances.entries(tx, [d.id for d in domains], now - DAY) if domains else {}
-        told = [
+        shown = [
             _window(d, self._tier(d, now), warming.used(spent.get(d.id, []), now), self._outlook(d, now))
             for d in domains
         ]
         return {
             "handle": member.handle, "did": member.did, "status": member.status, "reason": member.reason,
-            "domains": told, "labels": [],
+            "domains": shown, "labels": [],
         }
 
     @_calls.get("/member/deliverability", "Sums of 14 days")

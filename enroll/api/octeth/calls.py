@@ -44,7 +44,7 @@ from relay.base.config import Config
 from relay.base.domain_options import Options
 from relay.base.storage import StorageError
 from relay.base.web.calls import Access, Calls
-from relay.base.web.describe import json_of, schema_of
+from relay.base.web.schema import json_of, schema_of
 from relay.replies import LIMIT_REACHED, Refused
 
 _BY_OPTION = {o.name: o.octeth for o in NAMED if o.kind == "label"}

@@ -26,7 +26,7 @@ from relay.base.throttle import Throttle
 from relay.base.web import CLOCK, CONFIG, bearer
 from relay.base.web.body import shown
 from relay.base.web.calls import Call, Calls, declared, operations
-from relay.base.web.describe import Paths
+from relay.base.web.schema import Paths
 from relay.replies import Refused
 
 log = structlog.get_logger("http")

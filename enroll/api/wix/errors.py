@@ -85,7 +85,7 @@ _FIELDS: Mapping[str, Mapping[str, str]] = {
 _PARTS: Mapping[Reply, str] = {
     replies.TOO_MANY_RECIPIENTS: "to", replies.TIER_TOO_SMALL: "to", replies.FROM_MISMATCH: "sender_name",
 }
-_TOLD: Mapping[Reply, Mapping[str, str]] = {
+_RENAMED: Mapping[Reply, Mapping[str, str]] = {
     replies.ADDRESS_EXISTS: {"id": "senderEmailId"}, replies.DETAILS_EXIST: {"id": "senderDetailsId"},
     replies.CODE_INVALID: {"left": "triesLeft"}, replies.RECORDS_MISSING: {"host": "hostName"},
 }
@@ -111,7 +111,7 @@ def refusal(
         if error.status == 422 and error.reply not in _NAMES:
             return _violated([(_place(error.field or "", kind, takes), "INVALID_ARGUMENT", error.text)])
         status, code = _NAMES.get(error.reply) or (error.status, _standard(error.status))
-        data = _renamed(error.verdict.extra, _TOLD.get(error.reply, {}))
+        data = _renamed(error.verdict.extra, _RENAMED.get(error.reply, {}))
         if error.passes_at is not None:
             data["passesAt"] = not_before(error.passes_at)
         wait = max(1, math.ceil(error.passes_at - now)) if error.passes_at is not None else None
@@ -145,13 +145,13 @@ def _path(model: type[BaseModel] | None, name: str) -> str:
     return ""
 
 
-def _renamed(told: Any, names: Mapping[str, str]) -> Any:
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
     """The same facts under this API's names, in lists too."""
-    if isinstance(told, list):
-        return [_renamed(one, names) for one in told]
-    if not isinstance(told, dict):
-        return told
-    return {names.get(name, name): _renamed(value, names) for name, value in told.items()}
+    if isinstance(value, list):
+        return [_renamed(one, names) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {names.get(name, name): _renamed(one, names) for name, one in value.items()}
 
 
 def no_such_call(status: int, text: str) -> web.Response:

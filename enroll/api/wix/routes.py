@@ -23,8 +23,8 @@ from enroll.sessions import Actor
 from relay.base.storage import StorageError
 from relay.base.web import CLOCK, CONFIG, answer, bearer
 from relay.base.web.calls import KEY, Call, declared, operations, signature_of
-from relay.base.web.describe import Paths
 from relay.base.web.models import View, body
+from relay.base.web.schema import Paths
 from relay.replies import Refused
 from relay.sendapi import Caller, Copies
 

@@ -1,7 +1,7 @@
 """DNS: an answer, nothing there, or ask again later; and what a zone's own servers say.
 
 `Resolver` asks the configured name servers (`recursive`) and, for proofs, each authoritative server itself
-(`authoritative`). One question to one server is `exchange`, one reply is read in `reading`, what was learned is
+(`authoritative`). One question to one server is `exchange`, one reply is read in `response`, what was learned is
 kept in `caching`. Nothing else in the relay imports dnspython. Names go in and come out as lower-case A-labels
 without a trailing dot.
 """

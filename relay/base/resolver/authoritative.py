@@ -19,7 +19,7 @@ import dns.rdatatype
 
 from relay.base.netguard import Network, may_be_reached
 from relay.base.resolver.exchange import Failed
-from relay.base.resolver.reading import Found, dns_name, host_text, read
+from relay.base.resolver.response import Found, dns_name, host_text, read
 from relay.base.resolver.results import Answer, Later, Nothing, Result, ServerAnswer
 
 Lookup = Callable[[str], Awaitable[Result]]

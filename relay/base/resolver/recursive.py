@@ -24,7 +24,7 @@ from relay.base.netguard import Network
 from relay.base.resolver.authoritative import Look
 from relay.base.resolver.caching import Cache
 from relay.base.resolver.exchange import Failed, exchange
-from relay.base.resolver.reading import dns_name, host_text, read
+from relay.base.resolver.response import dns_name, host_text, read
 from relay.base.resolver.results import Answer, Later, Nothing, Result, ServerAnswer
 
 _Key = tuple[dns.name.Name, dns.rdatatype.RdataType]

@@ -18,7 +18,7 @@ _CONDUCT = (
     select(conduct_days.c.per_day).where(conduct_days.c.domain_id == domains.c.id)
     .order_by(conduct_days.c.day.desc()).limit(1).correlate(domains).scalar_subquery().label("conduct")
 )
-_RESTING = ("initializing", "pending", "disabled", "suspended", "blocked")
+_PAUSED_STATES = ("initializing", "pending", "disabled", "suspended", "blocked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Snapshot:
     keys: Sequence[Any] = ()
     domains: Sequence[Any] = ()
     dkim: Sequence[Any] = ()
-    resting: Sequence[Any] = ()
+    paused: Sequence[Any] = ()
     """Of domains that may send nothing just now: (id, member_id, name, state, reason, options, notes,
     first_verified_at)."""
     enrolled: dict[str, bool] = field(default_factory=dict)
@@ -43,7 +43,7 @@ async def snapshot(tx: Tx, only: Changed | None = None) -> Snapshot:
     """
     return Snapshot(
         await _members(tx, only), await _keys(tx, only), await _domains(tx, only), await _dkim(tx, only),
-        await _resting(tx, only), await _enrolled(tx, only),
+        await _paused(tx, only), await _enrolled(tx, only),
     )
 
 
@@ -100,12 +100,12 @@ async def _dkim(tx: Tx, only: Changed | None) -> Sequence[Any]:
     return (await tx.execute(query.order_by(p.id))).all()
 
 
-async def _resting(tx: Tx, only: Changed | None) -> Sequence[Any]:
+async def _paused(tx: Tx, only: Changed | None) -> Sequence[Any]:
     d = domains.c
     if only is not None and not only.domains:
         return ()
     query = select(d.id, d.member_id, d.name, d.state, d.reason, d.options, d.notes, d.first_verified_at).where(
-        d.state.in_(_RESTING), _among(d.id, only.domains if only else None)
+        d.state.in_(_PAUSED_STATES), _among(d.id, only.domains if only else None)
     )
     return (await tx.execute(query.order_by(d.id))).all()
 

@@ -24,7 +24,7 @@ from relay.base.storage.prepared import Prepared
 from relay.base.storage.tables import beside, events, messages
 from relay.base.storage.tables.ground import UNORDERED
 
-_TOLD_MAX = 500
+_RECORDED_MAX = 500
 _LOCK = 0x504F5354  # PostgreSQL, beside older programs: ids are given in the order of commits
 _GIVEN = text("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM events_id_seq")
 _LOWEST = text("""
@@ -158,19 +158,19 @@ async def timeline(
     return sorted({e.id: e for e in [*found, *rare]}.values(), key=lambda e: e.id)
 
 
-_TOLD = Prepared(
+_RECORDED = Prepared(
     lambda _: select(events.c.data)
     .where(
         events.c.message_id == bindparam("message"), events.c.recipient_id == bindparam("recipient"),
         events.c.type == bindparam("kind"),
     )
-    .order_by(events.c.id).limit(_TOLD_MAX)
+    .order_by(events.c.id).limit(_RECORDED_MAX)
 )
 
 
-async def told(tx: Tx, message_id: int, recipient_id: int, kind: str) -> list[dict[str, Any]]:
+async def recorded(tx: Tx, message_id: int, recipient_id: int, kind: str) -> list[dict[str, Any]]:
     """The data of a recipient's events of one type, oldest first, at most 500."""
-    rows = await _TOLD.all(tx, {"message": message_id, "recipient": recipient_id, "kind": kind})
+    rows = await _RECORDED.all(tx, {"message": message_id, "recipient": recipient_id, "kind": kind})
     return [json.loads(data) if isinstance(data, str) else data or {} for (data,) in rows]
 
 

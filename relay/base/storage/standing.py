@@ -240,14 +240,14 @@ async def slowed(tx: Tx, member_ids: Collection[int]) -> set[int]:
     return set((await tx.execute(query)).scalars())
 
 
-async def set_stage(tx: Tx, member_id: int, stage: str, *, now: float, told: bool) -> None:
+async def set_stage(tx: Tx, member_id: int, stage: str, *, now: float, notified: bool) -> None:
     """Write the stage, and with `told` that a letter went out about it."""
-    values: dict[str, Any] = {"stage": stage, "stage_at": now} | ({"told_at": now} if told else {})
+    values: dict[str, Any] = {"stage": stage, "stage_at": now} | ({"told_at": now} if notified else {})
     statement = upsert(tx, standings).values(member_id=member_id, **values)
     await tx.execute(statement.on_conflict_do_update(index_elements=["member_id"], set_=values))
 
 
-async def begin_anew(tx: Tx, member_id: int, *, now: float) -> None:
+async def reset_window(tx: Tx, member_id: int, *, now: float) -> None:
     """An empty window: only mail accepted from now on counts."""
     values = {"stage": "good", "stage_at": now, "counted_from": now, "told_at": None}
     statement = upsert(tx, standings).values(member_id=member_id, **values)
@@ -270,7 +270,7 @@ async def purge_failures(tx: Tx, before: float, limit: int) -> int:
     return (await tx.execute(delete(standing_failures).where(tuple_(c.member_id, c.kind, c.who).in_(old)))).rowcount
 
 
-async def mend_clock(tx: Tx, now: float) -> int:
+async def fix_clock(tx: Tx, now: float) -> int:
     """After the wall clock was set back: what is dated later than now counts as of now. Returns how many slices."""
     t, this = standing_counts.c, slice_of(now)
     ahead = (

@@ -31,8 +31,8 @@ from pydantic import BaseModel
 from typing_extensions import is_typeddict
 
 from relay.base.web.answers import answer
-from relay.base.web.describe import Paths, Security, Shape, as_content, operation, parameters_of, with_refusals
 from relay.base.web.models import View, body, read_query
+from relay.base.web.schema import Paths, Security, Shape, as_content, operation, parameters_of, with_refusals
 from relay.replies import NOT_FOUND, Refused
 
 Function = TypeVar("Function", bound=Callable[..., Awaitable[Any]])

@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from relay.base.web.answers import dumps, raw_answer
-from relay.base.web.describe import shared
+from relay.base.web.schema import shared
 
 VERSION = "3.1.0"
 _WORD = re.compile(r"[A-Za-z0-9]+")

@@ -167,10 +167,10 @@ def _of_two(
 
 
 def _permanent(found: re.Match[str] | None, text: str) -> bool:
-    told = found if found is not None and found[1] != "2" else _CODE.search(text)
+    code = found if found is not None and found[1] != "2" else _CODE.search(text)
     # A status of class 5 beside a reply of class 4 alone: the reporter gave up, the remote did not say never.
-    only_later = told is found and {m[1] for m in _CODE.finditer(text)} == {"4"}
-    return told is not None and told[1] == "5" and not only_later
+    only_later = code is found and {m[1] for m in _CODE.finditer(text)} == {"4"}
+    return code is not None and code[1] == "5" and not only_later
 
 
 def _at(stage: str, class_: Class) -> Class:
@@ -216,11 +216,11 @@ def _class(status: str, text: str, heard: frames.Heard, *, guessed: bool) -> Cla
         return "mailbox_unknown"  # Exchange Online writes so for addresses its directory doesn't have
     if status in _PLAIN_ADDRESS and by_status is not None:
         # Exchange writes 5.1.10, null MX by RFC 7505, for a mailbox it doesn't have.
-        told = _NOT_THE_ADDRESS | {"mailbox_unknown"} if status == "1.10" else _NOT_THE_ADDRESS
-        told = told | _NOT_GUESSED if guessed or heard.framed else told
+        allowed = _NOT_THE_ADDRESS | {"mailbox_unknown"} if status == "1.10" else _NOT_THE_ADDRESS
+        allowed = allowed | _NOT_GUESSED if guessed or heard.framed else allowed
         if guessed and heard.framed and said is None:
             return "unknown"
-        return said if said in told and said is not None else by_status
+        return said if said in allowed and said is not None else by_status
     # A status that speaks of neither address nor mailbox is taken at its word unless the text is plainer.
     if by_status is None or by_status in _VAGUE:
         if said in _LOOSE and by_status not in (None, "unknown"):

@@ -31,11 +31,11 @@ def parse(message: bytes | Entity) -> Report:
         found = reader(entity)
         if found is not None:
             break
-    if enclosed.holds(entity) and (found is None or (found.kind == "bounce" and not _told(found))):
+    if enclosed.holds(entity) and (found is None or (found.kind == "bounce" and not _definite(found))):
         found = enclosed.read(entity) or found
     return found or Report("other")
 
 
-def _told(report: Report) -> bool:
+def _definite(report: Report) -> bool:
     """Whether it says of any recipient why."""
     return any(f.status or classify("", f.diagnostic).class_ != "unknown" for f in report.fates)

@@ -106,12 +106,12 @@ def _enclosed(entity: Entity, found: list[Entity]) -> Report | None:
     if is_forwarded(entity) or not any(p.type in _WHOLE for p in found):
         return None
     xarf = "x-arf" in entity.fields or "x-xarf" in entity.fields
-    told = next((m[1] for p in found if (m := _XARF.search(decoded(p)[:4000]))), b"") if xarf else b""
-    if xarf and not told:
+    given = next((m[1] for p in found if (m := _XARF.search(decoded(p)[:4000]))), b"") if xarf else b""
+    if xarf and not given:
         return Report("other", "xarf")
     if not xarf and not _LOOP_SUBJECT.match(entity.words("subject")):
         return None
-    feedback = "fraud" if told.lower() in (b"phishing", b"fraud") else "abuse"
+    feedback = "fraud" if given.lower() in (b"phishing", b"fraud") else "abuse"
     return _complaint("xarf" if xarf else "enclosed", feedback, _claims(found), "")
 
 

@@ -37,11 +37,11 @@ def read(entity: Entity) -> Report | None:
         if part.type.startswith(("text/", "application/json")) and (
             part.body[:20].lstrip().startswith(b"{") or part.get("content-transfer-encoding").lower() == "base64"
         ):
-            told = _object(part.text())
-            message = told.get("Message")
-            told = _object(message) if isinstance(message, str) else told
-            if told:
-                return _report(told)
+            found = _object(part.text())
+            message = found.get("Message")
+            found = _object(message) if isinstance(message, str) else found
+            if found:
+                return _report(found)
     return None
 
 
@@ -61,15 +61,15 @@ def _object(text: str) -> dict[str, Any]:
     return {}
 
 
-def _report(told: dict[str, Any]) -> Report | None:
-    kind = _text(told.get("notificationType") or told.get("eventType"))
+def _report(found: dict[str, Any]) -> Report | None:
+    kind = _text(found.get("notificationType") or found.get("eventType"))
     if kind == "Complaint":
-        feedback = _text(_within(told, "complaint").get("complaintFeedbackType")).lower()
+        feedback = _text(_within(found, "complaint").get("complaintFeedbackType")).lower()
         return Report("complaint", "notification", feedback=feedback or "abuse")
     if kind not in _LISTS:
         return None
     name, recipients, action = _LISTS[kind]
-    detail = _within(told, name)
+    detail = _within(found, name)
     listed = detail.get(recipients)
     listed = listed[:_FATES_MAX] if isinstance(listed, list) else []
     fates = tuple(_fate(detail, one if isinstance(one, dict) else {"emailAddress": one}, action) for one in listed)
@@ -86,8 +86,8 @@ def _fate(detail: dict[str, Any], one: dict[str, Any], action: Action) -> Fate:
     return Fate(action, status, said.removeprefix("smtp;").strip(), _text(one.get("emailAddress")))
 
 
-def _within(told: dict[str, Any], name: str) -> dict[str, Any]:
-    found = told.get(name)
+def _within(notification: dict[str, Any], name: str) -> dict[str, Any]:
+    found = notification.get(name)
     return found if isinstance(found, dict) else {}
 
 

@@ -94,7 +94,7 @@ _REPLIED = re.compile(
 _BARE = re.compile(r"(?:[45]\d\d )?#?[45]\.\d{1,3}\.\d{1,3}\W{0,3}(?:[)\]>]|$)")
 _WORD = re.compile(r"[^\W\d]{3}|[\u3040-\u9fff]")
 _LOOSE_ENDS = " :;,.<>()[]#'\"-*|"
-_TOLD = frozenset({"mailbox_unknown", "domain_unknown", "mailbox_full", "mailbox_disabled", "expired", "too_large"})
+_REPORTED = frozenset({"mailbox_unknown", "domain_unknown", "mailbox_full", "mailbox_disabled", "expired", "too_large"})
 # Exim's and Postfix's note behind an address that an alias led to.
 _ALIAS = re.compile(r"^[\s>]{0,20}\((?:generated|expanded) from:? [^()]{1,300}\)")
 _MENTIONS_MAX = 5
@@ -160,8 +160,8 @@ def read(entity: Entity) -> Report | None:
     if not name:
         # No sentence we know: a mail system that names an address beside a reply code is still a bounce.
         # Freely worded: a null path, a recipient, and a reason that only bounces have.
-        told = classify("", top).class_ in _TOLD or speaks_of_delay(top)
-        plain = (null or late) and system and told and bool(_loose(top, _ours(entity)))
+        reported = classify("", top).class_ in _REPORTED or speaks_of_delay(top)
+        plain = (null or late) and system and reported and bool(_loose(top, _ours(entity)))
         if not ((system and returned) or failed or (system and _REPLIED.search(top)) or plain):
             return None
         if not failed and not _REPLIED.search(top) and not _ADDRESS.search(top):
@@ -187,8 +187,8 @@ def read(entity: Entity) -> Report | None:
 
 def _not_yet(fate: Fate) -> Fate:
     """A failure of which nothing but class 4 is told, and no end, is a delay whatever the sentence above it says."""
-    told = {m[1] for m in _CODE.finditer(fate.diagnostic)} | {m[1] for m in _STATUS.finditer(fate.diagnostic)}
-    if fate.action == "failed" and (told | set(fate.status[:1])) == {"4"}:
+    reported = {m[1] for m in _CODE.finditer(fate.diagnostic)} | {m[1] for m in _STATUS.finditer(fate.diagnostic)}
+    if fate.action == "failed" and (reported | set(fate.status[:1])) == {"4"}:
         return replace(fate, action="delayed")
     return fate
 

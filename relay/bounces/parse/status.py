@@ -39,7 +39,7 @@ def read(entity: Entity) -> Report | None:
     if is_forwarded(entity):
         return None
     found = list(leaves(entity))
-    told = entity.parameters.get("report-type", "").lower() == "delivery-status"
+    declared = entity.parameters.get("report-type", "").lower() == "delivery-status"
     fates: list[Fate] = []
     machine: list[Entity] = []
     for part in found:
@@ -48,7 +48,7 @@ def read(entity: Entity) -> Report | None:
             fates += _fates(decoded(part), strict=False)
         if len(fates) >= _GROUPS_MAX:
             break
-    if not fates and (told or is_system(entity) or looks_returned(entity)):
+    if not fates and (declared or is_system(entity) or looks_returned(entity)):
         for part in found:
             if part.type.startswith("message/rfc822") or part in machine:
                 continue
@@ -172,11 +172,11 @@ def _with_words(fate: Fate, words: str) -> Fate:
     fate = replace(fate, stage=staged(words))
     if fate.diagnostic and classify(fate.status, fate.diagnostic).class_ != "unknown":
         return fate
-    told = " ".join(f"{fate.diagnostic} {words}".split())[:_DIAGNOSTIC_MAX]
+    whole = " ".join(f"{fate.diagnostic} {words}".split())[:_DIAGNOSTIC_MAX]
     inner = next((m[0] for m in _STATUS.finditer(words) if m[1] != "2"), "")
     vague = not fate.status or fate.status.endswith(".0.0")
     status = inner if inner and vague and (not fate.status or inner[0] == fate.status[0]) else fate.status
-    return replace(fate, status=status, diagnostic=told)
+    return replace(fate, status=status, diagnostic=whole)
 
 
 def _about(fate: Fate, words: str) -> str:
@@ -203,9 +203,9 @@ def _typed(value: str) -> str:
 
 def _address(value: str) -> str:
     """`rfc822; <a@b>`, `utf-8; a@b`, `a@b (comment)`, `X400; …` → the address as far as there is one."""
-    told = _typed(decode_words(value)).strip()
-    found = _MAILBOX.search(told[:500])
-    return (found[0] if found is not None else told.strip("<> ;"))[:320]
+    text = _typed(decode_words(value)).strip()
+    found = _MAILBOX.search(text[:500])
+    return (found[0] if found is not None else text.strip("<> ;"))[:320]
 
 
 _LETTER = r"[^\s<>()\[\],;:\"@]"

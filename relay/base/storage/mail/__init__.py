@@ -8,11 +8,11 @@ from relay.base.storage.mail.reports import report_done, report_facts, reports_d
 from relay.base.storage.mail.returned import (
     bounce_late,
     complained_of,
-    hear_late,
     owe_reports,
+    record_late,
     returned,
     returned_for_update,
-    success_told,
+    success_reported,
 )  # fmt: skip
 from relay.base.storage.mail.settle import (
     catch_up,
@@ -42,8 +42,8 @@ from relay.base.storage.mail.values import (
 __all__ = [
     "Due", "First", "LateBounce", "LateWord", "NewMessage", "NewRecipient", "Place", "Purged", "ReportFacts",
     "ReportedRecipient", "Returned", "Settlement", "add", "bounce_late", "bytes_of", "catch_up", "change", "claim",
-    "complained_of", "finish", "firsts", "give_back", "hear_late", "last_due", "lock_fingerprints", "mark", "next_due",
-    "owe_reports", "owned", "owners", "park", "purge_bodies", "purge_log", "queued", "renew", "report_done",
-    "report_facts", "reports_due", "returned", "returned_for_update", "settle", "success_told", "taken", "unmarked",
-    "unpark",
+    "complained_of", "finish", "firsts", "give_back", "last_due", "lock_fingerprints", "mark", "next_due",
+    "owe_reports", "owned", "owners", "park", "purge_bodies", "purge_log", "queued", "record_late", "renew",
+    "report_done", "report_facts", "reports_due", "returned", "returned_for_update", "settle", "success_reported",
+    "taken", "unmarked", "unpark",
 ]

@@ -85,7 +85,7 @@ async def bounce_late(tx: Tx, batch: Sequence[LateBounce]) -> None:
         await finish(tx, {b.message_id: b.at for b in batch})
 
 
-async def hear_late(tx: Tx, batch: Sequence[LateWord]) -> None:
+async def record_late(tx: Tx, batch: Sequence[LateWord]) -> None:
     """Keep what reports said, beside the attempts."""
     if batch:
         await _HEARD.many(
@@ -100,7 +100,7 @@ async def hear_late(tx: Tx, batch: Sequence[LateWord]) -> None:
         )
 
 
-async def success_told(tx: Tx, recipient_id: int) -> bool:
+async def success_reported(tx: Tx, recipient_id: int) -> bool:
     """Whether a report of success has been heard of this recipient."""
     a = attempts.c
     query = select(a.id).where(a.recipient_id == recipient_id, a.stage == STAGE, a.kind == "delivered").limit(1)
@@ -110,5 +110,5 @@ async def success_told(tx: Tx, recipient_id: int) -> bool:
 async def owe_reports(tx: Tx, owed: dict[int, str]) -> None:
     """Mark reports as owed to senders: recipient id → kind. Says of `delayed` that it has been told."""
     for recipient_id, kind in owed.items():
-        told = {"delay_told": True} if kind == "delayed" else {}
-        await tx.execute(update(recipients).where(recipients.c.id == recipient_id).values(report_due=kind, **told))
+        mark = {"delay_told": True} if kind == "delayed" else {}
+        await tx.execute(update(recipients).where(recipients.c.id == recipient_id).values(report_due=kind, **mark))

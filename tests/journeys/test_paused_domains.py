@@ -1,4 +1,4 @@
-"""A domain that may not send just now is refused in its own words, by either door, and never with "enroll it"."""
+"""A domain that may not send just now is refused in its own words, by SMTP or HTTP, and never with "enroll it"."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def ask_header(relay: Enrolling, member: MemberAt, raw: bytes) -> Verdict:
     return found
 
 
-def told(verdict: Verdict) -> tuple[str, dict[str, Any]]:
+def shown(verdict: Verdict) -> tuple[str, dict[str, Any]]:
     """What SMTP says, and what HTTP says beside it; the same words."""
     said, body = " ".join(line[10:] for line in verdict.smtp_lines(URL)), verdict.json(URL)
     assert (verdict.smtp_lines(URL)[0][:9], said) == ("550 5.1.0", body["error"])
@@ -68,7 +68,7 @@ async def test_a_domain_that_lost_its_proof_is_told_since_when_and_what_is_missi
     await relay.look(domain)
     await relay.domains.update(alice.id, domain.id, {"replies": True})
     await relay.look(domain)
-    says, detail = told(ask(relay, alice))
+    says, detail = shown(ask(relay, alice))
     assert says == f"{NAME} is yours, not verified since {iso(at)}; missing: {', '.join(missing)}"
     assert (detail["state"], detail["missing"]) == ("pending", missing)
     assert detail["fix"] == f"Publish the records shown at {URL}/account, then verify the domain there."
@@ -83,26 +83,26 @@ async def test_a_domain_that_lost_its_proof_is_told_since_when_and_what_is_missi
     # Only what is still missing is named.
     relay.publish(domain, only=["ownership"])
     await relay.look(domain)
-    assert told(ask(relay, alice))[1]["missing"] == missing[1:]
+    assert shown(ask(relay, alice))[1]["missing"] == missing[1:]
 
 
 async def test_a_new_domain_names_what_it_waits_for(relay: Enrolling) -> None:
     alice = await relay.member()
     domain = await relay.domains.enroll(alice.id, NAME, {"return_path": True})
-    assert told(ask(relay, alice))[0] == f"{NAME} is yours, not verified yet"
+    assert shown(ask(relay, alice))[0] == f"{NAME} is yours, not verified yet"
     relay.publish(domain, without=["return_path"])
     await relay.look(domain)
-    assert told(ask(relay, alice))[0] == f"{NAME} is yours, not verified yet; missing: sl.{NAME}"
+    assert shown(ask(relay, alice))[0] == f"{NAME} is yours, not verified yet; missing: sl.{NAME}"
 
 
 async def test_who_stopped_it_is_told(relay: Enrolling) -> None:
     alice = await relay.member()
     domain = await relay.verified(alice, NAME)
     await relay.domains.pause(alice.id, domain.id)
-    says, detail = told(ask(relay, alice))
+    says, detail = shown(ask(relay, alice))
     assert (says, detail["fix"]) == (f"{NAME} is yours, paused by you", f"Resume it at {URL}/account.")
     await relay.operator.suspend(NAME, "too many complaints")
-    says, detail = told(ask(relay, alice))
+    says, detail = shown(ask(relay, alice))
     assert says == f"{NAME} is yours, suspended by the operator: too many complaints"
     assert detail["fix"].startswith("Only the operator lifts that")
 
@@ -119,7 +119,7 @@ async def test_what_is_under_way_hears_the_same_from_the_accepting_transaction(r
     await relay.domains.pause(alice.id, domain.id)
     found = await relay.storage.write(lambda tx: world.intake.write(tx, built))
     assert isinstance(found, Verdict)
-    assert told(found)[0] == f"{NAME} is yours, paused by you"
+    assert shown(found)[0] == f"{NAME} is yours, paused by you"
 
 
 async def test_what_is_missing_is_said_also_after_a_change_of_options(relay: Enrolling) -> None:
@@ -128,13 +128,13 @@ async def test_what_is_missing_is_said_also_after_a_change_of_options(relay: Enr
     relay.unpublish(domain, only=["ownership"])
     await relay.look(domain)
     missing = ["_posthouse-challenge." + NAME]
-    assert told(ask(relay, alice))[1]["missing"] == missing
+    assert shown(ask(relay, alice))[1]["missing"] == missing
     await relay.domains.update(alice.id, domain.id, {"return_path": True})
-    assert told(ask(relay, alice))[1]["missing"] == missing
+    assert shown(ask(relay, alice))[1]["missing"] == missing
     # Of a new one, the option's record is asked for as well, and nobody knows yet whether it is there.
     await relay.domains.enroll(alice.id, "new.test")
     await relay.domains.update(alice.id, "new.test", {"return_path": True})
-    assert "missing" not in told(relay.world.policy.sender(relay.world.login(alice), "a@new.test"))[1]
+    assert "missing" not in shown(relay.world.policy.sender(relay.world.login(alice), "a@new.test"))[1]
 
 
 async def test_a_domain_that_waits_for_approval_says_so(tmp_path: Any) -> None:
@@ -143,7 +143,7 @@ async def test_a_domain_that_waits_for_approval_says_so(tmp_path: Any) -> None:
         domain = await relay.domains.enroll(alice.id, NAME)
         relay.publish(domain)
         await relay.look(domain)
-        assert told(ask(relay, alice))[0].endswith("is yours, and waits for the operator's approval")
+        assert shown(ask(relay, alice))[0].endswith("is yours, and waits for the operator's approval")
 
 
 async def test_whose_it_is_not_hears_nothing_of_it(relay: Enrolling) -> None:
@@ -156,7 +156,7 @@ async def test_whose_it_is_not_hears_nothing_of_it(relay: Enrolling) -> None:
     limited = replace(relay.world.login(alice), domains=frozenset({"other.test"}))
     assert "paused" not in str(ask(relay, alice, login=limited))
     await relay.domains.resume(alice.id, domain.id)
-    assert told(ask(relay, alice, login=limited))[0] == f"{NAME} is yours, but this API key is for other domains"
+    assert shown(ask(relay, alice, login=limited))[0] == f"{NAME} is yours, but this API key is for other domains"
 
 
 async def test_a_test_message_is_refused_in_the_same_words(relay: Enrolling) -> None:

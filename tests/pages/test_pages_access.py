@@ -197,15 +197,15 @@ async def test_no_form_is_taken_from_elsewhere(place: Site) -> None:
     """Every route that changes something, tried from another site, without a token, and with a stranger's token."""
     alice = await place.member("alice")
     await place.member("bob")
-    domain = await place.house.verified(alice, "example.test")
-    sent = await place.house.world.submit(alice, "bob@sink.test")
-    services = PageServices.of(place.house.services, place.house.world.intake, place.house.world.queue)
+    domain = await place.env.verified(alice, "example.test")
+    sent = await place.env.world.submit(alice, "bob@sink.test")
+    services = PageServices.of(place.env.services, place.env.world.intake, place.env.world.queue)
     forms = [r for r in pages(services).routes if r.method == "POST"]
     assert len(forms) > 20
     visit, other = await place.signed_in(), await place.signed_in("bob")
     good = token((await visit.get("/account/keys"))[1])
     strange = token((await other.get("/account/keys"))[1])
-    before = await place.house.services.credentials.list(alice.id)
+    before = await place.env.services.credentials.list(alice.id)
     none = str(uuid4())
     what = {
         "domains": domain.id, "keys": alice.key_id, "messages": sent.queue_id, "senders": none, "names": none,
@@ -224,8 +224,8 @@ async def test_no_form_is_taken_from_elsewhere(place: Site) -> None:
         ):
             status, _, _ = await visit.post(path, fields.items(), **headers)
             assert status == 403, (path, fields, headers, status)
-    assert await place.house.services.credentials.list(alice.id) == before
-    assert (await place.house.domains.get(alice.id, domain.id)).state == "verified"
+    assert await place.env.services.credentials.list(alice.id) == before
+    assert (await place.env.domains.get(alice.id, domain.id)).state == "verified"
     assert (await visit.get("/account"))[0] == 200
 
 
