@@ -90,10 +90,11 @@ class Posthouse:
     def __init__(
         self, folder: Path, sink_port: int, names: Names, *, processes: int = 1,
         serve: Sequence[str] = (), fresh: bool = True, name: str = "", postgres: PostgresServer | None = None,
-        stalls: bool = False,
+        stalls: bool = False, http: bool = False,
     ) -> None:  # fmt: skip
         """`postgres`: keep everything in a database there, from start to start; its CPU is not counted. `stalls`: the
-        longest callbacks are written to the file of that name at the end (see `bench.stalls`)."""
+        longest callbacks are written to the file of that name at the end (see `bench.stalls`). `http`: every process
+        has the HTTP side."""
         self._postgres = postgres
         self.name = name or ("posthouse" if processes == 1 else f"posthouse-{processes}")
         self.group = Group(self.name)
@@ -101,6 +102,7 @@ class Posthouse:
         self.fresh = fresh
         self.pids: list[int] = []
         self._folder, self._sink, self._names, self._processes = folder, sink_port, names, processes
+        self._more = ["--role", "http"] if http else []
         self._serve = list(serve) or [*COMMAND, "serve"]
         self.stalls = folder / "stalls" if stalls else None
         if stalls:
@@ -175,7 +177,7 @@ class Posthouse:
         self.pids = []
         for number in range(self._processes):
             # The first process does everything; more of them share the ports of mail and the queue.
-            roles = [] if number == 0 else ["--role", "submission", "--role", "delivery"]
+            roles = [] if number == 0 else ["--role", "submission", "--role", "delivery", *self._more]
             with self.log.open("ab") as log:
                 process = await asyncio.create_subprocess_exec(
                     *self.group.enter([*self._serve, *roles]), stdin=asyncio.subprocess.DEVNULL, stdout=log,
@@ -188,7 +190,7 @@ class Posthouse:
                 await self._ready(number + 1)
             except BenchError as e:
                 raise BenchError(f"{e}\n{self.log.read_text(errors='replace')[-2000:]}") from None
-        return Login(self._ports["submission"], HANDLE, self._key, f"sender@{DOMAIN}")
+        return Login(self._ports["submission"], HANDLE, self._key, f"sender@{DOMAIN}", self._ports["http"])
 
     async def _ready(self, processes: int) -> None:
         """Wait until so many processes listen: each says so in the log, since they share a port."""

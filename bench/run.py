@@ -30,6 +30,8 @@ WORKS = {
     "sub-n": Work("sub-n", 5000),
     "sub-1": Work("sub-1", 2000, per_connection=1),
     "sub-n-100k": Work("sub-n-100k", 500, size=102_400),
+    "http": Work("http", 5000, batch=1),
+    "http-batch": Work("http-batch", 5000, batch=100, connections=4),
     "multi50": Work("multi50", 150, recipients=50, header="X-Posthouse-Category: transactional"),
 }
 PEERS = {"postfix": False, "postfix-tuned": True}
@@ -91,6 +93,8 @@ async def main(a: argparse.Namespace) -> int:
             )
             for n in a.processes
         ]
+        if a.peer and any(WORKS[w].batch for w in a.work):
+            raise BenchError("the peers have no HTTP side: measure http and http-batch by themselves")
         servers += [Postfix(folder / name, sink.port, tuned=PEERS[name]) for name in a.peer]
         for server in servers:
             stack.callback(server.group.remove)

@@ -71,7 +71,8 @@ async def call(
 class Work:
     """One kind of load. per_connection 0: all messages of a connection over it. size: octets of the body.
 
-    rate: messages a second that are offered; 0: as many as the server takes.
+    rate: messages a second that are offered; 0: as many as the server takes. batch: by HTTP, so many messages a
+    request; 0: by SMTP.
     """
 
     name: str
@@ -83,16 +84,18 @@ class Work:
     to: str = "sink.test"
     header: str = ""
     rate: float = 0.0
+    batch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """How a client signs in, and as whom it writes."""
+    """How a client signs in, and as whom it writes. `http`: the port of the HTTP side, 0 where there is none."""
 
     port: int
     user: str
     password: str
     sender: str
+    http: int = 0
 
 
 async def load(programs: Programs, login: Login, work: Work, *, seconds: float = 120.0) -> dict[str, Any]:

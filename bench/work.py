@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from bench import meter
+from bench import http, meter
 from bench.tools import BenchError, Login, Programs, Sink, Work, load
 
 _QUIET_SECONDS = 0.25
@@ -60,7 +60,10 @@ async def measure(
     before, cpu = sink.messages, server.group.cpu()
     expected = work.messages * work.recipients
     async with meter.Sampler(server.group) as sampler:
-        said = await load(programs, login, work, seconds=seconds)
+        if work.batch:
+            said = await http.load(login, work, seconds=seconds)
+        else:
+            said = await load(programs, login, work, seconds=seconds)
         if not said["accepted"]:
             raise BenchError(f"{server.name} accepted nothing: {said['fault']}")
         complete = await sink.arrived(before + said["accepted"] * work.recipients, seconds=seconds)

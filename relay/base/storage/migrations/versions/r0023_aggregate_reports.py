@@ -28,7 +28,10 @@ def upgrade() -> None:
         sa.Column("day", sa.String(10), nullable=False),
         sa.Column("received_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_aggregate_reports")),
-        sa.UniqueConstraint("domain_id", "kind", "proved", "report_id", name=op.f("uq_aggregate_reports_domain_id")),
+        sa.UniqueConstraint(
+            "domain_id", "kind", "proved", "report_id",
+            name=op.f("uq_aggregate_reports_domain_id_kind_proved_report_id"),
+        ),
         sqlite_autoincrement=True,
     )
     op.create_table(
