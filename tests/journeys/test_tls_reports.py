@@ -220,8 +220,8 @@ async def test_the_day_s_report_from_four_processes_is_one_and_its_sums_are_what
     assert isinstance(ours, TlsReport)
     sums = {w: sum(r.count for r in ours.rows if (r.result == "success") is w) for w in (True, False)}
     assert (ours.domain, sums) == ("b.test", {True: 16, False: 12})
-    assert told["date-range"] == {"start-datetime": f"{day}T00:00:00Z", "end-datetime": f"{day}T23:59:59Z"}
-    without, sts = told["policies"]
+    assert reported["date-range"] == {"start-datetime": f"{day}T00:00:00Z", "end-datetime": f"{day}T23:59:59Z"}
+    without, sts = reported["policies"]
     assert without["summary"] == {"total-successful-session-count": 4, "total-failure-session-count": 4}
     assert sts["summary"] == {"total-successful-session-count": 12, "total-failure-session-count": 8}
     assert sts["policy"] == {
