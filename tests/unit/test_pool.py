@@ -230,22 +230,22 @@ async def test_a_host_that_may_not_be_used_is_one_try_and_the_next_takes_the_mai
         Host("bad.test", ("127.0.0.9", "127.0.0.8"), sink.port, 0, blocked),
         Host("mx.test", (sink.host,), sink.port, 1, OPPORTUNISTIC),
     )
-    told: list[Session] = []
+    sessions: list[Session] = []
     mail = Transaction("a@a.test", "b@b.test", BODY)
     pool = Pool(
-        PoolSettings(helo="relay.test"), CONTEXTS, monotonic=time.monotonic, limits=LIMITS, on_session=told.append
+        PoolSettings(helo="relay.test"), CONTEXTS, monotonic=time.monotonic, limits=LIMITS, on_session=sessions.append
     )
     try:
         found = await pool.deliver(Route("b.test", hosts, "b.test"), mail)
         assert found is not None
         assert (found.kind, found.policy) == ("delivered", "opportunistic")
-        assert [(one.host, one.result) for one in told] == [
+        assert [(one.host, one.result) for one in sessions] == [
             ("bad.test", "validation-failure"), ("mx.test", "starttls-not-supported"),
         ]
         # With the sender's word that TLS doesn't matter, it is a host like any other; nobody counts that.
         route = Route("b.test", (replace(hosts[0], ips=(sink.host,)),), "b.test").for_tls(False)
         found = await pool.deliver(route, mail)
         assert found is not None
-        assert (found.kind, found.policy, len(told)) == ("delivered", "tls-required-no", 2)
+        assert (found.kind, found.policy, len(sessions)) == ("delivered", "tls-required-no", 2)
     finally:
         await pool.close()
