@@ -129,10 +129,11 @@ def sending(relay: Enrolling) -> SendServices:
 
 @pytest.fixture
 async def wix(sqlite_config: Config, request: pytest.FixtureRequest) -> AsyncIterator[Client]:
-    """The client; parametrised indirectly with keys of `[senders]`, and of `[retention]` under that name."""
-    reported = dict(getattr(request, "param", {}))
-    retention = sqlite_config.retention.model_copy(update=reported.pop("retention", {}))
-    sections = {"senders": sqlite_config.senders.model_copy(update=reported), "retention": retention}
+    """The client; parametrised indirectly with keys of `[senders]`, and with other sections by their names."""
+    params = getattr(request, "param", {})
+    updates = {"senders": {k: v for k, v in params.items() if not isinstance(v, dict)}}
+    updates |= {k: v for k, v in params.items() if isinstance(v, dict)}
+    sections = {name: getattr(sqlite_config, name).model_copy(update=update) for name, update in updates.items()}
     async with hosting(sqlite_config.model_copy(update=sections)) as env:
         relay = env.relay
         app = application(

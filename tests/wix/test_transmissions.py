@@ -349,6 +349,35 @@ async def test_warming_suspension_and_keys_have_their_codes(wix: Client) -> None
     assert len(await found(wix, {})) == 1, "it may read"
 
 
+# Tiers of that size are asked by the accepting transaction alone.
+@pytest.mark.parametrize("wix", [{"warming": {"aggregate_from": 1}}], indirect=True)
+async def test_of_two_that_do_not_both_fit_one_is_sent_whole_and_the_other_not_at_all(wix: Client) -> None:
+    await wix.relay.world.domain(wix.alice, tier="week 1")
+    many = wix.relay.world.config.warming.tiers[0].per_hour // 2 + 1
+    letters = [letter(*(f"{who}{i}@sink.test" for i in range(many))) for who in "ab"]
+    answers = await asyncio.gather(*(wix.ask("POST", SEND, one) for one in letters))
+    assert sorted(status for status, _ in answers) == [200, 429]
+    waiting = await wix.relay.world.queue.claim(1000, {})
+    assert len(waiting) == many
+    assert len({ready.due.address[0] for ready in waiting}) == 1
+
+
+async def test_who_is_suppressed_at_the_last_moment_fails_and_the_others_are_sent(alice: Client) -> None:
+    async def write(tx: Tx) -> None:
+        who = "gone@sink.test"
+        await suppressions.add(tx, [Suppression(0, alice.alice.id, who, who, "manual", "", alice.relay.clock.now())])
+
+    find = alice.relay.world.suppressions.maybe
+    # The snapshot of this process is a moment old.
+    alice.relay.world.suppressions.maybe = lambda *_: False  # type: ignore[method-assign]
+    await alice.relay.storage.write(write)
+    made = await sent(alice, "ben@sink.test", "gone@sink.test")
+    alice.relay.world.suppressions.maybe = find  # type: ignore[method-assign]
+    assert [p.get("status") for p in made["toRecipients"]] == [None, "FAILED"]
+    assert len(await alice.relay.mail_to("ben@sink.test")) == 1
+    assert await alice.relay.mail_to("gone@sink.test") == []
+
+
 async def test_a_key_for_some_domains_sees_only_their_transmissions(alice: Client) -> None:
     await alice.relay.world.domain(alice.alice, "other.test")
     mine = await sent(alice, "ben@sink.test", emailSubject="mine")
