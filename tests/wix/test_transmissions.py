@@ -255,6 +255,7 @@ async def test_every_filter_sort_and_cursor(alice: Client) -> None:
     ):  # fmt: skip
         assert sorted(await found(alice, {"filter": filter})) == wanted, filter
     assert (await found(alice, {}))[0] == "Zeta", "the last one that changed comes first"
+    assert len((await alice.good("POST", QUERY))["emailTransmissions"]) == 4, "a body need not be there"
     assert await found(alice, {}, by=alice.bob) == []
     for sort, wanted in (
         ([{"fieldName": "emailSubject"}], ["Alpha", "Beta", "Zeta", "alps"]),

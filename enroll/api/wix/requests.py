@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +18,7 @@ from enroll.api.wix.errors import Invalid
 from relay.base import names
 from relay.base.web.models import body
 
+Read = TypeVar("Read", bound=BaseModel)
 MAX_LIST, MAX_QUERY, MAX_CURSOR, MAX_IN = 100, 50, 1000, 50
 _MAX_DIGITS = 18
 
@@ -131,10 +132,15 @@ class QueryDomains(Asked):
 
 
 async def query(request: web.Request) -> Query:
-    """What a query asks for; without a body, for nothing. Raises Refused."""
+    """What a query of domains asks for; without a body, for nothing. Raises Refused."""
+    return (await body_or_none(QueryDomains, request)).query or Query()
+
+
+async def body_or_none(model: type[Read], request: web.Request) -> Read:
+    """The body of a query, which says nothing where there is none. Raises Refused."""
     if request.content_length == 0 or not request.body_exists:
-        return Query()
-    return (await body(QueryDomains, request)).query or Query()
+        return model.model_validate({})
+    return await body(model, request)
 
 
 @dataclass(frozen=True, slots=True)

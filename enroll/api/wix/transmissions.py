@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints
 
 from enroll.api.wix import transmission_query, views
 from enroll.api.wix.errors import TRANSMISSIONS, Invalid
-from enroll.api.wix.requests import Asked
+from enroll.api.wix.requests import Asked, body_or_none
 from enroll.errors import EnrollError
 from enroll.senders.transmissions import MARKETING, Transmission, Transmissions, Wanted
 from enroll.sessions import Actor
@@ -168,10 +168,12 @@ class TransmissionCalls:
         wanted = _wanted(asked, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest())
         return OneTransmission(email_transmission=_shown(await self._transmissions.send(who, wanted)))
 
-    @_calls.post(f"{_PATH}/query", "Find email transmissions", reads=True)
-    async def query(self, who: Actor, body: transmission_query.QueryTransmissions) -> TransmissionPage:
+    @_calls.post(
+        f"{_PATH}/query", "Find email transmissions", reads=True, takes=transmission_query.QueryTransmissions
+    )
+    async def query(self, who: Actor, request: web.Request) -> TransmissionPage:
         """Those that a filter names, without their content."""
-        page = transmission_query.page_of(body)
+        page = transmission_query.page_of(await body_or_none(transmission_query.QueryTransmissions, request))
         found, after = await self._transmissions.find(
             who.member.id, where=page.where, order=page.order, after=page.after, limit=page.limit, names=who.domains
         )
