@@ -81,7 +81,8 @@ async def live_a_day(at: World) -> Made:
         await at.domain(member, domain)
         sealed = at.vault.seal(b"whsec_" + handle.encode(), "webhook", f"wh{handle}")
         await at.storage.write(lambda tx, m=member, h=handle, s=sealed: webhooks.add(  # type: ignore[misc]
-            tx, public_id=f"wh{h}", member_id=m.id, url="https://h.test/", types=(), description="", secret=s, now=1.0
+            tx, public_id=f"wh{h}", member_id=m.id, url="https://h.test/", types=(), description="", secret=s, now=1.0,
+            cursor=0,
         ))
         made.append(member)
     people = accounts(at)

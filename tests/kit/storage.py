@@ -82,7 +82,11 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 def make_config(folder: Path, url: str = "sqlite:///posthouse.db", **sections: dict) -> Config:
-    """A configuration for tests: everything under `folder`, listening nowhere special."""
+    """A configuration for tests: everything under `folder`, and no port is one that somebody else may have: the
+    defaults' are those of every relay and demo on this machine."""
+    for name in ("submission", "inbound", "http"):
+        sections[name] = {"listen": ["127.0.0.1:0"]} | sections.get(name, {})
+    sections["submission"] = {"listen_tls": ["127.0.0.1:0"]} | sections["submission"]
     sections.setdefault("server", {}).setdefault("data_dir", folder)
     sections.setdefault("database", {}).setdefault("url", url)
     sections["database"].setdefault("snapshot_seconds", 0.05)

@@ -329,6 +329,7 @@ async def test_a_letter_that_cannot_be_taken_now_is_said_beside_the_form(
         assert f'action="{path}"' in text
 
 
+@pytest.mark.parametrize("place", [{"submission": {"listen": ["0.0.0.0:587"]}}], indirect=True)
 async def test_the_connection_lines_name_a_verified_domain(place: Site) -> None:
     alice = await place.member("alice")
     visit = await place.signed_in()
