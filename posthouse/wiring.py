@@ -45,7 +45,7 @@ from relay.policy import Policy
 from relay.queue import Handoff, Queue
 from relay.refusals import Refusals
 from relay.retention import Retention
-from relay.standing import Watch
+from relay.standing import BlocklistWatch, Watch
 from relay.submission import SubmissionServer
 from relay.suppression import Suppressions
 from relay.tracking import Tracking
@@ -241,6 +241,7 @@ def works(r: Core) -> Mapping[str, Work]:
         if r.config.tls_reports.enabled:
             found["tls reports"] = partial(_send_tls_reports, r)
         found["standing"] = Watch(*ground, r.vault, r.notices, owner=r.owner).run
+        found["blocklists"] = BlocklistWatch(*ground, r.resolver, owner=r.owner).run
     if "recheck" in roles:
         found["recheck"] = Recheck(*ground, r.domains, owner=r.owner).run
         found["mailboxes"] = MailboxWatch(*ground, r.notices, owner=r.owner).run

@@ -35,6 +35,7 @@ EXAMINATIONS: Mapping[str, Examination] = {
     "names": network.own_names,
     "ptr": network.reverse_names,
     "spf": network.spf,
+    "blocklists": network.blocklists,
     "inbound tls": own_tls.own_tls,
     "hosted zone": hosted.hosted_zone,
     "dmarc reports": network.report_address,

@@ -9,6 +9,7 @@ from posthouse.doctor.finding import FAIL, OK, WARN, Finding, Patient
 from relay.base.own_addresses import source_addresses
 from relay.base.resolver import Answer, Later, Nothing
 from relay.base.secrets import random_id
+from relay.standing.blocklists import look
 
 _MAX_INCLUDES = 10
 _NOT_PUBLIC = "not checked: server.hostname is not a public name"
@@ -204,3 +205,27 @@ async def report_address(patient: Patient) -> list[Finding]:
         return [Finding("dmarc reports", OK, f"{patient.config.report_address} may be told of any domain")]
     saw = f"receivers can't send reports to {patient.config.report_address}, so it is suggested to nobody"
     return [Finding("dmarc reports", WARN, saw, f'*._report._dmarc.{host}. TXT "v=DMARC1"')]
+
+
+async def blocklists(patient: Patient) -> list[Finding]:
+    """The relay's own addresses in the configured DNS blocklists."""
+    if not patient.public or not patient.config.reputation.enabled:
+        return []
+    found = []
+    for one in await look(patient.config, patient.resolver):
+        name, zone = f"blocklist {one.blocklist.zone}", one.blocklist.zone
+        if one.verdict == "clear":
+            found.append(Finding(name, OK, f"{one.address} is not listed"))
+        elif one.verdict == "listed":
+            fix = f"stop what caused it, then ask to be taken off: {one.blocklist.delisting or zone}"
+            found.append(Finding(name, FAIL, f"{one.address} is listed ({one.says})", fix))
+        elif one.verdict == "policy":
+            fix = f"the network's owner says that no mail comes from there; see {one.blocklist.delisting or zone}"
+            found.append(Finding(name, WARN, f"{one.address} is under a policy ({one.says}), not listed", fix))
+        elif one.verdict == "refused":
+            terms = one.blocklist.terms or "see its page"
+            fix = f"ask through a resolver of your own, by its terms ({terms}), or take it out of reputation.blocklists"
+            found.append(Finding(name, WARN, f"{zone} does not serve your resolver ({one.says})", fix))
+        else:
+            found.append(Finding(name, WARN, f"{one.address}: {one.says}"))
+    return found

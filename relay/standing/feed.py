@@ -24,10 +24,12 @@ INCIDENTS = {
     "reputation": "Other hosts distrust this relay's address: a blocklist, or its DNS.",
     "rate": "Other hosts find that too much mail comes from this relay.",
     "tls": "Other hosts require TLS that this relay could not establish.",
+    "blocklist": "An address of this relay stands in a DNS blocklist.",
 }
 CURES = {
     "reputation": "posthouse doctor checks PTR, HELO and SPF; once the cause has stopped, ask the blocklist named in "
     "the reply to delist you.",
+    "blocklist": "Find and stop what got it listed, then ask to be taken off at the page that the example names.",
     "rate": "Wait: deliveries to that host are slowed down automatically. If it continues, send from more IPs.",
     "tls": "Mail to these hosts is waiting: they refused it because TLS failed or was not used. posthouse doctor "
     "checks the certificate; the reply says what the host wants.",

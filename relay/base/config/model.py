@@ -17,6 +17,7 @@ from relay.base.config.kinds import HostName, LocalPart, Mailbox, Port, Selector
 from relay.base.config.octeth import Octeth
 from relay.base.config.outbound_tls import MtaSts, TlsReports
 from relay.base.config.reporters import Reporter
+from relay.base.config.reputation import Reputation
 from relay.base.config.section import Bytes, Count, Seconds, Section, key
 from relay.base.config.senders import Senders
 from relay.base.config.standing import Standing
@@ -345,6 +346,7 @@ class Config(Section):
     signing: Signing = Signing()
     warming: Warming = Warming()
     standing: Standing = Standing()
+    reputation: Reputation = Reputation()
     delivery: Delivery = Delivery()
     mta_sts: MtaSts = MtaSts()
     tls_reports: TlsReports = TlsReports()
