@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from posthouse.cli.shell import OK, Shell, command
+from posthouse.cli.shell import FAILED, OK, REFUSED, Failure, Shell, command
 
 if TYPE_CHECKING:
     from relay.base.events import Event
 
 Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="A recipient's address.")]
 PAGE = 500
+_MARKS = {True: "ok ", False: "no ", None: "?  "}
 
 
 def register(app: typer.Typer) -> None:
     """Put the commands in."""
     command(app, "send")(send)
+    command(app, "preflight")(preflight)
     command(app, "events")(events)
 
 
@@ -37,6 +39,36 @@ async def send(
         {"message": taken.queue_id, "to": to}, f"{taken.queue_id} is queued. See: posthouse explain {taken.queue_id}"
     )
     return OK
+
+
+async def preflight(
+    shell: Shell,
+    domain: Annotated[str, typer.Argument(help="The verified domain to send from.")],
+    receivers: Annotated[list[str], typer.Option("--for", help="gmail, yahoo or microsoft (repeatable).")],
+    category: Annotated[str, typer.Option(help="The category of the mail.")] = "bulk",
+    member: Annotated[str | None, typer.Option("--member", help="The member, if several enrolled it.")] = None,
+) -> int:
+    """Would mail from a domain meet the rules that large receivers publish? Exit code 1: not all of them."""
+    from relay.intake import RECEIVERS
+    from relay.intake.receivers import rules
+
+    wanted = [one for one in RECEIVERS if one in receivers]
+    if unknown := sorted(set(receivers) - set(RECEIVERS)):
+        raise typer.BadParameter(f"{unknown[0]}: {', '.join(RECEIVERS)}", param_hint="--for")
+    data: dict[str, Any] = {}
+    lines: list[str] = []
+    async with shell.core() as core:
+        member_id = (await core.enroll.accounts.get(member)).id if member else None
+        found = await core.operator.find(domain, member_id)
+        entry = core.directory.domain_of_member(found.member_id, found.name)
+        if entry is None:
+            raise Failure(REFUSED, f"{found.name} is {found.state}: only a verified domain sends")
+        for name in wanted:
+            told = await rules(name, entry, category, core.storage, core.config, core.clock, core.resolver)
+            data[name] = {rule.name: {"met": rule.met, "says": rule.says} for rule in told}
+            lines += [f"{name}:", *(f"  {_MARKS[rule.met]} {rule.name}: {rule.says}" for rule in told)]
+    shell.answer(data, "\n".join(lines))
+    return OK if all(rule["met"] is not False for of in data.values() for rule in of.values()) else FAILED
 
 
 async def events(

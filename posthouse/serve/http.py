@@ -37,7 +37,7 @@ def http_application(
     )
     send = SendServices(
         config=config, clock=core.clock, storage=core.storage, directory=core.directory, policy=core.policy,
-        intake=core.intake, refusals=core.refusals,
+        intake=core.intake, refusals=core.refusals, resolver=core.resolver,
     )
     documents = described(config)
     shown = pages(PageServices.of(core.enroll, core.intake, core.queue), documents)

@@ -18,7 +18,7 @@ from relay.base.storage.mail import Due
 from relay.directory import Directory, MemberEntry
 from relay.intake.build import Builder
 from relay.intake.keyring import Keyring
-from relay.intake.preflight import Check, preflight
+from relay.intake.preflight import Check, Receivers, preflight
 from relay.intake.submission import Accepted, Built, Submission
 from relay.intake.waiting import Waiting
 from relay.intake.write import Writer
@@ -132,9 +132,11 @@ class Intake:
         if self._handoff is not None:
             self._handoff.waiting()
 
-    async def preflight(self, submission: Submission) -> list[Check]:
-        """Every check with verdict and evidence; nothing is written or spent."""
-        return await preflight(submission, self._policy, self._builder, self._storage, self._clock)
+    async def preflight(self, submission: Submission, receivers: Receivers | None = None) -> list[Check]:
+        """Every check with verdict and evidence, and those of `receivers`; nothing is written or spent."""
+        return await preflight(
+            submission, self._policy, self._builder, self._storage, self._config, self._clock, receivers=receivers
+        )
 
     async def close(self) -> None:
         """Stop the signing threads."""

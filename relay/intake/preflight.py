@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from relay import warming
 from relay.base.clock import DAY, Clock
+from relay.base.config import Config
 from relay.base.storage import Storage, allowances
 from relay.intake.build import Builder
+from relay.intake.receivers import AsksAboutUs, Receiver, rules, unmet
 from relay.intake.submission import Submission
 from relay.message import Parsed
 from relay.policy import Policy
@@ -25,10 +28,19 @@ class Check:
     advice: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Receivers:
+    """Whose published rules are checked too, and what asks DNS about our own names; None: it isn't asked."""
+
+    names: Sequence[Receiver]
+    resolver: AsksAboutUs | None
+
+
 async def preflight(
-    submission: Submission, policy: Policy, builder: Builder, storage: Storage, clock: Clock
+    submission: Submission, policy: Policy, builder: Builder, storage: Storage, config: Config, clock: Clock,
+    *, receivers: Receivers | None = None,
 ) -> list[Check]:
-    """The checks in the order in which a message meets them. Raises StorageError."""
+    """The checks in the order in which a message meets them, then those of `receivers`. Raises StorageError."""
     login = submission.login
     assert login is not None
     checks: list[Check] = []
@@ -76,6 +88,11 @@ async def preflight(
         checks.append(Check("signing", keys if isinstance(keys, Verdict) else None, signing))
     if isinstance(parsed, Parsed):
         checks.extend(_advice(parsed))
+    if receivers is not None and domain is not None:
+        for name in receivers.names:
+            asked = await rules(name, domain, category, storage, config, clock, receivers.resolver)
+            evidence = {"receiver": name, "rules": {r.name: {"met": r.met, "says": r.says} for r in asked}}
+            checks.append(Check("receiver", None, evidence, advice=unmet(asked)))
     return checks
 
 

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from relay.base.clock import Clock
 from relay.base.config import Config
+from relay.base.resolver import Resolver
 from relay.base.storage import Storage
 from relay.base.web import UploadMemory, bearer, claimed_did, client_address, is_https
 from relay.base.web.calls import Call
@@ -36,6 +37,7 @@ class SendServices:
     policy: Policy
     intake: Intake
     refusals: Refusals
+    resolver: Resolver | None = None
     uploads: UploadMemory = field(init=False)
 
     def __post_init__(self) -> None:

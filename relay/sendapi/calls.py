@@ -14,7 +14,7 @@ from relay.sendapi.authenticate import Access, Caller, SendServices
 from relay.sendapi.batch import send_batch
 from relay.sendapi.idempotency import HEADER, MAX_KEY, Slot, once
 from relay.sendapi.models import BatchRequest, SendRequest
-from relay.sendapi.preflight import ask_all
+from relay.sendapi.preflight import PreflightQuery, ask_all
 from relay.sendapi.raw import HEADERS, MESSAGE_KINDS, RawQuery, raw_draft
 from relay.sendapi.send import Sender, parsed, uploaded
 
@@ -98,9 +98,11 @@ class Sending:
 
     # A suspended member may ask what it would be told.
     @_calls.post("/v1/preflight", "Make every check, send nothing", takes=_ONE, scope="send", reads=True)
-    async def preflight(self, who: Caller, request: web.Request) -> responses.Preflight:
+    async def preflight(
+        self, who: Caller, request: web.Request, query: PreflightQuery
+    ) -> responses.Preflight:
         async with uploaded(self._services, request, "application/json") as body:
-            checks = await ask_all(self._asks, who, await parsed(self._services, body))
+            checks = await ask_all(self._asks, who, await parsed(self._services, body), query)
         return {"ok": all(check["verdict"] != "refused" for check in checks), "gates": checks}
 
 

@@ -5,14 +5,26 @@ The checks are made by the same calls as sending; one that refuses doesn't hide 
 
 from __future__ import annotations
 
-from relay.intake import Check
+from pydantic import Field
+
+from relay.base.web.models import Query
+from relay.intake import RECEIVERS, Check, Receiver, Receivers
 from relay.replies import DOMAIN_RESTS, FROM_MISMATCH, NO_RECIPIENTS, Refused, Verdict
 from relay.sendapi.authenticate import Caller
 from relay.sendapi.responses import CheckAnswer
 from relay.sendapi.send import Sender
 
 
-async def ask_all(sender: Sender, caller: Caller, value: object) -> list[CheckAnswer]:
+class PreflightQuery(Query):
+    """What POST /v1/preflight checks besides."""
+
+    receivers: list[Receiver] = Field(
+        default_factory=list, alias="for", max_length=len(RECEIVERS),
+        description="The published rules of these receivers too, each a check `receiver` that never refuses.",
+    )
+
+
+async def ask_all(sender: Sender, caller: Caller, value: object, query: PreflightQuery) -> list[CheckAnswer]:
     """Every check, in the order in which a message meets them. Raises Refused for bad requests."""
     services, login = sender.services, caller.login
     public_url = services.config.server.public_url
@@ -26,7 +38,8 @@ async def ask_all(sender: Sender, caller: Caller, value: object) -> list[CheckAn
         checks.append(Check("from" if e.verdict.reply is FROM_MISMATCH else "sender", e.verdict))
         return [_of(check, public_url) for check in checks]
     checks += [Check("recipient", verdict, {"recipient": text}) for text, verdict in draft.rejected]
-    checks += await services.intake.preflight(draft.submission)
+    wanted = Receivers(tuple(dict.fromkeys(query.receivers)), services.resolver) if query.receivers else None
+    checks += await services.intake.preflight(draft.submission, wanted)
     named = [check for check in checks if check.name == "recipient"]
     if named and all(check.verdict is not None for check in named):
         checks.append(Check("recipients", Verdict(NO_RECIPIENTS), {"recipients": len(named)}))

@@ -23,9 +23,9 @@ from yarl import URL
 import enroll.app as enrollment
 from enroll.api.native import Mail
 from enroll.services import Services
-from relay.base.clock import DAY, iso
+from relay.base.clock import DAY, iso, utc_day
 from relay.base.events import Event
-from relay.base.storage import Tx, events, mail, reports, versions
+from relay.base.storage import Tx, events, mail, reports, stats, versions
 from relay.base.storage.sqlite_driver import InlineConnection
 from relay.base.storage.tables import dkim_keys
 from relay.base.web import Listener, application
@@ -1173,3 +1173,29 @@ async def test_a_finished_message_that_comes_again_is_answered_as_the_first(api:
     assert (await api.ask("POST", path, raw=keyed, headers=RFC822))[0] == 200
     status, got = await api.ask("POST", path, raw=keyed + b"P.S.\r\n", headers=RFC822)
     assert (status, got["code"]) == (409, "IDEMPOTENCY_CONFLICT")
+
+
+async def test_preflight_holds_a_message_against_receivers_rules(api: Api) -> None:
+    status, got = await api.ask("POST", "/v1/preflight?for=gmail&for=microsoft&for=gmail", message())
+    assert status == 200
+    told = {c["evidence"]["receiver"]: c for c in got["gates"] if c["gate"] == "receiver"}
+    assert list(told) == ["gmail", "microsoft"]
+    rules = told["gmail"]["evidence"]["rules"]
+    assert {name: rule["met"] for name, rule in rules.items()} == {
+        "dkim": None, "spf": True, "alignment": None, "dmarc": None, "reverse_name": None, "tls": True,
+        "unsubscribe": True, "complaints": None, "message_id": True,
+    }
+    assert "complaints" not in told["microsoft"]["evidence"]["rules"], "it publishes no share"
+    flags = {"dkim_rsa": True, "dkim_ed25519": True, "dmarc": False}
+    await api.world.change("domains", 1, flags=flags)
+    day = utc_day(api.world.clock.now())
+    counted = {(1, day, 1): {"accepted": 1000, "delivered": 1000, "complaints": 2}}
+    await api.world.storage.write(lambda tx: stats.count(tx, counted))
+    _, got = await api.ask("POST", "/v1/preflight?for=gmail&for=yahoo", message())
+    told = {c["evidence"]["receiver"]: c for c in got["gates"] if c["gate"] == "receiver"}
+    assert [told[name]["verdict"] for name in ("gmail", "yahoo")] == ["advice", "advice"]
+    for words in ("dmarc: Publish", "2 of 1000", "stay under 0.1 %, and never reach 0.3 %"):
+        assert words in told["gmail"]["advice"]
+    assert "complaints" not in told["yahoo"]["advice"], "0.2 % is below the 0.3 % that it names"
+    assert got["ok"] is True
+    assert (await api.ask("POST", "/v1/preflight?for=hotmail", message()))[0] == 400
