@@ -64,9 +64,9 @@ async def preflight(
         if entry is None:
             raise Failure(REFUSED, f"{found.name} is {found.state}: only a verified domain sends")
         for name in wanted:
-            told = await rules(name, entry, category, core.storage, core.config, core.clock, core.resolver)
-            data[name] = {rule.name: {"met": rule.met, "says": rule.says} for rule in told}
-            lines += [f"{name}:", *(f"  {_MARKS[rule.met]} {rule.name}: {rule.says}" for rule in told)]
+            asked = await rules(name, entry, category, core.storage, core.config, core.clock, core.resolver)
+            data[name] = {rule.name: {"met": rule.met, "says": rule.says} for rule in asked}
+            lines += [f"{name}:", *(f"  {_MARKS[rule.met]} {rule.name}: {rule.says}" for rule in asked)]
     shell.answer(data, "\n".join(lines))
     return OK if all(rule["met"] is not False for of in data.values() for rule in of.values()) else FAILED
 

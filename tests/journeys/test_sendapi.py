@@ -1178,24 +1178,24 @@ async def test_a_finished_message_that_comes_again_is_answered_as_the_first(api:
 async def test_preflight_holds_a_message_against_receivers_rules(api: Api) -> None:
     status, got = await api.ask("POST", "/v1/preflight?for=gmail&for=microsoft&for=gmail", message())
     assert status == 200
-    told = {c["evidence"]["receiver"]: c for c in got["gates"] if c["gate"] == "receiver"}
-    assert list(told) == ["gmail", "microsoft"]
-    rules = told["gmail"]["evidence"]["rules"]
+    checked = {c["evidence"]["receiver"]: c for c in got["gates"] if c["gate"] == "receiver"}
+    assert list(checked) == ["gmail", "microsoft"]
+    rules = checked["gmail"]["evidence"]["rules"]
     assert {name: rule["met"] for name, rule in rules.items()} == {
         "dkim": None, "spf": True, "alignment": None, "dmarc": None, "reverse_name": None, "tls": True,
         "unsubscribe": True, "complaints": None, "message_id": True,
     }
-    assert "complaints" not in told["microsoft"]["evidence"]["rules"], "it publishes no share"
+    assert "complaints" not in checked["microsoft"]["evidence"]["rules"], "it publishes no share"
     flags = {"dkim_rsa": True, "dkim_ed25519": True, "dmarc": False}
     await api.world.change("domains", 1, flags=flags)
     day = utc_day(api.world.clock.now())
     counted = {(1, day, 1): {"accepted": 1000, "delivered": 1000, "complaints": 2}}
     await api.world.storage.write(lambda tx: stats.count(tx, counted))
     _, got = await api.ask("POST", "/v1/preflight?for=gmail&for=yahoo", message())
-    told = {c["evidence"]["receiver"]: c for c in got["gates"] if c["gate"] == "receiver"}
-    assert [told[name]["verdict"] for name in ("gmail", "yahoo")] == ["advice", "advice"]
+    checked = {c["evidence"]["receiver"]: c for c in got["gates"] if c["gate"] == "receiver"}
+    assert [checked[name]["verdict"] for name in ("gmail", "yahoo")] == ["advice", "advice"]
     for words in ("dmarc: Publish", "2 of 1000", "stay under 0.1 %, and never reach 0.3 %"):
-        assert words in told["gmail"]["advice"]
-    assert "complaints" not in told["yahoo"]["advice"], "0.2 % is below the 0.3 % that it names"
+        assert words in checked["gmail"]["advice"]
+    assert "complaints" not in checked["yahoo"]["advice"], "0.2 % is below the 0.3 % that it names"
     assert got["ok"] is True
     assert (await api.ask("POST", "/v1/preflight?for=hotmail", message()))[0] == 400

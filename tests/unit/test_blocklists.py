@@ -70,8 +70,8 @@ async def test_a_listing_is_an_incident_once_a_day(tmp_path: Path) -> None:
             config = world.config.model_copy(
                 update={"server": world.config.server.model_copy(update={"hostname": "relay.example.org"})}
             )
-            told = await examine(config, only=["blocklists"], storage=world.storage, resolver=dns.resolver)
-            assert [(f.status, f.fix.rpartition(" ")[2]) for f in told] == [
+            examined = await examine(config, only=["blocklists"], storage=world.storage, resolver=dns.resolver)
+            assert [(f.status, f.fix.rpartition(" ")[2]) for f in examined] == [
                 ("fail", "https://bl.test/remove"), ("ok", ""),
             ]
     finally:
