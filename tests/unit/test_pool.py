@@ -137,6 +137,14 @@ async def test_a_connection_that_died_costs_no_deferral(sink: Sink, pools: Pools
     assert sink.connections == 2
 
 
+async def test_what_a_host_says_is_not_said_to_it_again_on_a_new_connection(sink: Sink, pools: Pools) -> None:
+    pool = pools()
+    assert (await send(pool, to(sink))).kind == "delivered"
+    sink.on("MAIL", "421 4.7.28 an unusual rate of mail")
+    assert (await send(pool, to(sink))).text == "421 4.7.28 an unusual rate of mail"
+    assert sink.connections == 1
+
+
 async def test_no_more_connections_than_allowed(sink: Sink, pools: Pools) -> None:
     pool = pools(connections_an_address=3)
     found = await asyncio.gather(*(send(pool, to(sink), f"{i}@b.test") for i in range(30)))
