@@ -145,7 +145,7 @@ class Posthouse:
         data = self._folder / "data"
         data.mkdir(parents=True)
         self._configure(await asyncio.to_thread(self._postgres.url) if self._postgres else "")
-        self._key = (await self.ask("member", "add", HANDLE, "--email", f"{HANDLE}@{DOMAIN}"))["api_key"]
+        self._key = (await self.ask("member", "add", HANDLE, "--email", f"{HANDLE}@{DOMAIN}"))["apiKey"]
         records = (await self.ask("domain", "add", HANDLE, DOMAIN))["records"]
         # The MX: where the member's own reports go.
         mx = (DOMAIN, "MX", "10 mx.sink.test")

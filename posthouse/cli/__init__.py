@@ -36,7 +36,7 @@ __all__ = ["app", "main"]
 
 _CODES = "\n\n".join(f"{code}  {text}" for code, text in EXIT_CODES.items())
 app = typer.Typer(
-    name="posthouse", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    name="posthouse", no_args_is_help=True, pretty_exceptions_enable=False,
     help="A self-hosted SMTP relay with domain enrollment.", epilog=f"Exit codes:\n\n{_CODES}",
     context_settings={"help_option_names": ["-h", "--help"]}, rich_markup_mode=None,
 )

@@ -66,7 +66,7 @@ async def add(
     if not new and not shell.as_json:
         shell.say(f"{domain.unicode_name} was already enrolled; it stays as it was.")
     shell.answer(
-        domain_facts(domain) | {"records": [record_facts(r) for r in wanted]},
+        _shown(domain, records=_records(domain, wanted)),
         lambda: _records_table(shell, domain, wanted),
     )
     return OK
@@ -87,7 +87,7 @@ async def list_(
         handles = {d.member_id: _handle(core, d.member_id) for d in found}
     rows = [(d.unicode_name, handles[d.member_id], d.state, d.tier or "by age", d.reason) for d in found]
     shell.answer(
-        [domain_facts(d) | {"member": handles[d.member_id]} for d in found],
+        [_shown(d, member=handles[d.member_id]) for d in found],
         lambda: shell.table(["DOMAIN", "MEMBER", "STATE", "TIER", "REASON"], rows, "No domains yet."),
     )
     return OK
@@ -109,7 +109,7 @@ async def show(shell: Shell, name: Name, member: Whose = None) -> int:
         shell.say("")
         _options(shell, domain)
 
-    shell.answer(domain_facts(domain) | {"member": handle}, say)
+    shell.answer(_shown(domain, member=handle), say)
     return OK
 
 
@@ -140,7 +140,7 @@ async def set_(
     async with shell.core() as core:
         found = await _find(core, name, member)
         domain, anew = await core.domains.revise(found.member_id, found.id, changes)
-    shell.answer(domain_facts(domain), lambda: _set(shell, domain, anew))
+    shell.answer(_shown(domain), lambda: _set(shell, domain, anew))
     return OK
 
 
@@ -180,7 +180,7 @@ async def records(
     if output == "zone" and not shell.as_json:
         sys.stdout.write(zone)
         return OK
-    shell.answer([record_facts(r) for r in wanted], lambda: _records_table(shell, domain, wanted))
+    shell.answer(_records(domain, wanted), lambda: _records_table(shell, domain, wanted))
     return OK
 
 
@@ -199,7 +199,7 @@ async def check(shell: Shell, name: Name, member: Whose = None) -> int:
         found = await _find(core, name, member)
         domain = await core.domains.check(found.id, by="owner", fresh=True)
         handle = _handle(core, domain.member_id)
-    shell.answer(domain_facts(domain), lambda: _people(shell, domain, handle, "as of now"))
+    shell.answer(_shown(domain), lambda: _people(shell, domain, handle, "as of now"))
     return OK if domain.state == "verified" else FAILED
 
 
@@ -213,7 +213,7 @@ async def tier(
     async with shell.core() as core:
         pinned = None if to == "age" else to
         domain = await core.operator.set_tier(name, pinned, await _member_id(core, member))
-    shell.answer(domain_facts(domain), f"{domain.name}: {domain.tier or 'by age'}")
+    shell.answer(_shown(domain), f"{domain.name}: {domain.tier or 'by age'}")
     return OK
 
 
@@ -221,7 +221,7 @@ async def approve(shell: Shell, name: Name, member: Whose = None) -> int:
     """Approve a domain (enrollment.manual_approval)."""
     async with shell.core() as core:
         domain = await core.operator.approve(name, await _member_id(core, member))
-    shell.answer(domain_facts(domain), f"{domain.name} has been approved and is now {domain.state}.")
+    shell.answer(_shown(domain), f"{domain.name} has been approved and is now {domain.state}.")
     return OK
 
 
@@ -233,7 +233,7 @@ async def suspend(
     """Stop a domain from sending; its owner can't undo this."""
     async with shell.core() as core:
         domain = await core.operator.suspend(name, reason, await _member_id(core, member))
-    shell.answer(domain_facts(domain), f"{domain.name} is suspended: {reason}")
+    shell.answer(_shown(domain), f"{domain.name} is suspended: {reason}")
     return OK
 
 
@@ -241,7 +241,7 @@ async def release(shell: Shell, name: Name, member: Whose = None) -> int:
     """Lift a suspension; the domain's DNS is checked again at once."""
     async with shell.core() as core:
         domain = await core.operator.release(name, await _member_id(core, member))
-    shell.answer(domain_facts(domain), f"{domain.name} is released and now {domain.state}.")
+    shell.answer(_shown(domain), f"{domain.name} is released and now {domain.state}.")
     return OK
 
 
@@ -252,7 +252,7 @@ async def rotate(shell: Shell, name: Name, member: Whose = None) -> int:
         domain = await core.domains.rotate(found.member_id, found.id)
         wanted = core.domains.records(domain)
     shell.answer(
-        domain_facts(domain) | {"records": [record_facts(r) for r in wanted]},
+        _shown(domain, records=_records(domain, wanted)),
         lambda: _records_table(shell, domain, wanted),
     )
     return OK
@@ -283,22 +283,15 @@ def _people(shell: Shell, domain: Domain, handle: str, age: str) -> None:
             shell.say(f"     {f['fix']}")
 
 
-def domain_facts(d: Domain) -> dict[str, Any]:
-    """A domain for programs."""
-    from relay.base.clock import iso
+def _shown(d: Domain, **beside: Any) -> dict[str, Any]:
+    """A domain for programs: as `GET /v1/domains/{id}` shows it."""
+    from enroll.api.native.domain_views import domain_view
 
-    return {
-        "id": d.id, "uuid": d.uuid, "name": d.name, "state": d.state, "reason": d.reason, "tier": d.tier,
-        "options": d.options.stored(), "awaits": list(d.notes.awaits), "created_at": iso(d.created_at),
-        "first_verified_at": iso(d.first_verified_at) if d.first_verified_at else None,
-        "checked_at": iso(d.checked_at) if d.checked_at else None,
-        "keys": [{"stem": k.stem, "state": k.state} for k in d.keys], "findings": d.findings,
-    }
+    return domain_view(d).model_dump(mode="json", by_alias=True) | beside
 
 
-def record_facts(r: Record) -> dict[str, Any]:
-    """A record for programs."""
-    return {
-        "purpose": r.purpose, "name": r.name, "short": r.short, "type": r.type, "value": r.value,
-        "cname": r.alias or None, "required": r.required, "why": r.explained,
-    }
+def _records(d: Domain, records: list[Record]) -> list[dict[str, Any]]:
+    """Its records for programs: as `GET /v1/domains/{id}/records` shows them."""
+    from enroll.api.native.domain_views import records_view
+
+    return [r.model_dump(mode="json", by_alias=True) for r in records_view(d, records, "").records]

@@ -37,6 +37,7 @@ async def explain(
     message: Annotated[str, typer.Argument(help="Queue id, recipient number, or Message-ID.")],
 ) -> int:
     """Show everything about a message: who sent it, why it was accepted, what became of it, what happens next."""
+    from enroll.api.native.messages import message_view
     from relay.base.events import REPEATED
     from relay.base.storage import events, reports
 
@@ -62,10 +63,12 @@ async def explain(
         ) | {"site": troubles.get(r.id, "")}
         for r in recipients
     ]
-    data = _facts(row) | {
-        "admitted": admitted, "recipients": each,
-        "events": [{"at": _at(e.at), "type": e.type, **e.data} for e in happened],
-    }
+    # As `GET /v1/messages/{id}` shows it, with what only the operator is told.
+    data: dict[str, Any] = {**message_view(row, recipients, tries, happened), "admitted": admitted}
+    data["recipients"] = [
+        {**shown, "next": r["next"], "conclusions": [t["conclusion"] for t in r["attempts"]]}
+        for shown, r in zip(data["recipients"], each, strict=True)
+    ]
 
     def people() -> None:
         shell.say("\n".join(_story(row, admitted)))
@@ -117,14 +120,6 @@ def _at(at: float) -> str:
     from relay.base.clock import iso
 
     return iso(at)
-
-
-def _facts(m: MessageRow) -> dict[str, Any]:
-    return {
-        "message": m.queue_id, "message_id": m.header_id, "from": m.header_from, "envelope_from": m.mail_from,
-        "subject": m.subject, "size": m.size, "received_at": _at(m.received_at),
-        "finished_at": _at(m.finished_at) if m.finished_at else None, "tags": m.tags, "metadata": m.metadata,
-    }
 
 
 def _recipient(r: DetailRow, tries: list[AttemptRow], happened: list[Event], now: float) -> dict[str, Any]:

@@ -250,7 +250,7 @@ async def key_new(
             networks=network or None, default_category=category, null_sender=null_sender, expires_at=expires_at,
         )
         now = core.clock.now()
-    shell.answer(_key(key, now) | {"api_key": text}, f"{text}\nIt will not be shown again.")
+    shell.answer(_key(key, now) | {"key": text}, f"{text}\nIt will not be shown again.")
     return OK
 
 
@@ -303,21 +303,14 @@ def sure(shell: Shell, yes: bool, question: str) -> None:
 
 
 def _member(m: Member) -> dict[str, Any]:
-    from relay.base.clock import iso
+    """A member for programs: as the API shows it, and whether there is a password."""
+    from enroll.api.native.identity import member_view
 
-    return {
-        "handle": m.handle, "did": m.did, "email": m.email, "status": m.status, "reason": m.reason,
-        "created_at": iso(m.created_at), "has_password": m.has_password,
-    }
+    return member_view(m).model_dump(mode="json", by_alias=True) | {"has_password": m.has_password}
 
 
 def _key(k: Key, now: float) -> dict[str, Any]:
-    from relay.base.clock import iso
+    """A key for programs: as `GET /v1/keys/{id}` shows it."""
+    from enroll.api.native.keys import key_view
 
-    return {
-        "key": k.public_id, "state": k.state(now), "description": k.description, "scopes": list(k.scopes),
-        "domains": list(k.domains) if k.domains else None, "networks": list(k.networks) if k.networks else None,
-        "default_category": k.default_category, "null_sender": k.null_sender, "created_at": iso(k.created_at),
-        "expires_at": iso(k.expires_at) if k.expires_at else None,
-        "last_used_at": iso(k.last_used_at) if k.last_used_at else None,
-    }
+    return key_view(k, now).model_dump(mode="json", by_alias=True)

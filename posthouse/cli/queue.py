@@ -61,7 +61,7 @@ async def show(shell: Shell, message: Annotated[str, typer.Argument(help="Queue 
     def people() -> None:
         for q in found:
             shown = facts(q)
-            shown["next_at"] = _next(q, now)
+            shown["nextAttemptAt"] = _next(q, now)
             shell.pairs(shown)
             shell.say("")
 
@@ -175,7 +175,7 @@ def facts(q: Queued) -> dict[str, Any]:
     from relay.base.clock import iso
 
     return {
-        "message": q.queue_id, "number": q.id, "domain": q.domain, "from": q.mail_from, "to": q.address,
-        "state": q.state, "held": q.held, "attempts": q.attempts, "received_at": iso(q.received_at),
-        "next_at": iso(q.next_at), "gives_up_at": iso(q.expires_at), "code": q.code, "last_reply": q.says,
+        "id": q.queue_id, "recipientId": q.id, "domain": q.domain, "mailFrom": q.mail_from, "recipient": q.address,
+        "status": q.state, "held": q.held, "attempts": q.attempts, "receivedAt": iso(q.received_at),
+        "nextAttemptAt": iso(q.next_at), "expiresAt": iso(q.expires_at), "code": q.code, "reply": q.says,
     }

@@ -10,6 +10,7 @@ import asyncio
 import functools
 import inspect
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -67,7 +68,7 @@ class Shell:
     def answer(self, data: Any, people: str | Callable[[], None] | None = None) -> None:
         """Print `data` for programs, or for people a text or whatever the function prints."""
         if self.as_json:
-            sys.stdout.write(json.dumps(data, ensure_ascii=False, default=str) + "\n")
+            sys.stdout.write(json.dumps(_in_api_names(data), ensure_ascii=False, default=str) + "\n")
         elif callable(people):
             people()
         elif people is not None:
@@ -108,8 +109,22 @@ class Shell:
         self.say("\n".join(f"{name + ':':{wide + 1}} {'' if v is None else v}" for name, v in facts.items()))
 
 
+_JOINT = re.compile(r"(?<=[a-z0-9])_([a-z0-9])")
+
+
+def _in_api_names(data: Any) -> Any:
+    """Answers as the HTTP API gives them: its models as they are, names in camelCase."""
+    if hasattr(data, "model_dump"):
+        return data.model_dump(mode="json", by_alias=True)
+    if isinstance(data, dict):
+        return {_JOINT.sub(lambda m: m[1].upper(), str(name)): _in_api_names(value) for name, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_in_api_names(value) for value in data]
+    return data
+
+
 class _Opened:
-    """Rooms opened for one command, with the log kept down to what goes wrong."""
+    """The core, opened for one command, with the log kept down to what goes wrong."""
 
     def __init__(self, config: Config) -> None:
         self._config = config

@@ -195,6 +195,7 @@ def _reason(given: str | None) -> str | None:
 
 
 def _entry(s: Suppression) -> dict[str, Any]:
-    from relay.suppression.export import fields
+    """An entry for programs: as `GET /v1/suppressions/{address}` shows it."""
+    from enroll.api.native.suppressions import suppression_view
 
-    return fields(s)
+    return suppression_view(s).model_dump(mode="json", by_alias=True)

@@ -137,7 +137,7 @@ def stage(folder: Path) -> Iterator[Stage]:
     (folder / "data").mkdir()
     config = folder / "posthouse.toml"
     config.write_text(CONFIG.format(**facts))
-    key = ask(config, "member", "add", HANDLE, "--email", f"{HANDLE}@{SINK_DOMAIN}")["api_key"]
+    key = ask(config, "member", "add", HANDLE, "--email", f"{HANDLE}@{SINK_DOMAIN}")["apiKey"]
     ask(config, "domain", "add", HANDLE, DOMAIN)
     (folder / f"{DOMAIN}.zone").write_text(
         HEAD.format(origin=DOMAIN) + said(config, "domain", "records", DOMAIN, "--format", "zone")

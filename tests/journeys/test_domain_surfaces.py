@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientSession
+from pydantic.alias_generators import to_camel
 from typer.testing import CliRunner
 
 from posthouse.cli import app
@@ -104,16 +105,18 @@ def test_every_option_is_on_the_command_line(tmp_path: Path) -> None:
     run("domain", "add", "alice", "a.test", "--set", "link_tracking=on")
     for o in OPTIONS.values():
         shown = json.loads(run("domain", "set", "a.test", f"{o.name}={o.show(other(o))}", "--json"))["options"]
-        assert shown[o.name] == (o.default if o.kind == "mailbox" else other(o))
+        assert shown[to_camel(o.name)] == (o.default if o.kind == "mailbox" else other(o))
     people = run("domain", "show", "a.test")
     for o in OPTIONS.values():
         assert f"{o.name}:" in people
         assert f"{o.name}={o.values}" in run("domain", "set", "a.test", "nonsense=1", code=2)
     for wrong in ("tracking=maybe", "tracking", "track_prefix=-", "report_to=nobody", "approved=on"):
         assert wrong in run("domain", "set", "a.test", "open_tracking=off", wrong, code=2)
-    assert json.loads(run("domain", "show", "a.test", "--json"))["options"]["open_tracking"] is True
+    assert json.loads(run("domain", "show", "a.test", "--json"))["options"]["openTracking"] is True
     back = [f"{o.alias}={o.show(o.default)}" for o in OPTIONS.values()]
-    assert json.loads(run("domain", "set", "a.test", *back, "--json"))["options"] == Options().stored()
+    assert json.loads(run("domain", "set", "a.test", *back, "--json"))["options"] == {
+        to_camel(name): value for name, value in Options().stored().items()
+    }
 
 
 def test_a_new_option_is_entered_in_one_place(tmp_path: Path) -> None:

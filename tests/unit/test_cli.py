@@ -6,7 +6,10 @@ import asyncio
 import functools
 import json
 import os
+import re
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +20,8 @@ import typer.main
 from sqlalchemy import select, update
 from typer.testing import CliRunner, Result
 
-from posthouse.cli import app
+from enroll.api.native.domain_views import DomainView, RecordView
+from posthouse.cli import app, manual
 from posthouse.cli.mail import _lines
 from posthouse.cli.shell import CONFIG, FAILED, NOT_FOUND, OK, REFUSED, USAGE
 from relay.base.clock import Clock, utc_day
@@ -31,6 +35,7 @@ from tests.kit.plain_log import plain_log
 from tests.kit.storage import make_config
 from tests.kit.world import World
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 Run = Callable[..., Result]
 get_command = functools.cache(typer.main.get_command)
 
@@ -76,13 +81,13 @@ def test_a_member_is_made_with_everything_it_needs(run: Run) -> None:
     made = reported(run("member", "add", "alice", "--email", "alice@home.test", "--json"))
     assert made["handle"] == "alice"
     assert made["did"].startswith("did:web:")
-    assert made["api_key"].startswith("ph_")
-    assert made["password_link"].startswith("http://127.0.0.1:8080/account/set-password?token=")
+    assert made["apiKey"].startswith("ph_")
+    assert made["passwordLink"].startswith("http://127.0.0.1:8080/account/set-password?token=")
     shown = reported(run("--json", "member", "show", "alice"))
     assert shown["email"] == "alice@home.test"
     (key,) = shown["keys"]
-    assert key["key"] in made["api_key"]
-    assert made["api_key"] not in run("member", "show", "alice").stdout
+    assert key["publicId"] in made["apiKey"]
+    assert made["apiKey"] not in run("member", "show", "alice").stdout
     assert "alice" in run("member", "list").stdout
 
 
@@ -106,12 +111,12 @@ def test_a_life_of_a_member(run: Run) -> None:
     assert reported(run("member", "list", "--status", "suspended", "--json"))[0]["reason"] == "too many bounces"
     run("member", "release", "alice")
     key = reported(run("key", "new", "alice", "--scope", "send", "--network", "192.0.2.0/24", "--json"))
-    assert (key["scopes"], key["null_sender"]) == (["send"], False)
-    assert reported(run("key", "new", "alice", "--null-sender", "--json"))["null_sender"] is True
+    assert (key["scopes"], key["nullSender"]) == (["send"], False)
+    assert reported(run("key", "new", "alice", "--null-sender", "--json"))["nullSender"] is True
     assert "null sender" in run("key", "list", "alice").stdout
     run("key", "new", "alice", "--network", "nonsense", code=REFUSED)
-    assert key["key"] in run("key", "list", "alice").stdout
-    assert reported(run("key", "revoke", f"ph_{key['key']}_…", "--json"))["state"] == "revoked"
+    assert key["publicId"] in run("key", "list", "alice").stdout
+    assert reported(run("key", "revoke", f"ph_{key['publicId']}_…", "--json"))["state"] == "revoked"
     assert reported(run("invite", "--note", "for Bob", "--json"))["code"].startswith("phi_")
 
 
@@ -136,7 +141,7 @@ def test_invites_are_listed_and_revoked(run: Run) -> None:
     assert "No invites." in run("invite", "list").stdout
     run("invite", "--note", "for Bob")
     [invite] = reported(run("invite", "list", "--json"))
-    assert (invite["state"], invite["note"], invite["used_by"]) == ("open", "for Bob", None)
+    assert (invite["state"], invite["note"], invite["usedBy"]) == ("open", "for Bob", None)
     assert reported(run("invite", "revoke", str(invite["id"]), "--json"))["state"] == "revoked"
     assert reported(run("invite", "--json", "list")) == []
     run("invite", "revoke", str(invite["id"]), code=NOT_FOUND)
@@ -157,14 +162,14 @@ def test_what_is_not_there_is_not_asked_about(run: Run) -> None:
 
 def test_a_member_may_enroll_more_domains_or_fewer(run: Run) -> None:
     run("member", "add", "alice", "--no-key")
-    assert reported(run("member", "limit", "alice", "1", "--json")) == {"handle": "alice", "max_domains": 1}
+    assert reported(run("member", "limit", "alice", "1", "--json")) == {"handle": "alice", "maxDomains": 1}
     run("domain", "add", "alice", "one.test")
     assert "At most 1 domains" in run("domain", "add", "alice", "two.test", code=REFUSED).output
     assert "as many" not in run("member", "limit", "alice", "2").stdout
     run("domain", "add", "alice", "two.test")
     run("member", "limit", "alice", "-1", code=USAGE)
     run("member", "limit", "nobody", "3", code=NOT_FOUND)
-    assert reported(run("member", "limit", "alice", "--json"))["max_domains"] is None
+    assert reported(run("member", "limit", "alice", "--json"))["maxDomains"] is None
     run("domain", "add", "alice", "three.test")
 
 
@@ -183,7 +188,7 @@ def test_domains_and_their_records(run: Run) -> None:
     assert reported(run("domain", "tier", "shop.example", "age", "--json"))["tier"] is None
     run("domain", "tier", "shop.example", "golden", code=REFUSED)
     asked = reported(run("domain", "forward", "shop.example", "owner@box.example", "--json"))
-    assert (asked["forward_to"], asked["pending"]) == ("", "owner@box.example")
+    assert (asked["forwardTo"], asked["pending"]) == ("", "owner@box.example")
     run("domain", "forward", "shop.example", "--code", "AAAAAAAAAA", code=REFUSED)
     run("domain", "forward", "shop.example", "x@box.example", "--clear", code=USAGE)
     assert reported(run("domain", "replies", "shop.example", "on", "--json"))["replies"] is True
@@ -260,9 +265,9 @@ def read_by_many(tmp_path: Path, number: int) -> None:
 
 def test_the_queue_and_what_explain_says(run: Run, tmp_path: Path) -> None:
     first, second = queued(tmp_path)
-    assert [q["message"] for q in reported(run("queue", "list", "--json"))] == [first, second]
+    assert [q["id"] for q in reported(run("queue", "list", "--json"))] == [first, second]
     (only,) = reported(run("queue", "list", "--to", "other.test", "--member", "alice", "--json"))
-    assert only["to"] == "two@other.test"
+    assert only["recipient"] == "two@other.test"
     assert reported(run("queue", "list", "--error", "greylisted", "--json")) == []
 
     assert reported(run("queue", "hold", first, "--json"))["recipients"]
@@ -275,20 +280,21 @@ def test_the_queue_and_what_explain_says(run: Run, tmp_path: Path) -> None:
     run("queue", "retry", first)
     facts = reported(run("explain", second, "--json"))
     assert facts["recipients"][0]["attempts"] == []
-    assert facts["events"][0]["type"] == "accepted"
-    assert reported(run("explain", facts["message_id"], "--json"))["message"] == second
-    assert reported(run("explain", str(facts["recipients"][0]["number"]), "--json"))["message"] == second
+    assert facts["timeline"][0]["type"] == "accepted"
+    assert reported(run("explain", facts["messageIdHeader"], "--json"))["id"] == second
+    assert reported(run("explain", str(facts["recipients"][0]["recipientId"]), "--json"))["id"] == second
 
-    assert reported(run("queue", "drop", second, "--yes", "--json"))["recipients"] == [only["number"]]
-    assert reported(run("queue", "show", second, "--json"))[0]["state"] == "cancelled"
+    assert reported(run("queue", "drop", second, "--yes", "--json"))["recipients"] == [only["recipientId"]]
+    assert reported(run("queue", "show", second, "--json"))[0]["status"] == "cancelled"
     assert "dropped by the operator" in run("explain", second).stdout
     run("queue", "retry", second, code=NOT_FOUND)
-    read_by_many(tmp_path, only["number"])
+    read_by_many(tmp_path, only["recipientId"])
     story = run("explain", second).stdout
     assert "complained (abuse), nobody vouched for it" in story
     assert story.count("followed a link: https://shop.test/") == 20
     assert "and 9 more opens and clicks" in story
-    after = reported(run("explain", second, "--json"))["recipients"][0]["afterwards"]
+    told_of = reported(run("explain", second, "--json"))["timeline"]
+    after = [e for e in told_of if e["type"] in ("clicked", "complained")]
     assert [e["type"] for e in after] == ["clicked"] * 29 + ["complained"]
     types = [json.loads(line)["type"] for line in run("events", "--member", "alice", "--json").stdout.splitlines()]
     assert [t for t in types if t != "clicked"] == ["accepted", "accepted", "cancelled", "complained"]
@@ -322,7 +328,7 @@ def test_migrate_backup_restore(run: Run, tmp_path: Path) -> None:
     run("backup", str(tmp_path / "b"), "--passphrase-file", str(words), code=FAILED)
     words.write_text("long enough a passphrase\n")
     made = reported(run("backup", str(tmp_path / "b"), "--passphrase-file", str(words), "--json"))
-    assert made["with_master_key"]
+    assert made["withMasterKey"]
     assert made["rows"]["members"] == 2
     assert "Keep a copy of" in run("backup", str(tmp_path / "c")).stdout
     run("backup", str(tmp_path / "c"), code=FAILED)
@@ -422,8 +428,8 @@ def test_the_master_key_changes_step_by_step(run: Run, tmp_path: Path, monkeypat
     monkeypatch.setenv("POSTHOUSE_SECRETS__MASTER_KEY_FILE", "next.key")
     monkeypatch.setenv("POSTHOUSE_SECRETS__PREVIOUS_KEY_FILES", '["master.key"]')
     shown = reported(run("master-key", "show", "--json"))
-    assert (shown["key_id"], shown["previous_key_ids"]) == (made["key_id"], [before["key_id"]])
-    assert shown["api_keys"] == 1
+    assert (shown["keyId"], shown["previousKeyIds"]) == (made["keyId"], [before["keyId"]])
+    assert shown["apiKeys"] == 1
     assert "1 API keys have not been used since" in run("master-key", "reseal").stdout
     monkeypatch.setenv("POSTHOUSE_SECRETS__PREVIOUS_KEY_FILES", '["gone.key"]')
     assert "gone.key" in run("master-key", "show", code=CONFIG).stderr
@@ -462,7 +468,7 @@ def test_tls_with_others_and_of_our_own(run: Run, tmp_path: Path) -> None:
     assert (total["policy"], total["result"], total["sessions"]) == ("mta-sts", "certificate-expired", 3)
     assert "certificate-expired" in run("tls", "totals").stdout
     [report] = reported(run("tls", "reports", "--json"))
-    assert (report["domain"], report["state"], report["next_at"]) == ("b.test", "waiting", "1970-01-01T00:00:05Z")
+    assert (report["domain"], report["state"], report["nextAt"]) == ("b.test", "waiting", "1970-01-01T00:00:05Z")
     assert reported(run("tls", "reports", "--domain", "c.test", "--json")) == []
     assert "b.test" in run("tls", "reports").stdout
     file = tmp_path / "posthouse.toml"
@@ -472,3 +478,45 @@ def test_tls_with_others_and_of_our_own(run: Run, tmp_path: Path) -> None:
     lines = {line["name"]: line["value"] for line in reported(run("zone", "tls", "--json"))}
     assert lines["_mta-sts.bounce.localhost"].startswith("v=STSv1; id=")
     assert "mx: localhost" in lines["https://mta-sts.localhost/.well-known/mta-sts.txt"]
+
+
+def test_the_manual_page_is_the_truth_and_renders(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "posthouse.1"
+    made = "docs/posthouse.1 is generated: python -m posthouse.cli.manual > docs/posthouse.1"
+    assert page.read_text("utf-8") == manual.document(), made
+    if shutil.which("man") is None:
+        pytest.skip("man is not installed")
+    seen = subprocess.run(
+        ["man", "--warnings", "-l", str(page)], capture_output=True, text=True, check=True,
+        env=os.environ | {"MANWIDTH": "80"},
+    )
+    assert seen.stderr == ""
+    for words in ("domain set DOMAIN NAME=VALUE", "EXIT STATUS", "--passphrase-file PATH"):
+        assert words in seen.stdout
+
+
+def test_a_shell_completes_commands_and_options() -> None:
+    def complete(line: str) -> list[str]:
+        words = line.split(" ")
+        env = os.environ | {
+            "_POSTHOUSE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)
+        }
+        said = subprocess.run(
+            [sys.executable, "-c", "from posthouse.entry import main; main()"], env=env, capture_output=True, text=True,
+            check=True,
+        )
+        return said.stdout.split()
+
+    assert complete("posthouse dom") == ["domain"]
+    assert "rotate" in complete("posthouse domain ro")
+
+
+def test_what_programs_get_of_a_domain_is_what_the_api_gives(run: Run) -> None:
+    run("member", "add", "alice")
+    shown = reported(run("domain", "add", "alice", "one.test", "--json"))
+    names = set(DomainView.model_json_schema(by_alias=True)["properties"])
+    assert names <= set(reported(run("domain", "show", "one.test", "--json")))
+    assert set(RecordView.model_json_schema(by_alias=True)["properties"]) == set(shown["records"][0])
+    for words in (["member", "list"], ["key", "list", "alice"], ["domain", "list"]):
+        result = run(*words, "--json")
+        assert not re.search(r'"[a-z]+_[a-z_]+": ', result.stdout), words

@@ -73,15 +73,15 @@ class Identity:
         member = await self._accounts.create(
             body.handle, body.email, body.password, invite=body.invite, address=who
         )
-        return _shown(member)
+        return member_view(member)
 
     @_calls.put("/v1/did", "Use another DID")
     async def set_did(self, who: Actor, body: DidRequest) -> MemberView:
         if body.handle is not None:
-            return _shown(await self._own_dids.use_of_handle(who.member.id, body.handle))
+            return member_view(await self._own_dids.use_of_handle(who.member.id, body.handle))
         if body.did is not None:
-            return _shown(await self._own_dids.use(who.member.id, body.did))
-        return _shown(await self._accounts.set_did(who.member.id, None))
+            return member_view(await self._own_dids.use(who.member.id, body.did))
+        return member_view(await self._accounts.set_did(who.member.id, None))
 
     @_calls.get(
         "/m/{handle}/did.json", "A member's DID document", access=OPEN,
@@ -104,7 +104,8 @@ class Identity:
         return web.Response(text=did, headers=_PUBLIC)
 
 
-def _shown(member: Member) -> MemberView:
+def member_view(member: Member) -> MemberView:
+    """An account as it is shown."""
     return MemberView(
         handle=member.handle, did=member.did, email=member.email, status=member.status, reason=member.reason,
         created_at=shown_at(member.created_at) or "",

@@ -71,7 +71,7 @@ class Keys:
 
     @_calls.get("/v1/keys", "List the API keys")
     async def list(self, who: Actor) -> KeyList:
-        return KeyList(keys=[KeyView(**self._shown(k)) for k in await self._credentials.list(who.member.id)])
+        return KeyList(keys=[key_view(k, self._clock.now()) for k in await self._credentials.list(who.member.id)])
 
     @_calls.post("/v1/keys", "Issue an API key", status=201)
     async def issue(self, who: Actor, body: NewKey) -> IssuedView:
@@ -80,11 +80,11 @@ class Keys:
             networks=body.networks, default_category=body.default_category, null_sender=body.null_sender,
             expires_at=moment("expiresAt", body.expires_at),
         )
-        return IssuedView(key=text, **self._shown(key))
+        return IssuedView(key=text, **_shown(key, self._clock.now()))
 
     @_calls.get("/v1/keys/{id}", "Show an API key")
     async def get(self, who: Actor, id: int) -> KeyView:
-        return KeyView(**self._shown(await self._credentials.get(who.member.id, id)))
+        return key_view(await self._credentials.get(who.member.id, id), self._clock.now())
 
     @_calls.delete("/v1/keys/{id}", "Revoke an API key")
     async def revoke(self, who: Actor, id: int) -> None:
@@ -93,21 +93,19 @@ class Keys:
     @_calls.post("/v1/keys/{id}/regenerate", "Replace an API key; the old one ends at once", status=201)
     async def regenerate(self, who: Actor, id: int) -> IssuedView:
         text, key = await self._credentials.regenerate(who.member.id, id)
-        return IssuedView(key=text, **self._shown(key))
+        return IssuedView(key=text, **_shown(key, self._clock.now()))
 
-    def _shown(self, key: Key) -> dict[str, Any]:
-        return {
-            "id": key.id,
-            "public_id": key.public_id,
-            "description": key.description,
-            "scopes": key.scopes,
-            "domains": key.domains,
-            "networks": key.networks,
-            "default_category": key.default_category,
-            "null_sender": key.null_sender,
-            "state": key.state(self._clock.now()),
-            "created_at": shown_at(key.created_at),
-            "expires_at": shown_at(key.expires_at),
-            "last_used_at": shown_at(key.last_used_at),
-            "revoked_at": shown_at(key.revoked_at),
-        }
+
+def key_view(key: Key, now: float) -> KeyView:
+    """A key as it is shown."""
+    return KeyView(**_shown(key, now))
+
+
+def _shown(key: Key, now: float) -> dict[str, Any]:
+    return {
+        "id": key.id, "public_id": key.public_id, "description": key.description, "scopes": key.scopes,
+        "domains": key.domains, "networks": key.networks, "default_category": key.default_category,
+        "null_sender": key.null_sender, "state": key.state(now), "created_at": shown_at(key.created_at),
+        "expires_at": shown_at(key.expires_at), "last_used_at": shown_at(key.last_used_at),
+        "revoked_at": shown_at(key.revoked_at),
+    }

@@ -208,7 +208,7 @@ class OfMessages:
 
     @_calls.get(_ONE, "One message with every attempt", description=_NAMED)
     async def get(self, who: Actor, id: str) -> Message:
-        return _detail(*await self._found(who, id))
+        return message_view(*await self._found(who, id))
 
     @_calls.post(f"{_ONE}/cancel", "Cancel what is still waiting", scope="send", description=_NAMED)
     async def cancel(self, who: Actor, id: str) -> Changed:
@@ -246,7 +246,7 @@ class OfMessages:
                 saw=f"no recipient is waiting: {states}" if states not in ("queued", "deferred")
                 else "the message is being delivered just now",
             )
-        after = _detail(*await self._found(who, named))
+        after = message_view(*await self._found(who, named))
         return {"action": action, "recipientIds": done, "messageIds": done, **after}
 
     async def _found(self, who: Actor, text: str) -> Found:
@@ -301,9 +301,10 @@ def _row(r: RecipientRow, happened: list[str]) -> Row:
     }
 
 
-def _detail(
+def message_view(
     message: MessageRow, people: list[DetailRow], tries: list[AttemptRow], happened: list[Event]
 ) -> Message:
+    """A message as it is shown."""
     of: dict[int, list[Attempt]] = {}
     for one in tries:
         of.setdefault(one.recipient_id, []).append(

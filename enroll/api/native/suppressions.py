@@ -143,7 +143,7 @@ class Suppressions:
             limit=limit + 1,
         )
         cursor = str(found[limit - 1].id) if len(found) > limit else None
-        return SuppressionList(suppressions=[_shown(s) for s in found[:limit]], cursor=cursor)
+        return SuppressionList(suppressions=[suppression_view(s) for s in found[:limit]], cursor=cursor)
 
     @_calls.post(
         "/v1/suppressions", "Stop mailing an address", status=201, also={200: "The address stood there already."},
@@ -152,7 +152,7 @@ class Suppressions:
     async def add(self, who: Actor, body: NewSuppression) -> web.Response:
         with _naming("address"):
             found, new = await self._lists.put(who.member.id, body.new())
-        return _shown(found).response(201 if new else 200)
+        return suppression_view(found).response(201 if new else 200)
 
     @_calls.post("/v1/suppressions/batch", "Stop mailing many")
     async def add_many(self, who: Actor, body: NewSuppressions) -> BatchView:
@@ -201,7 +201,7 @@ class Suppressions:
             found = await self._lists.look_up(who.member.id, address)
         if found is None:
             raise not_found("This address is not on your list")
-        return _shown(found)
+        return suppression_view(found)
 
     @_calls.delete(_ONE, "Mail an address again")
     async def remove(self, who: Actor, address: str) -> None:
@@ -220,7 +220,8 @@ def _imported(found: Imported) -> ImportView:
     )
 
 
-def _shown(s: Suppression) -> SuppressionView:
+def suppression_view(s: Suppression) -> SuppressionView:
+    """An entry as it is shown."""
     return SuppressionView(
         address=s.original, reason=s.reason, since=shown_at(s.created_at), detail=s.detail,
         categories=s.categories.split(),
