@@ -74,4 +74,4 @@ for group in (
 def main() -> None:
     """The entry point of the installed command."""
     gc_tuning.begins()
-    app()
+    app(prog_name="posthouse")

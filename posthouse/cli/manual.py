@@ -1,4 +1,4 @@
-"""The manual page posthouse(1), made from the commands themselves: `python -m posthouse.cli.manual > docs/posthouse.1`."""
+"""The manual page posthouse(1), made from the commands themselves: `python -m posthouse.cli.manual`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def document() -> str:
     root = typer.main.get_command(app)
     lines = [
         '.TH POSTHOUSE 1 "" "Posthouse" "Posthouse"', ".SH NAME", r"posthouse \- " + _text(_first(root.help or "")),
-        ".SH SYNOPSIS", r".B posthouse", r"[\fB\-\-config\fR \fIFILE\fR] [\fB\-\-json\fR] \fICOMMAND\fR [\fIARGS\fR]...",
+        ".SH SYNOPSIS", r".B posthouse",
+        r"[\fB\-\-config\fR \fIFILE\fR] [\fB\-\-json\fR] \fICOMMAND\fR [\fIARGS\fR]...",
         ".SH DESCRIPTION", "A member proves a domain in DNS, gets an API key, and submits over SMTP or HTTP. "
         "The relay signs, queues, delivers, and reads what comes back.", ".SH OPTIONS", *_options(root),
         ".SH COMMANDS",
