@@ -66,7 +66,7 @@ async def explain(
     # As `GET /v1/messages/{id}` shows it, with what only the operator is told.
     data: dict[str, Any] = {**message_view(row, recipients, tries, happened), "admitted": admitted}
     data["recipients"] = [
-        {**shown, "next": r["next"], "conclusions": [t["conclusion"] for t in r["attempts"]]}
+        {**shown, "next": r["next"], "site": r["site"], "conclusions": [t["conclusion"] for t in r["attempts"]]}
         for shown, r in zip(data["recipients"], each, strict=True)
     ]
 

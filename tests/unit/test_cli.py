@@ -293,8 +293,8 @@ def test_the_queue_and_what_explain_says(run: Run, tmp_path: Path) -> None:
     assert "complained (abuse), nobody vouched for it" in story
     assert story.count("followed a link: https://shop.test/") == 20
     assert "and 9 more opens and clicks" in story
-    told_of = reported(run("explain", second, "--json"))["timeline"]
-    after = [e for e in told_of if e["type"] in ("clicked", "complained")]
+    timeline = reported(run("explain", second, "--json"))["timeline"]
+    after = [e for e in timeline if e["type"] in ("clicked", "complained")]
     assert [e["type"] for e in after] == ["clicked"] * 29 + ["complained"]
     types = [json.loads(line)["type"] for line in run("events", "--member", "alice", "--json").stdout.splitlines()]
     assert [t for t in types if t != "clicked"] == ["accepted", "accepted", "cancelled", "complained"]
@@ -369,7 +369,7 @@ def test_a_site_is_shown_paused_and_resumed_and_explain_says_what_waits_for_it(r
     names = {s["site"]: s for s in reported(run("site", "list", "--all", "--json"))}
     assert (names["google"]["lanes"], names["google"]["source"], names["google"]["state"]) == (20, "default", "ok")
     now, far = time.time(), "mx.sink.test"
-    number = reported(run("queue", "show", first, "--json"))[0]["number"]
+    number = reported(run("queue", "show", first, "--json"))[0]["recipientId"]
 
     async def happen() -> None:
         storage = await Storage.open(make_config(tmp_path / "data"))
