@@ -64,6 +64,8 @@ def lines(config: Config) -> list[OwnLine]:
     policy = f"version: STSv1\nmode: testing\nmx: {config.mx_host}\nmax_age: 604800\n"
     policy_id = hashlib.sha256(policy.encode()).hexdigest()[:20]
     for domain in inbound_domains(config):
+        if domain != config.mx_host:
+            found.append(OwnLine(domain, "MX", f"10 {config.mx_host}.", "The exchanger that TLSA and policy speak of."))
         why = "MTA-STS: serve the file over HTTPS first, then publish the record; after quiet weeks, mode: enforce."
         found.append(OwnLine(f"https://mta-sts.{domain}/.well-known/mta-sts.txt", "file", policy, why))
         found.append(OwnLine(f"_mta-sts.{domain}", "TXT", f"v=STSv1; id={policy_id};", why))

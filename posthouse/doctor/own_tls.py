@@ -58,8 +58,8 @@ async def _tlsa(patient: Patient, wanted: list[OwnLine]) -> Finding:
     fix = wanted[0].text if wanted else "set tls.cert_file; then posthouse zone tls prints it"
     if isinstance(said, Later):
         # RFC 7672 §2.1.2: who asks and hears this sends nothing.
-        saw = f"{name} can't be asked for ({said.reason}): senders with DANE keep their mail"
-        return Finding("inbound tlsa", FAIL if wanted else WARN, saw, "see to the zone's servers and signatures")
+        saw = f"{name} could not be asked for ({said.reason}); where others hear the same, DANE keeps their mail back"
+        return Finding("inbound tlsa", WARN, saw, "see to the zone's servers and signatures")
     if isinstance(said, Nothing):
         return Finding("inbound tlsa", OK, f"no TLSA records at {name}; posthouse zone tls prints one")
     records = [r for text in said.texts() if (r := Tlsa.read(text)) is not None and r.usable]
