@@ -243,8 +243,8 @@ class Pool:
     def _tell(self, domain: str, target: Target, opened: Connection | Outcome) -> None:
         """Tell of the session, unless it came to none or nothing was asked of it."""
         policy = target.policy
-        if not policy.may_encrypt or policy.source == "tls-required-no":
-            return
+        if not policy.may_encrypt or policy.source == "tls-required-no" or policy.noted == "requiretls":
+            return  # what a sender asks is no policy of the domain's
         failed = opened.tls_result if isinstance(opened, Outcome) else opened.peer.tls_result
         result = policy.noted or failed
         # RFC 8460 §4.3: what failed before TLS came up says nothing of it.

@@ -255,5 +255,9 @@ async def test_a_host_that_may_not_be_used_is_one_try_and_the_next_takes_the_mai
         found = await pool.deliver(route, mail)
         assert found is not None
         assert (found.kind, found.policy, len(sessions)) == ("delivered", "tls-required-no", 2)
+        mail.require_tls = True
+        found = await pool.deliver(route.for_tls(True), mail)
+        assert found is not None
+        assert (found.kind, found.enhanced, found.policy, len(sessions)) == ("never", "5.7.30", "requiretls", 2)
     finally:
         await pool.close()
