@@ -25,6 +25,7 @@ from relay.delivery.tls_counts import SessionCounts
 from relay.delivery.tls_policy import OPPORTUNISTIC, TlsLevel, TlsPolicy
 from relay.delivery.tls_reporting import TlsReporting
 from tests.kit.clock import HandClock
+from tests.kit.dkim_check import plainly_verifies
 from tests.kit.dns import world as dns_world
 from tests.kit.storage import make_config
 from tests.kit.sts import PolicyHost
@@ -208,6 +209,7 @@ async def test_the_day_s_report_from_four_processes_is_one_and_its_sums_are_what
     assert message["TLS-Required"] == "No"
     assert message["Subject"].startswith("Report Domain: b.test Submitter: relay.test Report-ID: <")
     assert "d=relay.test;" in message["DKIM-Signature"]
+    assert plainly_verifies(raw, {"posthouse._domainkey.relay.test": key_pair()[1]})
     assert " l=" not in message["DKIM-Signature"]
     _, part = message.iter_parts()
     assert part.get_content_type() == "application/tlsrpt+gzip"
