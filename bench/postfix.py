@@ -48,7 +48,8 @@ smtpd_sasl_auth_enable = yes
 smtpd_sasl_local_domain = {domain}
 cyrus_sasl_config_path = {folder}/sasl
 smtpd_relay_restrictions = permit_sasl_authenticated, reject
-smtpd_milters = unix:{folder}/milter/sock
+"""
+SIGNING = """smtpd_milters = unix:{folder}/milter/sock
 milter_default_action = tempfail
 """
 TUNED = """in_flow_delay = 0
@@ -103,10 +104,11 @@ def missing() -> list[str]:
 
 
 class Postfix:
-    """Postfix and OpenDKIM in `folder` (which others can enter), delivering to the sink at `sink_port`."""
+    """Postfix in `folder` (which others can enter), delivering to the sink at `sink_port`. `signs`: with OpenDKIM."""
 
-    def __init__(self, folder: Path, sink_port: int, *, tuned: bool) -> None:
-        self.name = "postfix-tuned" if tuned else "postfix"
+    def __init__(self, folder: Path, sink_port: int, *, tuned: bool, signs: bool = True) -> None:
+        self.name = f"postfix{'' if signs else '-plain'}{'-tuned' if tuned else ''}"
+        self.signs = signs
         self.group = Group(self.name)
         self.version = ""
         self._folder, self._sink, self._tuned = folder, sink_port, tuned
@@ -123,7 +125,8 @@ class Postfix:
         for path in (f, f.parent):
             path.chmod(0o755)
         facts = {"folder": f, "domain": DOMAIN, "selector": SELECTOR, "sink": self._sink, "port": self._port}
-        (f / "main.cf").write_text((MAIN + (TUNED if self._tuned else "")).format(**facts))
+        parts = MAIN, SIGNING if self.signs else "", TUNED if self._tuned else ""
+        (f / "main.cf").write_text("".join(parts).format(**facts))
         (f / "master.cf").write_text(MASTER.format(**facts))
         (f / "opendkim.conf").write_text(MILTER.format(**facts))
         # The files that say which dynamic maps there are must stand beside main.cf.
@@ -166,8 +169,16 @@ class Postfix:
             os.chown(each, user.pw_uid, user.pw_gid)
 
     async def start(self) -> Login:
-        """Start the milter, then Postfix; both inside the group. Raises BenchError."""
+        """Start the milter, if it signs, then Postfix; both inside the group. Raises BenchError."""
         f = self._folder
+        if self.signs:
+            await self._start_milter(f)
+        await call(self.group.enter([_find("postfix"), "-c", str(f), "start"]))
+        self.group.root(self._master())
+        await listening(self._port)
+        return Login(self._port, f"{USER}@{DOMAIN}", self._password, f"sender@{DOMAIN}")
+
+    async def _start_milter(self, f: Path) -> None:
         (f / "milter" / "sock").unlink(missing_ok=True)
         with (f / "opendkim.log").open("ab") as log:
             self._milter = await asyncio.create_subprocess_exec(
@@ -180,10 +191,6 @@ class Postfix:
             await asyncio.sleep(0.05)
         else:
             raise BenchError(f"opendkim did not start: {(f / 'opendkim.log').read_text(errors='replace')[-500:]}")
-        await call(self.group.enter([_find("postfix"), "-c", str(f), "start"]))
-        self.group.root(self._master())
-        await listening(self._port)
-        return Login(self._port, f"{USER}@{DOMAIN}", self._password, f"sender@{DOMAIN}")
 
     async def stop(self) -> None:
         """Stop both; what is left of the group's processes is ended by id."""

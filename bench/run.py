@@ -34,9 +34,12 @@ WORKS = {
     "http-batch": Work("http-batch", 5000, batch=100, connections=4),
     "multi50": Work("multi50", 150, recipients=50, header="X-Posthouse-Category: transactional"),
 }
-PEERS = {"postfix": False, "postfix-tuned": True}
+PEERS = {
+    "postfix": {"tuned": False}, "postfix-tuned": {"tuned": True},
+    "postfix-plain": {"tuned": False, "signs": False}, "postfix-plain-tuned": {"tuned": True, "signs": False},
+}
 WARM_UP = 200
-BOTH, RSA = ["rsa-sha256", "ed25519-sha256"], ["rsa-sha256"]
+BOTH, RSA, NONE = ["rsa-sha256", "ed25519-sha256"], ["rsa-sha256"], list[str]()
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
@@ -95,7 +98,7 @@ async def main(a: argparse.Namespace) -> int:
         ]
         if a.peer and any(WORKS[w].batch for w in a.work):
             raise BenchError("the peers have no HTTP side: measure http and http-batch by themselves")
-        servers += [Postfix(folder / name, sink.port, tuned=PEERS[name]) for name in a.peer]
+        servers += [Postfix(folder / name, sink.port, **PEERS[name]) for name in a.peer]
         for server in servers:
             stack.callback(server.group.remove)
             _say(f"setting up {server.name}")
@@ -132,7 +135,7 @@ async def once(programs: Programs, sink: Sink, server: Server, work: Work) -> tu
         await measure(programs, sink, server, login, replace(work, messages=min(WARM_UP, work.messages)))
         sink.samples()
         result = await measure(programs, sink, server, login, work)
-        wanted = BOTH if isinstance(server, Posthouse) else RSA
+        wanted = BOTH if not isinstance(server, Postfix) else RSA if server.signs else NONE
         return result, signatures.check(sink.samples(), server.keys(), wanted)
     finally:
         await server.stop()
