@@ -128,7 +128,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         seen: set[str] = set()
         twice = next(k for k, _ in pairs if k in seen or seen.add(k))  # type: ignore[func-returns-value]
-        reject(f"the field {shown(twice)} stands twice")
+        reject(f"the field {shown(twice)} occurs twice")
     return found
 
 

@@ -139,7 +139,7 @@ def read_query(model: type[Model] | None, request: web.Request) -> Model | None:
         if name in many:
             found.setdefault(name, []).append(text)
         elif name in found:
-            reject(f"{name}: stands twice", field=name)
+            reject(f"{name}: given more than once", field=name)
         else:
             found[name] = text
     return None if model is None else _validated(model, found)
