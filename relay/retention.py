@@ -106,9 +106,9 @@ class Retention:
             gone = await suppressions.of_deleted(tx)
         contents_before = now - r.transmission_content_days * DAY
         jobs: dict[str, Job] = {
+            "contents": _simply(lambda tx, n: transmissions.purge_contents(tx, contents_before, n)),
             # Before the messages that they are told from.
             "transmissions": _simply(lambda tx, n: transmissions.purge(tx, log_before, n)),
-            "contents": _simply(lambda tx, n: transmissions.purge_contents(tx, contents_before, n)),
             "bodies": _onwards(lambda tx, n, after: mail.purge_bodies(tx, bodies_before, n, after)),
             # What keeps its bytes for longer keeps its log for so long.
             "messages": _onwards(lambda tx, n, after: mail.purge_log(tx, min(log_before, bodies_before), n, after)),

@@ -33,6 +33,9 @@ from relay.base.storage.tables import (
     suppressions,
     tls_reports,
     tls_sessions,
+    transmission_contents,
+    transmission_recipients,
+    transmissions,
     webhook_deliveries,
     webhooks,
 )
@@ -119,6 +122,14 @@ async def _fill(tx: Tx) -> None:
                 **counted, policy="sts", policy_hash="", result="", mx="", ip="", source="", said={}, n=1
             )
         )
+        await tx.execute(
+            insert(transmissions).values(
+                uuid=f"u{n}", member_id=gone, domain_id=1, kind="MARKETING", subject="", sender_name="",
+                sender_address="", body_hash="", created_at=at,
+            )
+        )
+        await tx.execute(insert(transmission_recipients).values(transmission_id=n + 1, position=0, address="c@d.test"))
+        await tx.execute(insert(transmission_contents).values(transmission_id=n + 1, html="<p>", created_at=at))
         await tx.execute(insert(tls_reports).values(**counted, state="sent", next_at=at, report_id="", sent_to=[]))
         await versions.bump(tx, versions.DIRECTORY, members=[gone])
 
@@ -140,7 +151,7 @@ def _recipient(n: int, at: float) -> dict[str, Any]:
 TABLES = (
     messages, recipients, attempts, events, refusals, idempotency, spent, standing_counts, standing_failures,
     sessions, invites, incidents, webhook_deliveries, suppressions, sts_policies, tls_sessions, tls_reports,
-    destinations,
+    destinations, transmissions, transmission_recipients, transmission_contents,
 )
 
 
@@ -157,8 +168,8 @@ async def test_what_is_past_its_time_goes_in_slices_and_nothing_else(
     assert removed == dict.fromkeys(
         ("messages", "events", "webhooks", "refusals", "idempotency", "allowances", "standing", "failures", "sessions",
          "invites", "incidents", "changes", "suppressions", "sts_policies", "tls_sessions", "tls_reports",
-         "sites"), N,
-    ) | {"bodies": N + 1, "pages": 0, "counted": 0}  # fmt: skip
+         "sites", "contents", "transmissions"), N,
+    ) | {"bodies": N + 1, "pages": 0, "counted": 0, "aggregate": 0}  # fmt: skip
     assert await _counts(full) == [1] * len(TABLES) + [0]
     again = await Retention(full, few, HandClock(NOW), "me").once()
     assert set(again.values()) == {0}

@@ -30,7 +30,7 @@ async def message(tx: Tx, member_id: int, state: str, at: float | None) -> int:
     row: dict[str, Any] = {
         "queue_id": f"q{state}{at}"[:32], "member_id": member_id, "domain_id": 1, "door": "http",
         "mail_from": "a@b.test", "category": "bulk", "size": 1, "smtputf8": False, "return_path": "",
-        "received_at": NOW,
+        "received_at": NOW, "tls_required": None,
     }
     new = NewMessage(row, b"", b"", [NewRecipient("x@y.test", "y.test", NOW, NOW + 9)])
     await mail.add(tx, [new])

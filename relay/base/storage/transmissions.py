@@ -179,7 +179,8 @@ async def purge(tx: Tx, before: float, limit: int) -> int:
     """Remove up to `limit` transmissions of before `before` of which nothing waits; returns how many."""
     old = select(_t.id).where(_t.created_at < before, not_(_has("queued", "deferred"))).order_by(_t.created_at)
     numbers = list((await tx.execute(old.limit(limit))).scalars())
-    await remove(tx, numbers)
+    if numbers:
+        await remove(tx, numbers)
     return len(numbers)
 
 
