@@ -70,22 +70,20 @@ async def reseal(
         ])
 
     async for pairs in _newest_first(storage, domains.sealed_pairs, batch):
-        todo = []
-        for pair in pairs:
-            new = _anew(vault, _halves(pair), unreadable, f"the DKIM pair {pair.stem} of {pair.name}")
-            if new:
-                todo.append((pair, new))
+        todo = [
+            (pair, new) for pair in pairs
+            if (new := _anew(vault, _halves(pair), unreadable, f"the DKIM pair {pair.stem} of {pair.name}"))
+        ]
         if todo:
             done += await storage.write(lambda tx, todo=todo: write_pairs(tx, todo))  # type: ignore[misc]
         looked += len(pairs)
         if progress is not None:
             progress(looked)
     async for endpoints in _newest_first(storage, webhooks.sealed, batch):
-        due = []
-        for one in endpoints:
-            new = _anew(vault, _secrets(one, now), unreadable, f"the secret of webhook {one.public_id}")
-            if new:
-                due.append((one, new))
+        due = [
+            (one, new) for one in endpoints
+            if (new := _anew(vault, _secrets(one, now), unreadable, f"the secret of webhook {one.public_id}"))
+        ]
         if due:
             done += await storage.write(lambda tx, due=due: write_endpoints(tx, due))  # type: ignore[misc]
         looked += len(endpoints)

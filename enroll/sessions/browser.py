@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hmac
-from urllib.parse import urlsplit
-
 from aiohttp import hdrs, web
-
+from enroll.accounts import Device
 from enroll.sessions.service import Session
-from relay.base.clock import DAY
+from relay.base.clock import Clock, DAY
 from relay.base.config import Config
-
+from relay.base.secrets import Vault
+from urllib.parse import urlsplit
 
 def cookie_name(config: Config) -> str:
     """The cookie's name. The prefix makes browsers insist on Secure, our host and the whole path."""
@@ -65,3 +64,25 @@ def _secure(config: Config) -> bool:
 def _origin(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+class Devices:
+    """Reads the cookie, and writes it."""
+
+    def __init__(self, config: Config, clock: Clock, vault: Vault) -> None:
+        self._config, self._clock, self._vault = config, clock, vault
+
+    def of(self, request: web.Request) -> Device | None:
+        """The browser that asks, if anybody has signed in with it."""
+        text = request.cookies.get(self._name, "")
+        return Device.read(self._vault, text, self._clock.now(), self._config.enrollment.device_days)
+
+    def remember(self, request: web.Request, response: web.StreamResponse, member_id: int) -> None:
+        """A member has just signed in: the browser is known from now on."""
+        token = Device.token(self._vault, self.of(request), member_id, self._clock.now())
+        seconds = int(self._config.enrollment.device_days * DAY)
+        set_browser_cookie(response, self._name, token, seconds, self._config)
+
+    @property
+    def _name(self) -> str:
+        return f"{cookie_name(self._config)}-device"

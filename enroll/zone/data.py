@@ -4,9 +4,7 @@ Promises that names compare as DNS compares them, that a value which is not well
 in, and that an alias stands alone at its name. Knows nothing of packets.
 """
 
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from __future__ import annotations
 
 import dns.exception
 import dns.name
@@ -14,7 +12,12 @@ import dns.rdata
 import dns.rdataclass
 import dns.rdataset
 import dns.rdatatype
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from dns.rdtypes.ANY.TXT import TXT
+from enroll.records import quoted
 
 _IN = dns.rdataclass.IN
 _CNAME = dns.rdatatype.CNAME
@@ -230,3 +233,32 @@ def _plain(rdata: dns.rdata.Rdata) -> str:
 
 def _dot(host: str) -> str:
     return host if host.endswith(".") else host + "."
+
+
+# RFC 1035 §3.3.13: the name of the server, the mailbox, the serial.
+_SOA = re.compile(r"\S+ \d+ IN SOA \S+ \S+ (\d+) ")
+
+
+def zone_text(records: Zone | Iterable[ZoneRecord]) -> str:
+    """One line a record, names absolute, TXT (ASCII, else UnicodeEncodeError) in strings of 255 octets."""
+    listed = records.records() if isinstance(records, Zone) else records
+    return "".join(f"{_dot(one.name)} {one.ttl} IN {one.type} {_value(one)}\n" for one in listed)
+
+
+def serial_of(text: str) -> int | None:
+    """The serial of a zone file written here: its first line is the SOA. None: something else."""
+    found = _SOA.match(text)
+    return None if found is None else int(found[1])
+
+
+def _value(record: ZoneRecord) -> str:
+    if record.type == "TXT":
+        return quoted(record.value)
+    if record.type == "MX":
+        preference, _, host = record.value.partition(" ")
+        return f"{preference} {_dot(host.strip())}"
+    return _dot(record.value) if record.type in ("CNAME", "NS", "PTR") else record.value
+
+
+def _dot(name: str) -> str:
+    return name if name.endswith(".") else name + "."

@@ -220,13 +220,16 @@ async def _to_exchangers(
             if ips:
                 hosts.append((Host(name, tuple(ips), settings.port, preference), answer))
     hosts = [one for one in hosts if one[0].preference < ours][: settings.max_hosts]
-    if hosts:
-        return hosts
+    return hosts or _no_host(domain, later, named=bool(named), ours=ours != _NEVER_OURS, private=private)
+
+
+def _no_host(domain: str, later: Later | None, *, named: bool, ours: bool, private: bool) -> Outcome:
+    """Why no exchanger can be asked. named: we are one by name; ours: by an address; private: some cannot be reached."""
     if later is not None:
         return _later("4.4.3", f"the DNS gives no address of the exchangers of {domain}: {later.reason}")
     if named:
         return _never("5.4.6", f"this relay is itself the mail exchanger of {domain}", 550)
-    if ours != _NEVER_OURS:
+    if ours:
         # A name that others have given us: a slip in a zone, or a domain whose move here is not finished.
         return _later("4.4.6", f"an exchanger of {domain} has this relay's address under another name")
     if private:

@@ -125,6 +125,10 @@ def answer(received: Received, recipient: str, asked: Scenario, *, host: str, no
             return writer.unsubscribe()
     if automatic not in ("", "no"):
         return Silence("the message was written by a program")
+    return _to_a_person(writer, asked)
+
+
+def _to_a_person(writer: _Writer, asked: Scenario) -> Mail | Silence:
     match asked.kind:
         case "vacation":
             return writer.vacation()

@@ -67,24 +67,16 @@ def mail(argument: str, *, extended: bool = True, tls_offered: bool = False) -> 
     for keyword, value in given.items():
         match keyword:
             case "SIZE":
-                # RFC 1870 §4: size-value, at most 20 digits.
-                if not (value and value.isascii() and value.isdigit() and len(value) <= _MAX_SIZE_DIGITS):
-                    raise BadArgument(replies.BAD_ARGUMENTS, "SIZE is a number of octets")
-                size = int(value)
+                size = _size(value)
             case "BODY":
                 # RFC 6152 §3.
-                if value is None or value.upper() not in ("7BIT", "8BITMIME"):
-                    raise BadArgument(replies.BAD_ARGUMENTS, "BODY is 7BIT or 8BITMIME")
+                _one_of(keyword, value, "7BIT", "8BITMIME")
             case "SMTPUTF8":
                 # RFC 6531 §3.4.
-                if value is not None:
-                    raise BadArgument(replies.BAD_ARGUMENTS, "SMTPUTF8 takes no value")
-                smtputf8 = True
+                smtputf8 = _alone(keyword, value)
             case "RET":
                 # RFC 3461 §4.3.
-                if value is None or value.upper() not in ("FULL", "HDRS"):
-                    raise BadArgument(replies.BAD_ARGUMENTS, "RET is FULL or HDRS")
-                ret = value.upper()
+                ret = _one_of(keyword, value, "FULL", "HDRS")
             case "ENVID":
                 # RFC 3461 §4.4.
                 if not value or len(value) > _MAX_ENVID or not _XTEXT.fullmatch(value):
@@ -96,13 +88,30 @@ def mail(argument: str, *, extended: bool = True, tls_offered: bool = False) -> 
                     raise BadArgument(replies.BAD_ARGUMENTS, "AUTH is xtext or <>")
             case "REQUIRETLS" if tls_offered:
                 # RFC 8689 §2.
-                if value is not None:
-                    raise BadArgument(replies.BAD_ARGUMENTS, "REQUIRETLS takes no value")
-                require_tls = True
+                require_tls = _alone(keyword, value)
             case _:
                 # RFC 5321 §4.1.1.11: 555 for parameters not known.
                 raise BadArgument(replies.BAD_PARAMETER, keyword[:40])
     return MailArgument(path, size, smtputf8, ret, envid, require_tls)
+
+
+def _size(value: str | None) -> int:
+    # RFC 1870 §4: size-value, at most 20 digits.
+    if not (value and value.isascii() and value.isdigit() and len(value) <= _MAX_SIZE_DIGITS):
+        raise BadArgument(replies.BAD_ARGUMENTS, "SIZE is a number of octets")
+    return int(value)
+
+
+def _one_of(keyword: str, value: str | None, one: str, other: str) -> str:
+    if value is None or value.upper() not in (one, other):
+        raise BadArgument(replies.BAD_ARGUMENTS, f"{keyword} is {one} or {other}")
+    return value.upper()
+
+
+def _alone(keyword: str, value: str | None) -> bool:
+    if value is not None:
+        raise BadArgument(replies.BAD_ARGUMENTS, f"{keyword} takes no value")
+    return True
 
 
 def rcpt(argument: str, *, extended: bool = True) -> RcptArgument:

@@ -121,12 +121,8 @@ def _json(text: str) -> Iterator[Found]:
             elif text[at] == '"' and depth:
                 after = _after_key(text, at)
                 if after is not None:
-                    begins = _list(text, after, "")
-                    if begins is not None:
-                        at, depth = begins, depth + 1
-                    else:
-                        # What stands beside the list: the address of the next page, a count.
-                        _, at = _OPEN.raw_decode(text, after)
+                    at, deeper = _behind_key(text, after)
+                    depth += deeper
                     continue
             value, at = _OPEN.raw_decode(text, at)
             found = _record(value)
@@ -134,6 +130,15 @@ def _json(text: str) -> Iterator[Found]:
                 yield line, found
     except (ValueError, RecursionError):
         yield line, "the JSON can't be read from here on"
+
+
+def _behind_key(text: str, at: int) -> tuple[int, int]:
+    """Past the key that ends at `at`: into its list, one deeper, or behind any other value."""
+    begins = _list(text, at, "")
+    if begins is not None:
+        return begins, 1
+    # What stands beside the list: the address of the next page, a count.
+    return _OPEN.raw_decode(text, at)[1], 0
 
 
 def _holder(text: str, at: int) -> int | None:

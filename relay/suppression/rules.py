@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
 from relay import replies
+from relay.base import names
 from relay.base.clock import iso
 from relay.base.storage.suppressions import Suppression
 from relay.replies import Verdict
@@ -51,3 +53,27 @@ def refusal(found: Suppression) -> Verdict:
         extra["categories"] = found.categories.split()  # type: ignore[assignment]
         saw = f"{found.reason} ({', '.join(found.categories.split())}) since {since}"
     return Verdict(replies.SUPPRESSED, saw=saw, extra=extra, member_id=found.member_id)
+
+
+_ORIGINAL_MAX = 320
+DETAIL_MAX = 500
+_UNSHOWN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def entry(
+    member_id: int, address: str, reason: str, detail: str, at: float, categories: str = ""
+) -> Suppression:
+    """An entry for a member's list; `at` is Unix seconds. Raises names.BadName when `address` is none."""
+    given = address.strip()
+    found = names.address(given)
+    original = given if len(given) <= _ORIGINAL_MAX else found.text
+    kept = sorted(BULK.intersection(categories.split())) if reason == "unsubscribe" else []
+    return Suppression(0, member_id, names.canonical(found), original, reason, one_line(detail), at, " ".join(kept))
+
+
+def one_line(text: str) -> str:
+    """A note as it is kept: one line, nothing that can't be seen, at most 500 characters."""
+    flat = " ".join(text[: 4 * DETAIL_MAX].split())
+    if not flat.isprintable():
+        flat = "".join("?" if unicodedata.category(c) in _UNSHOWN else c for c in flat)
+    return flat[:DETAIL_MAX]

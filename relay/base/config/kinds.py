@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
-from typing import Annotated
-
-from pydantic import AfterValidator, Field
-
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from relay.base import names
+from typing import Annotated, Any
 
 _LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 
@@ -110,3 +108,19 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Selector = Annotated[str, Field(pattern=rf"^{_LABEL}(\.{_LABEL})*$")]
 # Waits after the 1st, 2nd, … failure; the last one repeats, so there is one.
 Waits = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+
+
+Bytes = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+def key(default: Any, says: str) -> Any:
+    """A config key: its default and the sentence that explains it."""
+    return Field(default=default, description=says)
+
+
+class Section(BaseModel):
+    """A table of the file. Unknown keys are mistakes, and so are numbers without an end."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)

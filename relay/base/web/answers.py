@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
-
-from aiohttp import web
-
+from aiohttp import hdrs, web
+from collections.abc import AsyncIterator, Callable
 from relay.base.clock import Clock
+from relay.base.config import Config
+from relay.base.storage import Storage
 from relay.replies import Refused, Reply, Verdict
+from typing import Any
 
 # Seconds named in Retry-After when the decision itself names no time.
 _WAIT = {429: 60, 500: 30, 503: 30, 507: 300}
@@ -72,3 +73,43 @@ def _verdict(refusal: Verdict | Refused | Reply) -> Verdict:
     if isinstance(refusal, Refused):
         return refusal.verdict
     return Verdict(refusal) if isinstance(refusal, Reply) else refusal
+
+
+CONFIG: web.AppKey[Config] = web.AppKey("config", Config)
+CLOCK: web.AppKey[Clock] = web.AppKey("clock", Clock)
+STORAGE: web.AppKey[Storage] = web.AppKey("storage", Storage)
+
+ErrorPage = Callable[[web.Request, int, dict[str, Any]], web.Response | None]
+ERROR_PAGE: web.AppKey[ErrorPage] = web.AppKey("error_page")
+"""Handed (request, status, the JSON error); returns a page for a reader in a browser, or None for the JSON."""
+
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+
+
+async def download(request: web.Request, parts: AsyncIterator[str], *, kind: str, name: str) -> web.StreamResponse:
+    """The parts as one UTF-8 file; `kind` is its media type, `name` one of ours: plain ASCII without quotes.
+
+    The first two parts are made before the answer begins: what fails at once still gets an answer of its own.
+    """
+    first = [part async for part in _some(parts, 2)]
+    response = web.StreamResponse(
+        headers={
+            hdrs.CONTENT_TYPE: f"{kind}; charset=utf-8", hdrs.CACHE_CONTROL: "no-store",
+            hdrs.CONTENT_DISPOSITION: f'attachment; filename="{name}"',
+        }
+    )
+    await response.prepare(request)
+    for part in first:
+        await response.write(part.encode())
+    async for part in parts:
+        await response.write(part.encode())
+    await response.write_eof()
+    return response
+
+
+async def _some(parts: AsyncIterator[str], count: int) -> AsyncIterator[str]:
+    for _ in range(count):
+        try:
+            yield await anext(parts)
+        except StopAsyncIteration:
+            return
