@@ -14,7 +14,7 @@ from enroll.pages.services import PageServices
 from relay.base.names import BadName
 from relay.base.storage import reports
 from relay.base.web import UploadMemory
-from relay.base.web.download import download
+from relay.base.web.answers import download
 from relay.replies import Refused
 from relay.suppression import DETAIL_MAX, FORMATS, REASONS, Imported, Lists, New
 

@@ -15,8 +15,7 @@ from aiohttp import web
 
 from enroll.accounts import Accounts, Member
 from enroll.errors import EnrollError, suspended
-from enroll.sessions.browser import cross_site
-from enroll.sessions.devices import Devices
+from enroll.sessions.browser import Devices, cross_site
 from enroll.sessions.service import PREFIX, Session, Sessions
 from relay.base.clock import MINUTE, Clock
 from relay.base.config import Config

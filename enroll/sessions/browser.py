@@ -1,15 +1,18 @@
-"""The session cookie, and whether a request comes from our own pages."""
+"""The session cookie, whether a request comes from our own pages, and the cookie by which a browser is known again."""
 
 from __future__ import annotations
 
 import hmac
+from urllib.parse import urlsplit
+
 from aiohttp import hdrs, web
+
 from enroll.accounts import Device
 from enroll.sessions.service import Session
-from relay.base.clock import Clock, DAY
+from relay.base.clock import DAY, Clock
 from relay.base.config import Config
 from relay.base.secrets import Vault
-from urllib.parse import urlsplit
+
 
 def cookie_name(config: Config) -> str:
     """The cookie's name. The prefix makes browsers insist on Secure, our host and the whole path."""

@@ -1,4 +1,4 @@
-"""The records a server answers from: zones in memory, changed while it runs, or asked of a source.
+"""The records a server answers from: zones in memory, changed while it runs, or asked of a source; and as text.
 
 Promises that names compare as DNS compares them, that a value which is not well formed is refused when it is put
 in, and that an alias stands alone at its name. Knows nothing of packets.
@@ -6,17 +6,19 @@ in, and that an alias stands alone at its name. Knows nothing of packets.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+
 import dns.exception
 import dns.name
 import dns.rdata
 import dns.rdataclass
 import dns.rdataset
 import dns.rdatatype
-import re
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from dns.rdtypes.ANY.TXT import TXT
+
 from enroll.records import quoted
 
 _IN = dns.rdataclass.IN
@@ -258,7 +260,3 @@ def _value(record: ZoneRecord) -> str:
         preference, _, host = record.value.partition(" ")
         return f"{preference} {_dot(host.strip())}"
     return _dot(record.value) if record.type in ("CNAME", "NS", "PTR") else record.value
-
-
-def _dot(name: str) -> str:
-    return name if name.endswith(".") else name + "."

@@ -1,7 +1,7 @@
-"""The sockets of the authoritative server: UDP and TCP on one port, bounded, and deaf to trouble.
+"""The sockets of the authoritative server: UDP and TCP on one port, bounded, and unmoved by trouble.
 
 Promises that no packet ends it, that work in progress and connections have a ceiling, and that idle connections
-are closed. What is answered is decided in `answer`.
+are closed. What is answered is decided in `answer`, how often to one network by `RateLimit`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import contextlib
 import struct
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Literal, cast
+
 from enroll.zone.answer import Faults, answer, ask_by_tcp
 from enroll.zone.data import Zones
 from relay.base.netguard import client_key, within
-from types import TracebackType
-from typing import Any, Literal, cast
+
 
 class DnsServer:
     """`async with DnsServer(zones, host, port) as server:` answers on `server.port` until the block ends.
@@ -63,7 +65,7 @@ class DnsServer:
         self._server: asyncio.Server | None = None
         self._udp: asyncio.DatagramTransport | None = None
 
-    async def __aenter__(self) -> "DnsServer":
+    async def __aenter__(self) -> DnsServer:
         await self.start()
         return self
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
+from posthouse.demo.folder import OWNER, SANDBOX
 from posthouse.demo.receiver import Receiver
-from posthouse.demo.world import OWNER, SANDBOX
 from posthouse.serve import Node
 from relay.base import names
 from relay.base.events import BOUNCED, COMPLAINED, SENT, UNSUBSCRIBED

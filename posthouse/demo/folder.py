@@ -1,4 +1,4 @@
-"""Where the demo lives: its ports and its configuration."""
+"""Where the demo lives: its ports, its configuration and its DNS."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from enroll.zone import Zone, ZoneRecord, Zones
 from pathlib import Path
+
+from enroll.zone import Zone, ZoneRecord, Zones
 from relay.base.config import Config
 
 HOST = "127.0.0.1"

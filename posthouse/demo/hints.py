@@ -7,9 +7,8 @@ import shlex
 from pathlib import Path
 
 from posthouse.demo.courses import COURSES
-from posthouse.demo.folder import HOST, Ports
+from posthouse.demo.folder import DOMAIN, HOST, SANDBOX, Ports
 from posthouse.demo.walk import RECIPIENT, SENDER, DemoMember
-from posthouse.demo.world import DOMAIN, SANDBOX
 
 
 def lines(account: DemoMember, ports: Ports, certificate: Path) -> dict[str, str]:

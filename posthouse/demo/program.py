@@ -13,10 +13,9 @@ from pathlib import Path
 from posthouse import gc_tuning
 from posthouse.check_config import cannot_listen
 from posthouse.demo import hints
-from posthouse.demo.folder import HOST, Ports, configuration
+from posthouse.demo.folder import HOST, Ports, configuration, demo_zones
 from posthouse.demo.receiver import Receiver
 from posthouse.demo.walk import Report, Stumble, Walk
-from posthouse.demo.world import demo_zones
 from posthouse.fitting import fitted
 from posthouse.serve import Node, StartError
 from relay.base.log import configure, in_background, one_line

@@ -24,9 +24,8 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 from enroll.domains import Domain
 from enroll.zone import Zones
 from posthouse.demo.courses import Courses
-from posthouse.demo.folder import HOST, Ports
+from posthouse.demo.folder import DOMAIN, HOST, OWNER, Ports
 from posthouse.demo.receiver import Receiver
-from posthouse.demo.world import DOMAIN, OWNER
 from posthouse.serve import Node
 from relay.base.clock import Clock
 from relay.base.storage import operator_queries

@@ -1,9 +1,11 @@
-"""The numbers that a listener and its conversations keep to."""
+"""The numbers that a listener and its conversations keep to, and when a client is too slow."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
 from relay.base.config import Config
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:

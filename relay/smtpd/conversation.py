@@ -18,10 +18,10 @@ from relay import replies
 from relay.base import metrics
 from relay.base.secrets import random_id
 from relay.replies import Reply, Verdict
+from relay.smtpd.bounds import Pace
 from relay.smtpd.connection import LOST, Connection
 from relay.smtpd.data import Content
 from relay.smtpd.grammar import HTTP, MAX_LINE, MAX_LINES
-from relay.smtpd.pace import Pace
 
 if TYPE_CHECKING:
     from relay.smtpd.listener import Listener

@@ -16,9 +16,9 @@ from relay.base import names
 from relay.base.names import Address
 from relay.replies import Verdict
 from relay.smtpd import parameters
+from relay.smtpd.bounds import Pace
 from relay.smtpd.conversation import Command, Conversation
 from relay.smtpd.data import Content, Endless
-from relay.smtpd.pace import Pace
 from relay.smtpd.parameters import BadArgument, MailArgument, RcptArgument
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
 """Whom a member no longer mails, and why.
 
-    rules      what an entry stops, and the refusal that says so
-    entries    one entry, made of words that came from outside
+    rules      one entry, made of words that came from outside, what it stops, and the refusal that says so
     lists      what people do with a list: look up, add, remove, import, export
     snapshot   the answer that policy gets without a query
     reading    a file of any of the known forms → its records, one by one
@@ -14,12 +13,12 @@ themselves (`relay.unsubscribe`, `relay.bounces.record`, `relay.queue`).
 """
 
 from relay.base.storage.suppressions import Suppression
-from relay.suppression.entries import DETAIL_MAX
 from relay.suppression.export import FORMATS
 from relay.suppression.lists import Imported, Lists, New, Taken
 from relay.suppression.rules import (
     BULK,
     CATEGORIES,
+    DETAIL_MAX,
     REASONS,
     TRANSACTIONAL,
     USER_INITIATED,

@@ -22,9 +22,9 @@ from relay.base.names import BadName
 from relay.base.storage import Storage, StorageError, suppressions
 from relay.base.storage.suppressions import Suppression
 from relay.suppression import export
-from relay.suppression.entries import entry
 from relay.suppression.import_file import Found, read
 from relay.suppression.import_formats import Facts, facts
+from relay.suppression.rules import entry
 
 log = structlog.get_logger()
 EXPORT_ROWS = 1000

@@ -1,8 +1,9 @@
-"""What an entry stops: categories of mail, reasons, and the refusal that says so. Pure."""
+"""An entry, made of words that came from outside, and what it stops: categories of mail, reasons, the refusal. Pure."""
 
 from __future__ import annotations
 
 import unicodedata
+
 from relay import replies
 from relay.base import names
 from relay.base.clock import iso

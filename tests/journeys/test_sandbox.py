@@ -11,10 +11,9 @@ import pytest
 from aiohttp import ClientSession
 
 from posthouse.demo.courses import Course, Courses
-from posthouse.demo.folder import HOST, Ports, configuration
+from posthouse.demo.folder import HOST, Ports, configuration, demo_zones
 from posthouse.demo.receiver import Receiver
 from posthouse.demo.walk import SENDER, Walk
-from posthouse.demo.world import demo_zones
 from posthouse.serve import Node
 from posthouse.serve.sandbox import Mailbox
 from relay.base.events import BOUNCED, COMPLAINED, DEFERRED, SENT, UNSUBSCRIBED

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from enroll.zone.limiting import network_of
+from enroll.zone.server import network_of
 from relay import replies
 from relay.base.netguard import client_key, network
 from relay.base.web.crowd import Crowd

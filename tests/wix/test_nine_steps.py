@@ -13,8 +13,7 @@ from typing import Any
 
 from aiohttp import ClientSession
 
-from posthouse.demo.folder import HOST, Ports, configuration
-from posthouse.demo.world import demo_zones
+from posthouse.demo.folder import HOST, Ports, configuration, demo_zones
 from posthouse.serve import Node
 from tests.interop.test_hosted_dns import NSD, UNBOUND, daemon, dig
 from tests.interop.test_interop import need

@@ -14,8 +14,8 @@ from enroll.services import Services
 from enroll.sessions import Actor
 from relay.base.names import BadName
 from relay.base.web import UploadMemory, read_body
+from relay.base.web.answers import download
 from relay.base.web.calls import KEY_OR_SIGN_IN, Calls
-from relay.base.web.download import download
 from relay.base.web.models import Page, Query, Strict, View, one_of, refuse_fields, shown_at
 from relay.replies import UNAVAILABLE
 from relay.suppression import BULK, DETAIL_MAX, FORMATS, Imported, Lists, New, Suppression

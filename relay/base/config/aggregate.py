@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from relay.base.config.kinds import LocalPart
-from relay.base.config.section import Bytes, Count, Section, key
+from relay.base.config.kinds import Bytes, Count, LocalPart, Section, key
 
 
 class AggregateReports(Section):

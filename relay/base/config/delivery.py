@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from relay.base.config.kinds import HostName, HostPort, Ip, Network, Port, Waits
-from relay.base.config.section import Bytes, Count, Seconds, Section, key
+from relay.base.config.kinds import Bytes, Count, HostName, HostPort, Ip, Network, Port, Seconds, Section, Waits, key
 from relay.base.config.sites import Site, once
 
 

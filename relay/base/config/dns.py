@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from relay.base.config.kinds import HostName, Mailbox, NameServer, Network, Port
-from relay.base.config.section import Count, Seconds, Section, key
+from relay.base.config.kinds import Count, HostName, Mailbox, NameServer, Network, Port, Seconds, Section, key
 
 
 class Dns(Section):

@@ -6,8 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from relay.base.config.kinds import HostName, Port
-from relay.base.config.section import Bytes, Seconds, Section, key
+from relay.base.config.kinds import Bytes, HostName, Port, Seconds, Section, key
 
 
 def _directory(text: str) -> str:

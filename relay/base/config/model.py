@@ -13,12 +13,24 @@ from relay.base.config.aggregate import AggregateReports
 from relay.base.config.delivery import Delivery
 from relay.base.config.dns import Dns
 from relay.base.config.identity import Identity
-from relay.base.config.kinds import HostName, LocalPart, Mailbox, Port, Selector, Sender, Waits
+from relay.base.config.kinds import (
+    Bytes,
+    Count,
+    HostName,
+    LocalPart,
+    Mailbox,
+    Port,
+    Seconds,
+    Section,
+    Selector,
+    Sender,
+    Waits,
+    key,
+)
 from relay.base.config.octeth import Octeth
 from relay.base.config.outbound_tls import MtaSts, TlsReports
 from relay.base.config.reporters import Reporter
 from relay.base.config.reputation import Reputation
-from relay.base.config.section import Bytes, Count, Seconds, Section, key
 from relay.base.config.senders import Senders
 from relay.base.config.standing import Standing
 from relay.base.config.tracking import Tracking

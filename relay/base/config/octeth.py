@@ -6,8 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from relay.base.config.kinds import LocalPart
-from relay.base.config.section import Count, Seconds, Section, key
+from relay.base.config.kinds import Count, LocalPart, Seconds, Section, key
 from relay.base.domain_options import OPTIONS
 
 Label = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$")]

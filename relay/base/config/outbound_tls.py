@@ -3,8 +3,7 @@ it went."""
 
 from __future__ import annotations
 
-from relay.base.config.kinds import Port
-from relay.base.config.section import Bytes, Count, Seconds, Section, key
+from relay.base.config.kinds import Bytes, Count, Port, Seconds, Section, key
 
 
 class MtaSts(Section):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from relay.base.config.kinds import HostName, Ip
-from relay.base.config.section import Section, key
+from relay.base.config.kinds import HostName, Ip, Section, key
 
 
 class Blocklist(Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relay.base.config.section import Count, Section, key
+from relay.base.config.kinds import Count, Section, key
 
 
 class Senders(Section):

@@ -11,8 +11,7 @@ from typing import Annotated, NamedTuple
 from pydantic import AfterValidator, Field, model_validator
 
 from relay.base import names
-from relay.base.config.kinds import HostName
-from relay.base.config.section import Count, Section, key
+from relay.base.config.kinds import Count, HostName, Section, key
 
 
 class RollUp(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from relay.base.config.section import Count, Seconds, Section, key
+from relay.base.config.kinds import Count, Seconds, Section, key
 
 
 class Standing(Section):

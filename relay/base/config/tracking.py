@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from relay.base.config.section import Bytes, Count, Seconds, Section, key
+from relay.base.config.kinds import Bytes, Count, Seconds, Section, key
 
 
 class Tracking(Section):

@@ -9,11 +9,23 @@ Promises that no exception's words reach a client, and that nothing is read with
 left to the rooms.
 """
 
-from relay.base.web.answers import answer, dumps, error_body, raw_answer, refuse, retry_after
+from relay.base.web.answers import (
+    CLOCK,
+    CONFIG,
+    ERROR_PAGE,
+    REQUEST_ID,
+    STORAGE,
+    ErrorPage,
+    answer,
+    dumps,
+    error_body,
+    raw_answer,
+    refuse,
+    retry_after,
+)
 from relay.base.web.application import Translate, application
 from relay.base.web.body import UploadMemory, json_body, json_value, read_body, reject, shown
 from relay.base.web.client import bearer, claimed_did, client_address, in_networks, is_forwarded, is_https, is_inside
-from relay.base.web.keys import CLOCK, CONFIG, ERROR_PAGE, REQUEST_ID, STORAGE, ErrorPage
 from relay.base.web.listen import Listener
 
 __all__ = [

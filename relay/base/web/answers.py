@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from aiohttp import hdrs, web
 from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from aiohttp import hdrs, web
+
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.storage import Storage
 from relay.replies import Refused, Reply, Verdict
-from typing import Any
 
 # Seconds named in Retry-After when the decision itself names no time.
 _WAIT = {429: 60, 500: 30, 503: 30, 507: 300}

@@ -16,10 +16,20 @@ from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.secrets import random_id
 from relay.base.storage import Storage, StorageError, StorageFull
-from relay.base.web.answers import dumps, error_body, raw_answer, refuse
+from relay.base.web.answers import (
+    CLOCK,
+    CONFIG,
+    ERROR_PAGE,
+    REQUEST_ID,
+    STORAGE,
+    ErrorPage,
+    dumps,
+    error_body,
+    raw_answer,
+    refuse,
+)
 from relay.base.web.client import client_address, host_fault, peer_address
 from relay.base.web.crowd import CROWD, Crowd
-from relay.base.web.keys import CLOCK, CONFIG, ERROR_PAGE, REQUEST_ID, STORAGE, ErrorPage
 from relay.replies import (
     DISK_FULL,
     INTERNAL,

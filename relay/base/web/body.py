@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from aiohttp import hdrs, web
 
-from relay.base.web.keys import CONFIG
+from relay.base.web.answers import CONFIG
 from relay.replies import INVALID_REQUEST, TOO_LARGE, UNAVAILABLE, Refused, Verdict
 
 # A string never fails to match here, ended or not, so the scan stays linear whatever comes.
