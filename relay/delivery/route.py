@@ -224,7 +224,7 @@ async def _to_exchangers(
 
 
 def _no_host(domain: str, later: Later | None, *, named: bool, ours: bool, private: bool) -> Outcome:
-    """Why no exchanger can be asked. named: we are one by name; ours: by an address; private: some cannot be reached."""
+    """Why no exchanger can be asked. named: we are one by name; ours: by address; private: some cannot be reached."""
     if later is not None:
         return _later("4.4.3", f"the DNS gives no address of the exchangers of {domain}: {later.reason}")
     if named:
