@@ -40,7 +40,8 @@ The calls `user.senderdomain.*` as Octeth's clients know them: give such a clien
 **Parameters** stand in the query, in a JSON body or in a form, in any letter case. `APIKey` is an API key of this
 relay; `SessionID` the token of a sign-in. PATCH reads its body only, both of these too.
 
-**Refusals** have a number and a sentence in `Errors`, beside the status.
+**Refusals** have a number and a sentence in `Errors`, and again in `ErrorCode` and `ErrorText`. As in the
+documentation of these calls, most come with status 200 (`octeth.error_status`).
 
 Everything these calls do, the relay's own API does too, and more.
 """

@@ -66,7 +66,8 @@ APIS: dict[str, Ask] = {
 @pytest.fixture
 async def server(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Server]:
     config = make_config(
-        tmp_path, submission={"auth_failures_an_address": FAILURES}, http={"requests_a_minute": request.param}
+        tmp_path, submission={"auth_failures_an_address": FAILURES}, http={"requests_a_minute": request.param},
+        octeth={"error_status": "http"},
     )
     async with whole(config) as at, aiohttp.ClientSession() as http:
         made = Server(at, http)

@@ -105,10 +105,11 @@ class Report:
 
 def patient() -> dict[str, dict[str, Any]]:
     """Settings for `make_config`: nobody is told to wait, anybody may enroll, and tests don't wait for delivery."""
+    # Octeth's clients read errors with status 200: what was refused is known by its status here.
     return {
         "http": {"requests_a_minute": 10**6}, "enrollment": {"login_failures": 10**6, "signup": "open"},
         "submission": {"auth_failures_an_address": 10**6, "auth_failures_a_key": 10**6},
-        "octeth": {"requests": 10**6, "tests": 10**6, "test_seconds": 0.05},
+        "octeth": {"requests": 10**6, "tests": 10**6, "test_seconds": 0.05, "error_status": "http"},
     }
 
 

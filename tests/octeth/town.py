@@ -36,6 +36,7 @@ NOW = datetime(2026, 5, 23, 9, 11, tzinfo=UTC)
 HOST = "tracking-host.octeth.example"
 _SETTINGS: dict[str, dict[str, Any]] = {
     "plain": {}, "demo": {"demo_mode": True}, "paced": {"requests": 2, "tests": 1}, "impatient": {"test_seconds": 0.2},
+    "http": {"error_status": "http"},
 }
 _TRIGGERS = {
     # The database says no to this name.

@@ -104,7 +104,7 @@ class SenderDomains:
         except Refused as e:
             raise _not_created(e) from e
         except StorageError as e:
-            raise Fault(7, "Sender domain create process failed") from e
+            raise Fault(7, "Sender domain create process failed", named=True) from e
         return CreateAnswer(DomainID=domain.id, SenderDomain=responses.brief(domain, self._records(domain)))
 
     # PATCH reads no query: credentials stand in its body or in the header.
@@ -138,7 +138,7 @@ class SenderDomains:
         except Refused as e:
             if e.status != 409:
                 raise
-            raise Fault(3, "A suspended or blocked sender domain cannot be deleted", 422) from e
+            raise Fault(3, "A suspended or blocked sender domain cannot be deleted", 422, named=True) from e
         return DeleteAnswer()
 
     @_calls.post(
@@ -177,7 +177,7 @@ class SenderDomains:
         """user.senderdomain.sendtest"""
         octeth = self._config.octeth
         if octeth.demo_mode:
-            raise Fault(99, "Not available in demo mode", 403)
+            raise Fault(99, "Not available in demo mode", 403, named=True)
         domain = await self._one(who, p)
         if not p.has("to"):
             raise missing("To", 3)
@@ -258,17 +258,17 @@ def _not_created(e: Refused) -> Fault:
     if e.field == "name":
         return Fault(4, e.text)
     if e.reply is LIMIT_REACHED:
-        return Fault(5, "Sender domain limit reached for your account", 403)
+        return Fault(5, "Sender domain limit reached for your account", 403, named=True)
     if e.status == 404:
-        return Fault(8, "Sender domain could not be retrieved after creation", 500)
-    return Fault(7, "Sender domain create process failed")
+        return Fault(8, "Sender domain could not be retrieved after creation", 500, named=True)
+    return Fault(7, "Sender domain create process failed", named=True)
 
 
 def _not_updated(e: Refused, enabled: bool | None) -> Exception:
     if e.field in _BY_OPTION:
         return bad_label(_BY_OPTION[e.field], e)
     if e.status == 404:
-        return Fault(7, "Sender domain could not be retrieved after update", 500)
+        return Fault(7, "Sender domain could not be retrieved after update", 500, named=True)
     if e.status != 409 or "state" not in e.verdict.extra:
         return e
     if e.verdict.extra["state"] in LOCKED:
@@ -279,4 +279,4 @@ def _not_updated(e: Refused, enabled: bool | None) -> Exception:
 
 
 def _not_sent(why: str) -> Fault:
-    return Fault(11, f"Test message delivery failed: {why}", 502)
+    return Fault(11, f"Test message delivery failed: {why}", 502, named=True)

@@ -9,25 +9,36 @@ from aiohttp import hdrs, web
 
 from enroll.api.octeth.views import ErrorsView, ErrorView
 from enroll.errors import EnrollError
+from relay.base.config import Config
 from relay.base.storage import StorageError
 from relay.base.web import answer, retry_after
 from relay.replies import LABEL_TOO_LONG, MEMBER_SUSPENDED, SESSION_REQUIRED, Refused, Verdict
 
 _WAIT = {429: 60, 503: 30}
+_NUMBERED = 200
+"""Codes below this are numbers of the documentation; others are HTTP statuses, or its general ones."""
+UNREADABLE, UNKNOWN_COMMAND = 100000, 100003
 
 
 class Fault(Exception):
-    """One error of a call. `wait`: whole seconds after which trying again can help."""
+    """One error of a call. `status` is what HTTP means by it; `named`: Octeth's documentation says so too. `wait`:
+    whole seconds after which trying again can help."""
 
-    def __init__(self, code: int, message: str, status: int = 400, wait: int | None = None) -> None:
+    def __init__(
+        self, code: int, message: str, status: int = 400, wait: int | None = None, *, named: bool = False
+    ) -> None:
         super().__init__(f"{code}: {message}")
         self.code, self.message, self.status, self.wait = code, message, status, wait
+        self.named = named or code >= _NUMBERED
 
-    def response(self) -> web.Response:
+    def response(self, config: Config) -> web.Response:
         """As the client gets it."""
-        shown = ErrorsView(Errors=[ErrorView(Code=self.code, Message=self.message)])
-        made = answer(shown.model_dump(mode="json"), self.status)
-        if self.status == 401:
+        shown = ErrorsView(
+            ErrorCode=self.code, ErrorText=self.message, Errors=[ErrorView(Code=self.code, Message=self.message)]
+        )
+        status = self.status if self.named or config.octeth.error_status == "http" else 200
+        made = answer(shown.model_dump(mode="json"), status)
+        if status == 401:
             # RFC 9110 §11.6.1: a 401 names a scheme that would do.
             made.headers[hdrs.WWW_AUTHENTICATE] = 'Bearer realm="posthouse"'
         wait = self.wait or _WAIT.get(self.status)

@@ -12,8 +12,9 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from enroll.api.octeth.errors import Fault, missing, not_found
+from enroll.api.octeth.errors import UNREADABLE, Fault, missing, not_found
 from relay.base.web import form, json_body, read_body
+from relay.replies import INVALID_REQUEST, Refused
 
 _MAX_BODY_BYTES = 65_536
 _MAX_ID = 10**15
@@ -88,9 +89,14 @@ async def _body(request: web.Request) -> Mapping[str, Any]:
     if kind == "application/json":
         if request.content_length == 0 or not request.body_exists:
             return {}  # many clients name the type on every request
-        value = await json_body(request, _MAX_BODY_BYTES)
+        try:
+            value = await json_body(request, _MAX_BODY_BYTES)
+        except Refused as e:
+            if e.reply is not INVALID_REQUEST:
+                raise
+            raise Fault(UNREADABLE, e.verdict.text()) from e
         if not isinstance(value, dict):
-            raise Fault(400, "The JSON body must be an object")
+            raise Fault(UNREADABLE, "The JSON body must be an object")
         return value
     if request.method == hdrs.METH_PATCH:
         return {}
@@ -100,6 +106,6 @@ async def _body(request: web.Request) -> Mapping[str, Any]:
     try:
         found = form.fields(raw, request.headers[hdrs.CONTENT_TYPE], strict=True)
     except form.BadForm:
-        raise Fault(400, "The form can't be read") from None
+        raise Fault(UNREADABLE, "The form can't be read") from None
     # RFC 7578 §4.2: each part names its field; one with a file is none of ours.
     return {f.name: f.value for f in found if f.name and not f.file}

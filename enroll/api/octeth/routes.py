@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from enroll.api.octeth.calls import ACCESS, TAG, SenderDomains
-from enroll.api.octeth.errors import Fault, fault_of
+from enroll.api.octeth.errors import UNKNOWN_COMMAND, Fault, fault_of
 from enroll.api.octeth.requests import read
 from enroll.api.octeth.views import Answer, AnyCommand, Asking, ErrorsView
 from enroll.errors import EnrollError
@@ -26,7 +26,7 @@ from relay.base.throttle import Throttle
 from relay.base.web import CLOCK, CONFIG, bearer
 from relay.base.web.body import shown
 from relay.base.web.calls import Call, Calls, declared, operations
-from relay.base.web.schema import Paths
+from relay.base.web.schema import Paths, schema_of
 from relay.replies import Refused
 
 log = structlog.get_logger("http")
@@ -51,24 +51,30 @@ def routes(services: Services, of_domains: DomainServices) -> list[web.RouteDef]
 
 def openapi_paths() -> Paths:
     """Every call at its own path, and /api.php."""
-    return operations([SenderDomains, Api], refusal=ErrorsView)
+    found = operations([SenderDomains, Api], refusal=ErrorsView)
+    for call in (call for of_path in found.values() for call in of_path.values()):
+        # Most numbered errors come with status 200.
+        good = call["responses"]["200"]["content"]["application/json"]
+        good["schema"] = {"anyOf": [good["schema"], schema_of(ErrorsView, "serialization")]}
+    return found
 
 
 def translate(request: web.Request, error: Exception) -> web.Response | None:
     """Errors that don't come from a call (no such path, wrong method, what nobody foresaw) in this shape, on its paths;
     else None."""
-    if not request.path.startswith(_PATHS) or not request.app[CONFIG].octeth.enabled:
+    config = request.app[CONFIG]
+    if not request.path.startswith(_PATHS) or not config.octeth.enabled:
         return None
     if isinstance(error, web.HTTPException):
-        return Fault(error.status, f"{error.reason}: {request.method} is not offered here", error.status).response()
-    return fault_of(error, request.app[CLOCK].now()).response() if isinstance(error, Refused) else None
+        return Fault(error.status, f"{error.reason}: {request.method} is not offered here", error.status).response(config)
+    return fault_of(error, request.app[CLOCK].now()).response(config) if isinstance(error, Refused) else None
 
 
 class Api:
     """Finds who asks, counts, calls, answers."""
 
     def __init__(self, services: Services, of_domains: DomainServices) -> None:
-        self._authenticator, self._clock = services.authenticator, services.clock
+        self._authenticator, self._clock, self._config = services.authenticator, services.clock, services.config
         self.calls = SenderDomains(of_domains.domains, services.config, services.clock)
         self._by_name = {made.__name__: (call, made) for call, made in declared(self.calls)}
         o = services.config.octeth
@@ -95,7 +101,7 @@ class Api:
         except (Fault, Refused, EnrollError, StorageError) as e:
             if isinstance(e, StorageError):
                 log.warning("storage", cause=str(e))
-            return fault_of(e, self._clock.now()).response()
+            return fault_of(e, self._clock.now()).response(self._config)
 
     async def _called(self, request: web.Request, found: tuple[Call, Function] | None) -> Answer:
         p = await read(request)
@@ -107,7 +113,7 @@ class Api:
             keys=bool(key),
         )
         if found is None:
-            raise Fault(400, f"Unknown Command {shown(p.text('Command'))}" if command else "Missing Command parameter")
+            raise Fault(UNKNOWN_COMMAND, f"Unknown Command {shown(p.text('Command'))}" if command else "Missing Command parameter")
         _, made = found
         self._pace(who, made.__name__)
         return await made(who=who, p=p)

@@ -65,8 +65,11 @@ class ErrorView(View):
 
 
 class ErrorsView(View):
-    """Every refusal."""
+    """Every refusal; `ErrorCode` and `ErrorText` are what older clients read, those of the first error."""
 
+    Success: Literal[False] = False
+    ErrorCode: int
+    ErrorText: str
     Errors: list[ErrorView]
 
 

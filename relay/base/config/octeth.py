@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,10 @@ class Octeth(Section):
     """The calls `user.senderdomain.*`, under /api/v1 and at /api.php."""
 
     enabled: bool = key(True, "False leaves the calls out.")
+    error_status: Literal["documented", "http"] = key(
+        "documented",
+        "HTTP status of numbered errors: 200 unless Octeth's documentation names one, or that which HTTP means by it.",
+    )
     demo_mode: bool = key(False, "True refuses sendtest with code 99.")
     subdomain: Label = key(
         OPTIONS["custom_subdomain"].default, "Subdomain of the return path, for domains made by these calls."
