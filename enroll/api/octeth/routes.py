@@ -66,7 +66,8 @@ def translate(request: web.Request, error: Exception) -> web.Response | None:
     if not request.path.startswith(_PATHS) or not config.octeth.enabled:
         return None
     if isinstance(error, web.HTTPException):
-        return Fault(error.status, f"{error.reason}: {request.method} is not offered here", error.status).response(config)
+        says = f"{error.reason}: {request.method} is not offered here"
+        return Fault(error.status, says, error.status).response(config)
     return fault_of(error, request.app[CLOCK].now()).response(config) if isinstance(error, Refused) else None
 
 
@@ -113,7 +114,8 @@ class Api:
             keys=bool(key),
         )
         if found is None:
-            raise Fault(UNKNOWN_COMMAND, f"Unknown Command {shown(p.text('Command'))}" if command else "Missing Command parameter")
+            says = f"Unknown Command {shown(p.text('Command'))}" if command else "Missing Command parameter"
+            raise Fault(UNKNOWN_COMMAND, says)
         _, made = found
         self._pace(who, made.__name__)
         return await made(who=who, p=p)
