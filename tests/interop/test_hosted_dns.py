@@ -188,7 +188,7 @@ async def test_the_export_loads_into_nsd_which_answers_as_we_do(sqlite_config: C
         )
         command = ("-c", "from posthouse.cli import main; main()", "--config", str(toml), "--json", "zone", "export")
         shown = json.loads((await run(sys.executable, *command, "--output", str(file))).splitlines()[-1])
-        assert shown == {"zone": ZONE, "records": 7, "file": str(file)}
+        assert shown == {"zone": ZONE, "records": 9, "file": str(file)}
         assert "is ok" in await run("nsd-checkzone", ZONE, str(file))
         conf = tmp_path / "nsd.conf"
         conf.write_text(NSD.format(port=port, folder=tmp_path, zone=ZONE))
