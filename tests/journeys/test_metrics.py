@@ -212,7 +212,10 @@ def case(name: str, before: Scrape, after: Scrape) -> dict[str, Any]:
     return {
         "interval": "1m", "input_series": series,
         "promql_expr_test": [
-            {"expr": f'count(ALERTS{{alertname="{name}",alertstate="firing"}})', "eval_time": when, "exp_samples": firing if when != "50m" else []}
+            {
+                "expr": f'count(ALERTS{{alertname="{name}",alertstate="firing"}})', "eval_time": when,
+                "exp_samples": firing if when != "50m" else [],
+            }
             for when in ("50m", "80m" if name == "PosthouseSuspension" else "120m")
         ],
     }
