@@ -64,8 +64,8 @@ def described(config: Config) -> list[Described]:
     tags = (*sendapi.TAGS, *native.TAGS, monitor.TAG)
     found = [_described(config, "", "Posthouse", "The relay's own API", _own, _NATIVE, *tags)]
     if config.octeth.enabled:
-        title = "Sender domains in Octeth's shape"
-        found.append(_described(config, "octeth", "Octeth's", title, _in_octeths_shape, _OCTETH, octeth.TAG))
+        title = "Sender domains and suppressions in Octeth's shape"
+        found.append(_described(config, "octeth", "Octeth's", title, _in_octeths_shape, _OCTETH, *octeth.TAGS))
     if config.senders.wix:
         title = "Sending domains and transmissions in Wix's shape"
         found.append(_described(config, "wix", "Wix's", title, _in_wixs_shape, _WIX, *wix.TAGS))

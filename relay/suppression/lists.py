@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -19,7 +20,7 @@ from relay.base import names
 from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.names import BadName
-from relay.base.storage import Storage, StorageError, suppressions
+from relay.base.storage import Storage, StorageError, Tx, suppressions
 from relay.base.storage.suppressions import Suppression
 from relay.suppression import export
 from relay.suppression.import_file import Found, read
@@ -165,6 +166,32 @@ class Lists:
             return await suppressions.page(
                 tx, member_id, after=after, before=before, reason=reason, search=search, limit=limit
             )
+
+    async def matching(
+        self, member_id: int, reasons: Sequence[str], pattern: str, *, start: int, limit: int
+    ) -> list[Suppression]:
+        """Entries with one of these reasons whose whole address is like `pattern` (`*`: any text; "": every one), in
+        order, without the first `start`."""
+        async with self._storage.read() as tx:
+            return await suppressions.matching(tx, member_id, reasons, pattern, start=start, limit=limit)
+
+    async def by_reason(self, member_id: int, reasons: Sequence[str], pattern: str) -> dict[str, int]:
+        """How many of them there are, by reason."""
+        async with self._storage.read() as tx:
+            return await suppressions.by_reason(tx, member_id, reasons, pattern)
+
+    async def remove_many(self, member_id: int, addresses: Sequence[str]) -> list[str]:
+        """Take addresses off in one transaction; returns those that are none, or were not there."""
+        keys: dict[str, str] = {}
+        for address in addresses:
+            with suppress(BadName):
+                keys[address] = names.canonical(names.address(address.strip()))
+
+        async def do(tx: Tx) -> set[str]:
+            return {key for key in set(keys.values()) if await suppressions.remove(tx, member_id, key)}
+
+        gone = await self._storage.write(do) if keys else set()
+        return [address for address in addresses if keys.get(address) not in gone]
 
     async def take_in(self, member_id: int, raw: bytes, otherwise: str = "import") -> Imported:
         """Add what a file names (CSV, JSON or one address a line; see `import_formats` for whose). `otherwise` is the

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from enroll.api.octeth.calls import SenderDomains
+from enroll.api.octeth.suppressions import SuppressionCalls
 from enroll.api.wix.calls import SenderCalls
 from enroll.api.wix.transmissions import TransmissionCalls
 from relay.base.web.calls import declared
@@ -26,7 +27,7 @@ ANYBODYS = re.compile(
 )
 OCTETH = ("/api.php", "/api/v1/")
 # A sign-in, an account of its own: not the member's.
-STRANGERS = {"POST /v1/sessions", "POST /enroll"}
+STRANGERS = {"POST /v1/sessions", "POST /enroll", "POST /api/v1/user.login"}
 COMMANDS = {
     reads: [made.__name__ for call, made in declared(SenderDomains) if call.reads == reads] for reads in (True, False)
 }
@@ -34,6 +35,7 @@ COMMANDS = {
 BODIES = {
     "/sending-domains/v1/sending-domains/query": {"query": {"filter": {"domain": "example.test"}}},
     "/email-transmissions/v1/email-transmissions/query": {"query": {}},
+    "/api/v1/suppression.check": {"EmailAddressesBulk": "ben@sink.test"},
     "/email-marketing/v1/sender-details/actual-from-address": {"fromAddress": "anna@example.test"},
 }
 Asked = tuple[str, str, dict[str, Any] | None]
@@ -114,7 +116,7 @@ class Place:
         found += [("POST", "/api.php", {"Command": f"user.senderdomain.{c}"}) for c in COMMANDS[True]]
         found += [
             (call.method, call.path, BODIES[call.path])
-            for page in (SenderCalls, TransmissionCalls) for call, _ in declared(page)
+            for page in (SenderCalls, TransmissionCalls, SuppressionCalls) for call, _ in declared(page)
             if call.reads and call.method != "GET"
         ]
         return [*found, ("POST", "/v1/preflight", RIGHT["POST /v1/preflight"])]

@@ -153,6 +153,10 @@ def _octeth_bodies(key: str, domain: int) -> dict[str, dict[str, Any]]:
         "PATCH /api/v1/user.senderdomain": one | {"OpenTracking": True},
         "POST /api/v1/user.senderdomain.verify": named | {"verifyall": True},
         "POST /api/v1/user.senderdomain.sendtest": one | {"To": "you@sink.test"},
+        "POST /api/v1/suppression.check": named | {"EmailAddressesBulk": "ben@sink.test"},
+        "POST /api/v1/suppression.import": named | {"EmailAddressesBulk": "cleo@sink.test"},
+        "POST /api/v1/suppression.delete": named | {"EmailAddress": "cleo@sink.test"},
+        "POST /api/v1/user.login": {"Username": "alice", "Password": PASSWORD},
         "POST /api.php": one | {"Command": "user.senderdomain.get", "days": 7},
     }
 
@@ -164,6 +168,7 @@ def _octeth_queries(key: str, domain: int, other: int) -> dict[str, dict[str, An
         "GET /api/v1/user.senderdomain": one | {"days": 7},
         "GET /api/v1/user.senderdomain.dns": one, "GET /api/v1/user.senderdomain.dnshost": one,
         "DELETE /api/v1/user.senderdomain": one | {"DomainID": other},
+        "GET /api/v1/suppression.browse": {"APIKey": key}, "GET /api/v1/suppression.stats": {"APIKey": key},
         "GET /api.php": one | {"Command": "user.senderdomain.dns"},
     }
 

@@ -93,6 +93,11 @@ class Town:
         await tx.execute(update(members).values(max_domains=about.get("limit")))
         for one in listed:
             await self._place(tx, **one)
+        for id, (address, reason, detail) in enumerate(about.get("suppressions", ()), 1):
+            await tx.execute(insert(suppressions).values(
+                id=id, member_id=self.alice.id, canonical=address.lower(), original=address, reason=reason,
+                detail=detail, created_at=NOW.timestamp(), categories="",
+            ))
         await tx.execute(text("UPDATE sqlite_sequence SET seq = 11 WHERE name = 'domains'"))
         if "trigger" in about:
             await tx.execute(text(_TRIGGERS[about["trigger"]]))
@@ -182,6 +187,8 @@ async def _serve(stack: AsyncExitStack, made: Town, config: Config, first: bool)
     if first:
         reads, _ = await services.credentials.issue(made.alice.id, scopes=["read", "send"])
         await world.domain(made.alice, "new.example")
+        hashed = await services.passwords.hash("correct horse battery")
+        await world.change("members", made.alice.id, password_hash=hashed)
         limited, _ = await services.credentials.issue(made.alice.id, domains=["new.example"])
         token, _ = await services.sessions.open(made.alice.id, "127.0.0.1", "curl")
         made.secrets |= {"reading-api-key": reads, "limited-api-key": limited, "your-session-id": token}

@@ -1,7 +1,8 @@
-"""The sender-domain calls `user.senderdomain.*` in the shape that Octeth's clients know.
+"""The calls `user.senderdomain.*`, `user.login` and `suppression.*` in the shape that Octeth's clients know.
 
 `requests` reads parameters, from wherever that shape lets them stand; `errors` has its numbered errors; `views` its
-answers, and `responses` makes them from domains; `calls` are the nine calls; `routes` who may pass, and how often.
+answers, and `responses` makes them from domains; `calls` are the nine
+calls about domains, `login` signs in, `suppressions` are those about the list; `routes` who may pass, and how often.
 
 Promises shapes and codes, to the letter and the type, and no rule of its own: what is allowed, and what follows from
 it, is decided in the services that the native API calls too.
@@ -9,10 +10,9 @@ it, is decided in the services that the native API calls too.
 
 from typing import Any
 
-from enroll.api.octeth.calls import TAG
-from enroll.api.octeth.routes import openapi_paths, routes, translate
+from enroll.api.octeth.routes import TAGS, openapi_paths, routes, translate
 
-__all__ = ["SECURITY_SCHEMES", "TAG", "openapi_paths", "routes", "translate"]
+__all__ = ["SECURITY_SCHEMES", "TAGS", "openapi_paths", "routes", "translate"]
 
 SECURITY_SCHEMES: dict[str, Any] = {
     "octethKey": {"type": "apiKey", "in": "query", "name": "APIKey", "description": "An API key; also in the body."},

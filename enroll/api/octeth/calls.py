@@ -13,6 +13,7 @@ from enroll.api.octeth import responses
 from enroll.api.octeth.errors import Fault, bad_label, missing, not_found
 from enroll.api.octeth.requests import Parameters
 from enroll.api.octeth.views import (
+    ACCESS,
     CREATED,
     NAMED,
     Create,
@@ -52,7 +53,6 @@ _STATUS = {"enabled": True, "disabled": False}
 
 
 TAG = ("Sender domains", "Each call also answers at `/api.php`, by its `Command`.")
-ACCESS = Access(keys=("octethKey", "apiKey"), sign_ins=("octethSession",))
 _PATH = "/api/v1/user.senderdomain"
 _BY_HEADER = Access(keys=("apiKey",))
 _calls = Calls(TAG[0], ACCESS, scope="manage", hands=("p",))
@@ -60,6 +60,8 @@ _calls = Calls(TAG[0], ACCESS, scope="manage", hands=("p",))
 
 class SenderDomains:
     """Every call takes who asks and what. Raises Fault, and what the services raise."""
+
+    FAMILY = "user.senderdomain."
 
     def __init__(self, domains: Domains, config: Config, clock: Clock) -> None:
         self._domains, self._config, self._clock = domains, config, clock

@@ -82,7 +82,7 @@ def fault_of(error: Exception, now: float) -> Fault:
             return not_found()
         if error.code == "MEMBER_SUSPENDED":
             return Fault(0, error.text, 403)
-        return Fault(error.status, error.text, error.status)
+        return Fault(error.status, error.text, error.status, retry_after(error.verdict, now))
     if isinstance(error, Refused):
         return _of_verdict(error.verdict, now)
     assert isinstance(error, StorageError)

@@ -64,6 +64,13 @@ class Parameters:
             raise not_found()
         return int(text)
 
+    def count(self, name: str, otherwise: int, most: int) -> int:
+        """A whole number within 0 and `most`; `otherwise` for one left out, and for what is no number."""
+        text = self.text(name)[:20]
+        if not (text.removeprefix("-").isascii() and text.removeprefix("-").isdecimal()):
+            return otherwise
+        return max(0, min(int(text), most))
+
     def days(self) -> tuple[bool, int | None]:
         """(whether `days` was given, the whole number it says); None where it says none."""
         text = self.text("days")[:400]

@@ -7,33 +7,42 @@ names its route, never its query.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from enroll.api.octeth.calls import ACCESS, TAG, SenderDomains
-from enroll.api.octeth.errors import UNKNOWN_COMMAND, Fault, fault_of
-from enroll.api.octeth.requests import read
-from enroll.api.octeth.views import Answer, AnyCommand, Asking, ErrorsView
+from enroll.api.octeth.calls import TAG, SenderDomains
+from enroll.api.octeth.errors import UNKNOWN_COMMAND, Fault, fault_of, unauthorised
+from enroll.api.octeth.login import TAG as SIGN_IN_TAG
+from enroll.api.octeth.login import Logins
+from enroll.api.octeth.requests import Parameters, read
+from enroll.api.octeth.suppressions import TAG as SUPPRESSION_TAG
+from enroll.api.octeth.suppressions import SuppressionCalls
+from enroll.api.octeth.views import ACCESS, Answer, AnyCommand, Asking, ErrorsView
 from enroll.errors import EnrollError
 from enroll.services import DomainServices, Services
 from enroll.sessions import Actor
 from relay.base.clock import not_before
+from relay.base.netguard import client_key
 from relay.base.storage import StorageError
 from relay.base.throttle import Throttle
 from relay.base.web import CLOCK, CONFIG, bearer
 from relay.base.web.body import shown
-from relay.base.web.calls import Call, Calls, declared, operations
+from relay.base.web.calls import OPEN, Call, Calls, declared, operations, signature_of
 from relay.base.web.schema import Paths, schema_of
 from relay.replies import Refused
+from relay.suppression import Lists
 
 log = structlog.get_logger("http")
 Function = Callable[..., Awaitable[Answer]]
 
-_FAMILY = "user.senderdomain."
-_PATHS = ("/api.php", "/api/v1/user.senderdomain")
+TAGS = (TAG, SIGN_IN_TAG, SUPPRESSION_TAG)
+_PAGES = (SenderDomains, Logins, SuppressionCalls)
+_PATHS = ("/api.php", *(f"/api/v1/{page.FAMILY}" for page in _PAGES))
 _ANY_ANSWER = {"type": "object", "required": ["Success"], "properties": {"Success": {"const": True}}}
 _by_command = Calls(TAG[0], ACCESS, scope="manage", gives=_ANY_ANSWER)
 
@@ -44,14 +53,14 @@ def routes(services: Services, of_domains: DomainServices) -> list[web.RouteDef]
         return []
     api = Api(services, of_domains)
     return [
-        *(web.route(call.method, call.path, api.rest(call, made)) for call, made in declared(api.calls)),
+        *(web.route(found.call.method, found.call.path, api.rest(found)) for found in api.by_name.values()),
         *(web.route(call.method, call.path, made) for call, made in declared(api)),
     ]
 
 
 def openapi_paths() -> Paths:
     """Every call at its own path, and /api.php."""
-    found = operations([SenderDomains, Api], refusal=ErrorsView)
+    found = operations([*_PAGES, Api], refusal=ErrorsView)
     for call in (call for of_path in found.values() for call in of_path.values()):
         # Most numbered errors come with status 200.
         good = call["responses"]["200"]["content"]["application/json"]
@@ -71,22 +80,43 @@ def translate(request: web.Request, error: Exception) -> web.Response | None:
     return fault_of(error, request.app[CLOCK].now()).response(config) if isinstance(error, Refused) else None
 
 
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A call by its name at /api.php."""
+
+    name: str
+    call: Call
+    made: Function
+
+    def handed(self, who: Actor | str, request: web.Request, p: Parameters) -> dict[str, Any]:
+        """Of these, what its handler takes."""
+        wants = signature_of(self.made, self.call).wants
+        return {name: value for name, value in (("who", who), ("request", request), ("p", p)) if name in wants}
+
+
 class Api:
     """Finds who asks, counts, calls, answers."""
 
     def __init__(self, services: Services, of_domains: DomainServices) -> None:
         self._authenticator, self._clock, self._config = services.authenticator, services.clock, services.config
-        self.calls = SenderDomains(of_domains.domains, services.config, services.clock)
-        self._by_name = {made.__name__: (call, made) for call, made in declared(self.calls)}
+        lists = Lists(services.storage, services.config, services.clock)
+        pages = (
+            SenderDomains(of_domains.domains, services.config, services.clock), Logins(services),
+            SuppressionCalls(lists, services.config),
+        )
+        self.by_name = {
+            (name := f"{page.FAMILY}{made.__name__.rstrip('_')}"): Command(name, call, made)
+            for page in pages for call, made in declared(page)
+        }
         o = services.config.octeth
         self._asked = Throttle(o.requests, o.window_seconds)
         self._tested = Throttle(o.tests, o.tests_window_seconds)
 
-    def rest(self, call: Call, made: Function) -> Handler:
+    def rest(self, found: Command) -> Handler:
         """A route that makes one call, whatever `Command` says."""
 
         async def handler(request: web.Request) -> web.StreamResponse:
-            return await self._answered(request, (call, made))
+            return await self._answered(request, found)
 
         return handler
 
@@ -96,7 +126,7 @@ class Api:
         """The route on which `Command` names the call."""
         return await self._answered(request, None)
 
-    async def _answered(self, request: web.Request, found: tuple[Call, Function] | None) -> web.Response:
+    async def _answered(self, request: web.Request, found: Command | None) -> web.Response:
         try:
             return (await self._called(request, found)).response()
         except (Fault, Refused, EnrollError, StorageError) as e:
@@ -104,26 +134,32 @@ class Api:
                 log.warning("storage", cause=str(e))
             return fault_of(e, self._clock.now()).response(self._config)
 
-    async def _called(self, request: web.Request, found: tuple[Call, Function] | None) -> Answer:
+    async def _called(self, request: web.Request, found: Command | None) -> Answer:
         p = await read(request)
         command = p.text("Command").lower()
-        found = found or (self._by_name.get(command.removeprefix(_FAMILY)) if command.startswith(_FAMILY) else None)
+        found = found or self.by_name.get(command)
+        if found is not None and found.call.access == OPEN:
+            visitor = self._authenticator.visitor(request)
+            self._pace(("visitor", client_key(visitor)), found.name)
+            return await found.made(**found.handed(visitor, request, p))
         key = p.text("APIKey") or bearer(request)
         who = await self._authenticator.by_token(
-            request, key or p.text("SessionID") or None, "manage", reads=found is not None and found[0].reads,
+            request, key or p.text("SessionID") or None, "manage", reads=found is not None and found.call.reads,
             keys=bool(key),
         )
         if found is None:
             says = f"Unknown Command {shown(p.text('Command'))}" if command else "Missing Command parameter"
             raise Fault(UNKNOWN_COMMAND, says)
-        _, made = found
-        self._pace(who, made.__name__)
-        return await made(who=who, p=p)
+        if not found.call.limited and who.domains is not None:
+            raise unauthorised()
+        self._pace(
+            ("key", who.login.key_id) if who.login else ("session", who.session.id if who.session else 0), found.name
+        )
+        return await found.made(**found.handed(who, request, p))
 
-    def _pace(self, actor: Actor, call: str) -> None:
-        throttle = self._tested if call == "sendtest" else self._asked
-        by = ("key", actor.login.key_id) if actor.login else ("session", actor.session.id if actor.session else 0)
-        key, now = (*by, call), self._clock.monotonic()
+    def _pace(self, by: tuple[str, Hashable], command: str) -> None:
+        throttle = self._tested if command == "user.senderdomain.sendtest" else self._asked
+        key, now = (*by, command), self._clock.monotonic()
         if wait := throttle.wait(key, now):
             at = not_before(self._clock.now() + wait)
             raise Fault(429, f"Too many requests: try again after {at}", 429, max(1, math.ceil(wait)))

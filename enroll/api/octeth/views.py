@@ -15,7 +15,9 @@ from pydantic_core import to_json
 
 from relay.base.domain_options import OPTIONS, Option
 from relay.base.web import raw_answer
+from relay.base.web.calls import Access
 
+ACCESS = Access(keys=("octethKey", "apiKey"), sign_ins=("octethSession",))
 Flag = Literal[0, 1]
 Probed = tuple[str, str, bool]
 Record = tuple[str, str] | Probed
@@ -55,6 +57,17 @@ class Answer(View):
         """This as JSON, without what was not given."""
         self.Success = True
         return raw_answer(self.model_dump_json(exclude_unset=True), 200)
+
+
+class CodedAnswer(Answer):
+    """One of the older families, whose clients look at `ErrorCode`."""
+
+    ErrorCode: Literal[0] = 0
+
+    def response(self) -> web.Response:
+        """This as JSON, without what was not given."""
+        self.ErrorCode = 0
+        return super().response()
 
 
 class ErrorView(View):

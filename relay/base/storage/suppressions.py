@@ -6,6 +6,7 @@ other in one place, and never crosswise. It comes after the rows of recipients a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -198,6 +199,32 @@ async def page(
             func.lower(c.original).contains(word, autoescape=True) | c.canonical.contains(word, autoescape=True)
         )
     return [Suppression(*row) for row in await tx.execute(query)]
+
+
+def _matching(query: Any, member_id: int, reasons: Sequence[str], pattern: str) -> Any:
+    c = suppressions.c
+    query = query.where(c.member_id == member_id, c.reason.in_(reasons))
+    if not pattern:
+        return query
+    like = re.sub(r"([\\%_])", r"\\\1", pattern.lower()).replace("*", "%")
+    return query.where(func.lower(c.original).like(like, escape="\\") | c.canonical.like(like, escape="\\"))
+
+
+async def matching(
+    tx: Tx, member_id: int, reasons: Sequence[str], pattern: str, *, start: int, limit: int
+) -> list[Suppression]:
+    """A member's entries with one of these reasons, in order, without the first `start`. `pattern` is the whole
+    address, as written or canonical, in any case of ASCII letters, `*` for any text; "" is every address."""
+    query = _matching(select(suppressions), member_id, reasons, pattern)
+    query = query.order_by(suppressions.c.id).offset(start).limit(limit)
+    return [Suppression(*row) for row in await tx.execute(query)]
+
+
+async def by_reason(tx: Tx, member_id: int, reasons: Sequence[str], pattern: str) -> dict[str, int]:
+    """How many entries `matching` has of each reason; those without any are left out."""
+    reason = suppressions.c.reason
+    query = _matching(select(reason, func.count()), member_id, reasons, pattern).group_by(reason)
+    return {row[0]: int(row[1]) for row in await tx.execute(query)}
 
 
 async def every(tx: Tx, *, after: int = 0, limit: int = 20_000) -> list[tuple[int, int, str]]:

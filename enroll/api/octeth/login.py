@@ -1,0 +1,89 @@
+"""`user.login`: a sign-in by name and password, for clients that go on with its `SessionID`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from aiohttp import hdrs, web
+from pydantic import BaseModel, Field
+
+from enroll.accounts import Member
+from enroll.api.octeth.errors import Fault, missing
+from enroll.api.octeth.requests import Parameters
+from enroll.api.octeth.views import CodedAnswer, ErrorsView, View
+from enroll.services import Services
+from relay.base.web.calls import OPEN, Calls
+from relay.base.web.schema import json_of
+from relay.replies import Refused
+
+TAG = ("Sign-in", "At `/api.php` too, by its `Command`.")
+_calls = Calls(TAG[0], OPEN, hands=("p",))
+_WRONG = "Invalid login information"
+
+
+class SignIn(BaseModel):
+    """What login takes. There is no second factor: `TFACode` and `TFARecoveryCode` are ignored."""
+
+    Command: str = ""
+    Username: str = Field(examples=["anna"], description="The handle, or the account's e-mail address.")
+    Password: str
+
+
+class UserView(View):
+    """Whose sign-in it is."""
+
+    UserID: str
+    Username: str
+    EmailAddress: str
+    FirstName: str
+    LastName: str
+    AccountStatus: Literal["Enabled", "Disabled"]
+
+
+class LoginAnswer(CodedAnswer):
+    """user.login"""
+
+    ErrorText: Literal[""] = ""
+    SessionID: str
+    UserInfo: UserView
+
+
+class Logins:
+    """The call. Raises Fault, and what the accounts raise."""
+
+    FAMILY = "user."
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    @_calls.post(
+        "/api/v1/user.login", "Sign in", takes=SignIn,
+        responses={"401": {"description": "Wrong.", "content": json_of(ErrorsView, "serialization")}},
+    )
+    async def login(self, who: str, request: web.Request, p: Parameters) -> LoginAnswer:
+        """user.login"""
+        if p.has("APIKey") and not p.has("Username"):
+            # A key has scopes, domains and networks; a sign-in made from it would have none.
+            raise Fault(3, f"{_WRONG}: an API key needs no sign-in, send it as APIKey with each call", 401)
+        for name, code in (("Username", 1), ("Password", 2)):
+            if not p.has(name):
+                raise missing(name, code)
+        password = p.given("Password")
+        try:
+            member = await self._services.accounts.verify_password(
+                p.text("Username"), password if isinstance(password, str) else p.text("Password"), who,
+                device=self._services.devices.of(request),
+            )
+        except Refused as e:
+            if e.status != 401:
+                raise
+            raise Fault(3, _WRONG, 401) from e
+        token, _ = await self._services.sessions.open(member.id, who, request.headers.get(hdrs.USER_AGENT, ""))
+        return LoginAnswer(ErrorText="", SessionID=token, UserInfo=_shown(member))
+
+
+def _shown(member: Member) -> UserView:
+    return UserView(
+        UserID=str(member.id), Username=member.handle, EmailAddress=member.email, FirstName="", LastName="",
+        AccountStatus="Enabled" if member.status == "active" else "Disabled",
+    )
