@@ -153,7 +153,7 @@ class Posthouse:
         self._txt = {r["name"]: r["value"] for r in records if r["purpose"].startswith("dkim")}
         found = await self.ask("domain", "check", DOMAIN)
         if found["state"] != "verified":
-            raise BenchError(f"{DOMAIN} is {found['state']}: {[f for f in found['findings'] if not f.get('ok')]}")
+            raise BenchError(f"{DOMAIN} is {found['state']}: {found['reason']}")
         await self.ask("domain", "tier", DOMAIN, "bench")
         shutil.copytree(data, self._folder / "as set up")
 

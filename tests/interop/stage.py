@@ -85,7 +85,7 @@ class Stage:
     user: str
     password: str
     ca: Path
-    arrived: Path
+    mailbox: Path
 
     @property
     def sender(self) -> str:
@@ -102,7 +102,7 @@ class Stage:
         found: list[bytes] = []
 
         def look() -> bool:
-            for path in self.arrived.iterdir():
+            for path in self.mailbox.iterdir():
                 data = path.read_bytes()
                 head, shown, rest = data.partition(b"(smtp-sink)")
                 # The sink writes what it was told, then a Received of its own, then the message; a file of which
@@ -153,7 +153,7 @@ def stage(folder: Path) -> Iterator[Stage]:
         stack.enter_context(_running(folder, "nsd", [find("nsd") or "nsd", "-d", "-c", str(folder / "nsd.conf")]))
         wait(lambda: _open(ports["dns"]), "NSD does not answer", folder / "nsd.log")
         found = ask(config, "domain", "check", DOMAIN)
-        assert found["state"] == "verified", found["findings"]
+        assert found["state"] == "verified", found
         # Started by root it must have somebody to become; it writes before that, in a folder that is root's.
         become = ["-u", "root"] if os.geteuid() == 0 else []
         sink = [find("smtp-sink") or "smtp-sink", *become, "-d", f"{arrived}/%M.", f"127.0.0.1:{ports['sink']}", "100"]

@@ -189,7 +189,7 @@ async def test_bounces_suspend_with_every_stage_on_the_way_and_one_letter(bench:
     await bench.watch.tick()
     assert await bench.shown(alice) == ["member.noticed", "member.slowed", "member.suspended"]
     assert [letter.subject for letter in bench.letters] == [
-        "Sending of alice is slowed down", "Sending for alice has been suspended",
+        "Sending for alice has been slowed down", "Sending for alice has been suspended",
     ]
     await bench.world.directory.refresh()
     verdict = bench.world.directory.login("alice", alice.key, "127.0.0.1")
@@ -235,7 +235,7 @@ async def test_the_clock_releases_only_where_it_may_and_only_its_own(world: Worl
     await bench.watch.tick()
     await bench.watch.tick()
     assert (await bench.shown(alice))[-1] == "member.released"
-    assert bench.letters[-1].subject == "alice may send again"
+    assert bench.letters[-1].subject == "alice can send again"
     await world.directory.refresh()
     await bench.accepted(alice, "bob@sink.test")
     assert await bench.shown(bob) == ["member.suspended"]
