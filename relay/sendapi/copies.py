@@ -72,7 +72,7 @@ class Copies:
     def __init__(self, services: SendServices, unsubscribe: Unsubscribe) -> None:
         self._services, self._unsubscribe = services, unsubscribe
         self._access = Access(services)
-        self._sender = Sender(services, self._access)
+        self.sender = Sender(services, self._access)
 
     async def caller(self, request: web.Request, call: Call, token: str | None) -> Caller:
         """Whose API key it is that makes a call: `token`, where one was found. Raises Refused."""
@@ -90,11 +90,11 @@ class Copies:
         """
         _check(letter)
         sender = letter.sender.address
-        domain = self._sender.domain(caller, sender)
+        domain = self.sender.domain(caller, sender)
         assert domain is not None
         rejected: list[Rejected] = []
         wanted = list(dict.fromkeys(one.address for one in letter.to))
-        good = await self._sender.recipients(caller, domain, sender, wanted, letter.category, rejected)
+        good = await self.sender.recipients(caller, domain, sender, wanted, letter.category, rejected)
         named = {one.address: one for one in reversed(letter.to)}
         with self._services.uploads.room(2 * len(letter.html) * len(good)):
             built = [await self._built(caller, letter, domain, named[address]) for address in good]

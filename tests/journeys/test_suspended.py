@@ -89,7 +89,7 @@ class Place:
         """(status, body) of a request with a key or a sign-in, where this API wants it to stand."""
         params = {}
         headers = {"Cookie": f"posthouse={token}"} if cookie else {"Authorization": f"Bearer {token}"}
-        if path.startswith(OCTETH):
+        if path.startswith(OCTETH) and path != "/api/v1/email":
             by = "SessionID" if token == self.sign_in else "APIKey"
             params = {"DomainID": self.ids["user.senderdomain"], by: token}
             headers, body = {}, None if body is None else body | params

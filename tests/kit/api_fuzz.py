@@ -153,6 +153,10 @@ def _octeth_bodies(key: str, domain: int) -> dict[str, dict[str, Any]]:
         "PATCH /api/v1/user.senderdomain": one | {"OpenTracking": True},
         "POST /api/v1/user.senderdomain.verify": named | {"verifyall": True},
         "POST /api/v1/user.senderdomain.sendtest": one | {"To": "you@sink.test"},
+        "POST /api/v1/email": {
+            "Subject": "Hello", "ContentType": "plain", "PlainContent": "Hello.", "From": {"email": "a@example.test"},
+            "To": [{"email": "b@sink.test"}],
+        },
         "POST /api/v1/suppression.check": named | {"EmailAddressesBulk": "ben@sink.test"},
         "POST /api/v1/suppression.import": named | {"EmailAddressesBulk": "cleo@sink.test"},
         "POST /api/v1/suppression.delete": named | {"EmailAddress": "cleo@sink.test"},

@@ -56,7 +56,7 @@ async def test_a_client_gets_the_documented_answer(place: Town, case: str) -> No
 async def test_every_call_has_its_cases(place: Town) -> None:
     assert {case.split("/")[0] for case in CASES} == {
         "list", "get", "create", "update", "delete", "verify", "dns", "sendtest", "dnshost", "all", "login",
-        "browse", "stats", "check", "import", "remove",
+        "email", "browse", "stats", "check", "import", "remove",
     }
 
 

@@ -25,6 +25,7 @@ from relay.base.domain_options import OPTIONS, Notes, Options, columns
 from relay.base.storage import Tx, versions
 from relay.base.storage.tables import daily_stats, dkim_keys, domains, members, suppressions
 from relay.base.web import Listener, application
+from relay.sendapi import Copies, SendServices
 from tests.kit.clock import HandClock
 from tests.kit.dns import make_zone
 from tests.kit.line import Line, line
@@ -76,6 +77,7 @@ class Town:
         listed = about.get("domains", [{}])
         await self.way.world.storage.write(lambda tx: self._write(tx, listed, about))
         await self.way.world.directory.refresh()
+        await self.way.world.suppressions.refresh()
         return self.ports[about.get("relay", "plain")]
 
     async def clear(self) -> None:
@@ -102,6 +104,7 @@ class Town:
         if "trigger" in about:
             await tx.execute(text(_TRIGGERS[about["trigger"]]))
         await versions.bump(tx, versions.DIRECTORY)
+        await versions.bump(tx, versions.SUPPRESSIONS)
 
     async def _place(
         self, tx: Tx, id: int = 12, name: str = "example.com", state: str = "verified", owner: str = "alice",
@@ -193,8 +196,13 @@ async def _serve(stack: AsyncExitStack, made: Town, config: Config, first: bool)
         token, _ = await services.sessions.open(made.alice.id, "127.0.0.1", "curl")
         made.secrets |= {"reading-api-key": reads, "limited-api-key": limited, "your-session-id": token}
         await world.directory.refresh()
+    send = SendServices(
+        config=config, clock=made.clock, storage=world.storage, directory=world.directory, policy=world.policy,
+        intake=world.intake, refusals=world.refusals,
+    )
+    routes = enrollment.routes(services, copies=Copies(send, world.unsubscribe))
     app: web.Application = application(
-        config, made.clock, world.storage, routes=enrollment.routes(services), translate=[enrollment.translate]
+        config, made.clock, world.storage, routes=routes, translate=[enrollment.translate]
     )
     listener = Listener(app, config, ["127.0.0.1:0"])
     await listener.start()

@@ -2,7 +2,8 @@
 
 `requests` reads parameters, from wherever that shape lets them stand; `errors` has its numbered errors; `views` its
 answers, and `responses` makes them from domains; `calls` are the nine
-calls about domains, `login` signs in, `suppressions` are those about the list; `routes` who may pass, and how often.
+calls about domains, `login` signs in, `suppressions` are those about the list, `email` sends; `routes` who may pass,
+and how often.
 
 Promises shapes and codes, to the letter and the type, and no rule of its own: what is allowed, and what follows from
 it, is decided in the services that the native API calls too.

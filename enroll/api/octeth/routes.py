@@ -16,6 +16,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from enroll.api.octeth.calls import TAG, SenderDomains
+from enroll.api.octeth.email import TAG as EMAIL_TAG
+from enroll.api.octeth.email import Emails
 from enroll.api.octeth.errors import UNKNOWN_COMMAND, Fault, fault_of, unauthorised
 from enroll.api.octeth.login import TAG as SIGN_IN_TAG
 from enroll.api.octeth.login import Logins
@@ -35,24 +37,30 @@ from relay.base.web.body import shown
 from relay.base.web.calls import OPEN, Call, Calls, declared, operations, signature_of
 from relay.base.web.schema import Paths, schema_of
 from relay.replies import Refused
+from relay.sendapi import Copies
 from relay.suppression import Lists
 
 log = structlog.get_logger("http")
 Function = Callable[..., Awaitable[Answer]]
 
-TAGS = (TAG, SIGN_IN_TAG, SUPPRESSION_TAG)
+TAGS = (TAG, SIGN_IN_TAG, SUPPRESSION_TAG, EMAIL_TAG)
 _PAGES = (SenderDomains, Logins, SuppressionCalls)
-_PATHS = ("/api.php", *(f"/api/v1/{page.FAMILY}" for page in _PAGES))
+_PATHS = ("/api.php", "/api/v1/email", *(f"/api/v1/{page.FAMILY}" for page in _PAGES))
 _ANY_ANSWER = {"type": "object", "required": ["Success"], "properties": {"Success": {"const": True}}}
 _by_command = Calls(TAG[0], ACCESS, scope="manage", gives=_ANY_ANSWER)
 
 
-def routes(services: Services, of_domains: DomainServices) -> list[web.RouteDef]:
-    """The routes, unless the configuration leaves them out."""
+def routes(services: Services, of_domains: DomainServices, copies: Copies | None) -> list[web.RouteDef]:
+    """The routes, unless the configuration leaves them out; with `copies`, that which sends."""
     if not services.config.octeth.enabled:
         return []
     api = Api(services, of_domains)
+    emails = [] if copies is None else [
+        web.route(call.method, call.path, api.sending(call, made))
+        for call, made in declared(Emails(copies, services.config))
+    ]
     return [
+        *emails,
         *(web.route(found.call.method, found.call.path, api.rest(found)) for found in api.by_name.values()),
         *(web.route(call.method, call.path, made) for call, made in declared(api)),
     ]
@@ -60,7 +68,7 @@ def routes(services: Services, of_domains: DomainServices) -> list[web.RouteDef]
 
 def openapi_paths() -> Paths:
     """Every call at its own path, and /api.php."""
-    found = operations([*_PAGES, Api], refusal=ErrorsView)
+    found = operations([*_PAGES, Emails, Api], refusal=ErrorsView)
     for call in (call for of_path in found.values() for call in of_path.values()):
         # Most numbered errors come with status 200.
         good = call["responses"]["200"]["content"]["application/json"]
@@ -120,6 +128,14 @@ class Api:
 
         return handler
 
+    def sending(self, call: Call, made: Function) -> Handler:
+        """A route whose caller is found by those who send."""
+
+        async def handler(request: web.Request) -> web.StreamResponse:
+            return await self._shaped(made(request=request, call=call))
+
+        return handler
+
     @_by_command.get("/api.php", "Any of these calls, by its Command", asks=AnyCommand)
     @_by_command.post("/api.php", "Any of these calls, by its Command", takes=Asking)
     async def by_command(self, request: web.Request) -> web.StreamResponse:
@@ -127,8 +143,11 @@ class Api:
         return await self._answered(request, None)
 
     async def _answered(self, request: web.Request, found: Command | None) -> web.Response:
+        return await self._shaped(self._called(request, found))
+
+    async def _shaped(self, called: Awaitable[Answer]) -> web.Response:
         try:
-            return (await self._called(request, found)).response()
+            return (await called).response()
         except (Fault, Refused, EnrollError, StorageError) as e:
             if isinstance(e, StorageError):
                 log.warning("storage", cause=str(e))
