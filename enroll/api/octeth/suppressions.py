@@ -36,15 +36,17 @@ _calls = Calls(TAG[0], ACCESS, scope="manage", hands=("p",), limited=False)
 class Filter(BaseModel):
     """Which entries."""
 
-    SearchPattern: str = Field("", description="A whole address; `*` stands for any text.")
-    SuppressionSource: str = Field("", description=f"Some of these, with a comma between: {', '.join(SOURCES)}.")
+    SearchPattern: str | int | float = Field("", description="A whole address; `*` stands for any text.")
+    SuppressionSource: str | int | float = Field(
+        "", description=f"Some of these, with a comma between: {', '.join(SOURCES)}."
+    )
 
 
 class Browse(Filter):
     """Which of them."""
 
-    StartFrom: int = 0
-    RetrieveCount: int = 100
+    StartFrom: Any = Field(0, description="A whole number; whatever is none counts as left out.")
+    RetrieveCount: Any = Field(100, description="A whole number; whatever is none counts as left out.")
 
 
 class Addresses(Asking):
