@@ -10,6 +10,7 @@ from relay.base.own_addresses import source_addresses
 from relay.base.resolver import Answer, Later, Nothing
 from relay.base.secrets import random_id
 from relay.standing.blocklists import look
+from relay.verify import spf_record
 
 _MAX_INCLUDES = 10
 _NOT_PUBLIC = "not checked: server.hostname is not a public name"
@@ -122,7 +123,7 @@ async def _allows(
     result = await patient.resolver.txt(name)
     if isinstance(result, Later):
         return None
-    texts = [t for t in result.texts() if t.lower().split(" ")[0] == "v=spf1"] if isinstance(result, Answer) else []
+    texts = spf_record.records(result.texts()) if isinstance(result, Answer) else []
     if len(texts) != 1:
         return False
     for term in texts[0].split()[1:]:
