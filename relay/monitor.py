@@ -176,7 +176,10 @@ class Monitor:
             raise Refused(NOT_FOUND)
         self._for_operators(request)
         await self._measure()
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        try:
+            encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        except (TypeError, ValueError):
+            encode, content_type = choose_encoder("")  # RFC 9110 §12.5.1: what can't be read is no wish
         return web.Response(body=encode(metrics.REGISTRY), headers={"Content-Type": content_type})
 
     def _for_operators(self, request: web.Request) -> None:

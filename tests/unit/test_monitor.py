@@ -141,3 +141,13 @@ async def test_a_dead_database_is_not_ready_but_answers(watched: tuple[Watched, 
     path.with_suffix(".gone").rename(path)
     async with http.get("/readyz") as response:
         assert response.status == 200
+
+
+async def test_an_accept_field_that_cannot_be_read_gets_the_usual_form(
+    watched: tuple[Watched, ClientSession],
+) -> None:
+    _, http = watched
+    asked = "application/openmetrics-text; version="
+    for accept, form in ((f"{asked}1e309", "text/plain"), (f"{asked}1.0.0", "application/openmetrics-text")):
+        async with http.get("/metrics", headers={"Accept": accept}) as response:
+            assert (response.status, response.content_type) == (200, form)
