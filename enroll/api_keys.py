@@ -7,7 +7,9 @@ with a key is `relay.directory`.
 
 from __future__ import annotations
 
+import builtins
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +29,7 @@ log = structlog.get_logger("keys")
 
 SCOPES = ("send", "read", "manage")
 MAX_DESCRIPTION = 255
+_SMTP_USER = re.compile(r"[a-z0-9](?:[a-z0-9._-]{1,62})[a-z0-9]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class Key:
     created_at: float
     expires_at: float | None
     revoked_at: float | None
+    smtp_user: str | None
     last_used_at: float | None
 
     @classmethod
@@ -54,7 +58,7 @@ class Key:
             id=row.id, member_id=row.member_id, public_id=row.public_id, description=row.description,
             scopes=row.scopes, domains=row.domains, networks=row.networks, default_category=row.default_category,
             null_sender=row.null_sender, created_at=row.created_at, expires_at=row.expires_at,
-            revoked_at=row.revoked_at, last_used_at=row.last_used_at,
+            revoked_at=row.revoked_at, smtp_user=row.smtp_user, last_used_at=row.last_used_at,
         )
 
     def state(self, now: float) -> str:
@@ -91,11 +95,15 @@ class Credentials:
         default_category: str = "bulk",
         null_sender: bool = False,
         expires_at: float | None = None,
+        smtp_user: str | None = None,
+        replaces: Callable[[Key], bool] | None = None,
     ) -> tuple[str, Key]:
         """A new key: (its whole text, shown once; the key). `scopes` None: all of them.
 
         `domains` are names the member has enrolled, `networks` CIDR; `null_sender`: it may send the bounces and
-        automatic answers of a mail server (MAIL FROM:<>); `expires_at` is Unix seconds.
+        automatic answers of a mail server (MAIL FROM:<>); `expires_at` is Unix seconds; `smtp_user` is a user name that
+        it is taken with over SMTP, beside the member's handle and DID; `replaces` says which of the keys that are
+        limited to the one domain in `domains` end in the same moment.
         Raises EnrollError 422 with the field, 409 at `max_keys`, 404 for no such member; StorageError.
         """
         if expires_at is not None and expires_at <= self._clock.now():
@@ -110,33 +118,45 @@ class Credentials:
             default_category=default_category,
             null_sender=null_sender,
             expires_at=expires_at,
+            smtp_user=_smtp_user(smtp_user),
         )
 
-        async def do(tx: Tx) -> tuple[str, int] | str:
-            if await accounts.lock(tx, member_id) in (None, DELETED):
-                return "member"
-            if row.domains is not None:
-                strange = set(row.domains) - await credentials.enrolled(tx, member_id, row.domains)
-                if strange:
-                    return f"domain {min(strange)}"
-            if await credentials.live(tx, member_id, self._clock.now()) >= self._config.enrollment.max_keys:
-                return "many"
+        async def do(tx: Tx) -> tuple[str, int]:
+            await self._admit(tx, member_id, row, replaces)
             return await self._add(tx, member_id, row)
 
-        made = await self._storage.write(do)
-        if made == "member":
+        return await self._made(member_id, *await self._storage.write(do))
+
+    async def _admit(self, tx: Tx, member_id: int, row: _New, replaces: Callable[[Key], bool] | None) -> None:
+        """Raises EnrollError for a key that the member can't have; those that it replaces end."""
+        now = self._clock.now()
+        if await accounts.lock(tx, member_id) in (None, DELETED):
             raise not_found("There is no such member")
-        if made == "many":
+        if row.domains is not None:
+            strange = set(row.domains) - await credentials.enrolled(tx, member_id, row.domains)
+            if strange:
+                raise invalid("domains", f"{min(strange)} is not a domain you have enrolled")
+        if replaces is not None and row.domains is not None:
+            ended = [k.id for k in await self._of_domain(tx, member_id, *row.domains) if replaces(k)]
+            for key_id in ended:
+                await credentials.revoke(tx, member_id, key_id, now)
+            if ended:
+                await versions.bump(tx, versions.DIRECTORY, keys=ended)
+        if await credentials.live(tx, member_id, now) >= self._config.enrollment.max_keys:
             raise conflict(f"A member has at most {self._config.enrollment.max_keys} active keys: revoke one first")
-        if isinstance(made, str):
-            raise invalid("domains", f"{made.removeprefix('domain ')} is not a domain you have enrolled")
-        return await self._made(member_id, *made)
+        if row.smtp_user is not None and await credentials.user_taken(tx, member_id, row.smtp_user):
+            raise invalid("smtpUser", "another of your keys has this user name: revoke it first")
 
     async def list(self, member_id: int, *, limit: int | None = None) -> list[Key]:
         """A member's keys, live ones first, then revoked ones, each newest first."""
         most = self._config.http.max_page_size if limit is None else limit
         async with self._storage.read() as tx:
             return [Key.of(row) for row in await credentials.of_member(tx, member_id, limit=most)]
+
+    async def of_domain(self, member_id: int, domain: str) -> builtins.list[Key]:
+        """The live keys that are limited to this domain of a member (A-labels) and to no other, oldest first."""
+        async with self._storage.read() as tx:
+            return await self._of_domain(tx, member_id, domain)
 
     async def get(self, member_id: int, key_id: int) -> Key:
         """One key, revoked or not; EnrollError 404."""
@@ -180,6 +200,7 @@ class Credentials:
         row = _New(
             description=old.description, scopes=old.scopes, domains=old.domains, networks=old.networks,
             default_category=old.default_category, null_sender=old.null_sender, expires_at=old.expires_at,
+            smtp_user=old.smtp_user,
         )
 
         async def do(tx: Tx) -> tuple[str, int] | None:
@@ -195,13 +216,35 @@ class Credentials:
             raise conflict("This key is revoked: issue a new one")
         return await self._made(member_id, *made)
 
+    async def renew(self, member_id: int, key_id: int) -> tuple[str, Key]:
+        """Another secret for a live key, which stays the same key; the old secret ends at once. Errors as
+        `regenerate`."""
+        if (state := (await self.get(member_id, key_id)).state(self._clock.now())) != "live":
+            raise conflict(f"This key is {state}: issue a new one")
+        text, public_id, secret = secrets.new_api_key()
+
+        async def do(tx: Tx) -> bool:
+            hashed = self._vault.api_key_hash(secret)
+            done = await credentials.renew(tx, member_id, key_id, public_id, hashed, self._vault.key_id)
+            await versions.bump(tx, versions.DIRECTORY, keys=[key_id])
+            return done
+
+        if not await self._storage.write(do):
+            raise conflict("This key is revoked: issue a new one")
+        return await self._made(member_id, text, key_id)
+
+    async def _of_domain(self, tx: Tx, member_id: int, *domains: str) -> builtins.list[Key]:
+        now = self._clock.now()
+        rows = await credentials.of_domain(tx, member_id, domains[0]) if len(domains) == 1 else []
+        return [key for key in map(Key.of, rows) if key.state(now) == "live"]
+
     async def _add(self, tx: Tx, member_id: int, row: _New) -> tuple[str, int]:
         text, public_id, secret = secrets.new_api_key()
         key_id = await credentials.add(
             tx, member_id=member_id, public_id=public_id, secret_hash=self._vault.api_key_hash(secret),
             hashed_by=self._vault.key_id, description=row.description, scopes=row.scopes, domains=row.domains,
             networks=row.networks, default_category=row.default_category, null_sender=row.null_sender,
-            now=self._clock.now(), expires_at=row.expires_at,
+            now=self._clock.now(), expires_at=row.expires_at, smtp_user=row.smtp_user,
         )
         await versions.bump(tx, versions.DIRECTORY, keys=[key_id])
         return text, key_id
@@ -246,6 +289,7 @@ class _New:
     default_category: str
     null_sender: bool
     expires_at: float | None
+    smtp_user: str | None
 
 
 def _description(text: str) -> str:
@@ -254,6 +298,14 @@ def _description(text: str) -> str:
         raise invalid("description", f"at most {MAX_DESCRIPTION} characters")
     if not text.isprintable():
         raise invalid("description", "no line ends or other control characters")
+    return text
+
+
+def _smtp_user(text: str | None) -> str | None:
+    if text is None or not text.strip():
+        return None
+    if not _SMTP_USER.fullmatch(text := text.strip().lower()):
+        raise invalid("smtpUser", "3 to 64 letters, digits, dots, hyphens, underscores; a letter or digit at both ends")
     return text
 
 

@@ -16,7 +16,7 @@ from relay.base.clock import DAY
 from relay.replies import Refused
 from relay.suppression import BULK, CATEGORIES
 
-_FIELDS = ("description", "networks", "default_category", "expires")
+_FIELDS = ("description", "networks", "default_category", "expires", "smtpUser")
 
 
 class Keys:
@@ -49,6 +49,7 @@ class Keys:
                 domains=form.every("domains") or None, networks=form.words("networks") or None,
                 default_category=form.text("default_category") or "bulk",
                 null_sender=bool(form.text("null_sender")), expires_at=self._expiry(form),
+                smtp_user=form.text("smtpUser"),
             )
         except Refused as e:
             return await self._page(visitor, error=e, form=form)
@@ -72,7 +73,9 @@ class Keys:
         names = list(key.domains) if key.domains else await self._names(visitor, "verified")
         return self._renderer.page(
             "key_issued.html", visitor, key=key, text=text,
-            settings=settings(self._services.config, visitor.member.handle, names[0] if names else None, text),
+            settings=settings(
+                self._services.config, key.smtp_user or visitor.member.handle, names[0] if names else None, text
+            ),
         )
 
     async def _page(

@@ -240,6 +240,9 @@ async def key_new(
         bool, typer.Option("--null-sender", help="Allow MAIL FROM:<>, for a mail server's bounces and replies.")
     ] = False,
     days: Annotated[int | None, typer.Option(min=1, help="Expires after this many days.")] = None,
+    smtp_user: Annotated[
+        str | None, typer.Option("--smtp-user", help="A user name of its own, beside the handle and the DID.")
+    ] = None,
 ) -> int:
     """Issue an API key; it is shown only once."""
     async with shell.core() as core:
@@ -248,6 +251,7 @@ async def key_new(
         text, key = await core.enroll.credentials.issue(
             member.id, description=description, scopes=scope or None, domains=domain or None,
             networks=network or None, default_category=category, null_sender=null_sender, expires_at=expires_at,
+            smtp_user=smtp_user,
         )
         now = core.clock.now()
     shell.answer(_key(key, now) | {"key": text}, f"{text}\nIt will not be shown again.")

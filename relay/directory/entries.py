@@ -142,6 +142,7 @@ class Key:
     default_category: str
     null_sender: bool
     expires_at: float | None
+    smtp_user: str | None = None
 
     def expired(self, now: float) -> bool:
         """Whether its time is over."""
@@ -187,4 +188,5 @@ def key_of(r: Any) -> Key:
         scopes=frozenset(r.scopes or ()), domains=frozenset(r.domains) if r.domains is not None else None,
         networks=tuple(ipaddress.ip_network(n, strict=False) for n in r.networks) if r.networks is not None else None,
         default_category=r.default_category, null_sender=bool(r.null_sender), expires_at=r.expires_at,
+        smtp_user=r.smtp_user,
     )

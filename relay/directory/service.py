@@ -142,7 +142,7 @@ class Directory:
         if found is None:
             return self._wrong(secret, parsed, address, now)
         key, member = found
-        named = all(self._is_named(member, name) for name in (username, acts_as or None) if name is not None)
+        named = all(self._is_named(member, key, name) for name in (username, acts_as or None) if name is not None)
         if not (named and _fits(key, member, address, did)):
             return Verdict(replies.AUTH_FAILED, member_id=member.id)
         if member.status != "active" and not reads:
@@ -175,10 +175,10 @@ class Directory:
         member = self._view.members.get(key.member_id)
         return None if member is None or member.status == "deleted" else (key, member)
 
-    def _is_named(self, member: MemberEntry, username: str) -> bool:
-        """Whether a user name is this member's handle or DID; or one of them, an @ and the relay's name or a verified
-        domain of the member, for programs that take nothing else."""
-        known = (member.handle.lower(), member.did.lower())
+    def _is_named(self, member: MemberEntry, key: Key, username: str) -> bool:
+        """Whether a user name is this member's handle or DID, or the key's own; or one of them, an @ and the relay's
+        name or a verified domain of the member, for programs that take nothing else."""
+        known = (member.handle.lower(), member.did.lower(), key.smtp_user)
         username = username.lower()
         if username in known:
             return True
@@ -210,7 +210,10 @@ class Directory:
         """What has changed since this login: a revoked or expired key, a suspension. Asked at each MAIL."""
         member = self._view.members.get(login.member_id)
         key = self._view.key_ids.get(login.key_id)
-        over = login.key_id != 0 and (key is None or key.expired(self._clock.now()))  # 0: a signed-in owner, no key
+        # 0: a signed-in owner, no key. Another public id: its secret has been replaced since.
+        over = login.key_id != 0 and (
+            key is None or key.public_id != login.public_id or key.expired(self._clock.now())
+        )
         if member is None or member.status == "deleted" or over:
             return Verdict(replies.AUTH_FAILED)
         if member.status != "active":

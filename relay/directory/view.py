@@ -123,6 +123,8 @@ class View:
         old = self.key_ids.get(id_)
         if new is not None:
             self.keys[new.public_id] = new
+            if old is not None and old.public_id != new.public_id:
+                del self.keys[old.public_id]
             self._keys_of.setdefault(new.member_id, set()).add(id_)
         elif old is not None:
             del self.keys[old.public_id]

@@ -259,12 +259,12 @@ async def test_a_key_is_shown_once_and_works_at_once(site: Site) -> None:
 async def test_regenerating_ends_the_old_key_at_once_and_keeps_its_limits(site: Site) -> None:
     me = await site.bearer()
     limits = {"description": "d", "scopes": ["send"], "networks": ["192.0.2.0/24"], "defaultCategory": "transactional",
-              "nullSender": True}
+              "nullSender": True, "smtpUser": "printer-2"}
     _, old, _ = await site.ask("POST", "/v1/keys", limits, **me)
     status, new, _ = await site.ask("POST", f"/v1/keys/{old['id']}/regenerate", **me)
     assert status == 201
     assert isinstance(site.login(old["key"]), Verdict)
-    login = site.login(new["key"])
+    login = site.login(new["key"], "Printer-2")
     assert isinstance(login, Login)
     assert (login.default_category, login.null_sender) == ("transactional", True)
     _, other, _ = await site.ask("POST", "/v1/keys", {}, **me)
@@ -272,6 +272,23 @@ async def test_regenerating_ends_the_old_key_at_once_and_keeps_its_limits(site: 
     assert {k: new[k] for k in limits} == limits
     status, body, _ = await site.ask("POST", f"/v1/keys/{old['id']}/regenerate", **me)
     assert (status, body["code"]) == (409, "CONFLICT")
+
+
+async def test_a_user_name_of_a_keys_own_is_its_alone(site: Site) -> None:
+    me, bob = await site.bearer(), await site.bearer("bob")
+    _, printer, _ = await site.ask("POST", "/v1/keys", {"smtpUser": " Printer "}, **me)
+    _, plain, _ = await site.ask("POST", "/v1/keys", {}, **me)
+    assert (printer["smtpUser"], plain["smtpUser"]) == ("printer", None)
+    for name in ("printer", "PRINTER", "printer@localhost", "alice"):
+        assert isinstance(site.login(printer["key"], name), Login)
+    assert isinstance(site.login(plain["key"], "printer"), Verdict)
+    status, body, _ = await site.ask("POST", "/v1/keys", {"smtpUser": "printer"}, **me)
+    assert (status, body["detail"]["field"]) == (422, "smtpUser")
+    status, others, _ = await site.ask("POST", "/v1/keys", {"smtpUser": "printer"}, **bob)
+    assert status == 201
+    assert isinstance(site.login(others["key"], "alice"), Verdict)
+    await site.ask("DELETE", f"/v1/keys/{printer['id']}", **me)
+    assert (await site.ask("POST", "/v1/keys", {"smtpUser": "printer"}, **me))[0] == 201
 
 
 async def test_a_key_cannot_make_or_end_keys(site: Site) -> None:
@@ -320,6 +337,10 @@ async def test_keys_are_limited_in_number(site: Site) -> None:
         ({"scopes": ["root"]}, 400, "scopes.0"),
         ({"defaultCategory": "spam"}, 422, "defaultCategory"),
         ({"description": "a\nb"}, 422, "description"),
+        ({"smtpUser": "ab"}, 422, "smtpUser"),
+        ({"smtpUser": "-abc"}, 422, "smtpUser"),
+        ({"smtpUser": "me@example.org"}, 422, "smtpUser"),
+        ({"smtpUser": "x" * 65}, 422, "smtpUser"),
         ({"expiresAt": "2001-01-01T00:00:00Z"}, 422, "expiresAt"),
         ({"expiresAt": "soon"}, 400, "expiresAt"),
         ({"expiresAt": "2040-01-01T00:00:00"}, 400, "expiresAt"),

@@ -86,6 +86,7 @@ async def test_a_key_is_shown_once_and_works_until_it_is_revoked(place: Site) ->
     asked = {
         "description": NASTY, "scopes": ["send"], "domains": ["example.test"], "networks": "192.0.2.0/24 2001:db8::/32",
         "default_category": "transactional", "null_sender": "yes", "expires": "2999-12-31",
+        "smtpUser": "the-shop",
     }
     status, text, response = await visit.send("/account/keys", "/account/keys", asked)
     assert status == 200
@@ -95,7 +96,8 @@ async def test_a_key_is_shown_once_and_works_until_it_is_revoked(place: Site) ->
     key = shown[0]
     assert NASTY not in text
     assert html.escape(NASTY, quote=False)[:30] in text
-    login = place.env.world.directory.login("alice", key, "192.0.2.7")
+    assert "the-shop" in text
+    login = place.env.world.directory.login("the-shop", key, "192.0.2.7")
     assert isinstance(login, Login)
     assert (login.scopes, login.domains, login.default_category, login.null_sender) == (
         frozenset({"send"}), frozenset({"example.test"}), "transactional", True,

@@ -27,6 +27,10 @@ class NewKey(Strict):
         False, description="It may say MAIL FROM:<>, for the bounces and automatic answers of a mail server."
     )
     expires_at: str | None = Field(None, description="RFC 3339; default: never.")
+    smtp_user: str | None = Field(
+        None, description="A user name of its own, taken over SMTP beside the handle and the DID: 3 to 64 letters, "
+        "digits, dots, hyphens and underscores.",
+    )
 
 
 class KeyView(View):
@@ -40,6 +44,7 @@ class KeyView(View):
     networks: list[str] | None
     default_category: str
     null_sender: bool
+    smtp_user: str | None
     state: Literal["live", "expired", "revoked"]
     created_at: str
     expires_at: str | None
@@ -78,7 +83,7 @@ class Keys:
         text, key = await self._credentials.issue(
             who.member.id, description=body.description, scopes=body.scopes, domains=body.domains,
             networks=body.networks, default_category=body.default_category, null_sender=body.null_sender,
-            expires_at=moment("expiresAt", body.expires_at),
+            expires_at=moment("expiresAt", body.expires_at), smtp_user=body.smtp_user,
         )
         return IssuedView(key=text, **_shown(key, self._clock.now()))
 
@@ -105,7 +110,7 @@ def _shown(key: Key, now: float) -> dict[str, Any]:
     return {
         "id": key.id, "public_id": key.public_id, "description": key.description, "scopes": key.scopes,
         "domains": key.domains, "networks": key.networks, "default_category": key.default_category,
-        "null_sender": key.null_sender, "state": key.state(now), "created_at": shown_at(key.created_at),
-        "expires_at": shown_at(key.expires_at), "last_used_at": shown_at(key.last_used_at),
-        "revoked_at": shown_at(key.revoked_at),
+        "null_sender": key.null_sender, "smtp_user": key.smtp_user, "state": key.state(now),
+        "created_at": shown_at(key.created_at), "expires_at": shown_at(key.expires_at),
+        "last_used_at": shown_at(key.last_used_at), "revoked_at": shown_at(key.revoked_at),
     }

@@ -32,6 +32,7 @@ class KeyRow:
     created_at: float
     expires_at: float | None
     revoked_at: float | None
+    smtp_user: str | None
     last_used_at: float | None
 
 
@@ -39,7 +40,7 @@ def _rows() -> Select[Any]:
     k = api_keys.c
     return select(
         k.id, k.member_id, k.public_id, k.description, k.scopes, k.domains, k.networks, k.default_category,
-        k.null_sender, k.created_at, k.expires_at, k.revoked_at, key_use.c.used_at,
+        k.null_sender, k.created_at, k.expires_at, k.revoked_at, k.smtp_user, key_use.c.used_at,
     ).outerjoin_from(api_keys, key_use, key_use.c.key_id == k.id)
 
 
@@ -65,6 +66,7 @@ async def add(
     now: float,
     expires_at: float | None,
     null_sender: bool = False,
+    smtp_user: str | None = None,
 ) -> int:
     """A new key's id. `hashed_by`: the id of the master key of the hash."""
     made = await tx.execute(
@@ -73,7 +75,7 @@ async def add(
             member_id=member_id, public_id=public_id, secret_hash=secret_hash, hashed_by=hashed_by,
             description=description, scopes=list(scopes), domains=null() if domains is None else list(domains),
             networks=null() if networks is None else list(networks), default_category=default_category,
-            null_sender=null_sender, created_at=now, expires_at=expires_at,
+            null_sender=null_sender, created_at=now, expires_at=expires_at, smtp_user=smtp_user,
         )
         .returning(api_keys.c.id)
     )
@@ -107,6 +109,31 @@ async def live(tx: Tx, member_id: int, now: float) -> int:
         k.member_id == member_id, k.revoked_at.is_(None), or_(k.expires_at.is_(None), k.expires_at > now)
     )
     return int((await tx.execute(query)).scalar_one())
+
+
+async def user_taken(tx: Tx, member_id: int, smtp_user: str) -> bool:
+    """Whether a key of the member that is not revoked has this SMTP user name."""
+    k = api_keys.c
+    query = select(k.id).where(k.member_id == member_id, k.smtp_user == smtp_user, k.revoked_at.is_(None))
+    return (await tx.execute(query)).first() is not None
+
+
+async def renew(tx: Tx, member_id: int, key_id: int, public_id: str, secret_hash: str, hashed_by: str) -> bool:
+    """Another secret and public id for a key of this member that is not revoked; False when there is none."""
+    k = api_keys.c
+    done = await tx.execute(
+        update(api_keys).where(k.id == key_id, k.member_id == member_id, k.revoked_at.is_(None))
+        .values(public_id=public_id, secret_hash=secret_hash, hashed_by=hashed_by)
+    )
+    return bool(done.rowcount)
+
+
+async def of_domain(tx: Tx, member_id: int, domain: str) -> list[KeyRow]:
+    """The keys that are limited to this domain of a member (A-labels) and to no other and are not revoked, oldest
+    first."""
+    k = api_keys.c
+    query = _rows().where(k.member_id == member_id, k.revoked_at.is_(None)).order_by(k.id)
+    return [row for row in map(_row, await tx.execute(query)) if row.domains == (domain,)]
 
 
 async def rehash(tx: Tx, key_id: int, old: str, new: str, by: str) -> None:

@@ -71,7 +71,7 @@ async def _keys(tx: Tx, only: Changed | None) -> Sequence[Any]:
         return ()
     query = select(
         k.id, k.member_id, k.public_id, k.secret_hash, k.scopes, k.domains, k.networks, k.default_category,
-        k.null_sender, k.expires_at,
+        k.null_sender, k.expires_at, k.smtp_user,
     )
     query = query.where(k.revoked_at.is_(None), _among(k.id, only.keys if only else None))
     return (await tx.execute(query.order_by(k.id))).all()

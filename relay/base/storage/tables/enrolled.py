@@ -8,6 +8,7 @@ from sqlalchemy import (
     Column,
     Double,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     String,
@@ -18,6 +19,8 @@ from sqlalchemy import (
 )
 
 from relay.base.storage.tables.ground import Id, id_column, metadata
+
+_NAMED = "smtp_user IS NOT NULL AND revoked_at IS NULL"
 
 members = Table(
     "members", metadata, id_column(),
@@ -75,6 +78,11 @@ api_keys = Table(
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double),
     Column("revoked_at", Double),
+    Column("smtp_user", String(64)),  # taken at AUTH beside the handle and the DID; null: these only
+    Index(
+        "ix_api_keys_smtp_user", "member_id", "smtp_user", unique=True, sqlite_where=text(_NAMED),
+        postgresql_where=text(_NAMED),
+    ),
     sqlite_autoincrement=True,
     info={"kept": "stays: with its member; the log of messages names it, and a revoked one is known"},
 )
