@@ -17,7 +17,7 @@ from posthouse.serve.sandbox import Mailbox, sandbox_routes
 from posthouse.wiring import Core
 from relay import sendapi
 from relay.base.web import application
-from relay.base.web.openapi import document_route
+from relay.base.web.schema import document_route
 from relay.monitor import Monitor, MonitorServices
 from relay.sendapi import Copies, SendServices
 

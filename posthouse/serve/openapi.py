@@ -15,7 +15,7 @@ from enroll.pages import Described
 from relay import monitor, sendapi
 from relay.base.config import Config
 from relay.base.web.calls import SECURITY_SCHEMES, operations
-from relay.base.web.openapi import document
+from relay.base.web.schema import document
 
 _NATIVE = """\
 JSON over HTTP. Names of fields are camelCase, times RFC 3339 in UTC, sizes octets. Unknown fields are refused by name.

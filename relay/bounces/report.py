@@ -13,7 +13,7 @@ import textwrap
 
 from relay.base.clock import rfc5322
 from relay.base.storage.mail import ReportedRecipient, ReportFacts
-from relay.notices.message import encoded, head
+from relay.notices.notices import encoded, head
 from relay.replies import printable
 
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\Z")

@@ -22,7 +22,7 @@ from relay.base.storage.mail import ReportFacts
 from relay.bounces import report
 from relay.intake import Intake
 from relay.notices import own
-from relay.notices.message import sender
+from relay.notices.notices import sender
 from relay.replies import Verdict
 
 log = structlog.get_logger()

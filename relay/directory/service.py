@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
+from collections import OrderedDict
+from collections.abc import Collection
 from typing import Any
 
 import structlog
@@ -20,18 +22,69 @@ from relay import replies
 from relay.base import metrics, names, secrets
 from relay.base.clock import Clock
 from relay.base.config import Config
+from relay.base.netguard import client_key
 from relay.base.runtime import stopped
 from relay.base.secrets import Vault
 from relay.base.storage import Storage, StorageError, Tx, credentials, key_use, versions
 from relay.base.storage import directory as rows
+from relay.base.throttle import Throttle
 from relay.directory.entries import DomainEntry, Key, Login, MemberEntry, PausedDomain
-from relay.directory.failures import Failures
-from relay.directory.used import UsedFrom
 from relay.directory.view import View
 from relay.replies import Verdict
 
 log = structlog.get_logger()
 _NOTE_USE_SECONDS = 5.0
+
+
+class Failures:
+    """Wrong API keys, counted by the address they come from and by the key they name from there: in this process only.
+
+    Asked about wrong logins only, so a right key is never shut out by what others do at its address or with its name.
+    What a person could guess has a count of its own, which is asked first (`enroll.accounts`).
+    """
+
+    def __init__(self, config: Config) -> None:
+        s = config.submission
+        self._from_address = Throttle(s.auth_failures_an_address, s.auth_failure_window_seconds)
+        self._at_key = Throttle(s.auth_failures_a_key, s.auth_failure_window_seconds)
+
+    def wait(self, address: str, public_id: str, now: float) -> float:
+        """Count one more from `address`, naming the key `public_id` ("": none), and return 0; or, uncounted, the
+        seconds until one more is looked at. `now` is monotonic."""
+        address = client_key(address)
+        wait = self._from_address.wait(address, now)
+        if public_id:
+            wait = max(wait, self._at_key.wait((public_id, address), now))
+        if wait <= 0:
+            self._from_address.count(address, now)
+            if public_id:
+                self._at_key.count((public_id, address), now)
+        return wait
+
+
+_MEMBERS_EACH = 4
+
+
+class UsedFrom:
+    """For each of the last `most` addresses, the few members who logged in from there last."""
+
+    def __init__(self, most: int = 20_000) -> None:
+        self._most = most
+        self._members: OrderedDict[str, tuple[int, ...]] = OrderedDict()
+
+    def note(self, address: str, member_id: int) -> None:
+        """A member has logged in from an address."""
+        known = self._members.get(address, ())
+        if member_id not in known[:1]:
+            others = [m for m in known if m != member_id]
+            self._members[address] = (member_id, *others[: _MEMBERS_EACH - 1])
+        self._members.move_to_end(address)
+        if len(self._members) > self._most:
+            self._members.popitem(last=False)
+
+    def by(self, address: str) -> Collection[int]:
+        """The members who did."""
+        return self._members.get(address, ())
 
 
 class Directory:

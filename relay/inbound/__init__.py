@@ -13,6 +13,6 @@ The walk of a message, and the module of each step:
 250 is said when what the report changes is on disk. Nothing that comes in here ever makes a DSN.
 """
 
-from relay.inbound.server import InboundServer
+from relay.inbound.session import InboundServer
 
 __all__ = ["InboundServer"]

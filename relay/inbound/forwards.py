@@ -24,7 +24,7 @@ from relay.base.throttle import Throttle
 from relay.bounces import address as return_paths
 from relay.directory import Directory, DomainEntry
 from relay.intake import Accepted, Forward, Intake, Recipient, Submission
-from relay.intake.forward import MARK
+from relay.intake.build import MARK
 from relay.message import BadMessage, Parsed
 from relay.replies import Verdict
 from relay.verify import AsksRecords, Signature, dmarc, results_field, signatures, spf

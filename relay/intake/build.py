@@ -1,8 +1,14 @@
-"""A message → its final signed bytes, or a verdict. No transaction, no query; runs in a thread when large."""
+"""A message → its final signed bytes, or a verdict. No transaction, no query; runs in a thread when large.
+
+A member's message is signed with keys that `Keyring` opens once and keeps. A message that is forwarded keeps its
+octets: trace fields are put on top and nothing is signed, so that the signatures it came with still hold.
+"""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import replace
+from pathlib import Path
 
 import structlog
 
@@ -10,21 +16,109 @@ from relay import message, replies, suppression
 from relay.base import names
 from relay.base.clock import DAY
 from relay.base.config import Config
-from relay.base.secrets import random_id
+from relay.base.names import BadName
+from relay.base.secrets import SecretsError, Vault, random_id
 from relay.directory import DomainEntry, MemberEntry
-from relay.intake.forward import forwarded
-from relay.intake.keyring import Keyring, NoKey
 from relay.intake.repeats import fingerprint
-from relay.intake.submission import Built, Fingerprint, Submission
+from relay.intake.submission import Built, Fingerprint, Forward, Submission
 from relay.message import BadMessage, Bounds, Field, Parsed, Prepared, Trace
 from relay.message.prepare import Protocol
 from relay.policy import Policy
 from relay.replies import Verdict
-from relay.signing import SigningKey, body_hash, sign
+from relay.signing import SigningKey, body_hash, load_ed25519, load_rsa, sign
 from relay.tracking import Rewriter
 from relay.unsubscribe import Unsubscribe
 
 log = structlog.get_logger()
+
+
+class NoKey(Exception):
+    """Signing is not possible now: no live pair, or it does not open."""
+
+
+class Keyring:
+    """Signing keys by domain, opened and loaded once: the newest `cached_keys` pairs.
+
+    Thread-safe enough: a pair loaded twice is only wasted work.
+    """
+
+    def __init__(self, vault: Vault, config: Config) -> None:
+        self._vault, self._max = vault, config.signing.cached_keys
+        self._pairs: OrderedDict[int, tuple[SigningKey, ...]] = OrderedDict()
+        self.pool = _pool_key(config)
+
+    def of(self, domain: DomainEntry) -> tuple[SigningKey, ...]:
+        """The keys that sign for `domain`: its live pair, then the pool's. Raises NoKey."""
+        if not domain.keys:
+            raise NoKey(f"{domain.name} has no live DKIM pair")
+        entry = domain.keys[-1]
+        pair = self._pairs.get(entry.id)
+        if pair is None:
+            seal = ("dkim", str(domain.member_id), domain.name, entry.stem)
+            try:
+                rsa = load_rsa(self._vault.open(entry.rsa_private, *seal, "rsa"))
+                ed = load_ed25519(self._vault.open(entry.ed_private, *seal, "ed25519"))
+            except (SecretsError, ValueError) as e:
+                raise NoKey(f"{domain.name}: {e}") from None
+            pair = (
+                SigningKey(domain.name, entry.stem + "r", "rsa-sha256", rsa),
+                SigningKey(domain.name, entry.stem + "e", "ed25519-sha256", ed),
+            )
+            self._pairs[entry.id] = pair
+            while len(self._pairs) > self._max:
+                self._pairs.popitem(last=False)
+        return (*pair, *self.pool)
+
+
+def _pool_key(config: Config) -> tuple[SigningKey, ...]:
+    s = config.signing
+    if not s.pool_domain or not s.pool_key_file:
+        return ()
+    try:
+        key = load_rsa(Path(s.pool_key_file).read_bytes(), validated=False)
+    except (OSError, ValueError) as e:
+        raise NoKey(f"signing.pool_key_file: {e}") from None
+    return (SigningKey(s.pool_domain, s.pool_selector, "rsa-sha256", key),)
+
+
+CATEGORY = "forwarded"
+MARK = "X-Posthouse-Forwarded"
+
+
+def forwarded(
+    submission: Submission, forward: Forward, member: MemberEntry, now: float, config: Config
+) -> Built:
+    """The copy of a message from outside that goes on to a member's mailbox. Pure; `now` in Unix seconds.
+
+    It belongs to the domain's member, who sees it in the message log, and to no domain's figures: neither warming nor
+    standing knows of it, and its failure suppresses nobody. Whether it may pass was decided where it came in.
+    """
+    queue_id = random_id(10)
+    trace = Trace(
+        config.server.hostname, _forwarded_protocol(submission), helo=submission.helo,
+        client_ip=submission.client_address, show_client=True,
+        recipient=forward.wanted if forward.wanted.isascii() else None,
+    )
+    prepared = message.passed_on(forward.parsed, now=now, queue_id=queue_id, trace=trace)
+    # RFC 8601 §4: the results stand above the Received line of the host that found them.
+    head = b"".join((forward.results, f"{MARK}: {forward.domain.name}\r\n".encode("ascii"), prepared.received))
+    content = prepared.content()
+    try:
+        shown = message.single_from(forward.parsed, foreign=True).address.text[:320]
+    except BadName:
+        shown = ""
+    return Built(
+        submission=submission, member_id=member.id, queue_id=queue_id, category=CATEGORY, signer=None,
+        header_from=shown, message=prepared, content=content, shared=head, heads={}, now=now,
+        size=len(content) + len(head), tls_required=message.tls_required(forward.parsed, demanded=False),
+    )
+
+
+def _forwarded_protocol(submission: Submission) -> Protocol:
+    # RFC 3848 §1, RFC 6531 §4.3
+    if submission.smtputf8:
+        return "UTF8SMTPS" if submission.tls else "UTF8SMTP"
+    return "ESMTPS" if submission.tls else "ESMTP"
 
 
 def new_queue_id() -> str:

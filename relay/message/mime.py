@@ -5,10 +5,28 @@ from one line that begins with two hyphens to the next and reads each part's hea
 hold is left to whoever displays them.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
+from typing import Literal
 
-from relay.message.fault import BadMessage
+Kind = Literal["malformed", "too_large", "loop"]
+
+
+class BadMessage(Exception):
+    """A message that is refused for good.
+
+    `kind` chooses the reply, `line` is the 1-based line where the fault stands (None if it has no line),
+    `fault` names it in plain words. At most a shortened, escaped field name of the message is in it.
+    """
+
+    def __init__(self, kind: Kind, line: int | None, fault: str) -> None:
+        super().__init__(fault if line is None else f"line {line}: {fault}")
+        self.kind = kind
+        self.line = line
+        self.fault = fault
+
 
 _CONTENT_TYPE = re.compile(rb"content-type[ \t]*:([^\r]*(?:\r\n[ \t][^\r]*)*)", re.IGNORECASE)
 # Searched for, not matched at the start: a comment may stand before the type.

@@ -4,8 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from relay.message.fault import BadMessage
-from relay.message.mime import check_parts
+from relay.message.mime import BadMessage, check_parts
 
 __all__ = ["BadMessage", "Bounds", "Field", "Parsed", "check_octets", "parse"]
 

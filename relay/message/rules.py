@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterator
 
 from relay.base.names import Mailbox, single_mailbox
-from relay.message.fault import BadMessage
+from relay.message.mime import BadMessage
 from relay.message.parse import Field, Parsed
 
 # RFC 5322 §3.6: fields that stand at most once. From has a rule of its own (`single_from`).

@@ -8,8 +8,7 @@ Who is told what, and when, is the business of whoever knows it: domains, sender
 """
 
 from relay.notices import texts
-from relay.notices.message import letter
-from relay.notices.notices import Join, NoticeLater, Notices, own
+from relay.notices.notices import Join, NoticeLater, Notices, letter, own
 from relay.notices.texts import About, Notice
 
 __all__ = ["About", "Join", "Notice", "NoticeLater", "Notices", "letter", "own", "texts"]

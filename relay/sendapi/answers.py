@@ -13,7 +13,7 @@ from relay.base.config import Config
 from relay.base.web import dumps, raw_answer, refuse, shown
 from relay.intake import Accepted
 from relay.replies import NO_RECIPIENTS, RATE_LIMITED, Refused, Verdict
-from relay.sendapi.responses import NothingAccepted, RejectedOne, Sent
+from relay.sendapi.models import NothingAccepted, RejectedOne, Sent
 from relay.warming import Remaining
 
 REPLAYED = {"Idempotent-Replayed": "true"}

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from relay.base.web.calls import KEY, Calls, routes
 from relay.base.web.schema import json_of, named, schema_of
-from relay.sendapi import responses
+from relay.sendapi import models
 from relay.sendapi.answers import Answer
 from relay.sendapi.authenticate import Access, Caller, SendServices
 from relay.sendapi.batch import send_batch
@@ -40,7 +40,7 @@ _NOBODY: dict[str, Any] = {
         "`rejected`.",
         "content": json_of({
             "anyOf": [
-                {"$ref": "#/components/schemas/Error"}, schema_of(responses.NothingAccepted, "serialization"),
+                {"$ref": "#/components/schemas/Error"}, schema_of(models.NothingAccepted, "serialization"),
             ]
         }),
     }
@@ -59,7 +59,7 @@ class Sending:
         self._asks = Sender(services, Access(services, records=False), asks=True)
 
     @_calls.post(
-        "/v1/send", "Send one message", takes=_ONE, gives=responses.Sent, takes_headers=(_KEY,), headers=_SENT,
+        "/v1/send", "Send one message", takes=_ONE, gives=models.Sent, takes_headers=(_KEY,), headers=_SENT,
         responses=_NOBODY,
     )
     async def send(self, who: Caller, request: web.Request) -> web.Response:
@@ -72,7 +72,7 @@ class Sending:
 
     @_calls.post(
         "/v1/send/raw", "Send a finished message", body_as=dict.fromkeys(MESSAGE_KINDS, _OCTETS),
-        gives=responses.Sent, takes_headers=(*HEADERS, _KEY), headers=_SENT, responses=_NOBODY,
+        gives=models.Sent, takes_headers=(*HEADERS, _KEY), headers=_SENT, responses=_NOBODY,
         description="The body is the message as it leaves (RFC 5322), its lines ending in CRLF; the envelope stands in "
         "the query or in headers.",
     )
@@ -85,7 +85,7 @@ class Sending:
             return (await once(self._services, request, who, body, work)).response()
 
     @_calls.post(
-        "/v1/send/batch", "Send many messages, a result each", takes=_MANY, gives=responses.BatchSent,
+        "/v1/send/batch", "Send many messages, a result each", takes=_MANY, gives=models.BatchSent,
         takes_headers=(_KEY,), headers=_SENT,
     )
     async def batch(self, who: Caller, request: web.Request) -> web.Response:
@@ -100,7 +100,7 @@ class Sending:
     @_calls.post("/v1/preflight", "Make every check, send nothing", takes=_ONE, scope="send", reads=True)
     async def preflight(
         self, who: Caller, request: web.Request, query: PreflightQuery
-    ) -> responses.Preflight:
+    ) -> models.Preflight:
         async with uploaded(self._services, request, "application/json") as body:
             checks = await ask_all(self._asks, who, await parsed(self._services, body), query)
         return {"ok": all(check["verdict"] != "refused" for check in checks), "gates": checks}

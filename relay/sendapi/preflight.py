@@ -11,7 +11,7 @@ from relay.base.web.models import Query
 from relay.intake import RECEIVERS, Check, Receiver, Receivers
 from relay.replies import DOMAIN_RESTS, FROM_MISMATCH, NO_RECIPIENTS, Refused, Verdict
 from relay.sendapi.authenticate import Caller
-from relay.sendapi.responses import CheckAnswer
+from relay.sendapi.models import CheckAnswer
 from relay.sendapi.send import Sender
 
 

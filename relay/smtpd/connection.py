@@ -18,7 +18,7 @@ import structlog
 from relay import replies
 from relay.base.netguard import client_key
 from relay.replies import Reply
-from relay.smtpd.reader import READ_LIMIT, Reader
+from relay.smtpd.data import READ_LIMIT, Reader
 
 if TYPE_CHECKING:
     from relay.smtpd.listener import Listener

@@ -21,7 +21,7 @@ from relay.replies import Reply, Verdict
 from relay.smtpd.bounds import Pace
 from relay.smtpd.connection import LOST, Connection
 from relay.smtpd.data import Content
-from relay.smtpd.grammar import HTTP, MAX_LINE, MAX_LINES
+from relay.smtpd.parameters import HTTP, MAX_LINE, MAX_LINES
 
 if TYPE_CHECKING:
     from relay.smtpd.listener import Listener

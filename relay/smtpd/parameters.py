@@ -2,16 +2,25 @@
 
 Pure and linear. Promises that a parameter comes out as it was written (ENVID and ORCPT keep their case) and only in
 a form its RFC allows; everything else is a `BadArgument` with its reply. Whether the path is an address is left to
-`relay.base.names`, and whose, to the sessions.
+`relay.base.names`, and whose, to the sessions. How long a command line may be, and which words are not SMTP at all,
+stands here too.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from relay import replies
 from relay.replies import Reply
+
+# RFC 5321 §4.5.3.1.4: 512 octets with CRLF; SIZE, BODY, SMTPUTF8, DSN and AUTH= widen MAIL and RCPT
+# (RFC 1870 §3, RFC 6531 §3.1, RFC 3461 §4, RFC 4954 §3).
+MAX_LINE = 512
+MAX_LINES: Mapping[str, int] = {"MAIL": 2048, "RCPT": 2048}
+HTTP = frozenset({"GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "CONNECT", "PATCH", "TRACE", "PRI"})
+
 
 # RFC 5321 §4.1.2: Path = "<" Mailbox ">"; a quoted local part may hold blanks and brackets. The blank after the
 # colon is not in the grammar, but common. Alternatives differ in their first character: no backtracking.

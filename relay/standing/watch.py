@@ -3,15 +3,17 @@
 Promises that each event counts once; that a stage is changed in the transaction that reads the numbers again, with
 its event and its notice; that what the operator suspended is never released here, and a member released by hand
 begins with an empty window, even if this hears of it late. What is in memory is only which members to judge next,
-and once a minute all are.
+and once a minute all are. Who failed is kept as keyed hashes, so that the table gives nobody's address away.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import structlog
 
+from relay.base import names
 from relay.base.clock import HOUR, Clock, iso
 from relay.base.config import Config
 from relay.base.duty import Duty
@@ -19,14 +21,14 @@ from relay.base.events import MEMBER_NOTICED, MEMBER_RELEASED, MEMBER_SLOWED, ME
 from relay.base.secrets import Vault
 from relay.base.storage import Storage, Tx, accounts, events, incidents, versions
 from relay.base.storage import standing as rows
-from relay.base.storage.standing import Row
+from relay.base.storage.standing import Failure, Row
 from relay.notices import Join, NoticeLater, Notices
 from relay.notices.texts import Figures
 from relay.notices.texts import standing as standing_notice
 from relay.standing import feed, texts
 from relay.standing.arithmetic import GOOD, NOTICE, SLOWED, STAGES, SUSPENDED, Counts, Judgement, judge
 from relay.standing.conduct import Conduct
-from relay.standing.failures import hashed
+from relay.standing.feed import Seen
 from relay.standing.view import counts_of, window_start
 
 log = structlog.get_logger("standing")
@@ -36,6 +38,33 @@ _SWEEP_SECONDS = 60.0
 _NAMED_MAX = 1000  # members that one query names
 _ROUNDS = 50  # of counting in one turn
 _EVENTS = {NOTICE: MEMBER_NOTICED, SLOWED: MEMBER_SLOWED, SUSPENDED: MEMBER_SUSPENDED}
+
+_WHO, _DOMAIN = 16, 8
+
+
+def hashed(vault: Vault, seen: Iterable[Seen]) -> list[Failure]:
+    """The rows for these recipients. Spellings and tags of one mailbox are one recipient; the domains of one
+    organisation, which anybody who has one can have in any number, are one domain.
+
+    Under the next master key the hashes are others: who failed before and after its change within one window counts
+    twice.
+    """
+    return [_row(vault, one) for one in seen]
+
+
+def _row(vault: Vault, seen: Seen) -> Failure:
+    try:
+        canonical = names.canonical(seen.address)
+    except names.BadName:
+        canonical = seen.address.lower()
+    domain = canonical.rpartition("@")[2]
+    organisation = names.registrable(domain) or domain
+    # Bound to the member: the rows of two don't tell that they mail the same person.
+    own = f"{seen.member_id}\n"
+    return Failure(
+        seen.member_id, seen.kind, vault.mac("standing-recipient", f"{own}{canonical}".encode())[:_WHO],
+        vault.mac("standing-domain", f"{own}{organisation}".encode())[:_DOMAIN], seen.at,
+    )
 
 
 @dataclass(frozen=True, slots=True)

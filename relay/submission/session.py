@@ -19,8 +19,7 @@ from relay.directory import DomainEntry, Login
 from relay.intake import Recipient, Submission
 from relay.replies import Verdict
 from relay.smtpd.conversation import Command
-from relay.smtpd.grammar import MAX_LINES
-from relay.smtpd.parameters import MailArgument, RcptArgument
+from relay.smtpd.parameters import MAX_LINES, MailArgument, RcptArgument
 from relay.smtpd.session import Session, Transaction
 from relay.submission import auth
 

@@ -3,11 +3,17 @@
 Promises that a reader never waits for the database and is led on whatever becomes of it: what can't be written is
 logged and lost. What a machine did is an event with a mark and is not counted. A hit on a message whose log is gone
 counts for its domain and names no recipient.
+
+`machine` and `proxy` tell people from the mail services and scanners that fetch images and follow links. Nobody can
+know for certain; what is recognised is marked and not counted. Apple's Mail Privacy Protection loads every
+image whether or not anybody reads, and calls itself just "Mozilla/5.0". Gmail's and Yahoo's proxies load one when the
+message is opened: that is somebody's opening, seen through a proxy, and is only named.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,14 +24,43 @@ from relay.base.clock import DAY, HOUR, Clock, utc_day
 from relay.base.config import Config
 from relay.base.events import CLICKED, OPENED, Event
 from relay.base.storage import Storage, StorageError, Tx, events, stats
-from relay.base.storage.mail.addressed import Addressed, addressed
+from relay.base.storage.mail.returned import Addressed, addressed
 from relay.base.throttle import Throttle
 from relay.tracking import tokens
-from relay.tracking.machines import machine, proxy
 from relay.tracking.tokens import Mark
 
 log = structlog.get_logger()
 _AGENT_MAX = 200
+
+_PRIVACY = "mozilla/5.0"
+_PROXIES = {"googleimageproxy": "google", "yahoomailproxy": "yahoo"}
+_PROGRAMS = re.compile(
+    r"bot\b|crawl|spider|scan|preview|barracuda|mimecast|proofpoint|fireeye|trendmicro|symantec|sophos|fortinet|zscaler|"
+    r"headless|phantomjs|python|curl/|wget/|go-http|java/|okhttp|libwww|httpclient|axios|node-fetch|facebookexternalhit|"
+    r"slack|whatsapp|telegram|discord"
+)
+_AHEAD = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
+
+
+def machine(kind: str, headers: Mapping[str, str], seconds_after_delivery: float | None, at_once: float) -> str:
+    """Why a hit counts as a machine's, or "": `privacy` (Apple), `scanner`, `ahead` (a browser fetching before it is
+    asked), `at-once` (before the delivery, None, or sooner after it than anybody reads). `kind`: open or click."""
+    agent = headers.get("User-Agent", "").strip().lower()
+    if kind == "open" and agent == _PRIVACY:
+        return "privacy"
+    if not agent or _PROGRAMS.search(agent[:500]):
+        return "scanner"
+    if any(word in headers.get(name, "").lower() for name in _AHEAD for word in ("prefetch", "preview")):
+        return "ahead"
+    if seconds_after_delivery is None or seconds_after_delivery < at_once:
+        return "at-once"
+    return ""
+
+
+def proxy(headers: Mapping[str, str]) -> str:
+    """The mail service whose image proxy asked, or ""."""
+    agent = headers.get("User-Agent", "")[:500].lower()
+    return next((name for word, name in _PROXIES.items() if word in agent), "")
 
 
 @dataclass(frozen=True, slots=True)

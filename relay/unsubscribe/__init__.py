@@ -21,7 +21,7 @@ from relay.base.config import Config
 from relay.base.events import UNSUBSCRIBED, Event
 from relay.base.secrets import Vault
 from relay.base.storage import Storage, Tx, events, suppressions
-from relay.base.storage.mail.addressed import Addressed, addressed
+from relay.base.storage.mail.returned import Addressed, addressed
 from relay.base.storage.suppressions import Suppression
 from relay.unsubscribe import address, link
 from relay.unsubscribe.page import Endpoint

@@ -22,8 +22,7 @@ from relay.base.storage import Storage, StorageError, Tx, accounts, events
 from relay.base.storage import webhooks as rows
 from relay.base.storage.webhooks import DISABLED, FAILING, LIVE, Due, EndpointRow
 from relay.notices import NoticeLater, Notices, texts
-from relay.webhooks.payload import body, delivery_name, headers
-from relay.webhooks.post import Posted, Poster
+from relay.webhooks.post import Posted, Poster, body, delivery_name, headers
 
 log = structlog.get_logger("webhooks")
 DUTY = "webhooks"

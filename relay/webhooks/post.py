@@ -1,15 +1,24 @@
-"""Posting one event to the address that a member named, by the guarded client. What an answer means is left to
-`dispatch`."""
+"""Posting one event to the address that a member named, by the guarded client: the event as the feed shows it, with
+the headers that prove who sent it. What an answer means is left to `dispatch`.
+"""
 
 from __future__ import annotations
 
+import json
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
+from standardwebhooks import Webhook
+
+from relay.base.clock import iso
 from relay.base.config.model import Webhooks
+from relay.base.events import shown
 from relay.base.http_client import HttpBounds, HttpClient
 from relay.base.resolver import Resolver
+from relay.base.storage.webhooks import TEST, Due
 
 _SHOWN = 200
 _KEPT_BYTES = 2000
@@ -61,3 +70,34 @@ def _shown(body: bytes) -> str:
     """The first bytes of an answer, for the log."""
     text = body[:_KEPT_BYTES].decode("utf-8", "replace")
     return "".join(c if c.isprintable() else " " for c in text).strip()[:_SHOWN]
+
+
+def body(due: Due, now: float) -> str | None:
+    """The JSON text of a delivery: `{"type", "timestamp", "data"}`, data being the feed's object.
+
+    None when the log keeps the event no longer.
+    """
+    value: dict[str, Any]
+    if due.event is not None:
+        value = {
+            "type": due.event.type, "timestamp": iso(due.event.at), "data": shown(due.event, due.domain),
+        }
+    elif due.row.event_id is None:
+        value = {"type": TEST, "timestamp": iso(due.row.created_at), "data": {"sentAt": iso(now)}}
+    else:
+        return None
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def delivery_name(due: Due) -> str:
+    """The id a receiver knows it by: an event's is the same at every try and every replay."""
+    return f"test_{due.row.id}" if due.row.event_id is None else f"evt_{due.row.event_id}"
+
+
+def headers(name: str, text: str, secrets: Sequence[str], now: float) -> dict[str, str]:
+    """The three headers of Standard Webhooks (id, timestamp, one signature for each secret) for `text`."""
+    at = datetime.fromtimestamp(int(now), UTC)
+    signatures = [Webhook(secret).sign(name, at, text) for secret in secrets]
+    return {
+        "webhook-id": name, "webhook-timestamp": str(int(now)), "webhook-signature": " ".join(signatures),
+    }

@@ -30,7 +30,7 @@ from relay.base.storage.sqlite_driver import InlineConnection
 from relay.base.storage.tables import dkim_keys
 from relay.base.web import Listener, application
 from relay.base.web.calls import operations
-from relay.base.web.openapi import document, document_route
+from relay.base.web.schema import document, document_route
 from relay.bounces.parse import Report
 from relay.bounces.record import Records
 from relay.outcome import Outcome

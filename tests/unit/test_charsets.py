@@ -3,7 +3,7 @@
 import pytest
 
 from relay.base.charsets import LABELS, charset, look
-from relay.tracking.charsets import view
+from relay.tracking.template import view
 
 
 @pytest.mark.parametrize(

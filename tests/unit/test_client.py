@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from relay.delivery.client import Connection, Credentials, Limits, Target, Transaction
-from relay.delivery.client.content import has_bare_line_ends, stuffed
+from relay.delivery.client.connection import has_bare_line_ends, stuffed
 from relay.delivery.tls_policy import OPPORTUNISTIC, Contexts, TlsClient, TlsLevel, TlsPolicy
 from relay.outcome import Outcome
 from tests.kit.sink import DROP, SILENCE, Endless, Sink, Slow

@@ -13,7 +13,7 @@ from enroll.zone.server import network_of
 from relay import replies
 from relay.base.netguard import client_key, network
 from relay.base.web.crowd import Crowd
-from relay.directory.failures import Failures
+from relay.directory.service import Failures
 from relay.replies import Refused
 from relay.smtpd.bounds import Bounds
 from relay.smtpd.connection import Connection

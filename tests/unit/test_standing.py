@@ -13,8 +13,8 @@ from relay.base.storage.standing import Failed, Tally
 from relay.notices.texts import Figures, standing
 from relay.standing import Counts, judge, texts
 from relay.standing.arithmetic import Stage, wilson_lower
-from relay.standing.failures import hashed
 from relay.standing.feed import Seen, read
+from relay.standing.watch import hashed
 
 CONFIG = Config()
 

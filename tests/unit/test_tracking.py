@@ -17,8 +17,8 @@ from relay.message import Field, parse
 from relay.tracking import tokens
 from relay.tracking.html import read, references
 from relay.tracking.links import target
-from relay.tracking.machines import machine, proxy
 from relay.tracking.parts import content_type, decode, encode, quoted
+from relay.tracking.record import machine, proxy
 from relay.tracking.template import Hole, Template, Wanted, template
 from relay.tracking.tokens import Mark
 

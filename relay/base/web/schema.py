@@ -1,19 +1,24 @@
-"""The words of an OpenAPI 3.1 description that all rooms share: an operation, a refusal, a shape made from a model.
+"""OpenAPI 3.1 descriptions: an operation, a refusal, a schema made from a model; merged into the
+documents that are served.
 
 Promises that shapes come from the models and typed dictionaries which the handlers themselves use, so that what is
-told and what is done can't part. Which operations there are is each room's business, what becomes of them `openapi`'s.
+told and what is done can't part. Which operations there are, each API declares.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Literal
 
+from aiohttp import web
 from pydantic import AliasChoices, BaseModel, TypeAdapter
 
 from relay import replies
+from relay.base.web.answers import dumps, raw_answer
 
 Paths = dict[str, dict[str, Any]]
 """Path → method → operation."""
@@ -219,3 +224,54 @@ def _query(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     if "description" in schema:
         made["description"] = schema["description"]
     return made
+
+
+VERSION = "3.1.0"
+_WORD = re.compile(r"[A-Za-z0-9]+")
+
+
+def document(
+    fragments: Iterable[dict[str, Any]], *, public_url: str, version: str, title: str = "Posthouse",
+    description: str = "", tags: Iterable[tuple[str, str]] = (),
+) -> dict[str, Any]:
+    """An OpenAPI 3.1 document. Each fragment has `paths` and may have `components`; methods of one path are merged.
+
+    `tags` are (name, description) in the order in which readers should meet them. Operations get an `operationId`
+    made from method and path, which stays as long as they do.
+    """
+    paths: dict[str, dict[str, Any]] = {}
+    components: dict[str, dict[str, Any]] = {kind: dict(named) for kind, named in shared().items()}
+    for fragment in fragments:
+        for path, methods in fragment.get("paths", {}).items():
+            named = {method: {"operationId": _id(method, path)} | found for method, found in methods.items()}
+            paths.setdefault(path, {}).update(named)
+        for kind, named in fragment.get("components", {}).items():
+            components.setdefault(kind, {}).update(named)
+    return {
+        "openapi": VERSION,
+        "info": {"title": title, "version": version} | ({"description": description} if description else {}),
+        "servers": [{"url": public_url}],
+        "tags": [{"name": name, "description": says} for name, says in tags],
+        "paths": dict(sorted(paths.items())),
+        "components": components,
+    }
+
+
+def document_route(make: Callable[[], dict[str, Any]], path: str) -> web.RouteDef:
+    """GET of a document, made when first asked for. Public and the same for everybody, so pages elsewhere may read it
+    (Fetch §3.2)."""
+
+    @functools.cache
+    def text() -> str:
+        return dumps(make())
+
+    async def openapi(_: web.Request) -> web.Response:
+        response = raw_answer(await asyncio.to_thread(text), 200)
+        response.headers["Access-Control-Allow-Origin"] = "*"
+        return response
+
+    return web.get(path, openapi)
+
+
+def _id(method: str, path: str) -> str:
+    return "_".join([method, *_WORD.findall(path)])

@@ -17,8 +17,7 @@ from __future__ import annotations
 
 from relay.bounces.classify import classify
 from relay.bounces.parse import automatic, enclosed, feedback, notification, prose, status
-from relay.bounces.parse.entity import Entity, read
-from relay.bounces.parse.values import SUCCEEDED, Fate, Report
+from relay.bounces.parse.entity import SUCCEEDED, Entity, Fate, Report, read
 
 __all__ = ["SUCCEEDED", "Fate", "Report", "parse"]
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 
-from relay.bounces.parse.entity import Entity, decode_words
-from relay.bounces.parse.values import Report
+from relay.bounces.parse.entity import Entity, Report, decode_words
 
 # Fields that only programs answering for a person write.
 _PERSONAL = (

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from relay.bounces.parse import notification, prose, status
 from relay.bounces.parse.automatic import is_answer, is_system
-from relay.bounces.parse.entity import Entity, decoded, leaves
+from relay.bounces.parse.entity import Entity, Report, decoded, leaves
 from relay.bounces.parse.entity import read as read_entity
-from relay.bounces.parse.values import Report
 
 _WHOLE = ("message/rfc822", "message/global")
 

@@ -10,9 +10,8 @@ import re
 from dataclasses import dataclass, field
 
 from relay.bounces.parse.automatic import is_forwarded
-from relay.bounces.parse.entity import Entity, decoded, leaves, read_fields
+from relay.bounces.parse.entity import Entity, Fate, Report, decoded, leaves, read_fields
 from relay.bounces.parse.entity import read as read_entity
-from relay.bounces.parse.values import Fate, Report
 
 _PATH = re.compile(r"(?<![^\s<>;,\"])[^\s<>;,\"]{1,254}@[^\s<>;,\"]{1,253}")
 _MAILTO = re.compile(r"<\s*mailto:([^\s<>?]{1,320})", re.IGNORECASE)

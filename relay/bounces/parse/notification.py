@@ -10,8 +10,7 @@ import json
 import re
 from typing import Any
 
-from relay.bounces.parse.entity import Entity, leaves
-from relay.bounces.parse.values import Action, Fate, Report
+from relay.bounces.parse.entity import Action, Entity, Fate, Report, leaves
 
 _NAMES = ("notificationType", "eventType")
 _FATES_MAX = 100

@@ -12,10 +12,9 @@ from dataclasses import replace
 
 from relay.bounces.classify import classify, staged
 from relay.bounces.parse.automatic import is_answer, is_forwarded, is_system, looks_returned, person
-from relay.bounces.parse.entity import SUBJECT, Entity, leaves, without_markup
+from relay.bounces.parse.entity import SUBJECT, Action, Entity, Fate, Report, leaves, without_markup
 from relay.bounces.parse.entity import read as read_entity
 from relay.bounces.parse.lateness import gave_up, is_late, speaks_of_delay
-from relay.bounces.parse.values import Action, Fate, Report
 
 _TOP = 6000
 _REASON = 1500

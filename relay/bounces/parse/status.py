@@ -12,9 +12,20 @@ from dataclasses import replace
 
 from relay.bounces.classify import classify, staged
 from relay.bounces.parse.automatic import is_forwarded, is_system, looks_returned
-from relay.bounces.parse.entity import SUBJECT, Entity, decode_words, decoded, leaves, read_fields, without_markup
+from relay.bounces.parse.entity import (
+    SUBJECT,
+    SUCCEEDED,
+    Action,
+    Entity,
+    Fate,
+    Report,
+    decode_words,
+    decoded,
+    leaves,
+    read_fields,
+    without_markup,
+)
 from relay.bounces.parse.lateness import gave_up
-from relay.bounces.parse.values import SUCCEEDED, Action, Fate, Report
 
 _STATUS = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d.])")
 _TYPES = ("message/delivery-status", "message/global-delivery-status")

@@ -1,8 +1,10 @@
-"""Recipients whose mail comes back: who a return path belongs to, and a bounce that came after the try."""
+"""Recipients whose mail comes back: who a return path belongs to, and a bounce that came after the try;
+and the recipients of a message by its queue id, for who knows that id from the message itself."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import bindparam, or_, select, update
@@ -12,6 +14,35 @@ from relay.base.storage.mail.settle import finish
 from relay.base.storage.mail.values import LateBounce, LateWord, Returned
 from relay.base.storage.prepared import Prepared
 from relay.base.storage.tables import attempts, messages, recipients
+
+
+@dataclass(frozen=True, slots=True)
+class Addressed:
+    """One recipient of a message, in whatever state; `settled_at` once it is final."""
+
+    id: int
+    message_id: int
+    member_id: int
+    domain_id: int | None
+    address: str
+    category: str
+    settled_at: float | None
+
+
+_QUERY = Prepared(
+    lambda _: select(
+        recipients.c.id, recipients.c.message_id, recipients.c.member_id, recipients.c.domain_id,
+        recipients.c.address, messages.c.category, recipients.c.settled_at,
+    )
+    .join(messages, messages.c.id == recipients.c.message_id)
+    .where(messages.c.queue_id == bindparam("b_queue_id")).order_by(recipients.c.id)
+)
+
+
+async def addressed(tx: Tx, queue_id: str) -> list[Addressed]:
+    """Its recipients in order; none once its log is removed."""
+    return [Addressed(*row) for row in await _QUERY.all(tx, {"b_queue_id": queue_id})]
+
 
 STAGE = "report"
 """The stage of an attempt that is none: something heard afterwards."""
