@@ -25,7 +25,7 @@ from posthouse.fitting import misfit
 from relay.base import names
 from relay.base.clock import Clock, iso
 from relay.base.config import Config
-from relay.base.config.sites import ROLL_UPS
+from relay.base.config.delivery import ROLL_UPS
 from relay.base.runtime import most_descriptors
 from relay.base.secrets import SecretsError, Vault
 from relay.base.storage.location import place

@@ -23,7 +23,7 @@ from pydantic import ConfigDict, Field
 from relay.base import metrics
 from relay.base.clock import Clock
 from relay.base.config import Config
-from relay.base.config.sites import named
+from relay.base.config.delivery import named
 from relay.base.storage import Storage, StorageError, events, incidents, reports, sites
 from relay.base.web import answer, is_inside
 from relay.base.web.calls import OPEN, Call, Calls, routes

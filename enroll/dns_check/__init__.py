@@ -9,7 +9,7 @@ state is decided elsewhere.
 """
 
 from enroll.dns_check.finding import Finding, Observation, compare
-from enroll.dns_check.misplaced import Seen, probes
+from enroll.dns_check.match import Seen, probes
 from enroll.dns_check.query import observe
 
 __all__ = ["Finding", "Observation", "Seen", "compare", "observe", "probes"]

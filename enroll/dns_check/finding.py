@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from enroll.dns_check.match import judge, judge_answer
-from enroll.dns_check.misplaced import Seen, explain
+from enroll.dns_check.match import Seen, explain, judge, judge_answer
 from enroll.records import MISSING, Mistake, Record, line, printable, shown
 from relay.base.resolver import Answer, Nothing, Result, ServerAnswer
 

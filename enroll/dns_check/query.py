@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from enroll.dns_check.finding import Observation, facts, needs_probes
-from enroll.dns_check.misplaced import Seen, probes
+from enroll.dns_check.match import Seen, probes
 from enroll.records import Record
 from relay.base.resolver import Answer, Result, ServerAnswer
 from relay.verify import AsksRecords

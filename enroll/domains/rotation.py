@@ -8,29 +8,72 @@ are overwritten and the owner is told to take the records down.
 A hosted domain has two stems, published once as aliases into the relay's own zone, and its pairs take turns at them:
 the owner need not touch DNS. The new pair takes over once it is seen through its alias and what resolvers may still
 keep of that name has expired.
+
+A new pair is made in a thread, and sealed before it is anywhere near the database.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import base64
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Protocol
 
 import structlog
 
-from enroll.domains.dkim_keys import new_pair, two_stems
 from enroll.domains.model import HasStem, spare_stem
 from enroll.errors import conflict
 from relay.base.clock import DAY, Clock, iso
 from relay.base.config import Config
 from relay.base.domain_options import Notes, Options
+from relay.base.keys import generate_ed25519, generate_rsa
 from relay.base.secrets import Vault
 from relay.base.storage import Storage, Tx, mail, versions
 from relay.base.storage import domains as rows
 from relay.base.storage.domains import KeyRow, NewPair, Row
 
 log = structlog.get_logger("domains")
+
+_SUFFIX_BYTES = 3
+
+
+def new_stem(now: float) -> str:
+    """A selector stem: the day, so that people see its age, and a few random letters.
+
+    The letters keep two members who enroll one name on one day from needing the same selector, where only one
+    record may stand (RFC 6376 §3.6.2.2).
+    """
+    day = datetime.fromtimestamp(now, UTC).strftime("%Y%m%d")
+    return f"ph{day}{base64.b32encode(os.urandom(_SUFFIX_BYTES)).decode().lower()[:4]}"
+
+
+def two_stems(before: Sequence[str], pairs: Iterable[HasStem], now: float) -> tuple[str, ...]:
+    """The two stems of a hosted domain: those that its live and pending pairs have, then earlier ones, then new ones.
+
+    Two and no more, because their names are published once and for all; two and not one, because while keys change
+    the old one must still be found by those who check mail signed with it, and only one key may stand at a selector.
+    """
+    used = [p.stem for state in ("live", "pending") for p in pairs if p.state == state]
+    if len(before) == 2 and set(used) <= set(before):
+        return tuple(before)
+    return tuple(dict.fromkeys([*used, *before, new_stem(now), new_stem(now)]))[:2]
+
+
+async def new_pair(vault: Vault, member_id: int, name: str, now: float, stem: str = "") -> NewPair:
+    """An RSA-2048 and an Ed25519 pair under `stem` (else a fresh one), private halves sealed to member, name, stem,
+    algorithm."""
+    stem = stem or new_stem(now)
+    # Making an RSA key takes some hundred milliseconds of CPU: never on the event loop.
+    rsa, ed = await asyncio.to_thread(lambda: (generate_rsa(), generate_ed25519()))
+    context = ("dkim", str(member_id), name, stem)
+    return NewPair(
+        stem,
+        vault.seal(rsa.private, *context, "rsa"), rsa.txt,
+        vault.seal(ed.private, *context, "ed25519"), ed.txt,
+    )
 
 
 class HasMade(HasStem, Protocol):

@@ -7,7 +7,7 @@ import contextlib
 import os
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
-from posthouse.doctor import certificates, host, hosted, master_key, network, own_tls, state
+from posthouse.doctor import host, network, state, tls
 from posthouse.doctor.finding import WARN, Finding, Limits, Patient
 from posthouse.wiring import resolver_of
 from relay.base.clock import Clock
@@ -20,24 +20,24 @@ Examination = Callable[[Patient], Awaitable[list[Finding]]]
 EXAMINATIONS: Mapping[str, Examination] = {
     "versions": host.versions,
     "secrets": host.secrets,
-    "master key": master_key.master_key,
+    "master key": state.master_key,
     "operator": host.operator,
     "disk": host.disk,
     "clock": host.clock,
-    "tls": certificates.tls,
+    "tls": tls.tls,
     "database": state.database,
     "queue": state.queue,
     "workers": state.workers,
     "incidents": state.incidents,
     "sites": state.sites,
     "resolver": network.resolver,
-    "dnssec": own_tls.dnssec,
+    "dnssec": tls.dnssec,
     "names": network.own_names,
     "ptr": network.reverse_names,
     "spf": network.spf,
     "blocklists": network.blocklists,
-    "inbound tls": own_tls.own_tls,
-    "hosted zone": hosted.hosted_zone,
+    "inbound tls": tls.own_tls,
+    "hosted zone": network.hosted_zone,
     "dmarc reports": network.report_address,
     "port 25 out": network.port_25,
 }

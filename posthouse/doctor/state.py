@@ -1,12 +1,27 @@
-"""Database, queue, workers, incidents."""
+"""Database, queue, workers, incidents; whether all that the master key sealed opens, and what needs a previous key."""
 
 from __future__ import annotations
 
 from posthouse.doctor.finding import FAIL, OK, WARN, Finding, Patient
+from posthouse.resealing import left
+from posthouse.unlocking import look
 from relay.base.clock import iso
-from relay.base.storage import Storage, StorageDamaged, StorageError, archive, beside, events, operator_queries
-from relay.base.storage import incidents as rows
-from relay.base.storage import sites as site_rows
+from relay.base.secrets import SecretsError, Vault
+from relay.base.storage import (
+    Storage,
+    StorageDamaged,
+    StorageError,
+    archive,
+    beside,
+    events,
+    operator_queries,
+)
+from relay.base.storage import (
+    incidents as rows,
+)
+from relay.base.storage import (
+    sites as site_rows,
+)
 from relay.base.storage.migrate import revision
 from relay.standing.feed import INCIDENTS
 
@@ -144,3 +159,50 @@ async def _health(patient: Patient) -> operator_queries.Health | None:
             return await operator_queries.health(tx, patient.clock.now())
     except StorageError:
         return None
+
+
+_KEY = "master key"
+
+
+async def master_key(patient: Patient) -> list[Finding]:
+    """Every sealed row is tried, so that a key taken out too early, or a wrong one, is seen at once."""
+    config = patient.config
+    path = config.master_key_path
+    try:
+        if patient.storage is not None:
+            async with patient.storage.read() as tx:
+                await look(config)(tx)
+        if not path.exists() and not config.previous_key_paths:
+            return [Finding(_KEY, WARN, f"{path} is not there yet", "posthouse serve makes it at the first start")]
+        vault = Vault.load(path, config.previous_key_paths)
+    except SecretsError as e:
+        return [Finding(_KEY, FAIL, str(e), "fix [secrets] in the configuration: docs/operations.md, Master key")]
+    if patient.storage is None:
+        return []
+    found = await left(patient.storage, vault, patient.clock.now())
+    out = []
+    if found.unreadable:
+        some = "; ".join(found.unreadable[:3]) + ("; …" if len(found.unreadable) > 3 else "")
+        out.append(Finding(
+            _KEY, FAIL, f"{len(found.unreadable)} sealed rows open with no key at hand: {some}",
+            "name the file of the key that was in use before in secrets.previous_key_files",
+        ))
+    if not vault.previous:
+        if found.api_keys:
+            out.append(Finding(
+                _KEY, WARN, f"{found.api_keys} API keys were made with another master key and don't work",
+                "name its file in secrets.previous_key_files until they have been used, or issue new keys",
+            ))
+        return out or [Finding(_KEY, OK, f"{vault.key_id} opens everything")]
+    if rows := found.pairs + found.webhooks:
+        saw = f"{found.pairs} DKIM pairs and {found.webhooks} webhooks need a previous key"
+        out.append(Finding(_KEY, WARN, f"{saw} ({rows} rows)", "posthouse master-key reseal"))
+    if keys := found.api_keys + found.api_keys_unknown:
+        out.append(Finding(
+            _KEY, WARN, f"{keys} API keys have not been used since the change and need a previous key",
+            "use them once, or issue new ones, before secrets.previous_key_files is emptied",
+        ))
+    return out or [Finding(
+        _KEY, OK, f"{vault.key_id} opens everything; previous keys only read tokens that are out "
+        f"(links up to {config.tracking.links_days} days after the change)",
+    )]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from relay.base import names
 from relay.base.config import Config
-from relay.base.config.sites import ROLL_UPS, Site, named
+from relay.base.config.delivery import ROLL_UPS, Site, named
 from relay.delivery.route import Host, Route
 from relay.outcome import Outcome
 

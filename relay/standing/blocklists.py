@@ -17,7 +17,7 @@ import structlog
 
 from relay.base.clock import DAY, HOUR, Clock
 from relay.base.config import Config
-from relay.base.config.reputation import Blocklist
+from relay.base.config.standing import Blocklist
 from relay.base.duty import Duty
 from relay.base.own_addresses import AsksAddresses, source_addresses
 from relay.base.resolver import Answer, Later, Result

@@ -7,6 +7,6 @@ Connections, command lines, time, budgets, TLS and the reading of DATA are `rela
    and RCPT; the intake is called once. 250 is said when the message is on disk, and with its queue id.
 """
 
-from relay.submission.server import SubmissionServer
+from relay.submission.session import SubmissionServer
 
 __all__ = ["SubmissionServer"]

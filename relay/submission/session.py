@@ -1,4 +1,5 @@
-"""The session of submission (RFC 6409): the wire's, with AUTH, and with what is asked of directory, policy and intake.
+"""Submission (RFC 6409), ports 587 and 465: an SMTP session with AUTH that asks directory, policy and intake, and the
+listener that makes one for each connection.
 
 Order of a message: EHLO, STARTTLS, EHLO, AUTH (directory.login), MAIL (policy.sender), RCPT (policy.recipient),
 DATA (intake.accept, called once with the whole message). Decides nothing itself.
@@ -8,23 +9,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import structlog
 
 from relay import replies
 from relay.base import names
+from relay.base.config import Config
 from relay.base.names import Address
-from relay.directory import DomainEntry, Login
-from relay.intake import Recipient, Submission
+from relay.base.tls import Certificate
+from relay.directory import Directory, DomainEntry, Login
+from relay.intake import Intake, Recipient, Submission
+from relay.policy import Policy
+from relay.refusals import Refusals
 from relay.replies import Verdict
+from relay.smtpd.bounds import Bounds
 from relay.smtpd.conversation import Command
+from relay.smtpd.listener import Listener
 from relay.smtpd.parameters import MAX_LINES, MailArgument, RcptArgument
 from relay.smtpd.session import Session, Transaction
 from relay.submission import auth
-
-if TYPE_CHECKING:
-    from relay.submission.server import SubmissionServer
 
 log = structlog.get_logger()
 _UNKNOWN = "unknown"
@@ -248,3 +252,22 @@ class SubmissionSession(Session[Mail]):
         return replies.line(replies.OK_QUEUED if taken.recipients else replies.OK_REPEATED, taken.queue_id)
 
     commands: ClassVar[Mapping[str, Command]] = {**Session.commands, "AUTH": smtp_AUTH}
+
+
+class SubmissionServer(Listener):
+    """Both ports of submission. `start` binds them, `stop` ends them; `ports`, `tls_ports` say where."""
+
+    def __init__(
+        self, *, config: Config, directory: Directory, policy: Policy, intake: Intake, refusals: Refusals,
+        certificate: Certificate,
+    ) -> None:
+        s = config.submission
+        super().__init__(
+            "submission", config=config, bounds=Bounds.of(config), refusals=refusals, certificate=certificate,
+            listen=s.listen, listen_tls=s.listen_tls,
+        )
+        self.directory, self.policy, self.intake = directory, policy, intake
+
+    def conversation(self, *, implicit_tls: bool) -> SubmissionSession:
+        """A session for a connection that is about to come."""
+        return SubmissionSession(self, implicit_tls=implicit_tls)

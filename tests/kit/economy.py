@@ -31,7 +31,7 @@ def few_keys() -> Iterator[None]:
         return made[at % len(made)]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("enroll.domains.dkim_keys.generate_rsa", next_one)
+        patch.setattr("enroll.domains.rotation.generate_rsa", next_one)
         yield
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from posthouse.doctor import examine
 from relay.base.config import Config
-from relay.base.config.reputation import Blocklist, Reputation
+from relay.base.config.standing import Blocklist, Reputation
 from relay.base.storage import incidents
 from relay.standing.blocklists import BlocklistWatch, look, query_name
 from tests.kit.dns import make_zone

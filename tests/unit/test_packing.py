@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from posthouse.packing import PIECE, Packer
+from posthouse.backup import PIECE, Packer
 
 
 @pytest.mark.parametrize("size", [0, 1, PIECE, 7 * PIECE + 13])

@@ -6,8 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from relay.base.config import Config
-from relay.base.config.delivery import Delivery
-from relay.base.config.sites import ROLL_UPS
+from relay.base.config.delivery import ROLL_UPS, Delivery
 from relay.base.storage.mail import Due
 from relay.delivery.line import Line
 from relay.delivery.route import Host, Route

@@ -6,19 +6,18 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from relay.base import netguard
-from relay.base.config.aggregate import AggregateReports
-from relay.base.config.delivery import Delivery
-from relay.base.config.dns import Dns
-from relay.base.config.identity import Identity
+from relay.base.config.delivery import Delivery, MtaSts, TlsReports
 from relay.base.config.kinds import (
     Bytes,
     Count,
     HostName,
     LocalPart,
     Mailbox,
+    NameServer,
+    Network,
     Port,
     Seconds,
     Section,
@@ -28,12 +27,109 @@ from relay.base.config.kinds import (
     key,
 )
 from relay.base.config.octeth import Octeth
-from relay.base.config.outbound_tls import MtaSts, TlsReports
 from relay.base.config.reporters import Reporter
-from relay.base.config.reputation import Reputation
-from relay.base.config.senders import Senders
-from relay.base.config.standing import Standing
-from relay.base.config.tracking import Tracking
+from relay.base.config.standing import Reputation, Standing
+
+
+class Dns(Section):
+    """Asking DNS, and answering it."""
+
+    resolvers: list[NameServer] = key([], "Resolvers as IP or IP:port; empty: the system's.")
+    dnssec: Literal["off", "trust-ad"] = key(
+        "off",
+        "trust-ad believes the resolvers that an answer is validated (the AD bit), for DANE and REQUIRETLS: only for a "
+        "validating resolver on this machine or on a way nobody can change packets on; `posthouse doctor` tries it.",
+    )
+    authoritative_port: Port = key(53, "Port on which authoritative servers are asked.")
+    private_networks: list[Network] = key([], "Networks, not public, with authoritative servers to ask.")
+    timeout_seconds: Seconds = key(5.0, "Longest wait for one answer.")
+    lifetime_seconds: Seconds = key(12.0, "Longest time for one question, retries included.")
+    cache_entries: Count = key(10_000, "Answers kept in memory.")
+    spf_host: HostName = key("", "Name members include in their SPF; empty: spf.<hostname>.")
+    bounce_host: HostName = key("", "Domain of the return paths; empty: bounce.<hostname>.")
+    tracking_host: HostName = key("", "Name that tracking CNAMEs point at; empty: track.<hostname>.")
+    mx_host: HostName = key("", "Name that reply-forwarding MX records point at; empty: the hostname.")
+    dmarc_report_to: Mailbox = key("", "Mailbox suggested for DMARC aggregate reports; empty: none.")
+    listen: list[str] = key([], "Addresses of the relay's own authoritative server (role dns).")
+    hosted_zone: HostName = key("", "Zone in which the relay keeps members' records (CNAME targets); empty: none.")
+    hosted_servers: list[HostName] = key([], "Names of the zone's servers, outside of it; empty: the hostname.")
+    hosted_ttl_seconds: Count = key(300, "How long resolvers may keep a hosted record.")
+    hosted_negative_ttl_seconds: Count = key(60, "How long they may keep that there is none.")
+    hosted_cache_domains: Count = key(5_000, "Domains whose hosted records are kept in memory.")
+    answers_a_second: Count = key(100, "UDP answers a second to one network (IPv4 /24, IPv6 /56).")
+    answers_slip: Count = key(2, "Above that, one question in so many is sent to TCP; the others get no answer.")
+    answers_networks: Count = key(50_000, "Networks counted at once.")
+    max_connections: Count = key(100, "TCP connections to the authoritative server.")
+    max_connections_an_address: Count = key(10, "Of these, from one address (in IPv6: one /64).")
+
+
+def _directory(text: str) -> str:
+    if not text.startswith(("https://", "http://")) or text.endswith("/"):
+        raise ValueError("https:// and a host are needed, without a slash at the end")
+    return text
+
+
+class Identity(Section):
+    """DIDs that members bring, and handles that this relay answers for."""
+
+    plc_directory: Annotated[str, AfterValidator(_directory)] = key("https://plc.directory", "Where the documents of did:plc are asked for, without a slash at the end.")
+    handle_domain: HostName | Annotated[str, Field(max_length=0)] = key("", "Members' handles end in this name where other programs ask for them; empty: the host of public_url.")
+    timeout_seconds: Seconds = key(5.0, "Longest time for one question about a DID or a handle.")
+    max_document_bytes: Bytes = key(65_536, "Most read of a DID document.")
+    web_port: Port = key(443, "Port on which the hosts of handles and of did:web are asked; only tests change it.")
+
+
+class Senders(Section):
+    """Sender addresses, and the API in Wix's shape."""
+
+    wix: bool = key(True, "Serve the API in Wix's shape: senders, sending domains, email transmissions (docs/wix.md).")
+    max_addresses: Count = key(100, "Sender addresses a member may have.")
+    max_details: Count = key(100, "Sender details (a name with an address) a member may have.")
+    max_data_bytes: Count = key(4096, "Most of a client's own data kept with one address, or one of the details.")
+    code_minutes: Count = key(15, "How long a verification code is good.")
+    code_tries: Count = key(5, "Wrong answers before a verification code is good for nothing.")
+    codes_an_hour: Count = key(3, "Verification codes sent to one address in an hour, whoever asks.")
+    codes_a_member: Count = key(20, "Verification codes that one member may have sent in an hour.")
+    public_mailboxes: list[str] = key(
+        [], "Mailbox providers besides the well-known ones, whose domains never become sending domains."
+    )
+
+
+class Tracking(Section):
+    """Tracked links, opens, and the visible unsubscribe line, for domains that have switched them on."""
+
+    own_names: list[str] = key([], "Other names of this relay's pages and API that a member's tracking host could have: `<with-hyphen>.<enrolled domain>`.")
+    links_days: Count = key(730, "How long tracked links lead on; older ones say that they are too old.")
+    max_links: Count = key(500, "Links rewritten in one message; further ones stay as they are.")
+    max_url_bytes: Annotated[int, Field(ge=1, le=4000)] = key(2000, "Longer links stay as they are.")
+    max_part_bytes: Bytes = key(1_048_576, "Larger text parts stay as they are (1 MiB).")
+    max_copies_bytes: Bytes = key(
+        67_108_864, "A message whose copies, one for each recipient, would together be larger goes out untracked (64 MiB)."
+    )
+    inline_bytes: Bytes = key(8192, "Larger messages of domains that track are built in a thread.")
+    unsubscribe_text: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")] = key(
+        "Unsubscribe", "Words of the visible unsubscribe line."
+    )
+    machine_seconds: Seconds = key(2.0, "What is opened or clicked before the delivery, or so soon after it, counts as a machine's doing.")
+    hits_an_hour: Count = key(30, "Opens, and clicks on one link, of one recipient that are recorded an hour, a process.")
+    max_waiting: Count = key(5000, "Opens and clicks waiting to be recorded, a process; more are led on and not recorded.")
+    check_port: Annotated[int, Field(ge=1, le=65535)] = key(443, "Port on which a member's tracking host must answer; only tests change it.")
+    check_seconds: Seconds = key(10.0, "Longest time for that look.")
+
+
+class AggregateReports(Section):
+    """Reports of receivers about a whole day's mail (DMARC, RFC 9990; TLS, RFC 8460), at an address of the relay."""
+
+    enabled: bool = key(True, "False: there is no such address, and none is suggested.")
+    local_part: LocalPart = key(
+        "dmarc", "The address is this at dns.hosted_zone, or at dns.bounce_host where there is no such zone."
+    )
+    max_bytes: Bytes = key(10_485_760, "Largest report, unpacked (10 MiB).")
+    max_ratio: Count = key(200, "A file that grows by more than this when it is unpacked is no report.")
+    max_depth: Count = key(20, "Deepest nesting of its XML or JSON.")
+    max_rows: Count = key(10_000, "Most rows of one report.")
+    max_rows_a_day: Count = key(2_000, "Most rows kept of one domain and day; reports that bring more are cut short.")
+
 
 Role = Literal["submission", "inbound", "http", "delivery", "recheck", "webhooks", "dns", "sandbox"]
 

@@ -4,8 +4,15 @@ One storage module writes each table. The shape in the database is made by `migr
 together.
 """
 
-from relay.base.storage.tables.aggregate import aggregate_reports, dmarc_days, tls_days
-from relay.base.storage.tables.delivery import destinations, site_shares, sites
+from relay.base.storage.tables.delivery import (
+    destinations,
+    site_shares,
+    sites,
+    sts_policies,
+    tls_reports,
+    tls_sessions,
+    tls_totals,
+)
 from relay.base.storage.tables.enrolled import api_keys, dkim_keys, domains, invites, members, sessions
 from relay.base.storage.tables.ground import FINISHED, HAPPENED_AFTERWARDS, HAS_BYTES, OPEN, Id, metadata
 from relay.base.storage.tables.mailed import (
@@ -22,7 +29,6 @@ from relay.base.storage.tables.mailed import (
     refusals,
     suppressions,
 )
-from relay.base.storage.tables.outbound_tls import sts_policies, tls_reports, tls_sessions, tls_totals
 from relay.base.storage.tables.senders import (
     sender_codes,
     sender_details,
@@ -42,12 +48,15 @@ from relay.base.storage.tables.shared import (
     webhooks,
 )
 from relay.base.storage.tables.standing import (
+    aggregate_reports,
     conduct_days,
+    dmarc_days,
     incidents,
     standing_counts,
     standing_cursor,
     standing_failures,
     standings,
+    tls_days,
 )  # fmt: skip
 
 __all__ = [
