@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from typing import Any, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, Info, ProcessCollector
 from prometheus_client.core import CounterMetricFamily
@@ -22,8 +23,25 @@ _TRY = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _WAY = (0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0, 432000.0)
 
 
+class _Counter(Counter):
+    """A counter that finds the child of its labels by one look: the library's own way takes a lock and makes text."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        self._known: dict[tuple[Any, ...], Self] = {}
+        super().__init__(*args, **more)
+
+    def labels(self, *values: Any, **named: Any) -> Self:
+        """As the library's; quick by position."""
+        if named:
+            return super().labels(*values, **named)
+        child = self._known.get(values)
+        if child is None:
+            child = self._known[values] = super().labels(*values)
+        return child
+
+
 def _counter(name: str, says: str, *labels: str) -> Counter:
-    return Counter(f"posthouse_{name}", says, labels, registry=REGISTRY)
+    return _Counter(f"posthouse_{name}", says, labels, registry=REGISTRY)
 
 
 def _gauge(name: str, says: str, *labels: str) -> Gauge:

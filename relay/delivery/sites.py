@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 from relay.base import names
 from relay.base.config import Config
@@ -20,6 +21,7 @@ from relay.delivery.route import Host, Route
 from relay.outcome import Outcome
 
 _LONGEST = 100
+_KNOWN = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class SiteTable:
             self._suffixes |= dict.fromkeys(known.exchangers, known.name)
         for entry in config.delivery.sites:
             self._add(entry)
+        self.rolled_up = lru_cache(_KNOWN)(self._rolled_up)
+        """The site that a host belongs to by its name alone, or None."""
 
     def _add(self, entry: Site) -> None:
         self._suffixes |= dict.fromkeys(entry.exchangers, entry.name)
@@ -61,8 +65,7 @@ class SiteTable:
         """The sites that have a name of their own."""
         return self._names
 
-    def rolled_up(self, host: str) -> str | None:
-        """The site that a host belongs to by its name alone."""
+    def _rolled_up(self, host: str) -> str | None:
         labels = host.split(".")
         for at in range(len(labels)):
             found = self._suffixes.get(".".join(labels[at:]))

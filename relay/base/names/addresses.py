@@ -15,6 +15,7 @@ import ipaddress
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 from relay.base.names.domains import BadName, domain, foreign_domain
 
@@ -79,6 +80,8 @@ NULL = Address("", "")
 """The null sender, `<>` in MAIL FROM (RFC 5321 §4.5.5)."""
 
 
+# The same few addresses are read many times: a message's own at each step of its way.
+@lru_cache(4096)
 def address(text: str, *, smtputf8: bool = True) -> Address:
     """Read one address that others own; more lenient than RFC 5321 §4.1.2, as the module says.
 
@@ -94,6 +97,7 @@ def address(text: str, *, smtputf8: bool = True) -> Address:
     return _short(Address(local, foreign_domain(host)))
 
 
+@lru_cache(4096)
 def own_address(text: str, *, smtputf8: bool = True) -> Address:
     """Read one address of ours or of a member's, by the letter of RFC 5321 §4.1.2 (RFC 6531 §3.3 when `smtputf8`).
 
@@ -136,6 +140,7 @@ def without_route(path: str) -> str:
     return path[found.end() :] if found is not None else path
 
 
+@lru_cache(4096)
 def canonical(given: Address | str) -> str:
     """Give the key under which a recipient is suppressed: spellings of one mailbox share one key.
 
