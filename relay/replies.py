@@ -301,6 +301,11 @@ SESSION_REQUIRED = Reply(
     "Keys, sessions and the account itself can be changed only after signing in, so that a stolen key can't create another.",
     "Sign in (POST /v1/sessions) and send its token as Authorization: Bearer.",
 )
+OPERATOR_ONLY = Reply(
+    "operator_only", 0, "", 403, "FORBIDDEN", "The operator's pages need the operator's role and a second factor",
+    "Pages under /operator are for the relay's operator, signed in with a second factor.",
+    "Sign in as the operator, with a second factor; set one up at {account_url}/settings.",
+)
 SESSION_ENDED = Reply(
     "session_ended", 0, "", 401, "SESSION_ENDED", "The sign-in has ended: sign in again",
     "The session token is unknown, or its session has ended.", "Sign in again.",

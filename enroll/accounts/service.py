@@ -52,6 +52,7 @@ RESERVED = frozenset(
      "root", "security", "support", "system", "webmaster"}
 )  # fmt: skip
 MAX_REASON = 500
+MAX_NOTE = 2000
 
 
 class Accounts(SignIn):
@@ -223,10 +224,24 @@ class Accounts(SignIn):
         """The member with this id unless deleted; EnrollError 404."""
         return Member.of(await self._row(member_id))
 
-    async def list(self, *, status: str | None = None, after: int = 0, limit: int = 100) -> list[Member]:
-        """Members by id, those above `after`."""
+    async def search(
+        self, text: str, *, status: str | None = None, before: int | None = None, limit: int = 100
+    ) -> list[Member]:
+        """Members whose handle, address or DID contains `text`, the newest first, those with ids under `before`."""
         async with self._storage.read() as tx:
-            return [Member.of(row) for row in await accounts.listing(tx, status=status, after=after, limit=limit)]
+            found = await accounts.search(tx, text, status=status, before=before, limit=limit)
+        return [Member.of(row) for row in found]
+
+    async def remarks(self, member_id: int) -> tuple[int | None, str]:
+        """What the operator has set for a member: its limit of domains (None: the configuration's), and a note."""
+        async with self._storage.read() as tx:
+            return await accounts.remarks(tx, member_id)
+
+    async def set_note(self, handle: str, note: str) -> Member:
+        """The operator's note about a member, which the member never sees. EnrollError 404, 409."""
+        member = await self._of_owner(handle)
+        await self._storage.write(lambda tx: accounts.set_note(tx, member.id, note[:MAX_NOTE]))
+        return member
 
     # -- what becomes of one -----------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -34,6 +35,15 @@ class Operator:
         """Domains of one member or of all, with ids above `after`."""
         async with self._storage.read() as tx:
             return await load(tx, await rows.page(tx, member_id, after=after, limit=limit))
+
+    async def search(
+        self, text: str, *, state: str | None = None, before: int | None = None, limit: int = 100
+    ) -> builtins.list[Domain]:
+        """Everybody's domains whose name contains `text`, as it is written or as A-labels, the newest first."""
+        with contextlib.suppress(names.BadName):  # a part of a name
+            text = names.domain(text)
+        async with self._storage.read() as tx:
+            return await load(tx, await rows.search(tx, text, state=state, before=before, limit=limit))
 
     async def find(self, name: str, member_id: int | None = None) -> Domain:
         """The domain of this name. Raises EnrollError 404, or 409 when it isn't clear whose is meant."""

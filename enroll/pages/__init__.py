@@ -46,16 +46,17 @@ from enroll.pages.suppressions import SuppressionPages
 from enroll.pages.webhooks import WebhookPages
 from relay.base.web import ErrorPage
 
-__all__ = ["Described", "PageServices", "Pages", "Renderer", "pages", "routes"]
+__all__ = ["Described", "PageServices", "Pages", "Renderer", "pages", "redirecting", "routes"]
 
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """What goes into the one application, and the renderer for other packages' pages in the same layout."""
+    """What goes into the one application, and renderer and guard for other packages' pages in the same layout."""
 
     routes: list[web.RouteDef]
     error_page: ErrorPage
     renderer: Renderer
+    guard: Guard
 
 
 def routes(services: PageServices) -> list[web.RouteDef]:
@@ -71,12 +72,12 @@ def pages(services: PageServices, documents: Sequence[Described] = ()) -> Pages:
     sections = (
         Home, Enroll, Account, DomainPages, Keys, WebhookPages, SenderPages, Messages, SuppressionPages, Refusal, Help,
     )
-    found = [_redirecting(route) for section in sections for route in section(services, guard, renderer).routes()]
-    found += [_redirecting(route) for route in Docs(documents, guard, renderer).routes()]
-    return Pages([*found, *assets.routes()], error_page(renderer), renderer)
+    found = [redirecting(route) for section in sections for route in section(services, guard, renderer).routes()]
+    found += [redirecting(route) for route in Docs(documents, guard, renderer).routes()]
+    return Pages([*found, *assets.routes()], error_page(renderer), renderer, guard)
 
 
-def _redirecting(route: web.RouteDef) -> web.RouteDef:
+def redirecting(route: web.RouteDef) -> web.RouteDef:
     """The route, whose reader is led elsewhere where its handler says so."""
     handler: Handler = route.handler
 

@@ -202,7 +202,8 @@ def inside(path: str) -> str:
     """`path` if it leads to a page of ours for members, else "/account": no open redirect."""
     parts = urlsplit(path)
     plain = not parts.scheme and not parts.netloc and path.isascii() and path.isprintable() and "\\" not in path
-    ours = parts.path in ("/account", "/enroll", "/help") or parts.path.startswith(("/account/", "/r/"))
+    ours = parts.path in ("/account", "/enroll", "/help", "/operator")
+    ours = ours or parts.path.startswith(("/account/", "/operator/", "/r/"))
     return path if plain and ours and not path.startswith("//") else "/account"
 
 

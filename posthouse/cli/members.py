@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
     member = typer.Typer(no_args_is_help=True, help="Members: the people who can send.")
     app.add_typer(member, name="member")
     commands: dict[str, Run] = {
-        "add": add, "list": list_, "show": show, "suspend": suspend, "release": release, "limit": limit,
+        "add": add, "list": list_, "show": show, "suspend": suspend, "release": release, "limit": limit, "note": note,
         "delete": delete, "password-link": password_link,
     }
     for name, function in commands.items():
@@ -70,12 +70,14 @@ def _link(public_url: str, token: str) -> str:
 async def list_(
     shell: Shell,
     status: Annotated[str | None, typer.Option(help="active, suspended or deleted.")] = None,
+    search: Annotated[str, typer.Option(help="Only where handle, e-mail address or DID contains this.")] = "",
 ) -> int:
-    """All members."""
+    """All members, the newest first."""
     found: list[Member] = []
     async with shell.core() as core:
         while True:
-            page = await core.enroll.accounts.list(status=status, after=found[-1].id if found else 0, limit=PAGE)
+            last = found[-1].id if found else None
+            page = await core.enroll.accounts.search(search, status=status, before=last, limit=PAGE)
             found += page
             if len(page) < PAGE:
                 break
@@ -152,6 +154,20 @@ async def limit(
         member = await core.enroll.accounts.set_max_domains(handle, domains)
         most = core.config.enrollment.max_domains if domains is None else domains
     shell.answer({"handle": member.handle, "max_domains": domains}, f"{member.handle} may enroll {most} domains.")
+    return OK
+
+
+async def note(
+    shell: Shell, handle: Handle,
+    text: Annotated[str | None, typer.Argument(help='The new note; "" takes it away.')] = None,
+) -> int:
+    """Show or set your note about a member; the member never sees it."""
+    async with shell.core() as core:
+        member = await core.enroll.accounts.get(handle)
+        if text is not None:
+            await core.enroll.accounts.set_note(handle, text)
+        _, kept = await core.enroll.accounts.remarks(member.id)
+    shell.answer({"handle": member.handle, "note": kept}, kept or "No note.")
     return OK
 
 

@@ -12,6 +12,7 @@ from aiohttp import web
 from enroll import app as enrollment
 from enroll.api.native import Mail
 from enroll.pages import PageServices, pages
+from posthouse.operating.pages import operator_routes
 from posthouse.serve.openapi import described
 from posthouse.serve.sandbox import Mailbox, sandbox_routes
 from posthouse.wiring import Core
@@ -30,9 +31,10 @@ def http_application(
 ) -> web.Application:
     """The application of this process. `mailbox` is the sandbox's, where it runs here."""
     config = core.config
+    doctor = Doctor(core, tasks)
     monitor = Monitor(
         MonitorServices(
-            config, core.clock, core.storage, checks, Doctor(core, tasks).findings
+            config, core.clock, core.storage, checks, doctor.findings
         )
     )
     send = SendServices(
@@ -48,6 +50,7 @@ def http_application(
         *monitor.routes(),
         *enrollment.routes(core.enroll, Mail(core.queue, core.handoff), copies=Copies(send, core.unsubscribe)),
         *shown.routes,
+        *operator_routes(core, shown.guard, shown.renderer, doctor.findings),
         *(document_route(one.described, one.path) for one in documents),
     ]
     if mailbox is not None:
@@ -59,7 +62,7 @@ def http_application(
 
 
 class Doctor:
-    """The doctor's findings for /healthz?full; asked often, it examines once in half a minute."""
+    """The doctor's findings for /healthz?full and /operator; asked often, it examines once in half a minute."""
 
     def __init__(self, core: Core, tasks: Callable[[], Mapping[str, str]]) -> None:
         self._core, self._tasks = core, tasks

@@ -14,6 +14,8 @@ from sqlalchemy import update
 from enroll import app as enrollment
 from enroll.accounts import Member
 from enroll.pages import PageServices, pages
+from enroll.pages.guard import Known
+from posthouse.operating.pages import operator_routes
 from posthouse.serve.openapi import described
 from relay.base.config import Config
 from relay.base.storage.tables import members
@@ -25,6 +27,19 @@ from tests.kit.world import MemberAt
 PASSWORD = "correct horse battery"
 FORM = "application/x-www-form-urlencoded"
 NASTY = "<script>window.hacked=1</script>\"'<img src=x onerror=window.hacked=1>"
+
+
+async def findings() -> dict[str, Any]:
+    """What the doctor might say: how it examines is tried elsewhere."""
+    return {"ok": False, "findings": [
+        {"name": "disk", "status": "ok", "saw": "81 % free", "fix": ""},
+        {"name": "blocklists", "status": "fail", "saw": f"192.0.2.1 is on bl.test {NASTY}", "fix": "ask bl.test"},
+    ]}
+
+
+def admits(visitor: Known) -> str:
+    """Who operates the relay of the tests."""
+    return "" if visitor.member.handle == "olga" else "These pages are for the relay's operator"
 
 
 class Visit:
@@ -121,7 +136,11 @@ async def site(config: Config) -> AsyncIterator[Site]:
         env.services.passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
         made = pages(PageServices.of(env.services, env.world.intake, env.world.queue), described(config))
         app = application(
-            config, env.clock, env.storage, routes=[*enrollment.routes(env.services), *made.routes],
+            config, env.clock, env.storage,
+            routes=[
+                *enrollment.routes(env.services), *made.routes,
+                *operator_routes(env.world.core, made.guard, made.renderer, findings, admits),
+            ],
             translate=[enrollment.translate], error_page=made.error_page,
         )
         listener = Listener(app, config, ["127.0.0.1:0"])

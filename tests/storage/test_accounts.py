@@ -95,16 +95,18 @@ async def test_of_two_password_changes_from_one_state_one_wins(storage: Storage)
         assert row.password_hash not in repr(row)
 
 
-async def test_members_are_listed_by_id_without_the_relays_own(storage: Storage) -> None:
+async def test_members_are_found_newest_first_without_the_relays_own(storage: Storage) -> None:
     ids = [await member(storage, f"m{n}x") for n in range(3)]
     await in_tx(
         storage, accounts.add, handle="posthouse", did="did:web:x.test", email="", password_hash=None, now=NOW,
         system=True,
     )
     async with storage.read() as tx:
-        assert [m.id for m in await accounts.listing(tx, limit=2)] == ids[:2]
-        assert [m.id for m in await accounts.listing(tx, after=ids[1])] == ids[2:]
-        assert await accounts.listing(tx, status="suspended") == []
+        assert [m.id for m in await accounts.search(tx, "", limit=2)] == ids[:0:-1]
+        assert [m.id for m in await accounts.search(tx, "", before=ids[1])] == ids[:1]
+        assert await accounts.search(tx, "", status="suspended") == []
+        assert [m.id for m in await accounts.search(tx, "M1")] == [ids[1]]
+        assert await accounts.search(tx, "%") == []
 
 
 async def test_an_invite_is_used_once_and_expires(storage: Storage) -> None:

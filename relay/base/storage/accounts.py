@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, func, or_, select, update
 
 from relay.base.storage.engine import Tx, upsert
 from relay.base.storage.tables import members
@@ -94,14 +94,32 @@ async def by_email(tx: Tx, email: str) -> MemberRow | None:
     return MemberRow(*rows[0]) if len(rows) == 1 else None
 
 
-async def listing(
-    tx: Tx, *, status: str | None = None, after: int = 0, limit: int = 100
+async def search(
+    tx: Tx, text: str, *, status: str | None = None, before: int | None = None, limit: int = 100
 ) -> list[MemberRow]:
-    """Members by id, above `after`; the relay's own ones are left out."""
-    query = _rows().where(members.c.id > after, members.c.system.is_(False)).order_by(members.c.id).limit(limit)
+    """The newest members first, those with ids under `before`, whose handle, e-mail address or DID contains `text` in
+    any letter case; the relay's own ones are left out."""
+    m = members.c
+    query = _rows().where(m.system.is_(False)).order_by(m.id.desc()).limit(limit)
+    if text:
+        low = text.lower()
+        query = query.where(or_(*(func.lower(c).contains(low, autoescape=True) for c in (m.handle, m.email, m.did))))
     if status is not None:
-        query = query.where(members.c.status == status)
+        query = query.where(m.status == status)
+    if before is not None:
+        query = query.where(m.id < before)
     return [MemberRow(*row) for row in await tx.execute(query)]
+
+
+async def remarks(tx: Tx, member_id: int) -> tuple[int | None, str]:
+    """What the operator has set for a member: how many domains it may enroll, and the operator's note."""
+    row = (await tx.execute(select(members.c.max_domains, members.c.note).where(members.c.id == member_id))).first()
+    return (row[0], row[1]) if row is not None else (None, "")
+
+
+async def set_note(tx: Tx, member_id: int, note: str) -> None:
+    """The operator's note about a member, which the member never sees."""
+    await tx.execute(update(members).where(members.c.id == member_id).values(note=note))
 
 
 async def lock(tx: Tx, member_id: int) -> str | None:
@@ -146,6 +164,6 @@ async def set_did(tx: Tx, member_id: int, did: str) -> bool:
 
 
 async def forget(tx: Tx, member_id: int, *, did: str) -> None:
-    """Forget what a deleted member's row need not hold: address and password; `did` frees the one it had."""
-    values = {"email": "", "password_hash": None, "did": did}
+    """Forget what a deleted member's row need not hold: address, password, note; `did` frees the one it had."""
+    values = {"email": "", "password_hash": None, "did": did, "note": ""}
     await tx.execute(update(members).where(members.c.id == member_id).values(**values))

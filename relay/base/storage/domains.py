@@ -163,6 +163,22 @@ async def page(
     return await _all(tx, query.order_by(domains.c.id).limit(limit))
 
 
+async def search(
+    tx: Tx, text: str, *, state: str | None = None, before: int | None = None, limit: int = 50
+) -> list[Row]:
+    """The newest domains first, those with ids under `before`, whose name (A-labels) contains `text`; deleted ones are
+    left out."""
+    d = domains.c
+    query = select(domains).where(d.state != "deleted").order_by(d.id.desc()).limit(limit)
+    if text:
+        query = query.where(d.name.contains(text.lower(), autoescape=True))
+    if state is not None:
+        query = query.where(d.state == state)
+    if before is not None:
+        query = query.where(d.id < before)
+    return await _all(tx, query)
+
+
 async def all_of_member(tx: Tx, member_id: int) -> list[Row]:
     """The domains of a member that are not deleted, by id, without their findings (`flags` tell those in short)."""
     return [row_of(raw) for raw in await raw_of_member(tx, member_id)]

@@ -53,11 +53,15 @@ async def join(
     return False
 
 
-async def listing(tx: Tx, *, state: str | None = None, limit: int = 100) -> list[Incident]:
-    """The newest first."""
+async def listing(
+    tx: Tx, *, state: str | None = None, before: int | None = None, limit: int = 100
+) -> list[Incident]:
+    """The newest first, those with ids under `before`."""
     query = _rows().order_by(incidents.c.id.desc()).limit(limit)
     if state is not None:
         query = query.where(incidents.c.state == state)
+    if before is not None:
+        query = query.where(incidents.c.id < before)
     return [Incident(*row) for row in await tx.execute(query)]
 
 

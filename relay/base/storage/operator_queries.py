@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select, text
+from sqlalchemy import and_, case, func, or_, select, text
 
 from relay.base.storage.engine import Tx
-from relay.base.storage.tables import OPEN, api_keys, domains, duties, messages, recipients
+from relay.base.storage.tables import OPEN, api_keys, destinations, domains, duties, messages, recipients
 
 _IS_OPEN = text(f"recipients.{OPEN}")
 
@@ -87,19 +87,49 @@ class Health:
 async def find(
     tx: Tx, *, ids: Sequence[int] = (), queue_ids: Sequence[str] = (), member_id: int | None = None,
     domain: str | None = None, to: str | None = None, error: str | None = None, state: str | None = None,
-    held: bool | None = None, only_open: bool = True, after: int = 0, limit: int = 100,
+    held: bool | None = None, only_open: bool = True, after: int = 0, newest: bool = False,
+    before: int | None = None, limit: int = 100,
 ) -> list[Queued]:
     """Recipients by id or message, narrowed by what is given: `domain` is the sender's, `to` an address or a
-    destination domain, `error` a part of the last reply (any letter case). In order of their ids above `after`."""
+    destination domain, `error` a part of the last reply (any letter case). In order of their ids above `after`; with
+    `newest` the other way round, those under `before`."""
     r, m = recipients.c, messages.c
-    query: Any = (
+    query = _chosen(
         select(
             r.id, r.message_id, m.queue_id, r.member_id, domains.c.name, m.mail_from, r.address, r.destination,
             r.state, r.held, r.attempts, m.received_at, r.next_at, r.expires_at, r.code, r.says, r.lease_until,
-        )
-        .join_from(recipients, messages, m.id == r.message_id)
-        .outerjoin(domains, domains.c.id == r.domain_id)
-        .where(r.id > after)
+        ),
+        ids=ids, queue_ids=queue_ids, member_id=member_id, domain=domain, to=to, error=error, state=state, held=held,
+        only_open=only_open,
+    )
+    if newest:
+        query = (query if before is None else query.where(r.id < before)).order_by(r.id.desc())
+    else:
+        query = query.where(r.id > after).order_by(r.id)
+    rows = await tx.execute(query.limit(limit))
+    return [Queued(*row) for row in rows]
+
+
+async def count(
+    tx: Tx, *, ids: Sequence[int] = (), queue_ids: Sequence[str] = (), member_id: int | None = None,
+    domain: str | None = None, to: str | None = None, error: str | None = None, held: bool | None = None,
+) -> int:
+    """How many open recipients `find` would show in all."""
+    query = _chosen(
+        select(func.count()), ids=ids, queue_ids=queue_ids, member_id=member_id, domain=domain, to=to, error=error,
+        state=None, held=held, only_open=True,
+    )
+    return await tx.scalar(query) or 0
+
+
+def _chosen(
+    query: Any, *, ids: Sequence[int], queue_ids: Sequence[str], member_id: int | None, domain: str | None,
+    to: str | None, error: str | None, state: str | None, held: bool | None, only_open: bool,
+) -> Any:
+    """`query` over recipients, with messages and domains, narrowed as `find` says."""
+    r, m = recipients.c, messages.c
+    query = query.select_from(
+        recipients.join(messages, m.id == r.message_id).outerjoin(domains, domains.c.id == r.domain_id)
     )
     wanted: list[Any] = [_IS_OPEN] if only_open else []
     if ids or queue_ids:
@@ -116,8 +146,33 @@ async def find(
         wanted.append(r.state == state)
     if held is not None:
         wanted.append(r.held.is_(held))
-    rows = await tx.execute(query.where(and_(*wanted)).order_by(r.id).limit(limit))
-    return [Queued(*row) for row in rows]
+    return query.where(*wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class SiteQueue:
+    """What waits for one site: open recipients, of them those held, and when the oldest was accepted."""
+
+    site: str
+    open: int
+    held: int
+    oldest_at: float
+
+
+async def waiting_by_site(tx: Tx, limit: int) -> list[SiteQueue]:
+    """The open queue by receiving site, the largest first; a destination that is not known to be served by any counts
+    by itself."""
+    r, m = recipients.c, messages.c
+    site = func.coalesce(destinations.c.site, r.destination)
+    query = (
+        select(site, func.count(), func.sum(case((r.held, 1), else_=0)), func.min(m.received_at))
+        .select_from(
+            recipients.join(messages, m.id == r.message_id)
+            .outerjoin(destinations, destinations.c.domain == r.destination)
+        )
+        .where(_IS_OPEN).group_by(site).order_by(func.count().desc(), site).limit(limit)
+    )
+    return [SiteQueue(row[0], row[1], int(row[2] or 0), row[3]) for row in await tx.execute(query)]
 
 
 async def admission(

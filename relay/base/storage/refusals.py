@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 
 from relay.base.storage.engine import Tx
 from relay.base.storage.tables import refusals
@@ -50,6 +50,14 @@ async def latest(tx: Tx, member_id: int, limit: int = 20) -> list[RefusalRow]:
     """A member's newest refusals, newest first."""
     query = select(refusals).where(refusals.c.member_id == member_id).order_by(refusals.c.at.desc()).limit(limit)
     return [RefusalRow(*row) for row in await tx.execute(query)]
+
+
+async def counted(tx: Tx, since: float) -> list[tuple[str, str, int]]:
+    """Refusals since `since` by door and rule, the most frequent first."""
+    r = refusals.c
+    query = select(r.door, r.rule, func.count()).where(r.at >= since).group_by(r.door, r.rule)
+    rows = await tx.execute(query.order_by(func.count().desc(), r.door, r.rule))
+    return [(row[0], row[1], row[2]) for row in rows]
 
 
 async def purge(tx: Tx, before: float, limit: int) -> int:

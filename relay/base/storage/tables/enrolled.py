@@ -34,6 +34,7 @@ members = Table(
     Column("created_at", Double, nullable=False),
     Column("system", Boolean, nullable=False, server_default=text("false")),
     Column("max_domains", Integer),  # null: what the configuration says
+    Column("note", Text, nullable=False, server_default=""),  # the operator's, never shown to the member
     sqlite_autoincrement=True,
     info={"kept": "stays: a handle is never given to somebody else; personal data go when the account is deleted"},
 )
