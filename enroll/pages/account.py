@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from enroll import stats as figures
 from enroll.errors import EnrollError
@@ -14,7 +14,7 @@ from enroll.pages.guard import Guard, Known, Visitor, inside
 from enroll.pages.refusal import refusal_view
 from enroll.pages.render import Renderer, to
 from enroll.pages.services import PageServices
-from enroll.sessions import cookie_token, set_cookie
+from enroll.sessions import cookie_token
 from relay.base.clock import DAY
 from relay.base.storage import allowances, refusals, reports
 from relay.base.storage import stats as counters
@@ -93,18 +93,13 @@ class Account:
         form = await self._guard.form(request, visitor)
         login, back = form.text("login", 320), inside(form.text("next", 2000))
         try:
-            member = await self._services.accounts.verify_password(
-                login, form.secret("password"), visitor.address, device=self._services.devices.of(request)
+            made = await self._services.authenticator.sign_in(
+                request, login, form.secret("password"), visitor.address
             )
         except Refused as e:
             return self._sign_in_page(visitor, back, e, login)
-        token, _ = await self._services.sessions.open(
-            member.id, visitor.address, request.headers.get(hdrs.USER_AGENT, ""),
-            instead_of=cookie_token(request, self._services.config),
-        )
         response = to(back)
-        set_cookie(response, token, self._services.config)
-        self._services.devices.remember(request, response, member.id)
+        self._services.authenticator.hand_over(request, response, made)
         return response
 
     def _sign_in_page(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from enroll.pages.guard import Form, Guard, Known, Visitor
 from enroll.pages.render import Renderer, to
 from enroll.pages.services import PageServices
-from enroll.sessions import cookie_token, set_cookie
 from relay.replies import Refused
 
 _ACCOUNT_FIELDS = ("handle", "email", "invite")
@@ -47,13 +46,9 @@ class Enroll:
             )
         except Refused as e:
             return self._page(visitor, form.given(_ACCOUNT_FIELDS), e)
-        token, _ = await self._services.sessions.open(
-            member.id, visitor.address, request.headers.get(hdrs.USER_AGENT, ""),
-            instead_of=cookie_token(request, self._services.config),
-        )
+        made = await self._services.authenticator.begin(request, member, visitor.address)
         response = to("/enroll?done=welcome")
-        set_cookie(response, token, self._services.config)
-        self._services.devices.remember(request, response, member.id)
+        self._services.authenticator.hand_over(request, response, made)
         return response
 
     async def domain(self, request: web.Request) -> web.StreamResponse:

@@ -9,7 +9,6 @@ things is left to the services: they answer 404.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
 import re
 import secrets
@@ -22,9 +21,9 @@ from aiohttp import BodyPartReader, hdrs, web
 from enroll.accounts import Member
 from enroll.errors import EnrollError
 from enroll.pages.services import PageServices
-from enroll.sessions import Session, clear_cookie, cookie_name, cookie_token, proven
+from enroll.sessions import Session, clear_cookie, cookie_name, proven
 from relay.base.web import form, read_body
-from relay.replies import FORM_EXPIRED, INVALID_REQUEST, INVALID_VALUE, TOO_LARGE, UNSUPPORTED_MEDIA, Refused
+from relay.replies import FORM_EXPIRED, INVALID_REQUEST, INVALID_VALUE, TOO_LARGE, UNSUPPORTED_MEDIA
 
 MAX_FORM_BYTES = 65_536
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
@@ -103,14 +102,9 @@ class Guard:
     async def visitor(self, request: web.Request) -> Visitor:
         """Whoever it is. Raises Refused TOO_MANY_REQUESTS, StorageError."""
         services = self._services
-        token = cookie_token(request, services.config)
-        session = await services.sessions.find(token) if token else None
-        if session is not None:
-            member = None
-            with contextlib.suppress(Refused):  # deleted meanwhile
-                member = await services.accounts.by_id(session.member_id)
-            if member is not None:
-                return Known(services.authenticator.known(request, member.id), member, session, session.csrf)
+        who = await services.authenticator.by_cookie(request)
+        if who is not None and who.session is not None:
+            return Known(who.address, who.member, who.session, who.session.csrf)
         return Visitor(services.authenticator.visitor(request), None, None, self._form_token(request))
 
     async def known(self, request: web.Request) -> Known:

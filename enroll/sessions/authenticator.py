@@ -1,9 +1,10 @@
-"""Who is asking: an API key or a sign-in, told apart by how the token begins.
+"""Who is asking, and signing in: the one place of enrollment where a key, a token, a cookie or a password is judged.
 
 Promises that keys are judged by the same directory, in the same words, as everywhere else, and that nobody asks
 more often than they may: a member's requests are its own, those of strangers are counted by their address and never in
-a member's way. The cookie of the pages is their own business (`enroll.pages.guard`). What belongs to whom is left to
-the services.
+a member's way. A Bearer token is an API key or a sign-in, told apart by how it begins; the cookie opens the pages alone
+(`enroll.pages.guard`). Every sign-in begins here, whichever API or page it was asked by. What belongs to whom is left
+to the services.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from enroll.accounts import Accounts, Member
 from enroll.errors import EnrollError, suspended
-from enroll.sessions.browser import Devices, cross_site
+from enroll.sessions.browser import Devices, cookie_token, cross_site, set_cookie
 from enroll.sessions.service import PREFIX, Session, Sessions
 from relay.base.clock import MINUTE, Clock
 from relay.base.config import Config
 from relay.base.netguard import client_key
 from relay.base.throttle import Throttle
-from relay.base.web import bearer, claimed_did, client_address
+from relay.base.web import bearer, client_address
 from relay.directory import Directory, Login
 from relay.replies import (
     AUTH_REQUIRED,
@@ -32,6 +33,7 @@ from relay.replies import (
     Refused,
     Verdict,
 )
+from relay.sendapi import login_by_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,15 @@ class Actor:
     def may_use(self, domain: str) -> bool:
         """False for a domain (A-label) that the API key is not limited to."""
         return self.domains is None or domain in self.domains
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A sign-in that has just begun. `token` stands nowhere else."""
+
+    member: Member
+    session: Session
+    token: str
 
 
 class Authenticator:
@@ -90,6 +101,44 @@ class Authenticator:
             raise EnrollError(SESSION_ENDED, "The sign-in has ended: sign in again")
         return await self._by_session(request, session, reads=reads)
 
+    async def by_cookie(self, request: web.Request) -> Actor | None:
+        """The member whose sign-in the pages' cookie holds, counted as theirs; None for a stranger, who isn't counted
+        here. Raises Refused TOO_MANY_REQUESTS, StorageError."""
+        token = cookie_token(request, self._config)
+        session = await self._sessions.find(token) if token else None
+        if session is None:
+            return None
+        try:
+            member = await self._accounts.by_id(session.member_id)
+        except Refused:  # deleted meanwhile
+            return None
+        return Actor(member, self.known(request, member.id), session=session)
+
+    async def sign_in(
+        self, request: web.Request, login: str, password: str, address: str, *, browser: bool = True
+    ) -> SignedIn:
+        """Judge a handle (or email) and its password, and begin a sign-in. Arguments as `begin`.
+
+        Raises as `Accounts.verify_password`; StorageError.
+        """
+        member = await self._accounts.verify_password(login, password, address, device=self._devices.of(request))
+        return await self.begin(request, member, address, browser=browser)
+
+    async def begin(
+        self, request: web.Request, member: Member, address: str, *, browser: bool = True
+    ) -> SignedIn:
+        """A new sign-in of somebody who has proved who they are. `browser`: it takes the place of the cookie's."""
+        replaced = cookie_token(request, self._config) if browser else ""
+        token, session = await self._sessions.open(
+            member.id, address, request.headers.get(hdrs.USER_AGENT, ""), instead_of=replaced
+        )
+        return SignedIn(member, session, token)
+
+    def hand_over(self, request: web.Request, response: web.StreamResponse, signed_in: SignedIn) -> None:
+        """Give a browser its sign-in as a cookie; it is known from now on."""
+        set_cookie(response, signed_in.token, self._config)
+        self._devices.remember(request, response, signed_in.member.id)
+
     def visitor(self, request: web.Request) -> str:
         """The address of a stranger, counted: by itself, or as the member's who last signed in with this browser.
 
@@ -113,11 +162,10 @@ class Authenticator:
 
     async def _by_key(self, request: web.Request, token: str, scope: str, *, reads: bool) -> Actor:
         try:
-            did = claimed_did(request)
+            found = login_by_key(self._directory, request, token, self._address(request), scope=scope, reads=reads)
         except Refused:
             self._counted(request, self._directory.owner(token))
             raise
-        found = self._directory.login(None, token, self._address(request), did=did, scope=scope, reads=reads)
         if isinstance(found, Verdict):
             self._counted(request, found.member_id)
             raise Refused(found)

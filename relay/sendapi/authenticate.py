@@ -53,6 +53,14 @@ class Caller:
     tls: str | None
 
 
+def login_by_key(
+    directory: Directory, request: web.Request, key: str, address: str, *, scope: str, reads: bool
+) -> Login | Verdict:
+    """Whose API key an HTTP request bears: asked by every API that keys open. Raises Refused INVALID_DID for an
+    X-Atproto-DID that is none; what the key may not is the verdict."""
+    return directory.login(None, key, address, did=claimed_did(request), scope=scope, reads=reads)
+
+
 class Access:
     """Authentication and refusals for every route of the send API. `records` False: no refusal gets a page."""
 
@@ -86,8 +94,8 @@ class Access:
     def _login(self, request: web.Request, token: str | None, address: str, call: Call) -> Login | Verdict:
         if token is None:
             return Verdict(AUTH_REQUIRED)
-        return self._services.directory.login(
-            None, token, address, did=claimed_did(request), scope=call.scope, reads=call.reads
+        return login_by_key(
+            self._services.directory, request, token, address, scope=call.scope, reads=call.reads
         )
 
     def _address(self, request: web.Request) -> str:

@@ -64,6 +64,31 @@ def test_nothing_is_made_of_a_row_of_values_without_names() -> None:
     assert found == [], "more than 8 arguments by position"
 
 
+# Who somebody is, is found out here; every face, page and port asks these.
+JUDGES = {
+    "directory.login": {"relay/sendapi/authenticate.py", "relay/submission/session.py"},
+    "verify_password": {"enroll/sessions/authenticator.py", "enroll/accounts/sign_in.py"},
+    "sessions.find": {"enroll/sessions/authenticator.py"},
+    "sessions.open": {"enroll/sessions/authenticator.py"},
+    "set_cookie": {"enroll/sessions/authenticator.py", "enroll/sessions/browser.py", "enroll/pages/guard.py"},
+}
+
+
+def test_who_somebody_is_is_found_out_in_one_place() -> None:
+    """A key at SMTP's door and at HTTP's, a password, a sign-in: judged once each, so that none is judged weaker."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for path, tree in trees():
+        where = str(path.relative_to(ROOT))
+        for node in ast.walk(tree):
+            # The directory's `login`, however the directory is called there; a module of storage has functions only.
+            if isinstance(node, ast.Call) and where != "enroll/sessions/service.py":
+                called = re.sub(r"\b_", "", ast.unparse(node.func))
+                for name in JUDGES:
+                    if called == name or called.endswith("." + name):
+                        found[name].add(where)
+    assert dict(found) == JUDGES
+
+
 RAISED = {"EnrollError", "Refused", "Verdict"}
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from pydantic import Field
 
 from enroll.accounts import Member
 from enroll.services import Services
-from enroll.sessions import Actor, Session, clear_cookie, cookie_token, set_cookie
+from enroll.sessions import Actor, Session, clear_cookie
 from relay.base.web.calls import OPEN, SIGN_IN, Calls
 from relay.base.web.models import Strict, View, shown_at
 
@@ -83,15 +83,10 @@ class SignIns:
     async def open(self, who: str, request: web.Request, body: SignInRequest) -> web.Response:
         # A browser must not be signed in to somebody else's account by another site.
         self._services.authenticator.own_page(request)
-        member = await self._services.accounts.verify_password(
-            body.handle, body.password, who, device=self._services.devices.of(request)
-        )
-        token, session = await self._sessions.open(
-            member.id, who, request.headers.get(hdrs.USER_AGENT, ""), instead_of=cookie_token(request, self._config),
-        )
-        response = OpenedView(token=token, **_shown(session, member)).response(201)
-        set_cookie(response, token, self._config)
-        self._services.devices.remember(request, response, member.id)
+        authenticator = self._services.authenticator
+        made = await authenticator.sign_in(request, body.handle, body.password, who)
+        response = OpenedView(token=made.token, **_shown(made.session, made.member)).response(201)
+        authenticator.hand_over(request, response, made)
         return response
 
     @_calls.get("/v1/sessions", "List the sign-ins")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from pydantic import BaseModel, Field
 
 from enroll.accounts import Member
@@ -70,16 +70,15 @@ class Logins:
                 raise missing(name, code)
         password = p.given("Password")
         try:
-            member = await self._services.accounts.verify_password(
-                p.text("Username"), password if isinstance(password, str) else p.text("Password"), who,
-                device=self._services.devices.of(request),
+            made = await self._services.authenticator.sign_in(
+                request, p.text("Username"), password if isinstance(password, str) else p.text("Password"), who,
+                browser=False,
             )
         except Refused as e:
             if e.status != 401:
                 raise
             raise Fault(3, _WRONG, 401) from e
-        token, _ = await self._services.sessions.open(member.id, who, request.headers.get(hdrs.USER_AGENT, ""))
-        return LoginAnswer(ErrorText="", SessionID=token, UserInfo=_shown(member))
+        return LoginAnswer(ErrorText="", SessionID=made.token, UserInfo=_shown(made.member))
 
 
 def _shown(member: Member) -> UserView:
