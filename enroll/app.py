@@ -31,7 +31,7 @@ def routes(
     """Every route of enrollment; with `mail`, those about messages, with `copies`, those that send. `enroll_form` takes
     what a browser's form posts to /enroll; JSON goes to the API."""
     found = native.routes(services, mail)
-    found += octeth.routes(services, services.for_domains, copies)
+    found += octeth.routes(services, services.for_domains, copies, mail.queue if mail is not None else None)
     found += wix.routes(services, services.for_senders, copies)
     if enroll_form is None:
         return found

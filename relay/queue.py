@@ -21,7 +21,7 @@ from relay.base import metrics, names
 from relay.base.clock import Clock, Steps, utc_day
 from relay.base.config import Config
 from relay.base.events import BOUNCED, CANCELLED, DEFERRED, SENT, SUPPRESSED, Event
-from relay.base.storage import Storage, Tx, events, mail, stats, suppressions
+from relay.base.storage import Storage, Tx, events, mail, operator_queries, stats, suppressions
 from relay.base.storage.mail import Due, Settlement
 from relay.base.storage.suppressions import Suppression
 from relay.bounces.classify import Classified, classify, own_fault
@@ -30,6 +30,7 @@ from relay.outcome import Outcome, concluded
 log = structlog.get_logger()
 
 OPEN_STATES = ("queued", "deferred")
+_CLEARED_AT_ONCE = 500
 # RFC 3463 §3.4: what happens when the bytes of a waiting message are not there (a table edited by hand, a bad restore).
 _LOST = concluded("never", "5.3.0", "the relay no longer has the content of this message", "route", "message")
 
@@ -452,6 +453,20 @@ class Queue:
         return [None] * len(items)
 
     # -- the owner's actions -----------------------------------------------------------------------------------
+
+    async def clear(self, member_id: int, domain: str) -> tuple[int, int]:
+        """`cancel` all that waits from a domain (A-labels) of a member: how many recipients, and how many are left
+        because a worker has them just now. What comes meanwhile may be among them."""
+        cancelled = found = after = 0
+        while True:
+            async with self._storage.read() as tx:
+                waits = await operator_queries.find(
+                    tx, member_id=member_id, domain=domain, after=after, limit=_CLEARED_AT_ONCE
+                )
+            if not waits:
+                return cancelled, found - cancelled
+            cancelled += len(await self.change("cancel", [one.id for one in waits], member_id))
+            found, after = found + len(waits), waits[-1].id
 
     async def change(self, action: str, ids: Sequence[int], member_id: int | None = None) -> list[int]:
         """`cancel`, `retry`, `hold`, `release`, `drop`; returns the recipient ids it could be done to."""

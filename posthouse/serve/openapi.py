@@ -35,7 +35,8 @@ than there is counts as the largest.
 
 
 _OCTETH = """\
-The calls `user.senderdomain.*` as Octeth's clients know them: give such a client this base URL and an API key.
+The calls `user.senderdomain.*`, `suppression.*` and `emailgateway.*` as Octeth's clients know them: give such a client
+this base URL and an API key.
 
 **Parameters** stand in the query, in a JSON body or in a form, in any letter case. `APIKey` is an API key of this
 relay; `SessionID` the token of a sign-in. PATCH reads its body only, both of these too.
@@ -64,7 +65,7 @@ def described(config: Config) -> list[Described]:
     tags = (*sendapi.TAGS, *native.TAGS, monitor.TAG)
     found = [_described(config, "", "Posthouse", "The relay's own API", _own, _NATIVE, *tags)]
     if config.octeth.enabled:
-        title = "Sender domains and suppressions in Octeth's shape"
+        title = "Sender domains, suppressions and the Email Gateway in Octeth's shape"
         found.append(_described(config, "octeth", "Octeth's", title, _in_octeths_shape, _OCTETH, *octeth.TAGS))
     if config.senders.wix:
         title = "Sending domains and transmissions in Wix's shape"

@@ -20,7 +20,11 @@ import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
 
+from enroll.api.octeth import events as octeth_events
 from enroll.domains import Domains
+from relay.base.storage import operator_queries
+from relay.directory import Login
+from relay.replies import Verdict
 from tests.octeth.town import Town, town
 
 HERE = Path(__file__).parent
@@ -56,7 +60,9 @@ async def test_a_client_gets_the_documented_answer(place: Town, case: str) -> No
 async def test_every_call_has_its_cases(place: Town) -> None:
     assert {case.split("/")[0] for case in CASES} == {
         "list", "get", "create", "update", "delete", "verify", "dns", "sendtest", "dnshost", "all", "login",
-        "email", "browse", "stats", "check", "import", "remove",
+        "email", "browse", "stats", "check", "import", "remove", "adddomain", "getdomain", "getdomains", "updatedomain",
+        "verifydomain", "deletedomain", "cleardomainqueue", "addapi", "getapis", "deleteapi", "replaceapi", "addsmtp",
+        "getsmtps", "deletesmtp", "resetsmtppassword", "getevents", "exportevents", "events", "relaycheck",
     }
 
 
@@ -124,8 +130,77 @@ async def test_what_is_not_offered_or_not_foreseen_has_the_same_shape(
     assert "words" not in error["Message"]
 
 
+async def test_credentials_of_a_domain_do_what_they_are_for(place: Town) -> None:
+    port = await place.lay_out({})
+    directory = place.way.world.directory
+
+    async def call(command: str, key: str = "narrow-api-key", **more: Any) -> Any:
+        said = " ".join(f"-d {name}={value}" for name, value in more.items())
+        line = f"curl https://example.com/api.php -d Command=emailgateway.{command} -d APIKey={key} {said}"
+        return (await curl(place, port, line))[2]
+
+    # What a key makes can do no more than the key itself.
+    made = (await call("addapi", DomainID=12, Description="Shop"))["APIKey"]
+    login = directory.login("alice", made["APIKey"], "127.0.0.1", scope="read")
+    assert isinstance(login, Login)
+    assert (login.domains, login.scopes) == ({"example.com"}, {"send", "read"})
+    assert isinstance(directory.login("alice", made["APIKey"], "192.0.2.1"), Verdict)
+    smtp = (await call("addsmtp", "your-api-key", DomainID=12))["SMTP"]
+    login = directory.login(smtp["SMTPUsername"], smtp["SMTPPassword"], "192.0.2.1")
+    assert isinstance(login, Login)
+    assert (login.domains, login.scopes) == ({"example.com"}, {"send"})
+    # Another password ends conversations that were begun with the old one; the name stays.
+    again = (await call("resetsmtppassword", "your-api-key", SMTPID=smtp["SMTPID"]))["SMTP"]
+    assert again["SMTPUsername"] == smtp["SMTPUsername"]
+    assert directory.recheck(login) is not None
+    assert isinstance(directory.login(smtp["SMTPUsername"], smtp["SMTPPassword"], "192.0.2.1"), Verdict)
+    assert isinstance(directory.login(smtp["SMTPUsername"], again["SMTPPassword"], "192.0.2.1"), Login)
+    other = (await call("replaceapi", DomainID=12, Description="Shop"))["APIKey"]
+    assert isinstance(directory.login(None, made["APIKey"], "127.0.0.1"), Verdict)
+    assert isinstance(directory.login(None, other["APIKey"], "127.0.0.1"), Login)
+    await call("deletesmtp", SMTPID=smtp["SMTPID"])
+    assert isinstance(directory.login(smtp["SMTPUsername"], again["SMTPPassword"], "192.0.2.1"), Verdict)
+    await call("deleteapi", APIKeyID=other["APIKeyID"])
+    assert isinstance(directory.login(None, other["APIKey"], "127.0.0.1"), Verdict)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "curl https://example.com/api/v1/emailgateway.cleardomainqueue -d APIKey=your-api-key -d DomainID=12",
+        "curl -X DELETE https://example.com/v1/domains/example.com/queue -H 'Authorization: Bearer your-api-key'",
+    ],
+)
+async def test_a_domains_queue_is_cleared_and_no_others(place: Town, line: str) -> None:
+    port = await place.lay_out({"domains": [{}, {"id": 13, "name": "new.example"}]})
+    letter = (HERE / "email" / "later" / "request").read_text("utf-8")
+    for text in (letter, letter.replace("anna@example.com", "anna@new.example")):
+        assert "MessageID" in (await curl(place, port, text))[2]
+    status, _, body = await curl(place, port, line)
+    assert (status, body) in [(200, {"Success": True, "ErrorCode": 0}), (200, {"cancelled": 1, "left": 0})]
+
+    async with place.way.world.storage.read() as tx:
+        waits = await operator_queries.find(tx)
+        ended = await operator_queries.find(tx, domain="example.com", only_open=False)
+    assert [one.domain for one in waits] == ["new.example"]
+    assert ended[-1].state == "cancelled"
+    await place.clear()
+
+
+async def test_an_export_ends_at_ten_thousand(place: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(octeth_events, "_MOST_EXPORTED", 4)
+    monkeypatch.setattr(octeth_events, "_CHUNK", 2)
+    happened = [{"type": "sent", "at": f"2026-05-22T10:00:0{n}", "to": f"b{n}@example.net"} for n in range(5)]
+    port = await place.lay_out({"events": happened})
+    line = "curl https://example.com/api.php -d Command=emailgateway.exportevents -d APIKey=your-api-key"
+    _, headers, text = await curl(place, port, line)
+    assert [row.split(",")[4] for row in text.splitlines()[1:]] == [f"b{n}@example.net" for n in (4, 3, 2, 1)]
+    named = ("total", "truncated", "limit")
+    assert [headers[f"x-octeth-export-{name}"] for name in named] == ["5", "1", "4"]
+
+
 async def curl(place: Town, port: int, command: str) -> tuple[int, dict[str, str], Any]:
-    """(status, headers by lower-case name, the JSON) of one line, run by the shell."""
+    """(status, headers by lower-case name, the JSON or the text) of one line, run by the shell."""
     command = command.strip().replace("https://example.com/", f"http://127.0.0.1:{port}/")
     for name, secret in place.secrets.items():
         command = re.sub(rf"(?<![a-z-]){name}", secret, command)
@@ -137,7 +212,8 @@ async def curl(place: Town, port: int, command: str) -> tuple[int, dict[str, str
     head, _, body = out.decode().replace("\r\n", "\n").partition("\n\n")
     first, *lines = head.split("\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    return int(first.split(" ")[1]), headers, json.loads(body)
+    is_json = headers["content-type"].startswith("application/json")
+    return int(first.split(" ")[1]), headers, json.loads(body) if is_json else body
 
 
 def differences(wanted: Any, got: Any, where: str = "") -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,11 +19,22 @@ from aiohttp import web
 from sqlalchemy import delete, func, insert, select, text, update
 
 import enroll.app as enrollment
+from enroll.api.native import Mail
 from enroll.services import Services
 from relay.base.config import Config
 from relay.base.domain_options import OPTIONS, Notes, Options, columns
 from relay.base.storage import Tx, versions
-from relay.base.storage.tables import daily_stats, dkim_keys, domains, members, recipients, suppressions
+from relay.base.storage.tables import (
+    api_keys,
+    daily_stats,
+    dkim_keys,
+    domains,
+    events,
+    members,
+    messages,
+    recipients,
+    suppressions,
+)  # fmt: skip
 from relay.base.web import Listener, application
 from relay.sendapi import Copies, SendServices
 from tests.kit.clock import HandClock
@@ -35,9 +46,11 @@ from tests.kit.world import MemberAt, key_pair
 
 NOW = datetime(2026, 5, 23, 9, 11, tzinfo=UTC)
 HOST = "tracking-host.octeth.example"
+_KEY = 455
+"""Keys with higher ids are a case's own."""
 _SETTINGS: dict[str, dict[str, Any]] = {
-    "plain": {}, "demo": {"demo_mode": True}, "paced": {"requests": 2, "tests": 1}, "impatient": {"test_seconds": 0.2},
-    "http": {"error_status": "http"},
+    "plain": {}, "demo": {"demo_mode": True}, "paced": {"requests": 2, "tests": 1, "emails": 1},
+    "impatient": {"test_seconds": 0.2}, "http": {"error_status": "http"},
 }
 _TRIGGERS = {
     # The database says no to this name.
@@ -103,6 +116,11 @@ class Town:
         await tx.execute(update(members).values(max_domains=about.get("limit")))
         for one in listed:
             await self._place(tx, **one)
+        await self._log(tx, about.get("events", ()))
+        await tx.execute(delete(api_keys).where(api_keys.c.id > _KEY))
+        await tx.execute(text(f"UPDATE sqlite_sequence SET seq = {_KEY} WHERE name = 'api_keys'"))
+        for one in about.get("keys", ()):
+            await self._key(tx, **one)
         for id, (address, reason, detail) in enumerate(about.get("suppressions", ()), 1):
             await tx.execute(insert(suppressions).values(
                 id=id, member_id=self.alice.id, canonical=address.lower(), original=address, reason=reason,
@@ -113,6 +131,39 @@ class Town:
             await tx.execute(text(_TRIGGERS[about["trigger"]]))
         await versions.bump(tx, versions.DIRECTORY)
         await versions.bump(tx, versions.SUPPRESSIONS)
+
+    async def _key(
+        self, tx: Tx, owner: str = "alice", domains: Sequence[str] | None = ("example.com",), **more: Any
+    ) -> None:
+        """A key that is listed and opens nothing."""
+        member = self.alice if owner == "alice" else self.bob
+        values = {"scopes": ["send"], "description": "", "created_at": 0.0} | more
+        await tx.execute(insert(api_keys).values(
+            member_id=member.id, public_id=f"key{more['id']}", secret_hash="0" * 64, domains=domains, **values
+        ))
+
+    async def _log(self, tx: Tx, happened: Sequence[Mapping[str, Any]]) -> None:
+        """What the log of messages says, oldest first: a message each, with one recipient and one event. Their ids are
+        negative, and stand in no other's way."""
+        for table in (events, recipients, messages):
+            of = table.c.member_id.in_((self.alice.id, self.bob.id))
+            await tx.execute(delete(table).where(of if table is events else table.c.id < 0))
+        for id, one in enumerate(happened, -len(happened)):
+            member = self.alice if one.get("owner", "alice") == "alice" else self.bob
+            at = datetime.fromisoformat(one["at"]).replace(tzinfo=UTC).timestamp()
+            of = {"id": id, "member_id": member.id, "domain_id": one.get("domain", 12)}
+            await tx.execute(insert(messages).values(
+                **of, queue_id=f"queue{-id}", door="http", mail_from="", header_from="anna@example.com",
+                subject=one.get("subject", "Hello"), header_id=f"<{-id}@example.com>", category="bulk", size=1,
+                metadata=one.get("metadata"), smtputf8=False, return_path="", received_at=at, finished_at=at,
+            ))
+            await tx.execute(insert(recipients).values(
+                **of, message_id=id, address=one["to"], destination="", state="sent", next_at=at, expires_at=at,
+                code=one.get("code", 250), says=one.get("says", "250 2.1.5 ok"), settled_at=at,
+            ))
+            await tx.execute(insert(events).values(
+                **of, at=at, type=one["type"], message_id=id, recipient_id=id, data={"recipient": one["to"]},
+            ))
 
     async def _place(
         self, tx: Tx, id: int = 12, name: str = "example.com", state: str = "verified", owner: str = "alice",
@@ -183,6 +234,7 @@ async def town(folder: Path) -> AsyncIterator[Town]:
             config = make_config(
                 folder, octeth=octeth, dns={"bounce_host": HOST, "tracking_host": HOST},
                 server={"hostname": "relay.test"},
+                submission={"listen": ["127.0.0.1:2525", "127.0.0.1:587"], "listen_tls": ["127.0.0.1:465"]},
             )
             made.ports[name] = await _serve(stack, made, config, name == "plain")
         yield made
@@ -198,17 +250,25 @@ async def _serve(stack: AsyncExitStack, made: Town, config: Config, first: bool)
     if first:
         reads, _ = await services.credentials.issue(made.alice.id, scopes=["read", "send"])
         await world.domain(made.alice, "new.example")
+        await world.domain(made.alice, "example.com")
         hashed = await services.passwords.hash("correct horse battery")
         await world.change("members", made.alice.id, password_hash=hashed)
         limited, _ = await services.credentials.issue(made.alice.id, domains=["new.example"])
+        narrow, _ = await services.credentials.issue(
+            made.alice.id, domains=["example.com", "new.example"], networks=["127.0.0.0/8"]
+        )
+        manages, _ = await services.credentials.issue(made.alice.id, scopes=["manage", "read"])
+        system = await services.accounts.system_member()
+        operators, _ = await services.credentials.issue(system.id, scopes=["read"])
         token, _ = await services.sessions.open(made.alice.id, "127.0.0.1", "curl")
-        made.secrets |= {"reading-api-key": reads, "limited-api-key": limited, "your-session-id": token}
+        made.secrets |= {"reading-api-key": reads, "limited-api-key": limited, "your-session-id": token,
+                         "narrow-api-key": narrow, "managing-api-key": manages, "admin-api-key": operators}
         await world.directory.refresh()
     send = SendServices(
         config=config, clock=made.clock, storage=world.storage, directory=world.directory, policy=world.policy,
         intake=world.intake, refusals=world.refusals,
     )
-    routes = enrollment.routes(services, copies=Copies(send, world.unsubscribe))
+    routes = enrollment.routes(services, Mail(world.queue), copies=Copies(send, world.unsubscribe))
     app: web.Application = application(
         config, made.clock, world.storage, routes=routes, translate=[enrollment.translate]
     )

@@ -147,6 +147,13 @@ class Changed(Message):
     ]
 
 
+class Cleared(TypedDict):
+    """What became of a domain's queue, in recipients."""
+
+    cancelled: int
+    left: Annotated[int, Field(description="Those that were being delivered at that moment.")]
+
+
 class Events(TypedDict):
     """Events after a cursor, oldest first."""
 
@@ -189,6 +196,7 @@ class OfMessages:
 
     def __init__(self, services: Services, mail: Mail) -> None:
         self._config, self._storage, self._mail = services.config, services.storage, mail
+        self._domains = services.for_domains.domains
 
     @_calls.get("/v1/messages", "List recipients, newest first")
     async def list(self, who: Actor, query: Filter) -> Messages:
@@ -220,6 +228,17 @@ class OfMessages:
         if self._mail.handoff is not None:
             self._mail.handoff.wake.set()
         return changed
+
+    @_calls.delete(
+        "/v1/domains/{id}/queue", "Cancel all that waits from a domain", scope="send",
+        description="`id` is a domain's id, uuid or name. Nothing is reported to its senders; each is an event.",
+    )
+    async def clear(self, who: Actor, id: str) -> Cleared:
+        domain = await self._domains.get(who.member.id, id)
+        if not who.may_use(domain.name):
+            raise Refused(NOT_FOUND)
+        cancelled, left = await self._mail.queue.clear(who.member.id, domain.name)
+        return {"cancelled": cancelled, "left": left}
 
     @_calls.get("/v1/events", "Events in order, by cursor")
     async def events(self, who: Actor, query: Feed) -> Events:

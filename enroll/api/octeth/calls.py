@@ -78,7 +78,7 @@ class SenderDomains:
     @_calls.get(_PATH, "Show a sender domain", asks=OneDomainOrFigures)
     async def get(self, who: Actor, p: Parameters) -> GetAnswer:
         """user.senderdomain.get"""
-        domain = await self._one(who, p)
+        domain = await self.one(who, p)
         wanted, days = p.days()
         figures = await self._domains.stats(who.member.id, domain.id, days)
         shown = {"SenderDomain": responses.listed(self._shown(domain), figures)}
@@ -113,7 +113,7 @@ class SenderDomains:
     @_calls.patch(_PATH, "Change a sender domain", takes=Update, access=_BY_HEADER)
     async def update(self, who: Actor, p: Parameters) -> UpdateAnswer:
         """user.senderdomain.update"""
-        domain = await self._one(who, p)
+        domain = await self.one(who, p)
         options = _options(p)
         if options.get("custom_subdomain", domain.options.custom_subdomain).lower() != domain.options.custom_subdomain:
             # In this shape a domain always has a return path of its own; one enrolled elsewhere may not have. Sending
@@ -134,7 +134,7 @@ class SenderDomains:
     @_calls.delete(_PATH, "Delete a sender domain", asks=OneDomain)
     async def delete(self, who: Actor, p: Parameters) -> DeleteAnswer:
         """user.senderdomain.delete"""
-        domain = await self._one(who, p)
+        domain = await self.one(who, p)
         try:
             await self._domains.delete(who.member.id, domain.id)
         except Refused as e:
@@ -156,7 +156,7 @@ class SenderDomains:
             return VerifyAllAnswer(
                 VerifyAll=True, Verified=good, Failed=len(shown) - good, Truncated=truncated, Domains=shown
             )
-        domain = await self._domains.check((await self._one(who, p)).id)
+        domain = await self._domains.check((await self.one(who, p)).id)
         return VerifyAnswer(
             DomainID=domain.id, IsVerified=domain.proved, Status=responses.status(domain),
             DNSRecords=responses.probed(domain, self._records(domain)),
@@ -165,7 +165,7 @@ class SenderDomains:
     @_calls.get(f"{_PATH}.dns", "The records of a sender domain", asks=OneDomain)
     async def dns(self, who: Actor, p: Parameters) -> DnsAnswer:
         """user.senderdomain.dns"""
-        domain = await self._one(who, p)
+        domain = await self.one(who, p)
         table = responses.dns_table(domain, self._records(domain))
         return DnsAnswer(DomainID=domain.id, SenderDomain=domain.name, DNSRecords=table)
 
@@ -180,7 +180,7 @@ class SenderDomains:
         octeth = self._config.octeth
         if octeth.demo_mode:
             raise Fault(99, "Not available in demo mode", 403, named=True)
-        domain = await self._one(who, p)
+        domain = await self.one(who, p)
         if not p.has("to"):
             raise missing("To", 3)
         to, subject = p.text("to"), test_subject(domain.name, p.text("subject"))
@@ -208,11 +208,18 @@ class SenderDomains:
     @_calls.get(f"{_PATH}.dnshost", "Who runs a sender domain's DNS", asks=OneDomain)
     async def dnshost(self, who: Actor, p: Parameters) -> DnsHostAnswer:
         """user.senderdomain.dnshost"""
-        domain = await self._one(who, p)
+        domain = await self.one(who, p)
         label, servers = await self._domains.dns_host(domain)
         return DnsHostAnswer(
             DomainID=domain.id, SenderDomain=domain.name, DnsHost=label, Nameservers=[s.rstrip(".") for s in servers]
         )
+
+    async def one(self, actor: Actor, p: Parameters) -> Domain:
+        """The domain that `DomainID` names. Raises Fault 1, 2."""
+        domain = await self._domains.get(actor.member.id, p.domain_id())
+        if not actor.may_use(domain.name):
+            raise not_found()
+        return domain
 
     def _shown(self, domain: Domain) -> dict[str, Any]:
         """The part of an object that lasts as long as the domain's value, which never changes itself."""
@@ -228,12 +235,6 @@ class SenderDomains:
     def _records(self, domain: Domain) -> builtins.list[Record]:
         """Those that the domain's state depends on: this shape shows no others."""
         return self._domains.records(domain, recommended=False)
-
-    async def _one(self, actor: Actor, p: Parameters) -> Domain:
-        domain = await self._domains.get(actor.member.id, p.domain_id())
-        if not actor.may_use(domain.name):
-            raise not_found()
-        return domain
 
 
 def _options(p: Parameters) -> dict[str, Any]:

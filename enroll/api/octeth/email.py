@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from aiohttp import web
@@ -95,14 +95,16 @@ class EmailAnswer(Answer):
 class Emails:
     """The call. Raises Fault, and what sending raises."""
 
-    def __init__(self, copies: Copies, config: Config) -> None:
-        self._copies, self._config = copies, config
+    def __init__(self, copies: Copies, config: Config, pace: Callable[[int], None]) -> None:
+        """`pace` counts a message of a key, by its id, and raises Fault where it is one too many."""
+        self._copies, self._config, self._pace = copies, config, pace
 
     @_calls.post("/api/v1/email", "Send a message", takes=Email)
     async def send(self, request: web.Request, call: Call) -> EmailAnswer:
         """The one call of this family."""
         try:
             caller, said = await self._read(request, call)
+            self._pace(caller.login.key_id)
             value, message_id = self._value(said), str(uuid.uuid4())
             draft = await self._copies.sender.draft(caller, value | {"metadata": {"MessageID": message_id}})
             for text, why in draft.rejected:

@@ -6,17 +6,19 @@ alone, a JSON null counts as a parameter left out.
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any
 
 from aiohttp import hdrs, web
 
 from enroll.api.octeth.errors import UNREADABLE, Fault, missing, not_found
-from relay.base.web import form, json_body, read_body
+from relay.base.web import CONFIG, form, json_body, json_value, read_body
 from relay.replies import INVALID_REQUEST, Refused
 
 _MAX_BODY_BYTES = 65_536
+_URLENCODED = "application/x-www-form-urlencoded"
 _MAX_ID = 10**15
 _TRUE = ("true", "1", "yes", "on")
 _FALSE = ("false", "0", "no", "off")
@@ -59,10 +61,26 @@ class Parameters:
         """`DomainID`. Raises Fault: missing, or a number that no domain has."""
         if not self.has("DomainID"):
             raise missing("DomainID")
-        text = self.text("DomainID")
-        if not (text.isascii() and text.isdecimal()) or len(text) > 20 or not 0 < int(text) < _MAX_ID:
+        if not (found := self.id("DomainID")):
             raise not_found()
-        return int(text)
+        return found
+
+    def id(self, name: str) -> int:
+        """A number that something may have; 0 for any other value, and for none."""
+        text = self.text(name)
+        return int(text) if text.isascii() and text.isdecimal() and len(text) <= 20 and int(text) < _MAX_ID else 0
+
+    def whole(self, name: str, code: int, most: int, otherwise: int | None = None) -> int:
+        """A whole number within 0 and `most`; `otherwise` for one left out. Raises Fault `code` where that is None, and
+        for what is no such number."""
+        if not self.has(name):
+            if otherwise is None:
+                raise missing(name, code)
+            return otherwise
+        text = self.text(name)
+        if not (text.isascii() and text.isdecimal()):
+            raise Fault(code, f"{name} is a whole number")
+        return min(int(text[:20]), most)
 
     def count(self, name: str, otherwise: int, most: int) -> int:
         """A whole number within 0 and `most`; `otherwise` for one left out, and for what is no number."""
@@ -96,23 +114,31 @@ async def _body(request: web.Request) -> Mapping[str, Any]:
     if kind == "application/json":
         if request.content_length == 0 or not request.body_exists:
             return {}  # many clients name the type on every request
-        try:
-            value = await json_body(request, _MAX_BODY_BYTES)
-        except Refused as e:
-            if e.reply is not INVALID_REQUEST:
-                raise
-            raise Fault(UNREADABLE, e.verdict.text()) from e
-        if not isinstance(value, dict):
-            raise Fault(UNREADABLE, "The JSON body must be an object")
-        return value
+        return await _object(json_body(request, _MAX_BODY_BYTES))
     if request.method == hdrs.METH_PATCH:
         return {}
-    if kind not in ("application/x-www-form-urlencoded", "multipart/form-data"):
+    if kind not in (_URLENCODED, "multipart/form-data"):
         return {}
     raw = await read_body(request, _MAX_BODY_BYTES)
+    if kind == _URLENCODED and raw.lstrip()[:1] == b"{":
+        # Documented examples hand JSON to `curl -d` and name no type: curl then names this one.
+        http = request.app[CONFIG].http
+        return await _object(asyncio.to_thread(json_value, raw, depth=http.max_json_depth, values=http.max_json_values))
     try:
         found = form.fields(raw, request.headers[hdrs.CONTENT_TYPE], strict=True)
     except form.BadForm:
         raise Fault(UNREADABLE, "The form can't be read") from None
     # RFC 7578 §4.2: each part names its field; one with a file is none of ours.
     return {f.name: f.value for f in found if f.name and not f.file}
+
+
+async def _object(reading: Awaitable[Any]) -> Mapping[str, Any]:
+    try:
+        value = await reading
+    except Refused as e:
+        if e.reply is not INVALID_REQUEST:
+            raise
+        raise Fault(UNREADABLE, e.verdict.text()) from e
+    if not isinstance(value, dict):
+        raise Fault(UNREADABLE, "The JSON body must be an object")
+    return value

@@ -19,12 +19,18 @@ from enroll.api.octeth.calls import TAG, SenderDomains
 from enroll.api.octeth.email import TAG as EMAIL_TAG
 from enroll.api.octeth.email import Emails
 from enroll.api.octeth.errors import UNKNOWN_COMMAND, Fault, fault_of, unauthorised
+from enroll.api.octeth.events import TAG as EVENTS_TAG
+from enroll.api.octeth.events import Events, PublicCalls
+from enroll.api.octeth.gateway import TAG as GATEWAY_TAG
+from enroll.api.octeth.gateway import GatewayCredentials, GatewayDomains
 from enroll.api.octeth.login import TAG as SIGN_IN_TAG
 from enroll.api.octeth.login import Logins
+from enroll.api.octeth.relay_check import TAG as RELAY_TAG
+from enroll.api.octeth.relay_check import RelayCheck
 from enroll.api.octeth.requests import Parameters, read
 from enroll.api.octeth.suppressions import TAG as SUPPRESSION_TAG
 from enroll.api.octeth.suppressions import SuppressionCalls
-from enroll.api.octeth.views import ACCESS, Answer, AnyCommand, Asking, ErrorsView
+from enroll.api.octeth.views import ACCESS, DOMAIN_KEY, OPERATOR_KEY, Answer, AnyCommand, Asking, ErrorsView
 from enroll.errors import EnrollError
 from enroll.services import DomainServices, Services
 from enroll.sessions import Actor
@@ -36,28 +42,55 @@ from relay.base.web import CLOCK, CONFIG, bearer
 from relay.base.web.body import shown
 from relay.base.web.calls import OPEN, Call, Calls, declared, operations, signature_of
 from relay.base.web.schema import Paths, schema_of
-from relay.replies import Refused
+from relay.queue import Queue
+from relay.replies import AUTH_REQUIRED, Refused
 from relay.sendapi import Copies
 from relay.suppression import Lists
 
 log = structlog.get_logger("http")
 Function = Callable[..., Awaitable[Answer]]
 
-TAGS = (TAG, SIGN_IN_TAG, SUPPRESSION_TAG, EMAIL_TAG)
-_PAGES = (SenderDomains, Logins, SuppressionCalls)
-_PATHS = ("/api.php", "/api/v1/email", *(f"/api/v1/{page.FAMILY}" for page in _PAGES))
+TAGS = (TAG, SIGN_IN_TAG, SUPPRESSION_TAG, EMAIL_TAG, GATEWAY_TAG, EVENTS_TAG, RELAY_TAG)
+_PAGES = (
+    SenderDomains, Logins, SuppressionCalls, GatewayDomains, GatewayCredentials, Events, PublicCalls, RelayCheck,
+)
+_PATHS = ("/api.php", "/api/v1/email", "/api/v1/events", *(f"/api/v1/{page.FAMILY}" for page in _PAGES))
 _ANY_ANSWER = {"type": "object", "required": ["Success"], "properties": {"Success": {"const": True}}}
+_TESTS, _SENDS = "user.senderdomain.sendtest", "email"
 _by_command = Calls(TAG[0], ACCESS, scope="manage", gives=_ANY_ANSWER)
 
 
-def routes(services: Services, of_domains: DomainServices, copies: Copies | None) -> list[web.RouteDef]:
+@dataclass(frozen=True, slots=True)
+class KeyParameter:
+    """A parameter that may hold a key, where no Bearer header does; what is said of none, and of a wrong one."""
+
+    parameter: str
+    none: Callable[[], Fault]
+    wrong: Callable[[], Fault]
+
+
+def _no_operator() -> Fault:
+    return Fault(1, "Authentication failed. Invalid admin API key.", 403, named=True)
+
+
+_KEY_PARAMETERS = {
+    DOMAIN_KEY: KeyParameter(
+        "SenderAPIKey", lambda: Fault(1, "Missing SenderAPIKey", 401), lambda: Fault(13, "Invalid SenderAPIKey", 401)
+    ),
+    OPERATOR_KEY: KeyParameter("AdminAPIKey", _no_operator, _no_operator),
+}
+
+
+def routes(
+    services: Services, of_domains: DomainServices, copies: Copies | None, queue: Queue | None
+) -> list[web.RouteDef]:
     """The routes, unless the configuration leaves them out; with `copies`, that which sends."""
     if not services.config.octeth.enabled:
         return []
-    api = Api(services, of_domains)
+    api = Api(services, of_domains, queue)
     emails = [] if copies is None else [
         web.route(call.method, call.path, api.sending(call, made))
-        for call, made in declared(Emails(copies, services.config))
+        for call, made in declared(Emails(copies, services.config, api.pace_of_key))
     ]
     return [
         *emails,
@@ -105,12 +138,15 @@ class Command:
 class Api:
     """Finds who asks, counts, calls, answers."""
 
-    def __init__(self, services: Services, of_domains: DomainServices) -> None:
+    def __init__(self, services: Services, of_domains: DomainServices, queue: Queue | None) -> None:
         self._authenticator, self._clock, self._config = services.authenticator, services.clock, services.config
         lists = Lists(services.storage, services.config, services.clock)
+        domains = of_domains.domains
+        calls = SenderDomains(domains, services.config, services.clock)
         pages = (
-            SenderDomains(of_domains.domains, services.config, services.clock), Logins(services),
-            SuppressionCalls(lists, services.config),
+            calls, Logins(services), SuppressionCalls(lists, services.config),
+            GatewayDomains(calls, domains, services.config), GatewayCredentials(calls, services, queue),
+            Events(services, domains), PublicCalls(services, domains), RelayCheck(services),
         )
         self.by_name = {
             (name := f"{page.FAMILY}{made.__name__.rstrip('_')}"): Command(name, call, made)
@@ -119,6 +155,7 @@ class Api:
         o = services.config.octeth
         self._asked = Throttle(o.requests, o.window_seconds)
         self._tested = Throttle(o.tests, o.tests_window_seconds)
+        self._sent = Throttle(o.emails, o.window_seconds)
 
     def rest(self, found: Command) -> Handler:
         """A route that makes one call, whatever `Command` says."""
@@ -155,19 +192,15 @@ class Api:
 
     async def _called(self, request: web.Request, found: Command | None) -> Answer:
         p = await read(request)
-        command = p.text("Command").lower()
-        found = found or self.by_name.get(command)
+        found = found or self.by_name.get(p.text("Command").lower())
         if found is not None and found.call.access == OPEN:
             visitor = self._authenticator.visitor(request)
             self._pace(("visitor", client_key(visitor)), found.name)
             return await found.made(**found.handed(visitor, request, p))
-        key = p.text("APIKey") or bearer(request)
-        who = await self._authenticator.by_token(
-            request, key or p.text("SessionID") or None, "manage", reads=found is not None and found.call.reads,
-            keys=bool(key),
-        )
+        who = await self._who(request, found, p)
         if found is None:
-            says = f"Unknown Command {shown(p.text('Command'))}" if command else "Missing Command parameter"
+            command = p.text("Command")
+            says = f"Unknown Command {shown(command)}" if command else "Missing Command parameter"
             raise Fault(UNKNOWN_COMMAND, says)
         if not found.call.limited and who.domains is not None:
             raise unauthorised()
@@ -176,8 +209,35 @@ class Api:
         )
         return await found.made(**found.handed(who, request, p))
 
+    async def _who(self, request: web.Request, found: Command | None, p: Parameters) -> Actor:
+        if found is not None and (named := _KEY_PARAMETERS.get(found.call.access)) is not None:
+            return await self._by_named(request, found, p, named)
+        key = p.text("APIKey") or bearer(request)
+        return await self._authenticator.by_token(
+            request, key or p.text("SessionID") or None, "manage", reads=found is not None and found.call.reads,
+            keys=bool(key),
+        )
+
+    async def _by_named(self, request: web.Request, found: Command, p: Parameters, named: KeyParameter) -> Actor:
+        key = bearer(request) or p.text(named.parameter) or None
+        try:
+            who = await self._authenticator.by_token(request, key, found.call.scope, reads=found.call.reads)
+        except Refused as e:
+            if e.reply is AUTH_REQUIRED:
+                raise named.none() from e
+            if e.status not in (401, 403):
+                raise
+            raise named.wrong() from e
+        if who.login is None or (found.call.access == OPERATOR_KEY and not who.member.system):
+            raise named.wrong()
+        return who
+
+    def pace_of_key(self, key_id: int) -> None:
+        """Count a message that a key sends. Raises Fault 429."""
+        self._pace(("key", key_id), _SENDS)
+
     def _pace(self, by: tuple[str, Hashable], command: str) -> None:
-        throttle = self._tested if command == "user.senderdomain.sendtest" else self._asked
+        throttle = {_TESTS: self._tested, _SENDS: self._sent}.get(command, self._asked)
         key, now = (*by, command), self._clock.monotonic()
         if wait := throttle.wait(key, now):
             at = not_before(self._clock.now() + wait)

@@ -18,6 +18,10 @@ from relay.base.web import raw_answer
 from relay.base.web.calls import Access
 
 ACCESS = Access(keys=("octethKey", "apiKey"), sign_ins=("octethSession",))
+DOMAIN_KEY = Access(keys=("octethSenderKey", "apiKey"))
+"""The programs of a domain."""
+OPERATOR_KEY = Access(keys=("octethAdminKey", "apiKey"))
+"""The operator's: a key of the relay's own member."""
 Flag = Literal[0, 1]
 Probed = tuple[str, str, bool]
 Record = tuple[str, str] | Probed

@@ -31,6 +31,7 @@ class Octeth(Section):
     test_seconds: Seconds = key(30.0, "Longest wait of sendtest for the first try to deliver.")
     requests: Count = key(100, "Requests of one key (or sign-in) to one call in the window.")
     window_seconds: Seconds = key(60.0, "That window.")
+    emails: Count = key(100, "Messages that one key may send by POST /api/v1/email in that window.")
     tests: Count = key(10, "The same for sendtest; as many a day may go beyond the domain's warming tier.")
     tests_window_seconds: Seconds = key(300.0, "Its window.")
     max_list: Count = key(10_000, "Most domains in one list.")

@@ -235,6 +235,83 @@ async def domain_names(tx: Tx, member_id: int) -> dict[int, str]:
     return {row[0]: row[1] for row in await tx.execute(query)}
 
 
+@dataclass(frozen=True, slots=True)
+class EventsWanted:
+    """Which events of a member a search is for: of these types and domains (None: of any, or of none), at `since` or
+    later and before `until` (Unix seconds), of one message (by its queue id, its Message-ID, or the `MessageID` of its
+    metadata), and with `text` somewhere in what is known of it, in any letter case."""
+
+    member_id: int
+    types: Collection[str]
+    domain_ids: Collection[int] | None = None
+    since: float | None = None
+    until: float | None = None
+    message: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """One event with what a list shows of its message and its recipient; `code` is the last reply's."""
+
+    id: int
+    type: str
+    at: float
+    queue_id: str | None
+    metadata: dict[str, Any] | None
+    header_from: str | None
+    subject: str | None
+    recipient: str | None
+    domain: str | None
+    code: int | None
+
+
+async def events_found(
+    tx: Tx, wanted: EventsWanted, *, start: int = 0, before: int | None = None, limit: int = 100
+) -> list[EventRow]:
+    """Events, the newest first: from the `start`th on, with ids below `before`."""
+    e, m = events.c, messages.c
+    query = _searched(select(
+        e.id, e.type, e.at, m.queue_id, m.metadata, m.header_from, m.subject, _recipient(), domains.c.name,
+        recipients.c.code,
+    ), wanted)
+    if before is not None:
+        query = query.where(e.id < before)
+    return [EventRow(*row) for row in await tx.execute(query.order_by(e.id.desc()).offset(start).limit(limit))]
+
+
+async def events_counted(tx: Tx, wanted: EventsWanted) -> int:
+    """How many there are."""
+    return int(await tx.scalar(_searched(select(func.count(events.c.id)), wanted)) or 0)
+
+
+def _recipient() -> Any:
+    return func.coalesce(recipients.c.address, events.c.data["recipient"].as_string())
+
+
+def _searched(query: Any, wanted: EventsWanted) -> Any:
+    e, m, r = events.c, messages.c, recipients.c
+    query = (
+        query.select_from(events).outerjoin(messages, m.id == e.message_id)
+        .outerjoin(recipients, r.id == e.recipient_id).outerjoin(domains, domains.c.id == e.domain_id)
+        .where(e.member_id == wanted.member_id, e.type.in_(wanted.types))
+    )
+    if wanted.domain_ids is not None:
+        query = query.where(e.domain_id.in_(wanted.domain_ids))
+    if wanted.since is not None:
+        query = query.where(e.at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(e.at < wanted.until)
+    if wanted.message:
+        named = m.metadata["MessageID"].as_string() == wanted.message
+        query = query.where(or_(m.queue_id == wanted.message, m.header_id == wanted.message, named))
+    if wanted.text:
+        shown = (m.subject, m.header_from, m.header_id, r.says, domains.c.name, _recipient())
+        text_ = wanted.text.lower()
+        query = query.where(or_(*(func.lower(column).contains(text_, autoescape=True) for column in shown)))
+    return query
+
+
 async def waiting(tx: Tx, now: float) -> tuple[dict[str, int], float]:
     """What waits in the queue: recipients by state (`queued`, `deferred`, and `held` of both), and for how many
     seconds the oldest due one has been due."""
