@@ -9,7 +9,7 @@ from enroll.api.native.domains import OfDomains
 from enroll.api.native.identity import Identity
 from enroll.api.native.keys import Keys
 from enroll.api.native.member import Mailboxes
-from enroll.api.native.messages import Mail, OfMessages
+from enroll.api.native.messages import Mail, OfMessages, Queues
 from enroll.api.native.sessions import SignIns
 from enroll.api.native.standing import OfMember
 from enroll.api.native.suppressions import Suppressions
@@ -19,7 +19,7 @@ from relay.base.web import calls
 
 __all__ = ["PAGES", "TAGS", "Mail", "routes"]
 
-PAGES = (OfMessages, OfMember, Identity, SignIns, Keys, Hooks, Suppressions, OfDomains, Mailboxes)
+PAGES = (OfMessages, OfMember, Identity, SignIns, Keys, Hooks, Suppressions, OfDomains, Queues, Mailboxes)
 """Every page of this API."""
 TAGS = (
     ("Messages and events", "What became of each recipient, and everything that happened, in order."),
@@ -40,5 +40,6 @@ def routes(services: Services, mail: Mail | None = None) -> list[web.RouteDef]:
         OfMember(services), Identity(services), SignIns(services), Keys(services), Hooks(services),
         Suppressions(services), OfDomains(services, services.for_domains), Mailboxes(services.for_domains),
     ]
+    pages += [] if mail is None else [Queues(services, mail)]
     who = authenticator(services)
     return [route for page in pages for route in calls.routes(page, who)]

@@ -187,6 +187,7 @@ class Mail:
 
 
 _calls = Calls("Messages and events", KEY_OR_SIGN_IN)
+_of_domains = Calls("Domains", KEY_OR_SIGN_IN)
 _ONE = "/v1/messages/{id}"
 _NAMED = "`id` is a queue id, or the `recipientId` of one recipient: then of this one alone."
 
@@ -196,7 +197,6 @@ class OfMessages:
 
     def __init__(self, services: Services, mail: Mail) -> None:
         self._config, self._storage, self._mail = services.config, services.storage, mail
-        self._domains = services.for_domains.domains
 
     @_calls.get("/v1/messages", "List recipients, newest first")
     async def list(self, who: Actor, query: Filter) -> Messages:
@@ -228,17 +228,6 @@ class OfMessages:
         if self._mail.handoff is not None:
             self._mail.handoff.wake.set()
         return changed
-
-    @_calls.delete(
-        "/v1/domains/{id}/queue", "Cancel all that waits from a domain", scope="send",
-        description="`id` is a domain's id, uuid or name. Nothing is reported to its senders; each is an event.",
-    )
-    async def clear(self, who: Actor, id: str) -> Cleared:
-        domain = await self._domains.get(who.member.id, id)
-        if not who.may_use(domain.name):
-            raise Refused(NOT_FOUND)
-        cancelled, left = await self._mail.queue.clear(who.member.id, domain.name)
-        return {"cancelled": cancelled, "left": left}
 
     @_calls.get("/v1/events", "Events in order, by cursor")
     async def events(self, who: Actor, query: Feed) -> Events:
@@ -282,6 +271,24 @@ class OfMessages:
                 raise Refused(NOT_FOUND)
             happened = await events.timeline(tx, found[0].id, recipient_id=wanted.get("recipient_id"))
         return *found, happened
+
+
+class Queues:
+    """What waits from a domain."""
+
+    def __init__(self, services: Services, mail: Mail) -> None:
+        self._domains, self._mail = services.for_domains.domains, mail
+
+    @_of_domains.delete(
+        "/v1/domains/{id}/queue", "Cancel all that waits from a domain", scope="send",
+        description="`id` is a domain's id, uuid or name. Nothing is reported to its senders; each is an event.",
+    )
+    async def clear(self, who: Actor, id: str) -> Cleared:
+        domain = await self._domains.get(who.member.id, id)
+        if not who.may_use(domain.name):
+            raise Refused(NOT_FOUND)
+        cancelled, left = await self._mail.queue.clear(who.member.id, domain.name)
+        return {"cancelled": cancelled, "left": left}
 
 
 @contextmanager
