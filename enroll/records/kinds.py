@@ -210,7 +210,7 @@ class Dkim(Txt):
         fault = found.fault(self.algorithm)
         if fault is not None and (not found.key or found.key == wanted.key):
             # A record of another sort is nobody's key: what is wrong with it is that it is there.
-            meant = {"v", "k", "p", "h", "s", "t", "P", "K"} & found.tags.keys() and not value.startswith("v=spf1")
+            meant = {"v", "k", "p", "h", "s", "t", "P", "K"} & found.tags.keys() and not spf_record.records([value])
             return _said(fault, line(record)) if meant else _different(record, [value])
         if found.key == wanted.key:
             return None
@@ -589,7 +589,7 @@ class Dmarc(Txt):
         if fixed:
             return line(record._replace(value=fixed))
         if fault.code == "no_policy":
-            return f"Add a policy, for instance p=none: {readable('v=DMARC1; p=none' + _after_version(value))}"
+            return f"Add a policy, for instance p=none: {readable(printable(fault.fixed))}"
         return f"Correct that part of {shown([value])}."
 
 
@@ -688,11 +688,6 @@ def _is_start(record: Record, value: str) -> bool:
 
 def _unreadable(value: str) -> str:
     return re.sub(r'"\s*"', "", value.strip()).strip('"').strip()
-
-
-def _after_version(value: str) -> str:
-    rest = printable(value.partition(";")[2].strip())
-    return f"; {rest}" if rest else ""
 
 
 def _top(record: Record) -> str:

@@ -34,7 +34,7 @@ EXAMINATIONS: Mapping[str, Examination] = {
     "dnssec": tls.dnssec,
     "names": network.own_names,
     "ptr": network.reverse_names,
-    "spf": network.spf,
+    "spf": network.spf_records,
     "blocklists": network.blocklists,
     "inbound tls": tls.own_tls,
     "hosted zone": network.hosted_zone,

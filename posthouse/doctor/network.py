@@ -12,9 +12,8 @@ from relay.base.own_addresses import source_addresses
 from relay.base.resolver import Answer, Later, Nothing
 from relay.base.secrets import random_id
 from relay.standing.blocklists import look
-from relay.verify import spf_record
+from relay.verify import dmarc_record, spf
 
-_MAX_INCLUDES = 10
 _NOT_PUBLIC = "not checked: server.hostname is not a public name"
 
 
@@ -88,7 +87,7 @@ async def reverse_names(patient: Patient) -> list[Finding]:
     return found or [Finding("ptr", WARN, "no address of this relay is known", "see the finding on its name")]
 
 
-async def spf(patient: Patient) -> list[Finding]:
+async def spf_records(patient: Patient) -> list[Finding]:
     """Members include our SPF name; if it forgets one of our addresses, all their mail fails SPF."""
     if not patient.public:
         return [Finding("spf", OK, _NOT_PUBLIC)]
@@ -102,7 +101,7 @@ async def spf(patient: Patient) -> list[Finding]:
     ):
         missing: list[str] = []
         for address in addresses:
-            allowed = await _allows(patient, name, ipaddress.ip_address(address), _MAX_INCLUDES)
+            allowed = await _allows(patient, name, address)
             if allowed is None:
                 missing = []
                 found.append(Finding(f"spf {name}", WARN, "could not be asked"))
@@ -118,54 +117,11 @@ async def spf(patient: Patient) -> list[Finding]:
     return found or [Finding("spf", WARN, "no address of this relay is known", "see the finding on its name")]
 
 
-async def _allows(
-    patient: Patient, name: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address, left: int
-) -> bool | None:
-    """RFC 7208 §5 for the mechanisms that relays use (ip4, ip6, a, mx, include); None when DNS can't be asked."""
-    result = await patient.resolver.txt(name)
-    if isinstance(result, Later):
-        return None
-    texts = spf_record.records(result.texts()) if isinstance(result, Answer) else []
-    if len(texts) != 1:
-        return False
-    for term in texts[0].split()[1:]:
-        if term[0] in "-~?":
-            continue
-        mechanism, _, value = term.lstrip("+").partition(":")
-        mechanism = mechanism.lower()
-        if mechanism in ("ip4", "ip6"):
-            if _inside(address, value):
-                return True
-        elif mechanism in ("a", "mx"):
-            if address in await _hosts(patient, mechanism, value or name):
-                return True
-        elif mechanism == "include" and left > 0:
-            allowed = await _allows(patient, value, address, left - 1)
-            if allowed is not False:
-                return allowed
-        elif mechanism == "all":
-            return True
-    return False
-
-
-def _inside(address: ipaddress.IPv4Address | ipaddress.IPv6Address, network: str) -> bool:
-    try:
-        return address in ipaddress.ip_network(network, strict=False)
-    except ValueError:
-        return False
-
-
-async def _hosts(patient: Patient, mechanism: str, name: str) -> set[ipaddress.IPv4Address | ipaddress.IPv6Address]:
-    hosts = [name]
-    if mechanism == "mx":
-        result = await patient.resolver.mx(name)
-        hosts = [h for _, h in result.exchanges()] if isinstance(result, Answer) else []
-    found = set()
-    for host in hosts[:_MAX_INCLUDES]:
-        result = await patient.resolver.addresses(host)
-        if isinstance(result, Answer):
-            found |= {ipaddress.ip_address(str(r)) for r in result.records}
-    return found
+async def _allows(patient: Patient, name: str, address: str) -> bool | None:
+    """Whether mail of this domain may come from there, by the rules that receivers follow; None when DNS can't be
+    asked."""
+    found = await spf(address, name, "", patient.resolver, seconds=patient.limits.seconds)
+    return None if found.result == "temperror" else found.result == "pass"
 
 
 async def port_25(patient: Patient) -> list[Finding]:
@@ -204,7 +160,7 @@ async def report_address(patient: Patient) -> list[Finding]:
     if isinstance(result, Later):
         return [Finding("dmarc reports", WARN, f"could not be asked ({result.reason})")]
     # RFC 9990 §4.
-    if isinstance(result, Answer) and any(t.replace(" ", "").lower().startswith("v=dmarc1") for t in result.texts()):
+    if isinstance(result, Answer) and dmarc_record.records(result.texts()):
         return [Finding("dmarc reports", OK, f"{patient.config.report_address} may be told of any domain")]
     saw = f"receivers can't send reports to {patient.config.report_address}, so it is suggested to nobody"
     return [Finding("dmarc reports", WARN, saw, f'*._report._dmarc.{host}. TXT "v=DMARC1"')]

@@ -14,6 +14,7 @@ import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 
+from relay.base.content_type import content_type
 from relay.base.names import BadName, single_mailbox
 from relay.base.web.models import refuse_fields
 from relay.message import SENDERS
@@ -31,8 +32,8 @@ _RESERVED = frozenset({
     "feedback-id", "idempotency-key",
 })
 _RESERVED_STARTS = ("dkim-", "domainkey-", "list-unsubscribe", "content-", "x-posthouse-", "x-atmos-")
-_KIND = re.compile(r"([A-Za-z0-9!#$&^_.+-]{1,80}/[A-Za-z0-9!#$&^_.+-]{1,120})\s*((?:;.*)?)")
-_PARAMETER = re.compile(r';\s*([A-Za-z0-9!#$&^_.+-]{1,60})=(?:([A-Za-z0-9!#$&^_.+\'-]{1,100})|"([^"\\]{0,200})")\s*')
+_KIND = re.compile(r"[a-z0-9!#$&^_.+-]{1,80}/[a-z0-9!#$&^_.+-]{1,120}")  # RFC 6838 §4.2
+_PARAMETER_MAX = 200
 _CONTENT_ID = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~@-]{1,200}")
 _BLANKS = str.maketrans("", "", " \t\r\n")
 
@@ -119,12 +120,11 @@ def _kind(where: str, given: str | None, filename: str) -> tuple[str, list[tuple
         kind, encoding = mimetypes.MimeTypes().guess_type(f"file:{filename}", strict=True)
         given = kind if kind and not encoding else "application/octet-stream"
     where = f"{where}.contentType"
-    found = _KIND.fullmatch(safe(where, given))
-    rest = found[2] if found else ""
-    parameters = [(m[1], m[2] if m[2] is not None else m[3]) for m in _PARAMETER.finditer(rest)]
-    if found is None or "".join(m[0] for m in _PARAMETER.finditer(rest)) != rest or not given.isascii():
+    found = content_type(safe(where, given))
+    kind, parameters = found.type, list(found.parameters.items())
+    fit = all("*" not in k and len(v) <= _PARAMETER_MAX and not set(v) & {'"', "\\"} for k, v in parameters)
+    if not (_KIND.fullmatch(kind) and found.certain and found.whole and fit and given.isascii()):
         refuse_fields([(where, "not a content type such as application/pdf")])
-    kind = found[1].lower()
     if kind.startswith(("multipart/", "message/")):
         # RFC 2046 §5.1, §5.2.1: these may not be base64, and what is inside would escape our bounds.
         refuse_fields([(where, f"{kind.partition('/')[0]} types can't be attached: use application/octet-stream")])

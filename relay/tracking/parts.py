@@ -15,11 +15,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from relay.base.content_type import content_type as read_type
+
 _DEPTH_MAX = 12
 _HEADER_MAX = 65_536
 _FIELD_BREAK = re.compile(rb"\r\n(?![ \t])")
-_TYPE = re.compile(r"\s*([\w.+-]{1,80}/[\w.+-]{1,80})\s*(?:;|\Z)")
-_PARAMETER = re.compile(r';\s*([\w*.-]{1,60})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))')
 _ENTERED = ("multipart/mixed", "multipart/alternative", "multipart/related")
 _WRITTEN = ("", "7bit", "8bit", "binary", "quoted-printable", "base64")
 _QUOTED = re.compile(rb"[^\t -<>-~]|[\t ]\Z")
@@ -108,21 +108,13 @@ def _next(body: bytes, delimiter: bytes, at: int, end: int) -> int:
     return found + 2 if found >= 0 else -1
 
 
-def content_type(value: str) -> tuple[str, dict[str, str]]:
-    """(type/subtype in lower case, parameters by lower-case name); ("", {}) for what can't be read."""
+def content_type(value: str) -> tuple[str, Mapping[str, str]]:
+    """(type/subtype in lower case, parameters by lower-case name); ("", {}) for what can't be read for certain."""
     if not value.strip():
         # RFC 2045 §5.2: the default.
         return "text/plain", {}
-    found = _TYPE.match(value)
-    if found is None:
-        return "", {}
-    parameters: dict[str, str] = {}
-    for one in _PARAMETER.finditer(value, found.end(1)):
-        name, quoted, plain = one.groups()
-        if name.lower() in parameters:
-            return "", {}
-        parameters[name.lower()] = re.sub(r"\\(.)", r"\1", quoted) if plain is None else plain
-    return found[1].lower(), parameters
+    found = read_type(value)
+    return (found.type, found.parameters) if found.certain else ("", {})
 
 
 def _value(fields: Mapping[str, Sequence[bytes]], name: str) -> str:

@@ -80,7 +80,9 @@ def read(text: str) -> DmarcRecord:
                 broken = broken or name in ("p", "sp", "np")
     if "p" not in tags:
         broken = True
-        faults.append(Fault("no_policy", "The record has no policy (p=) that receivers understand."))
+        rest = text.partition(";")[2].strip()
+        says = "The record has no policy (p=) that receivers understand."
+        faults.append(Fault("no_policy", says, fixed=f"v=DMARC1; p=none; {rest}" if rest else "v=DMARC1; p=none"))
     if not text.isascii():
         faults.append(Fault("not_ascii", "The record contains characters that are not ASCII."))
 

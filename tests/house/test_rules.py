@@ -12,6 +12,8 @@ from http import HTTPStatus
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
+
 from relay import replies
 from relay.base.web.schema import shared
 
@@ -87,6 +89,38 @@ def test_who_somebody_is_is_found_out_in_one_place() -> None:
                     if called == name or called.endswith("." + name):
                         found[name].add(where)
     assert dict(found) == JUDGES
+
+
+RECORDS = {f"relay/verify/{name}_record.py" for name in ("spf", "dmarc", "key")}
+# Each grammar of others has one reader. What looks for another reader of it, and where the one may stand.
+READERS = {
+    # SPF, DMARC, DKIM keys: by their versions, by their tags.
+    r"""(?:startswith|removeprefix|match|search|compile|==|\bin)\W{1,9}(?:\^|\\b)?v ?=(?:spf1|dmarc1|dkim1)""": RECORDS,
+    r"""partition\("="\)""": {
+        "relay/verify/dmarc_record.py", "relay/verify/key_record.py", "relay/verify/tls_records.py",
+        "posthouse/cli/domains.py", "relay/base/web/client.py",  # an argument of ours; Forwarded (RFC 7239)
+    },
+    # MIME fields. `mime` counts what any reader might take for a part; it reads nothing for use.
+    r"""content-type\[|\]boundary\[|r["\'];\\s\*\(\[""": {"relay/message/mime.py", "relay/base/content_type.py"},
+    r"""^\s*(?:from|import) email(?:\.parser|\.header|\.headerregistry|\._header\w+|$)|message_from_\w+""": {
+        "relay/base/web/form.py",  # forms (RFC 7578), not mail
+    },
+    # Addresses: those that find some in words that others wrote, and hand them to `names`; everybody else has fields.
+    r"""\b(?:parseaddr|getaddresses)\b|re\.compile\([^\n]*@""": {
+        "relay/base/names/addresses.py", "relay/base/charsets.py", "relay/base/log.py", "relay/sendapi/compose.py",
+        "relay/message/rules.py", "relay/inbound/vouching.py",
+        "relay/suppression/import_file.py", "relay/verify/dmarc_record.py", "relay/verify/results.py",
+        "relay/bounces/classify/matcher.py", "relay/bounces/classify/named.py", "relay/bounces/parse/automatic.py",
+        "relay/bounces/parse/feedback.py", "relay/bounces/parse/prose.py", "relay/bounces/parse/status.py",
+    },
+}
+
+
+@pytest.mark.parametrize("sign", READERS)
+def test_each_grammar_has_one_reader(sign: str) -> None:
+    wanted = re.compile(sign, re.IGNORECASE | re.MULTILINE)
+    found = {str(path.relative_to(ROOT)) for path in CODE if wanted.search(path.read_text("utf-8"))}
+    assert sorted(found - READERS[sign]) == [], "there is a reader for this already"
 
 
 RAISED = {"EnrollError", "Refused", "Verdict"}

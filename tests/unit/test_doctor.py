@@ -25,7 +25,7 @@ HOST = "mail.posthouse.dev"
 GOOD = [
     (HOST, "A", "192.0.2.10"), (f"bounce.{HOST}", "A", "192.0.2.10"), (f"track.{HOST}", "A", "192.0.2.10"),
     (f"spf.{HOST}", "TXT", "v=spf1 ip4:192.0.2.0/28 -all"),
-    (f"bounce.{HOST}", "TXT", f"v=spf1 include:spf.{HOST} -all"), (HOST, "TXT", f"v=spf1 a:{HOST} -all"),
+    (f"bounce.{HOST}", "TXT", f"v=spf1 redirect=spf.{HOST}"), (HOST, "TXT", f"v=spf1 a:{HOST} -all"),
 ]
 REVERSE = ("2.0.192.in-addr.arpa", [("10.2.0.192.in-addr.arpa", "PTR", f"{HOST}.")])
 

@@ -13,10 +13,12 @@ import binascii
 import html
 import quopri
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from relay.base import charsets, names
+from relay.base.content_type import content_type
 from relay.base.names import shown_words
 
 Kind = Literal["bounce", "complaint", "auto_reply", "other"]
@@ -114,8 +116,6 @@ _LOOKALIKES_MAX = 1000
 _AFTER = (b"", b"\n", b"\r", b" ", b"\t")
 TEXT_MAX = 65_536
 
-_TYPE = re.compile(r"\s*([!#-'*+.^-~\w-]{1,80})/([!#-'*+.^-~\w-]{1,80})")
-_PARAMETER = re.compile(r';\s*([\w*.-]{1,60})\s*=\s*(?:"((?:[^"\\]|\\.){0,500})"|([^\s;"]{1,500}))')
 _GUESS = re.compile(rb"\n--([^\s]{1,70})[ \t]*\r?\n(?:[Cc]ontent-[Tt]ype|\r?\n)")
 # The subject of the member's own message, as many reports quote it: its words are no reason.
 SUBJECT = re.compile(
@@ -134,7 +134,7 @@ class Entity:
     fields: dict[str, list[str]]
     body: bytes
     type: str = "text/plain"
-    parameters: dict[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
     depth: int = 0
     _leaves: list[Entity] | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -159,12 +159,9 @@ def read(octets: bytes, depth: int = 0, default: str = "text/plain") -> Entity:
     head, body = _halves(octets)
     fields = read_fields(head)
     entity = Entity(fields, body, default, {}, depth)
-    kind = entity.get("content-type")
-    found = _TYPE.match(kind)
-    if found is not None:
-        entity.type = f"{found[1]}/{found[2]}".lower()
-        for name, quoted, bare in _PARAMETER.findall(kind):
-            entity.parameters.setdefault(name.lower(), re.sub(r"\\(.)", r"\1", quoted) if quoted else bare)
+    found = content_type(entity.get("content-type"))
+    if found.type:
+        entity.type, entity.parameters = found.type, found.parameters
     return entity
 
 
