@@ -137,7 +137,8 @@ class Handoff:
     def _carries_all_it_can(self, destinations: Sequence[str]) -> bool:
         if not self.open or not (self.more or self.room < len(destinations)):
             return False
-        return self._held <= 4 * self._recent_in_all and not any(self.full(d) for d in destinations)
+        # With nothing in hand nobody leaves, and nobody is waited for.
+        return 0 < self._held <= 4 * self._recent_in_all and not any(self.full(d) for d in destinations)
 
     def _next_in_line(self) -> None:
         """One has left: whose turn is it now?"""

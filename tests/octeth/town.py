@@ -46,6 +46,7 @@ from tests.kit.world import MemberAt, key_pair
 
 NOW = datetime(2026, 5, 23, 9, 11, tzinfo=UTC)
 HOST = "tracking-host.octeth.example"
+_ORIGINS = ("example.com", "gone.example", "new.example", "cloudflare.com", "boutique-host.example")
 _KEY = 455
 """Keys with higher ids are a case's own."""
 _SETTINGS: dict[str, dict[str, Any]] = {
@@ -73,6 +74,9 @@ class Town:
     secrets: dict[str, str]
     ports: dict[str, int] = field(default_factory=dict)
     _until: asyncio.Event = field(default_factory=asyncio.Event)
+    _zones: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Zones as they were made, by their name servers: what a case adds to is made anew for the next."""
+    _logged: bool = True
     _uuids: Any = field(default_factory=lambda: itertools.count(1))
 
     async def lay_out(self, about: Mapping[str, Any]) -> int:
@@ -82,8 +86,11 @@ class Town:
         said = about.get("rcpt", "250 2.1.5 ok")
         self._until = asyncio.Event()
         self.way.sink.on("RCPT", Held(self._until, "250 2.1.5 ok") if said == "held" else said)
-        for origin in ("example.com", "gone.example", "new.example", "cloudflare.com", "boutique-host.example"):
-            self.way.dns.zones.put(self._zone(origin, about.get("nameservers", ())))
+        for origin in _ORIGINS:
+            servers = tuple(about.get("nameservers", ())) if origin == "example.com" else ()
+            if self._zones.get(origin) != servers:
+                self.way.dns.zones.put(self._zone(origin, servers))
+                self._zones[origin] = servers
         self.way.dns.faults.table.clear()
         for name in about.get("unreachable", ()):
             self.way.dns.faults.set(name, "servfail")
@@ -145,9 +152,10 @@ class Town:
     async def _log(self, tx: Tx, happened: Sequence[Mapping[str, Any]]) -> None:
         """What the log of messages says, oldest first: a message each, with one recipient and one event. Their ids are
         negative, and stand in no other's way."""
-        for table in (events, recipients, messages):
+        for table in (events, recipients, messages) if happened or self._logged else ():
             of = table.c.member_id.in_((self.alice.id, self.bob.id))
             await tx.execute(delete(table).where(of if table is events else table.c.id < 0))
+        self._logged = bool(happened)
         for id, one in enumerate(happened, -len(happened)):
             member = self.alice if one.get("owner", "alice") == "alice" else self.bob
             at = datetime.fromisoformat(one["at"]).replace(tzinfo=UTC).timestamp()
@@ -200,6 +208,9 @@ class Town:
             ))
         if published:
             zones = self.way.dns.zones
+            for origin in _ORIGINS:
+                if f".{name}".endswith(f".{origin}"):
+                    self._zones.pop(origin, None)
             sub = wanted.custom_subdomain
             zones.add(f"_posthouse-challenge.{name}", "TXT", "posthouse-domain-verification=t")
             zones.add(f"ph1r._domainkey.{name}", "TXT", rsa_txt)

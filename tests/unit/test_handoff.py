@@ -67,6 +67,10 @@ async def test_what_leaves_room_lets_everybody_in(handoff: Handoff) -> None:
 
 async def test_nobody_waits_where_there_is_room_or_for_what_is_slow_elsewhere(handoff: Handoff) -> None:
     await handoff.keep_pace(["fast.test"] * 50)
+    # With nothing in hand nobody will leave, whatever is in the tables.
+    handoff.waiting(1)
+    await asyncio.wait_for(handoff.keep_pace(["fast.test"]), 1)
+    handoff.asked((), more=False)
     fill(handoff, "slow.test", 2)
     await handoff.keep_pace(["slow.test"] * 5)
     await handoff.keep_pace(["fast.test"] * 5)
