@@ -213,7 +213,7 @@ async def curl(
     command = command.strip().replace("https://example.com/", f"http://127.0.0.1:{port}/")
     for name, secret in place.secrets.items():
         command = re.sub(rf"(?<![a-z-]){name}", secret, command)
-    if not itself and (asked := told(command)) is not None:
+    if not itself and (asked := read_as_curl(command)) is not None:
         return await asked_here(*asked)
     shell = await asyncio.create_subprocess_exec(
         "bash", "-c", f"{command} -sSi --max-time 30", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
@@ -230,7 +230,7 @@ async def curl(
 Asked = tuple[str, str, dict[str, str], str | None]
 
 
-def told(command: str) -> Asked | None:
+def read_as_curl(command: str) -> Asked | None:
     """(method, URL, headers, body) of what curl would ask for, told by such a line; None where it says more than is
     read here."""
     if "$" in command or "|" in command:
