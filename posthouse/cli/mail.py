@@ -1,4 +1,4 @@
-"""send, events."""
+"""send, preflight, events, audit."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     command(app, "send")(send)
     command(app, "preflight")(preflight)
     command(app, "events")(events)
+    command(app, "audit")(audit)
 
 
 async def send(
@@ -119,3 +120,27 @@ def _lines(e: Event, handle: str) -> str:
         f"{k}={iso(v) if k.endswith('At') and isinstance(v, int | float) else v}" for k, v in e.data.items()
     )
     return f"{e.id}  {iso(e.at)}  {e.type:16}  {handle}  {facts}"
+
+
+async def audit(
+    shell: Shell,
+    search: Annotated[str, typer.Option(help="Only where who, what, whom or where from contains this.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most this many.")] = 200,
+) -> int:
+    """Who changed what on the operator's pages, newest first: from where, before and after."""
+    from relay.base.clock import iso
+    from relay.base.storage import audit as rows
+
+    async with shell.core() as core, core.storage.read() as tx:
+        found = await rows.search(tx, search, limit=limit)
+    facts = [
+        {
+            "id": e.id, "at": iso(e.at), "actor": e.actor, "who": e.who, "address": e.address, "action": e.action,
+            "subject": e.subject, "before": e.before, "after": e.after,
+        }
+        for e in found
+    ]
+    columns = ["AT", "WHO", "FROM", "WHAT", "WHOM", "BEFORE", "AFTER"]
+    lines = [(iso(e.at), e.who, e.address, e.action, e.subject, dict(e.before), dict(e.after)) for e in found]
+    shell.answer(facts, lambda: shell.table(columns, lines, "Nothing has been changed there."))
+    return OK

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from relay.base.storage import accounts, incidents, reports, sites
+from relay.base.storage import accounts, audit, incidents, reports, sites
 from relay.base.storage.operator_queries import admission
+from relay.retention import Retention
 from tests.kit.world import letter
 from tests.pages.site import NASTY, Site, Visit
 from tests.pages.test_pages_mail import ready
@@ -16,7 +17,7 @@ from tests.pages.test_pages_mail import ready
 PAGES = (
     "/operator", "/operator/doctor", "/operator/members", "/operator/members/alice", "/operator/domains",
     "/operator/members/alice/domains/example.test", "/operator/messages", "/operator/queue", "/operator/sites",
-    "/operator/incidents", "/operator/invites",
+    "/operator/incidents", "/operator/invites", "/operator/audit",
 )
 
 
@@ -278,3 +279,64 @@ async def test_a_deleted_members_note_goes_with_the_account(place: Site) -> None
     await place.env.services.accounts.delete("alice")
     async with place.env.storage.read() as tx:
         assert (await accounts.remarks(tx, alice.id))[1] == ""
+
+
+async def test_every_change_is_in_the_audit_log_with_who_from_where_before_and_after(place: Site) -> None:
+    await waiting(place)
+
+    async def blame(tx: Any) -> bool:
+        return await incidents.join(tx, "ptr", seen_at=place.env.clock.now(), count=3, examples=[], keep=5)
+
+    await place.env.storage.write(blame)
+    await place.env.services.accounts.make_invite("for Bob")
+    visit = await operator(place)
+    member, domain = "/operator/members/alice", "/operator/members/alice/domains/example.test"
+    made = [
+        (member + "/suspend", {"reason": NASTY}), (member + "/release", {}), (member + "/limit", {"limit": "7"}),
+        (member + "/note", {"note": "called"}), (domain + "/tier", {"tier": "unlimited"}),
+        (domain + "/suspend", {"reason": "phish"}), (domain + "/release", {}), (domain + "/check", {}),
+        ("/operator/queue/act", {"action": "hold", "to": "sink.test"}),
+        ("/operator/sites/pause", {"site": "sink.test"}),
+        ("/operator/sites/resume", {"site": "sink.test"}), ("/operator/incidents/1/close", {}),
+        ("/operator/invites", {"note": "for Eve"}), ("/operator/invites/1/revoke", {}),
+    ]
+    for path, fields in made:
+        status, text, _ = await visit.send("/operator/invites", path, fields)
+        assert status in (200, 303), (path, text)
+    # What was refused changed nothing.
+    assert (await visit.send("/operator/invites", member + "/release"))[0] == 409
+    async with place.env.storage.read() as tx:
+        found = (await audit.search(tx, ""))[::-1]
+    assert [e.action for e in found] == [
+        "member.suspend", "member.release", "member.limit", "member.note", "domain.tier", "domain.suspend",
+        "domain.release", "domain.check", "queue.hold", "site.pause", "site.resume", "incident.close", "invite.make",
+        "invite.revoke",
+    ]
+    assert {(e.actor, e.who, e.address, e.at) for e in found} == {
+        ("operator", "olga", "127.0.0.1", place.env.clock.now())
+    }
+    suspended, released, limit, *_ = found
+    assert (suspended.subject, suspended.before, suspended.after) == (
+        "alice", {"status": "active", "reason": ""}, {"status": "suspended", "reason": NASTY}
+    )
+    assert (released.before["status"], released.after["status"]) == ("suspended", "active")
+    assert (limit.before, limit.after) == ({"maxDomains": None}, {"maxDomains": 7})
+    assert found[4].after["tier"] == "unlimited"
+    assert found[8].after == {"recipients": 1, "left": 0}
+    _, text, _ = await visit.get("/operator/audit?search=ALICE")
+    assert "member.note" in text
+    assert "site.pause" not in text
+    assert "maxDomains: nothing → 7" in text
+    assert "<script>window" not in text
+
+
+async def test_the_audit_log_ends_with_its_time(place: Site) -> None:
+    await ready(place)
+    visit = await operator(place)
+    await visit.send("/operator/members/alice", "/operator/members/alice/note", {"note": "called"})
+    clock, retention = place.env.clock, Retention(place.env.storage, place.env.world.config, place.env.clock, "test")
+    for days, left in ((364, 1), (2, 0)):
+        clock.move(days * 86400)
+        await retention.once()
+        async with place.env.storage.read() as tx:
+            assert len(await audit.search(tx, "")) == left

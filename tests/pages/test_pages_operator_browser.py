@@ -142,11 +142,16 @@ async def test_five_tasks_are_done_by_who_reads_only_the_pages(
         await hand.reads("The invite is revoked")
         assert (hand.clicks, await services.accounts.list_invites()) == (2, [])
 
+        await hand.click("link", "Audit")
+        for action in ("member.suspend", "member.release", "domain.tier", "site.pause", "invite.revoke"):
+            await hand.reads(action)
+
 
 PAGES = (
     "/operator", "/operator/doctor", "/operator/members", "/operator/members/alice", "/operator/domains",
     "/operator/members/alice/domains/example.test", "/operator/messages", "/operator/queue?to=sink.test",
     "/operator/queue/act?action=drop&to=sink.test", "/operator/sites", "/operator/incidents", "/operator/invites",
+    "/operator/audit",
 )
 
 

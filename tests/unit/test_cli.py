@@ -121,6 +121,17 @@ def test_a_life_of_a_member(run: Run) -> None:
     assert reported(run("invite", "--note", "for Bob", "--json"))["code"].startswith("phi_")
 
 
+def test_a_note_about_a_member_and_the_audit_log(run: Run) -> None:
+    run("member", "add", "alice", "--no-key")
+    run("member", "note", "alice", "a friend of Bob")
+    assert reported(run("member", "note", "alice", "--json")) == {"handle": "alice", "note": "a friend of Bob"}
+    run("member", "note", "alice", "")
+    assert "No note." in run("member", "note", "alice").stdout
+    assert "alice" in run("member", "list", "--search", "LIC").stdout
+    assert reported(run("member", "list", "--search", "bob", "--json")) == []
+    assert reported(run("audit", "--json")) == []
+
+
 def test_an_upgrade_is_tried_finished_and_taken_back(run: Run) -> None:
     run("member", "add", "alice", "--no-key")
     tried = reported(run("upgrade", "--check", "--json"))

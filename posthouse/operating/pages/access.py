@@ -14,6 +14,8 @@ from enroll.errors import EnrollError
 from enroll.pages import Renderer
 from enroll.pages.guard import Form, Guard, Known
 from posthouse.wiring import Core
+from relay.base.storage import audit
+from relay.base.storage.audit import OPERATOR, Entry
 from relay.replies import OPERATOR_ONLY
 
 log = structlog.get_logger("operator")
@@ -61,12 +63,18 @@ class Access:
         visitor = await self.operator(request)
         return visitor, await self._guard.form(request, visitor)
 
-    async def changed(self, request: web.Request, visitor: Known, change: Change) -> None:
+    async def changed(self, visitor: Known, change: Change) -> None:
         """Write down who changed what, from where, before and after."""
-        log.info(
-            "operator.changed", handle=visitor.member.handle, address=visitor.address, action=change.action,
-            subject=change.subject, before=dict(change.before), after=dict(change.after),
+        entry = Entry(
+            at=self.core.clock.now(), actor=OPERATOR, who=visitor.member.handle, address=visitor.address,
+            action=change.action, subject=change.subject, before=change.before, after=change.after,
+            member_id=change.member_id,
         )
+        # The line in the log stands even where the disk takes no more.
+        log.info(
+            "operator.changed", handle=entry.who, address=entry.address, action=entry.action, subject=entry.subject
+        )
+        await self.core.storage.write(lambda tx: audit.add(tx, entry))
 
     def page(self, name: str, visitor: Known, request: web.Request, **values: Any) -> web.Response:
         """A page, with what was done before it came."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 
 from posthouse.operating import sites
-from posthouse.operating.pages.access import Access
+from posthouse.operating.pages.access import Access, asked, number, older
 from relay.base.clock import DAY
-from relay.base.storage import accounts, incidents, operator_queries, refusals, reports, standing
+from relay.base.storage import accounts, audit, incidents, operator_queries, refusals, reports, standing
+from relay.base.storage.audit import Entry
 from relay.replies import TABLE
 
 _SITES = 15
@@ -21,8 +24,11 @@ class Home:
         self._access, self._core = access, access.core
 
     def routes(self) -> list[web.RouteDef]:
-        """The overview, and the doctor by itself: its examinations ask the network."""
-        return [web.get("/operator", self.show), web.get("/operator/doctor", self.doctor)]
+        """The overview, all that the doctor found, the audit log."""
+        return [
+            web.get("/operator", self.show), web.get("/operator/doctor", self.doctor),
+            web.get("/operator/audit", self.audit),
+        ]
 
     async def show(self, request: web.Request) -> web.Response:
         """All of it; the doctor's findings are at most half a minute old."""
@@ -51,6 +57,26 @@ class Home:
         visitor = await self._access.operator(request)
         found = await self._access.findings()
         return self._access.page("operator_doctor.html", visitor, request, findings=found["findings"])
+
+    async def audit(self, request: web.Request) -> web.Response:
+        """Who changed what, the newest first."""
+        visitor = await self._access.operator(request)
+        given, size = asked(request, "search"), self._access.size
+        async with self._core.storage.read() as tx:
+            found = await audit.search(
+                tx, given["search"], before=number(request.query.get("before", "")), limit=size + 1
+            )
+        return self._access.page(
+            "operator_audit.html", visitor, request, given=given, rows=[(e, _changes(e)) for e in found[:size]],
+            older=older(found, size, given), days=self._core.config.retention.audit_days,
+        )
+
+
+def _changes(entry: Entry) -> list[tuple[str, Any, Any]]:
+    """What is another than it was: its name, before, after."""
+    names = [*entry.before, *(name for name in entry.after if name not in entry.before)]
+    both = [(name, entry.before.get(name), entry.after.get(name)) for name in names]
+    return [one for one in both if one[1] != one[2]]
 
 
 _ORDER = {"fail": 0, "warn": 1, "ok": 2}

@@ -114,8 +114,7 @@ class Mail:
             raise not_found("No such mail waits any more")
         kept = {k: v for k, v in given.items() if v}
         await self._access.changed(
-            request, visitor,
-            Change(f"queue.{action}", ", ".join(f"{k}={v}" for k, v in kept.items()), {},
+            visitor, Change(f"queue.{action}", ", ".join(f"{k}={v}" for k, v in kept.items()), {},
                    {"recipients": len(changed), "left": left}, wanted.member_id),
         )
         noted = {"done": f"queue-{action}", "changed": str(len(changed)), "left": str(left)}

@@ -96,7 +96,7 @@ class People:
             if e.status == 404:
                 raise
             return await self._member(request, visitor, before, error=e, form=form)
-        await self._access.changed(request, visitor, change)
+        await self._access.changed(visitor, change)
         return to(f"/operator/members/{quote(before.handle)}?done=member-{action}")
 
     async def _apply(self, member: Member, action: str, form: Form) -> Change:
@@ -179,7 +179,7 @@ class People:
         except Refused as e:
             return await self._domain(request, visitor, member, before, error=e, form=form)
         await self._access.changed(
-            request, visitor, Change(f"domain.{action}", name, _facts(before), _facts(after), whose)
+            visitor, Change(f"domain.{action}", name, _facts(before), _facts(after), whose)
         )
         return to(f"/operator/members/{quote(member.handle)}/domains/{quote(name)}?done=domain-{action}")
 

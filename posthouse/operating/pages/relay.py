@@ -68,7 +68,7 @@ class Relay:
         except Refused as e:
             return await self._sites(request, visitor, error=e, given=name)
         await self._access.changed(
-            request, visitor, Change(f"site.{action}", before.name, {"state": before.state}, after)
+            visitor, Change(f"site.{action}", before.name, {"state": before.state}, after)
         )
         return to(f"/operator/sites?done=site-{action}")
 
@@ -90,7 +90,7 @@ class Relay:
         visitor, _ = await self._access.form(request)
         before = await incidents.close(self._core, _numbered(request))
         await self._access.changed(
-            request, visitor,
+            visitor,
             Change("incident.close", f"{before.id} {before.kind}", {"state": before.state}, {"state": "closed"}),
         )
         return to("/operator/incidents?done=incident-closed")
@@ -121,7 +121,7 @@ class Relay:
         except Refused as e:
             return await self._invites(request, visitor, error=e, form=form)
         code = await self._accounts.make_invite(note)
-        await self._access.changed(request, visitor, Change("invite.make", note, {}, {"note": note}))
+        await self._access.changed(visitor, Change("invite.make", note, {}, {"note": note}))
         return await self._invites(request, visitor, code=code)
 
     async def revoke(self, request: web.Request) -> web.Response:
@@ -130,7 +130,7 @@ class Relay:
         wanted = _numbered(request)
         await self._accounts.revoke_invite(wanted)
         await self._access.changed(
-            request, visitor, Change("invite.revoke", str(wanted), {"state": "open"}, {"state": "revoked"})
+            visitor, Change("invite.revoke", str(wanted), {"state": "open"}, {"state": "revoked"})
         )
         return to("/operator/invites?done=invite-revoked")
 

@@ -369,6 +369,7 @@ class Retention(Section):
     bodies_days: Annotated[float, Field(ge=0)] = key(0.0, "Message bytes; 0: removed within a minute.")
     log_days: Annotated[float, Field(ge=0)] = key(30.0, "The message log: recipients, attempts, events.")
     transmission_content_days: Annotated[float, Field(ge=0, le=30)] = key(0.0, "The HTML of a transmission (docs/wix.md), from when it was sent; 0: it reads <expired> at once.")
+    audit_days: Annotated[float, Field(gt=0)] = key(365.0, "The audit log: who changed what on the operator's pages.")
     refusals_days: Annotated[float, Field(ge=0)] = key(7.0, "Pages /r/<id>.")
     refusals_an_hour: Count = key(200, "Refusals recorded an hour for one member or address; more are counted only.")
     sites_days: Annotated[float, Field(gt=0)] = key(7.0, "What was learnt of receiving sites, and whom they serve, after the last change.")

@@ -13,7 +13,7 @@ from relay.base.storage.tables.delivery import (
     tls_sessions,
     tls_totals,
 )
-from relay.base.storage.tables.enrolled import api_keys, dkim_keys, domains, invites, members, sessions
+from relay.base.storage.tables.enrolled import api_keys, audit, dkim_keys, domains, invites, members, sessions
 from relay.base.storage.tables.ground import FINISHED, HAPPENED_AFTERWARDS, HAS_BYTES, OPEN, Id, metadata
 from relay.base.storage.tables.mailed import (
     allowances,
@@ -69,6 +69,7 @@ __all__ = [
     "allowances",
     "api_keys",
     "attempts",
+    "audit",
     "beside",
     "bodies",
     "conduct_days",

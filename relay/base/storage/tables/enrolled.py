@@ -39,6 +39,22 @@ members = Table(
     info={"kept": "stays: a handle is never given to somebody else; personal data go when the account is deleted"},
 )
 
+audit = Table(
+    "audit", metadata, id_column(),
+    Column("at", Double, nullable=False, index=True),
+    Column("member_id", Id),  # whom it concerns; null: the relay as a whole
+    Column("actor", String(16), nullable=False),  # operator
+    Column("who", String(253), nullable=False),
+    Column("address", String(64), nullable=False, server_default=""),
+    Column("action", String(64), nullable=False),
+    Column("subject", Text, nullable=False, server_default=""),
+    Column("before", JSON, nullable=False),
+    Column("after", JSON, nullable=False),
+    Index("ix_audit_member_id_id", "member_id", "id"),
+    sqlite_autoincrement=True,
+    info={"kept": "purged: audit"},
+)
+
 invites = Table(
     "invites", metadata, id_column(),
     Column("code_hash", String(64), nullable=False, unique=True),
