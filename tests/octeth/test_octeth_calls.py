@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shlex
 import shutil
@@ -29,7 +30,7 @@ from enroll.domains import Domains
 from relay.base.storage import operator_queries
 from relay.directory import Login
 from relay.replies import Verdict
-from tests.octeth.town import Town, town
+from tests.octeth.town import PASSWORD, Town, town
 
 HERE = Path(__file__).parent
 CASES = sorted(str(p.parent.relative_to(HERE)) for p in HERE.glob("*/*/request"))
@@ -191,6 +192,36 @@ async def test_a_domains_queue_is_cleared_and_no_others(place: Town, line: str) 
     assert [one.domain for one in waits] == ["new.example"]
     assert ended[-1].state == "cancelled"
     await place.clear()
+
+
+@pytest.mark.skipif(shutil.which("php") is None, reason="php is not installed")
+async def test_programs_in_php_read_what_is_refused_and_what_is_not(place: Town) -> None:
+    port = await place.lay_out({})
+    said = await _php(place, port)
+    message = said.pop("sent")
+    assert re.fullmatch(r"[0-9a-f-]{36}", message)
+    no_domain = [2, "Sender domain not found"]
+    assert said == {
+        "wrong login": [3, "Invalid login information"], "user": 1, "domains": [["12", "example.com", "Enabled"]],
+        "gateway": ["example.com"], "no such domain": no_domain, "nor here": no_domain,
+        "no key": [0, "Authentication failed"], "suppressed": 2,
+        "list": {"carl@example.net": "User", "dora@example.net": "User"}, "refused": 14,
+        "events": [["accepted", "ben@sink.test"]], "public events": [1, "ben@sink.test"],
+    }
+    # With statuses as HTTP means them, such programs hear nothing of what is refused.
+    other = await _php(place, place.ports["http"])
+    refused = ("wrong login", "no such domain", "nor here", "no key", "refused")
+    assert {name: other[name] for name in refused} == dict.fromkeys(refused)
+
+
+async def _php(place: Town, port: int) -> Any:
+    """What the program in PHP came to."""
+    env = {"BASE": f"http://127.0.0.1:{port}", "KEY": place.secrets["your-api-key"], "PASSWORD": PASSWORD}
+    php = await asyncio.create_subprocess_exec(
+        "php", str(HERE / "client.php"), env={**os.environ, **env}, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await php.communicate()
+    return json.loads(out)
 
 
 async def test_an_export_ends_at_ten_thousand(place: Town, monkeypatch: pytest.MonkeyPatch) -> None:

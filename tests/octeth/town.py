@@ -46,6 +46,7 @@ from tests.kit.world import MemberAt, key_pair
 
 NOW = datetime(2026, 5, 23, 9, 11, tzinfo=UTC)
 HOST = "tracking-host.octeth.example"
+PASSWORD = "correct horse battery"
 _ORIGINS = ("example.com", "gone.example", "new.example", "cloudflare.com", "boutique-host.example")
 _KEY = 455
 """Keys with higher ids are a case's own."""
@@ -262,7 +263,7 @@ async def _serve(stack: AsyncExitStack, made: Town, config: Config, first: bool)
         reads, _ = await services.credentials.issue(made.alice.id, scopes=["read", "send"])
         await world.domain(made.alice, "new.example")
         await world.domain(made.alice, "example.com")
-        hashed = await services.passwords.hash("correct horse battery")
+        hashed = await services.passwords.hash(PASSWORD)
         await world.change("members", made.alice.id, password_hash=hashed)
         limited, _ = await services.credentials.issue(made.alice.id, domains=["new.example"])
         narrow, _ = await services.credentials.issue(
