@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from relay.base.clock import DAY, utc_day
 from relay.base.storage import reports, stats
+from relay.base.storage.reports import EventsWanted
 from relay.base.storage.stats import Sums
 from relay.outcome import Outcome
-from tests.kit.world import World
+from tests.kit.world import World, letter
 
 
 def said(kind: str, code: int) -> Outcome:
@@ -60,6 +61,42 @@ async def test_lists_filter_page_and_stay_within_the_member(world: World) -> Non
         assert [p.address for p in narrow[1]] == ["b@sink.test"]
         assert set((await reports.domain_names(tx, alice.id)).values()) == {"example.test", "second.test"}
         await reports.answers(tx)
+
+
+async def test_events_are_searched_newest_first_within_the_member(world: World) -> None:
+    alice, bob = await world.member("alice"), await world.member("bob")
+    first = await world.domain(alice, "example.test")
+    second = await world.domain(alice, "second.test")
+    await world.domain(bob, "bob.test")
+    one = await world.submit(alice, "Ann@sink.test", "b_b@sink.test", metadata={"MessageID": "uuid-1"})
+    raw = letter("x@second.test", subject="Größe 5% off")
+    two = await world.submit(alice, "c@sink.test", sender="x@second.test", raw=raw)
+    await world.submit(bob, "a@sink.test", sender="x@bob.test", metadata={"MessageID": "uuid-1"})
+    now = world.clock.now()
+    async with world.storage.read() as tx:
+        found = await reports.message(tx, alice.id, queue_id=two.queue_id)
+        assert found is not None
+        for more, people in (
+            ({}, ["c@sink.test", "b_b@sink.test", "Ann@sink.test"]), ({"types": ["sent"]}, []), ({"types": []}, []),
+            ({"domain_ids": [second]}, ["c@sink.test"]), ({"domain_ids": []}, []),
+            ({"domain_ids": [first, second], "since": now + 1}, []), ({"until": now}, []),
+            ({"message": "uuid-1"}, ["b_b@sink.test", "Ann@sink.test"]),
+            ({"message": two.queue_id}, ["c@sink.test"]), ({"message": found[0].header_id}, ["c@sink.test"]),
+            ({"text": "ann@SINK"}, ["Ann@sink.test"]), ({"text": "b_b@"}, ["b_b@sink.test"]), ({"text": "n_n"}, []),
+            ({"text": "5% OFF"}, ["c@sink.test"]), ({"text": "second."}, ["c@sink.test"]),
+        ):  # fmt: skip
+            wanted = EventsWanted(**{"member_id": alice.id, "types": ["accepted"], **more})  # type: ignore[arg-type]
+            rows = await reports.events_found(tx, wanted)
+            assert [row.recipient for row in rows] == people, more
+            assert await reports.events_counted(tx, wanted) == len(people)
+        everything = EventsWanted(alice.id, ["accepted"])
+        page = await reports.events_found(tx, everything, start=1, limit=1)
+        assert [(r.recipient, r.domain, r.metadata) for r in page] == [
+            ("b_b@sink.test", "example.test", {"MessageID": "uuid-1"})
+        ]
+        older = await reports.events_found(tx, everything, before=page[0].id)
+        assert [r.recipient for r in older] == ["Ann@sink.test"]
+    assert len(one.recipients) == 2
 
 
 async def test_attempts_and_daily_sums(world: World) -> None:
