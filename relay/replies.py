@@ -304,7 +304,7 @@ SESSION_REQUIRED = Reply(
 OPERATOR_ONLY = Reply(
     "operator_only", 0, "", 403, "FORBIDDEN", "The operator's pages need the operator's role and a second factor",
     "Pages under /operator are for the relay's operator, signed in with a second factor.",
-    "Sign in as the operator, with a second factor; set one up at {account_url}/settings.",
+    "Use the command posthouse on the relay's machine: a second factor can't be set up yet.",
 )
 SESSION_ENDED = Reply(
     "session_ended", 0, "", 401, "SESSION_ENDED", "The sign-in has ended: sign in again",

@@ -28,8 +28,11 @@ _MAX_ID = 19
 
 
 def may_operate(visitor: Known) -> str:
-    """Why not: the operator's role is not given to anybody yet."""
-    return "These pages are for the relay's operator"
+    """Why not: sign-ins have no second factor yet, and without one nobody operates a relay from a browser."""
+    return (
+        "These pages are for the relay's operator, signed in with a second factor, which can't be set up yet: "
+        "the command posthouse does all that they do"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -336,17 +336,18 @@ class Population:
 
 
 async def population(tx: Tx) -> Population:
-    """Who is enrolled, and how their webhooks fare."""
+    """Who is enrolled, the relay's own member left out, and how their webhooks fare."""
 
-    async def by(column: Any) -> dict[str, int]:
-        return {row[0]: row[1] for row in await tx.execute(select(column, func.count()).group_by(column))}
+    async def by(column: Any, *where: Any) -> dict[str, int]:
+        query = select(column, func.count()).where(*where).group_by(column)
+        return {row[0]: row[1] for row in await tx.execute(query)}
 
     waiting = select(func.count()).where(webhook_deliveries.c.state == "waiting")
     w = webhooks.c
     failing = select(func.count()).where(or_(w.failing_since.is_not(None), w.state == "disabled"), w.state != "deleted")
     return Population(
-        await by(members.c.status), await by(domains.c.state), await tx.scalar(waiting) or 0,
-        await tx.scalar(failing) or 0,
+        await by(members.c.status, members.c.system.is_(False)), await by(domains.c.state),
+        await tx.scalar(waiting) or 0, await tx.scalar(failing) or 0,
     )
 
 
