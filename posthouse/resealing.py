@@ -1,20 +1,22 @@
 """What a change of the master key leaves behind: rows that still need a previous one, and sealing them anew.
 
-Sealed rows are DKIM pairs and the secrets of webhooks. `reseal` works from the newest row to the oldest, a few in a
-transaction, and passes over what opens with the key in use: stopped half way, it is run again. While it runs, every
-process must know both keys. API keys can't be hashed anew without their secret: `relay.directory` does it when one
-is used, and here they are counted. Tokens that are out in the world end with their time.
+Sealed rows are DKIM pairs and the secrets of webhooks and of second factors. `reseal` works from the newest row to the
+oldest, a few in a transaction, and passes over what opens with the key in use: stopped half way, it is run again. While
+it runs, every process must know both keys. API keys can't be hashed anew without their secret: `relay.directory` does
+it when one is used, and here they are counted. Tokens that are out in the world end with their time.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from relay.base.secrets import SecretsError, Vault
-from relay.base.storage import Storage, Tx, credentials, domains, webhooks
+from relay.base.storage import Storage, Tx, credentials, domains, second_factors, webhooks
 from relay.base.storage.domains import SealedPair
+from relay.base.storage.second_factors import Factor
 from relay.base.storage.webhooks import EndpointRow
 
 BATCH = 100
@@ -36,19 +38,22 @@ class Left:
     """Live API keys of which nobody knows (made before schema 0009)."""
     unreadable: list[str] = field(default_factory=list)
     """What no key at hand opens, in words."""
+    factors: int = 0
+    """Second factors that a previous key opens."""
 
 
 async def left(storage: Storage, vault: Vault, now: float) -> Left:
     """Look through everything. Raises StorageError."""
     found = Left()
-    async for pairs in _newest_first(storage, domains.sealed_pairs, BATCH):
-        for pair in pairs:
-            if not _alone(vault, _halves(pair)):
-                found.pairs += _openable(vault, _halves(pair), found, f"the DKIM pair {pair.stem} of {pair.name}")
-    async for endpoints in _newest_first(storage, webhooks.sealed, BATCH):
-        for one in endpoints:
-            if not _alone(vault, _secrets(one, now)):
-                found.webhooks += _openable(vault, _secrets(one, now), found, f"the secret of webhook {one.public_id}")
+    counts = []
+    for kind in _kinds(now):
+        n = 0
+        async for rows in _newest_first(storage, kind.read, BATCH):
+            for row in rows:
+                if not _alone(vault, kind.sealed(row)):
+                    n += _openable(vault, kind.sealed(row), found, kind.words(row))
+        counts.append(n)
+    found.pairs, found.webhooks, found.factors = counts
     async with storage.read() as tx:
         found.api_keys, found.api_keys_unknown = await credentials.hashed_otherwise(tx, vault.key_id, now)
     return found
@@ -60,36 +65,50 @@ async def reseal(
     """Seal anew what only a previous key opens: (rows that were, what no key opens). Raises StorageError."""
     looked = done = 0
     unreadable: list[str] = []
-
-    async def write_pairs(tx: Tx, todo: Sequence[tuple[SealedPair, list[bytes]]]) -> int:
-        return sum([await domains.reseal_pair(tx, pair, new[0], new[1]) for pair, new in todo])
-
-    async def write_endpoints(tx: Tx, todo: Sequence[tuple[EndpointRow, list[bytes]]]) -> int:
-        return sum([
-            await webhooks.reseal(tx, one, new[0], new[1] if len(new) > 1 else None) for one, new in todo
-        ])
-
-    async for pairs in _newest_first(storage, domains.sealed_pairs, batch):
-        todo = [
-            (pair, new) for pair in pairs
-            if (new := _anew(vault, _halves(pair), unreadable, f"the DKIM pair {pair.stem} of {pair.name}"))
-        ]
-        if todo:
-            done += await storage.write(lambda tx, todo=todo: write_pairs(tx, todo))  # type: ignore[misc]
-        looked += len(pairs)
-        if progress is not None:
-            progress(looked)
-    async for endpoints in _newest_first(storage, webhooks.sealed, batch):
-        due = [
-            (one, new) for one in endpoints
-            if (new := _anew(vault, _secrets(one, now), unreadable, f"the secret of webhook {one.public_id}"))
-        ]
-        if due:
-            done += await storage.write(lambda tx, due=due: write_endpoints(tx, due))  # type: ignore[misc]
-        looked += len(endpoints)
-        if progress is not None:
-            progress(looked)
+    for kind in _kinds(now):
+        async for rows in _newest_first(storage, kind.read, batch):
+            todo = [
+                (row, new) for row in rows if (new := _anew(vault, kind.sealed(row), unreadable, kind.words(row)))
+            ]
+            if todo:
+                done += await storage.write(partial(_write, kind.write, todo))
+            looked += len(rows)
+            if progress is not None:
+                progress(looked)
     return done, unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A kind of sealed rows: how they are found, what of one is sealed and what it is called, how it is replaced."""
+
+    read: Callable[..., Awaitable[list[Any]]]
+    sealed: Callable[[Any], _Sealed]
+    words: Callable[[Any], str]
+    write: Callable[[Tx, Any, list[bytes]], Awaitable[bool]]
+
+
+def _kinds(now: float) -> tuple[_Kind, ...]:
+    return (
+        _Kind(
+            domains.sealed_pairs, _halves, lambda pair: f"the DKIM pair {pair.stem} of {pair.name}",
+            lambda tx, pair, new: domains.reseal_pair(tx, pair, new[0], new[1]),
+        ),
+        _Kind(
+            webhooks.sealed, lambda one: _secrets(one, now), lambda one: f"the secret of webhook {one.public_id}",
+            lambda tx, one, new: webhooks.reseal(tx, one, new[0], new[1] if len(new) > 1 else None),
+        ),
+        _Kind(
+            second_factors.sealed, _factor, lambda one: f"the second factor of member {one.member_id}",
+            lambda tx, one, new: second_factors.reseal(tx, one, new[0]),
+        ),
+    )
+
+
+async def _write(
+    write: Callable[[Tx, Any, list[bytes]], Awaitable[bool]], todo: Sequence[tuple[Any, list[bytes]]], tx: Tx
+) -> int:
+    return sum([await write(tx, row, new) for row, new in todo])
 
 
 async def refuse_wrong_keys(storage: Storage, vault: Vault) -> None:
@@ -166,6 +185,10 @@ def _secrets(endpoint: EndpointRow, now: float) -> _Sealed:
     if endpoint.old_secret is not None and (endpoint.old_until or 0.0) > now:
         found.append((endpoint.old_secret, context))
     return found
+
+
+def _factor(factor: Factor) -> _Sealed:
+    return [(factor.secret, ("second-factor", str(factor.member_id)))]
 
 
 def _alone(vault: Vault, sealed: _Sealed) -> bool:

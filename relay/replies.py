@@ -296,6 +296,21 @@ SIGN_IN_FAILED = Reply(
     "sign_in_failed", 0, "", 401, "AUTH_FAILED", "Sign-in failed: wrong handle or password",
     "The handle (or e-mail address) or the password is wrong.", "Correct them, or ask the operator for a link to set a new password.",
 )
+SECOND_FACTOR_REQUIRED = Reply(
+    "second_factor_required", 0, "", 401, "SECOND_FACTOR_REQUIRED", "This account asks for a code of its second factor",
+    "The password is right, and the account has a second factor: the sign-in needs its code too.",
+    "Give the six digits that your device shows, or one of your recovery codes, together with the password.",
+)
+SECOND_FACTOR_WRONG = Reply(
+    "second_factor_wrong", 0, "", 401, "SECOND_FACTOR_WRONG", "This code is wrong, or has been used",
+    "The password is right; the code of the second factor is not the one of this moment, or was used before.",
+    "Wait for the device's next code; check its clock. A recovery code works once. The operator can take the second factor away (`posthouse member reset-factor`).",
+)
+SECOND_FACTOR_MISSING = Reply(
+    "second_factor_missing", 0, "", 403, "SECOND_FACTOR_MISSING", "This needs a second factor",
+    "The relay's operator asks for a second factor, and this sign-in has proved none.",
+    "Set one up at /account/second-factor; if there is one, sign out and in again with its code.",
+)
 SESSION_REQUIRED = Reply(
     "session_required", 0, "", 403, "SESSION_REQUIRED", "This needs a sign-in, not an API key",
     "Keys, sessions and the account itself can be changed only after signing in, so that a stolen key can't create another.",

@@ -22,6 +22,7 @@ class Member:
     created_at: float
     has_password: bool
     system: bool = False
+    operator: bool = False
 
     @classmethod
     def of(cls, row: MemberRow) -> Member:
@@ -29,7 +30,7 @@ class Member:
         return cls(
             id=row.id, handle=row.handle, did=row.did, email=row.email, status=row.status, reason=row.reason,
             status_at=row.status_at, created_at=row.created_at, has_password=row.password_hash is not None,
-            system=row.system,
+            system=row.system, operator=row.operator,
         )
 
 

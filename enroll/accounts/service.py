@@ -31,6 +31,7 @@ from relay.base.storage import (
     credentials,
     domains,
     invites,
+    second_factors,
     senders,
     sessions,
     transmissions,
@@ -270,6 +271,16 @@ class Accounts(SignIn):
         log.info(event, handle=member.handle)
         return await self.by_id(member.id)
 
+    async def set_operator(self, handle: str, operator: bool) -> Member:
+        """Whether a member may open the operator's pages. EnrollError 404."""
+        member = await self._of_owner(handle)
+        await self._storage.write(lambda tx: accounts.set_operator(tx, member.id, operator))
+        return member
+
+    async def reset_factor(self, handle: str) -> bool:
+        """Take a member's second factor away; False where there is none. EnrollError 404."""
+        return await self.second_factor.remove((await self._of_owner(handle)).id)
+
     async def set_max_domains(self, handle: str, limit: int | None) -> Member:
         """Let a member enroll so many domains; None: as many as anybody. Those that it has stay. EnrollError 404."""
         member = await self._of_owner(handle)
@@ -289,6 +300,7 @@ class Accounts(SignIn):
             await accounts.forget(tx, member.id, did=default_did(self._config, member.handle))
             revoked = await credentials.revoke_all(tx, member.id, now)
             await sessions.close_all(tx, member.id)
+            await second_factors.remove(tx, member.id)
             await transmissions.forget_member(tx, member.id)
             await senders.forget_member(tx, member.id)
             gone_domains = await domains.delete_of_member(tx, member.id, now)

@@ -5,7 +5,8 @@ other sign-ins; and that a link works once: it is bound to the password it repla
 
 Nobody is kept out by what others try. Failures are counted for the account and the network together. Whatever the
 network, an account's passwords are checked one after another and after a wrong one a while later; so are, from a
-network that has failed very often, those of all accounts. Who is known has a lane of its own, past all of that, with a
+network that has failed very often, those of all accounts. A code of the second factor is asked only after the right
+password, and a wrong one counts as a wrong password does. Who is known has a lane of its own, past all of that, with a
 count of its own: a browser that has signed in to the account before, a sign-in, an address with one. The counts are in
 memory, one process's: they are lost with it.
 """
@@ -22,6 +23,7 @@ from itsdangerous import BadData
 from enroll.accounts.device import Device
 from enroll.accounts.member import Member
 from enroll.accounts.pace import Busy, Pace
+from enroll.accounts.second_factor import SecondFactor
 from enroll.errors import EnrollError, not_found
 from enroll.passwords import Passwords
 from relay.base import metrics, names
@@ -32,7 +34,15 @@ from relay.base.secrets import Vault
 from relay.base.storage import Storage, Tx, accounts, sessions
 from relay.base.storage.accounts import DELETED, MemberRow
 from relay.base.throttle import Throttle
-from relay.replies import LINK_EXPIRED, NOT_POSSIBLE, SIGN_IN_FAILED, TOO_MANY_FAILURES, Refused
+from relay.replies import (
+    LINK_EXPIRED,
+    NOT_POSSIBLE,
+    SECOND_FACTOR_REQUIRED,
+    SECOND_FACTOR_WRONG,
+    SIGN_IN_FAILED,
+    TOO_MANY_FAILURES,
+    Refused,
+)
 
 _LINK = "set-password"
 _MAX_LOGIN = 320
@@ -46,6 +56,7 @@ class SignIn:
     ) -> None:
         self._storage, self._config, self._clock, self._vault = storage, config, clock, vault
         self._passwords = passwords
+        self.second_factor = SecondFactor(storage, config, clock, vault)
         e = config.enrollment
         self._failed = Throttle(e.login_failures, e.login_failure_window_seconds)
         self._from_network = Throttle(e.login_failures_a_network, e.login_failure_window_seconds)
@@ -54,16 +65,19 @@ class SignIn:
         self._of_network = Pace(clock, waiting=e.login_waiting, **bounds)
 
     async def verify_password(
-        self, login: str, password: str, address: str, *, device: Device | None = None, session: int | None = None
+        self, login: str, password: str, address: str, *, device: Device | None = None, session: int | None = None,
+        code: str | None = None,
     ) -> Member:
         """The member of a handle (or e-mail address) and password; a suspended one too, to see why.
 
-        `device`, `session`: the browser that asks, and the sign-in (its id) of whoever is signed in already.
-        Raises EnrollError 401 AUTH_FAILED, 429 TOO_MANY_FAILURES, 503; StorageError.
+        `device`, `session`: the browser that asks, and the sign-in (its id) of whoever is signed in already. `code`:
+        of the second factor, "" for none given; None where the password alone is in question.
+        Raises EnrollError 401 AUTH_FAILED, SECOND_FACTOR_REQUIRED or SECOND_FACTOR_WRONG, 429 TOO_MANY_FAILURES, 503;
+        StorageError.
         """
         result = "ok"
         try:
-            return await self._verified(login, password, address, device, session)
+            return await self._verified((login, password, code), address, device, session)
         except Refused as e:
             result = e.code
             raise
@@ -71,8 +85,9 @@ class SignIn:
             metrics.LOGINS.labels("password", result).inc()
 
     async def _verified(
-        self, login: str, password: str, address: str, device: Device | None, session: int | None
+        self, given: tuple[str, str, str | None], address: str, device: Device | None, session: int | None
     ) -> Member:
+        login = given[0]
         row = await self._look_up(login)
         account = row.id if row is not None else hashlib.sha256(login.strip().lower()[:_MAX_LOGIN].encode(
             "utf-8", "replace"
@@ -80,14 +95,14 @@ class SignIn:
         of = network(address)
         lane = await self._lane(row, account, address, device, session)
         if lane is not None:
-            return await self._check(login, password, (account, lane), of, known=True)
+            return await self._check(given, (account, lane), of, known=True)
         self._passwords.not_full()
         self._wait(self._failed.wait((account, of), self._clock.monotonic()))
         often = self._from_network.wait(of, self._clock.monotonic()) > 0
         try:
             # The network's line first: whoever waits in it must not hold up the account's.
             async with self._of_network.turn(of) if often else nullcontext(), self._of_account.turn(account):
-                return await self._check(login, password, (account, of), of, known=False)
+                return await self._check(given, (account, of), of, known=False)
         except Busy as busy:
             self._wait(max(1.0, busy.seconds))
             raise
@@ -109,8 +124,9 @@ class SignIn:
         return ("address", address) if held_up and await self._signed_in_from(row.id, address) else None
 
     async def _check(
-        self, login: str, password: str, count: Hashable, of: str, *, known: bool
+        self, given: tuple[str, str, str | None], count: Hashable, of: str, *, known: bool
     ) -> Member:
+        login, password, code = given
         async with self._passwords.turn(known=known):
             row = await self._look_up(login)  # as it is now
             now = self._clock.monotonic()
@@ -122,7 +138,13 @@ class SignIn:
             if not right or row is None or stored is None:
                 self._from_network.count(of, self._clock.monotonic())
                 raise EnrollError(SIGN_IN_FAILED, "Sign-in failed: wrong handle or password")
+            factor = await self.second_factor.of(row.id) if code is not None else None
+            if factor is not None and code and not await self.second_factor.proves(factor, code):
+                self._from_network.count(of, self._clock.monotonic())
+                raise EnrollError(SECOND_FACTOR_WRONG, "This code is wrong, or has been used", "code")
             self._failed.take_back(count)
+            if factor is not None and not code:
+                raise EnrollError(SECOND_FACTOR_REQUIRED, "This account asks for a code of its second factor", "code")
             if self._passwords.outdated(stored):
                 await self._replace(row.id, stored, await self._passwords.hash(password), end_others=False)
         return Member.of(row)
@@ -138,6 +160,15 @@ class SignIn:
         self._passwords.check(new, row.handle, row.email, field="new")
         await self.verify_password(row.handle, old, address, session=keep)
         await self._set(await self._row(member_id), new, keep=keep)
+
+    async def remove_second_factor(self, member_id: int, password: str, address: str, *, session: int) -> None:
+        """Sign-ins need the password alone again; only for who knows it, whatever was left open.
+
+        `session`: the sign-in that asks. Raises EnrollError 401 (wrong password), 429.
+        """
+        row = await self._row(member_id)
+        await self.verify_password(row.handle, password, address, session=session)
+        await self.second_factor.remove(member_id)
 
     async def password_link(self, member_id: int) -> str:
         """A token with which the member's password can be set once, within `password_link_hours`."""

@@ -39,6 +39,7 @@ from enroll.pages.keys import Keys
 from enroll.pages.messages import Messages
 from enroll.pages.refusal import Refusal
 from enroll.pages.render import Renderer, to
+from enroll.pages.second_factor import SecondFactorPages
 from enroll.pages.senders import SenderPages
 from enroll.pages.services import PageServices
 from enroll.pages.static import Assets
@@ -70,7 +71,8 @@ def pages(services: PageServices, documents: Sequence[Described] = ()) -> Pages:
     assets = Assets()
     renderer, guard = Renderer(services.config, services.clock, assets), Guard(services)
     sections = (
-        Home, Enroll, Account, DomainPages, Keys, WebhookPages, SenderPages, Messages, SuppressionPages, Refusal, Help,
+        Home, Enroll, Account, SecondFactorPages, DomainPages, Keys, WebhookPages, SenderPages, Messages,
+        SuppressionPages, Refusal, Help,
     )
     found = [redirecting(route) for section in sections for route in section(services, guard, renderer).routes()]
     found += [redirecting(route) for route in Docs(documents, guard, renderer).routes()]

@@ -54,6 +54,8 @@ class Account:
         visitor = await self._guard.visitor(request)
         if not isinstance(visitor, Known):
             return self._sign_in_page(visitor, request.query.get("next", ""), done=request.query.get("done"))
+        if self._services.authenticator.lacks_factor(visitor.session):
+            return to("/account/second-factor")
         services, member = self._services, visitor.member
         size = services.config.http.page_size
         after = request.query.get("after", "")
@@ -94,7 +96,7 @@ class Account:
         login, back = form.text("login", 320), inside(form.text("next", 2000))
         try:
             made = await self._services.authenticator.sign_in(
-                request, login, form.secret("password"), visitor.address
+                request, login, form.secret("password"), visitor.address, code=form.text("code", 64)
             )
         except Refused as e:
             return self._sign_in_page(visitor, back, e, login)
@@ -180,6 +182,7 @@ class Account:
         return self._renderer.page(
             "settings.html", visitor, status=error.status if error is not None else 200, error=error, about=about,
             sessions=await self._services.sessions.list(visitor.member.id), done=done,
+            recovery_codes=await self._services.accounts.second_factor.state(visitor.member.id),
             did=visitor.member.did if did is None else did,
             least=self._services.config.enrollment.min_password_length,
         )

@@ -29,6 +29,8 @@ MAX_FORM_BYTES = 65_536
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
 _FORM_SECONDS = 7200
 _MAX_PARTS = 10
+# What a member may do before setting up the second factor that the operator demands.
+_WITHOUT_FACTOR = ("/account/second-factor", "/account/sign-out")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -111,6 +113,9 @@ class Guard:
         """Somebody signed in; raises the redirect to the sign-in otherwise."""
         visitor = await self.visitor(request)
         if isinstance(visitor, Known):
+            lacks = self._services.authenticator.lacks_factor(visitor.session)
+            if lacks and not request.path.startswith(_WITHOUT_FACTOR):
+                raise Redirect("/account/second-factor")
             return visitor
         back = request.path_qs if request.method in (hdrs.METH_GET, hdrs.METH_HEAD) else "/account"
         raise Redirect("/account" if back == "/account" else f"/account?next={quote(back, safe='/')}")

@@ -35,6 +35,7 @@ DONE: Mapping[str, str] = {
     "password": "Your password has been set. Sign in with it.",
     "password-changed": "Your password has been changed, and all other sessions have ended.",
     "did": "Your DID has been changed.",
+    "factor-removed": "Your second factor is removed. Signing in takes your password alone.",
     "session": "That session has been ended.",
     "sessions": "All other sessions have been ended.",
     "revoked": "The key has been revoked and can no longer be used.",

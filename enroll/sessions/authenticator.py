@@ -27,6 +27,7 @@ from relay.directory import Directory, Login
 from relay.replies import (
     AUTH_REQUIRED,
     CROSS_SITE,
+    SECOND_FACTOR_MISSING,
     SESSION_ENDED,
     SESSION_REQUIRED,
     TOO_MANY_REQUESTS,
@@ -115,22 +116,27 @@ class Authenticator:
         return Actor(member, self.known(request, member.id), session=session)
 
     async def sign_in(
-        self, request: web.Request, login: str, password: str, address: str, *, browser: bool = True
+        self, request: web.Request, login: str, password: str, address: str, *, code: str = "", browser: bool = True
     ) -> SignedIn:
-        """Judge a handle (or email) and its password, and begin a sign-in. Arguments as `begin`.
+        """Judge a handle (or email), its password and the code of its second factor, if it has one, and begin a
+        sign-in. Arguments as `begin`.
 
         Raises as `Accounts.verify_password`; StorageError.
         """
-        member = await self._accounts.verify_password(login, password, address, device=self._devices.of(request))
-        return await self.begin(request, member, address, browser=browser)
+        member = await self._accounts.verify_password(
+            login, password, address, device=self._devices.of(request), code=code
+        )
+        proved = await self._accounts.second_factor.of(member.id) is not None
+        return await self.begin(request, member, address, browser=browser, second_factor=proved)
 
     async def begin(
-        self, request: web.Request, member: Member, address: str, *, browser: bool = True
+        self, request: web.Request, member: Member, address: str, *, browser: bool = True, second_factor: bool = False
     ) -> SignedIn:
         """A new sign-in of somebody who has proved who they are. `browser`: it takes the place of the cookie's."""
         replaced = cookie_token(request, self._config) if browser else ""
         token, session = await self._sessions.open(
-            member.id, address, request.headers.get(hdrs.USER_AGENT, ""), instead_of=replaced
+            member.id, address, request.headers.get(hdrs.USER_AGENT, ""), instead_of=replaced,
+            second_factor=second_factor,
         )
         return SignedIn(member, session, token)
 
@@ -138,6 +144,10 @@ class Authenticator:
         """Give a browser its sign-in as a cookie; it is known from now on."""
         set_cookie(response, signed_in.token, self._config)
         self._devices.remember(request, response, signed_in.member.id)
+
+    def lacks_factor(self, session: Session) -> bool:
+        """Whether the operator demands a second factor and this sign-in has proved none."""
+        return self._config.enrollment.second_factor_required and session.second_factor_at is None
 
     def visitor(self, request: web.Request) -> str:
         """The address of a stranger, counted: by itself, or as the member's who last signed in with this browser.
@@ -180,6 +190,8 @@ class Authenticator:
         member = await self._accounts.by_id(session.member_id)
         if member.status != "active" and not reads:
             raise suspended(member.reason)
+        if self.lacks_factor(session):
+            raise EnrollError(SECOND_FACTOR_MISSING, "The operator asks for a second factor: set one up at /account")
         return Actor(member, address, session=session)
 
     def _address(self, request: web.Request) -> str:

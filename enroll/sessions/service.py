@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from enroll.errors import not_found
 from relay.base.clock import DAY, HOUR, MINUTE, Clock
@@ -36,6 +36,8 @@ class Session:
     expires_at: float
     address: str
     agent: str
+    second_factor_at: float | None = None
+    """When it proved a second factor; None: by a password alone."""
 
 
 class Sessions:
@@ -48,7 +50,9 @@ class Sessions:
         self._storage, self._config, self._clock, self._vault = storage, config, clock, vault
         self._seen_every = seen_every_seconds
 
-    async def open(self, member_id: int, address: str, agent: str, *, instead_of: str = "") -> tuple[str, Session]:
+    async def open(
+        self, member_id: int, address: str, agent: str, *, instead_of: str = "", second_factor: bool = False
+    ) -> tuple[str, Session]:
         """(token, session) of a new sign-in; the one of the token `instead_of` ends. StorageError."""
         token, csrf = PREFIX + secrets.token_urlsafe(32), secrets.token_urlsafe(24)
         now = self._clock.now()
@@ -60,13 +64,17 @@ class Sessions:
                 await sessions.close(tx, self._hashes(instead_of))
             made = await sessions.add(
                 tx, token_hash=self._hashes(token)[0], member_id=member_id, csrf=csrf, address=address, agent=agent,
-                now=now, expires_at=expires_at,
+                now=now, expires_at=expires_at, second_factor=second_factor,
             )
             await sessions.trim(tx, member_id, self._config.enrollment.max_sessions)
             return made
 
         made = await self._storage.write(do)
-        return token, Session(made, member_id, csrf, now, now, expires_at, address, agent)
+        proved_at = now if second_factor else None
+        return token, Session(
+            id=made, member_id=member_id, csrf=csrf, created_at=now, seen_at=now, expires_at=expires_at,
+            address=address, agent=agent, second_factor_at=proved_at,
+        )
 
     async def find(self, token: str) -> Session | None:
         """The sign-in of a token, its life prolonged; None for every token that isn't one (any more)."""
@@ -89,9 +97,7 @@ class Sessions:
         except StorageError:
             # A disk that takes no writes must not sign people out; the next look tries again.
             return _session(row)
-        return Session(
-            row.id, row.member_id, row.csrf, row.created_at, now, expires_at, row.address, row.agent
-        )
+        return replace(_session(row), seen_at=now, expires_at=expires_at)
 
     async def close(self, token: str) -> None:
         """End the sign-in of a token; nothing happens when there is none."""
@@ -138,7 +144,8 @@ class Sessions:
 
 def _session(row: SessionRow) -> Session:
     return Session(
-        row.id, row.member_id, row.csrf, row.created_at, row.seen_at, row.expires_at, row.address, row.agent
+        id=row.id, member_id=row.member_id, csrf=row.csrf, created_at=row.created_at, seen_at=row.seen_at,
+        expires_at=row.expires_at, address=row.address, agent=row.agent, second_factor_at=row.second_factor_at,
     )
 
 

@@ -56,11 +56,13 @@ async def show(shell: Shell) -> int:
     keys = found.api_keys + (found.api_keys_unknown if vault.previous else 0)
     answer = {
         "key_id": vault.key_id, "previous_key_ids": [one.key_id for one in vault.previous],
-        "dkim_pairs": found.pairs, "webhooks": found.webhooks, "api_keys": keys, "unreadable": found.unreadable,
+        "dkim_pairs": found.pairs, "webhooks": found.webhooks, "second_factors": found.factors,
+        "api_keys": keys, "unreadable": found.unreadable,
     }
     shell.answer(answer, lambda: shell.pairs({
         "In use": vault.key_id, "Only reading": ", ".join(one.key_id for one in vault.previous) or "none",
         "DKIM pairs to seal anew": found.pairs, "Webhooks to seal anew": found.webhooks,
+        "Second factors to seal anew": found.factors,
         "API keys not used since": keys, "Opened by no key": "; ".join(found.unreadable[:5]) or "none",
     }))
     return OK
@@ -76,7 +78,7 @@ async def reseal(shell: Shell) -> int:
             raise Failure(FAILED, "secrets.previous_key_files is empty: there is no previous master key to do without")
         done, unreadable = await seal(core.storage, core.vault, core.clock.now())
         found = await left(core.storage, core.vault, core.clock.now())
-    keys, remaining = found.api_keys + found.api_keys_unknown, found.pairs + found.webhooks
+    keys, remaining = found.api_keys + found.api_keys_unknown, found.pairs + found.webhooks + found.factors
     data = {"resealed": done, "remaining": remaining, "api_keys": keys, "unreadable": unreadable}
     if unreadable:
         raise Failure(FAILED, f"no key at hand opens {'; '.join(unreadable[:5])} ({len(unreadable)} in all)", data=data)

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(member, name="member")
     commands: dict[str, Run] = {
         "add": add, "list": list_, "show": show, "suspend": suspend, "release": release, "limit": limit, "note": note,
-        "delete": delete, "password-link": password_link,
+        "operator": operator, "reset-factor": reset_factor, "delete": delete, "password-link": password_link,
     }
     for name, function in commands.items():
         command(member, name)(function)
@@ -154,6 +154,30 @@ async def limit(
         member = await core.enroll.accounts.set_max_domains(handle, domains)
         most = core.config.enrollment.max_domains if domains is None else domains
     shell.answer({"handle": member.handle, "max_domains": domains}, f"{member.handle} may enroll {most} domains.")
+    return OK
+
+
+async def operator(
+    shell: Shell, handle: Handle,
+    take: Annotated[bool, typer.Option("--take", help="Take the role away.")] = False,
+) -> int:
+    """Let a member open the operator's pages, at /operator; it also needs a second factor."""
+    async with shell.core() as core:
+        member = await core.enroll.accounts.set_operator(handle, not take)
+        has_factor = await core.enroll.accounts.second_factor.state(member.id) is not None
+    text = f"{member.handle} is {'no operator any more' if take else 'an operator'}."
+    if not take and not has_factor:
+        text += " The pages open once a second factor is set up, at /account/second-factor."
+    shell.answer({"handle": member.handle, "operator": not take}, text)
+    return OK
+
+
+async def reset_factor(shell: Shell, handle: Handle) -> int:
+    """Take a member's second factor away, when device and recovery codes are lost."""
+    async with shell.core() as core:
+        done = await core.enroll.accounts.reset_factor(handle)
+    text = f"{handle} signs in with the password alone again." if done else f"{handle} has no second factor."
+    shell.answer({"handle": handle, "reset": done}, text)
     return OK
 
 

@@ -194,7 +194,7 @@ async def master_key(patient: Patient) -> list[Finding]:
                 "name its file in secrets.previous_key_files until they have been used, or issue new keys",
             ))
         return out or [Finding(_KEY, OK, f"{vault.key_id} opens everything")]
-    if rows := found.pairs + found.webhooks:
+    if rows := found.pairs + found.webhooks + found.factors:
         saw = f"{found.pairs} DKIM pairs and {found.webhooks} webhooks need a previous key"
         out.append(Finding(_KEY, WARN, f"{saw} ({rows} rows)", "posthouse master-key reseal"))
     if keys := found.api_keys + found.api_keys_unknown:

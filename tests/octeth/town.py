@@ -23,7 +23,7 @@ from enroll.api.native import Mail
 from enroll.services import Services
 from relay.base.config import Config
 from relay.base.domain_options import OPTIONS, Notes, Options, columns
-from relay.base.storage import Tx, versions
+from relay.base.storage import Tx, second_factors, versions
 from relay.base.storage.tables import (
     api_keys,
     daily_stats,
@@ -73,6 +73,7 @@ class Town:
     alice: MemberAt
     bob: MemberAt
     secrets: dict[str, str]
+    services: Services = field(init=False)
     ports: dict[str, int] = field(default_factory=dict)
     _until: asyncio.Event = field(default_factory=asyncio.Event)
     _zones: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -121,6 +122,12 @@ class Town:
     async def _write(self, tx: Tx, listed: list[dict[str, Any]], about: Mapping[str, Any]) -> None:
         for table in (dkim_keys, daily_stats, domains, suppressions):
             await tx.execute(delete(table))
+        await second_factors.remove(tx, self.alice.id)
+        if "second_factor" in about:
+            factor = self.services.accounts.second_factor
+            sealed = self.way.world.vault.seal(about["second_factor"].encode(), "second-factor", str(self.alice.id))
+            hashes = [factor.hashes(self.alice.id, code)[0] for code in about["recovery_codes"]]
+            await second_factors.put(tx, self.alice.id, sealed, 0, hashes, NOW.timestamp())
         await tx.execute(update(members).values(max_domains=about.get("limit")))
         for one in listed:
             await self._place(tx, **one)
@@ -260,6 +267,7 @@ async def _serve(stack: AsyncExitStack, made: Town, config: Config, first: bool)
     )
     stack.callback(services.close)
     if first:
+        made.services = services
         reads, _ = await services.credentials.issue(made.alice.id, scopes=["read", "send"])
         await world.domain(made.alice, "new.example")
         await world.domain(made.alice, "example.com")

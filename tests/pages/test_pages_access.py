@@ -14,7 +14,8 @@ from tests.pages.site import PASSWORD, Site, token
 
 OPEN_PAGES = ("/", "/account", "/enroll", "/help", "/docs")
 MEMBER_PAGES = (
-    "/account", "/account/messages", "/account/keys", "/account/connect", "/account/settings", "/enroll", "/help", "/",
+    "/account", "/account/messages", "/account/keys", "/account/connect", "/account/settings", "/account/second-factor",
+    "/enroll", "/help", "/",
 )
 
 

@@ -22,6 +22,10 @@ class SignInRequest(Strict):
         description="The handle, or the account's e-mail address.",
     )
     password: str = Field(min_length=1, max_length=1024)
+    code: str = Field(
+        "", max_length=64, examples=["123456"],
+        description="Of the second factor, where the account has one: six digits, or a recovery code.",
+    )
 
 
 class NewPassword(Strict):
@@ -84,7 +88,7 @@ class SignIns:
         # A browser must not be signed in to somebody else's account by another site.
         self._services.authenticator.own_page(request)
         authenticator = self._services.authenticator
-        made = await authenticator.sign_in(request, body.handle, body.password, who)
+        made = await authenticator.sign_in(request, body.handle, body.password, who, code=body.code)
         response = OpenedView(token=made.token, **_shown(made.session, made.member)).response(201)
         authenticator.hand_over(request, response, made)
         return response

@@ -14,7 +14,7 @@ from enroll.api.octeth.views import CodedAnswer, ErrorsView, View
 from enroll.services import Services
 from relay.base.web.calls import OPEN, Calls
 from relay.base.web.schema import json_of
-from relay.replies import Refused
+from relay.replies import SECOND_FACTOR_REQUIRED, SECOND_FACTOR_WRONG, Refused
 
 TAG = ("Sign-in", "At `/api.php` too, by its `Command`.")
 _calls = Calls(TAG[0], OPEN, hands=("p",))
@@ -22,11 +22,13 @@ _WRONG = "Invalid login information"
 
 
 class SignIn(BaseModel):
-    """What login takes. There is no second factor: `TFACode` and `TFARecoveryCode` are ignored."""
+    """What login takes. With a second factor: `TFACode`, or `TFARecoveryCode` in its place."""
 
     Command: str = ""
     Username: str = Field(examples=["anna"], description="The handle, or the account's e-mail address.")
     Password: str
+    TFACode: str = ""
+    TFARecoveryCode: str = ""
 
 
 class UserView(View):
@@ -72,9 +74,13 @@ class Logins:
         try:
             made = await self._services.authenticator.sign_in(
                 request, p.text("Username"), password if isinstance(password, str) else p.text("Password"), who,
-                browser=False,
+                browser=False, code=p.text("TFACode") or p.text("TFARecoveryCode"),
             )
         except Refused as e:
+            if e.code == SECOND_FACTOR_REQUIRED.code:
+                raise Fault(101, "Two-factor authentication code is required", 401) from e
+            if e.code == SECOND_FACTOR_WRONG.code:
+                raise Fault(6, "Invalid two-factor authentication code", 401) from e
             if e.status != 401:
                 raise
             raise Fault(3, _WRONG, 401) from e

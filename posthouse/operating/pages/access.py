@@ -28,11 +28,16 @@ _MAX_ID = 19
 
 
 def may_operate(visitor: Known) -> str:
-    """Why not: sign-ins have no second factor yet, and without one nobody operates a relay from a browser."""
-    return (
-        "These pages are for the relay's operator, signed in with a second factor, which can't be set up yet: "
-        "the command posthouse does all that they do"
-    )
+    """Why not: they are for members to whom `posthouse member operator` gave the role, signed in with a second
+    factor."""
+    if not visitor.member.operator or visitor.member.status != "active":
+        return "These pages are for the relay's operator"
+    if visitor.session.second_factor_at is None:
+        return (
+            "These pages need a second factor: set one up at /account/second-factor. "
+            "If you have one, sign out and sign in again with its code"
+        )
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

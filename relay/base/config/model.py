@@ -246,6 +246,7 @@ class Enrollment(Section):
     max_sessions: Count = key(50, "Sign-ins a member may have at once; the longest unused one ends first.")
     signups_an_address: Count = key(20, "Tries to make an account in an hour with one invite, and from one address (in IPv6: one /64) without a right one.")
     invite_days: Count = key(14, "How long an invite can be used.")
+    second_factor_required: bool = key(False, "Whether every member must set up a second factor before anything else at /account.")
     password_link_hours: Count = key(48, "How long a set-password link can be used.")
     min_password_length: Count = key(10, "Shortest password.")
     verify_cache_seconds: Seconds = key(60.0, "A check of a domain is not repeated within this time.")

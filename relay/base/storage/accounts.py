@@ -35,6 +35,7 @@ class MemberRow:
     created_at: float
     system: bool
     password_hash: str | None
+    operator: bool = False
 
     def __repr__(self) -> str:
         return f"MemberRow(id={self.id}, handle={self.handle!r}, status={self.status!r})"
@@ -43,7 +44,8 @@ class MemberRow:
 def _rows() -> Select[Any]:
     m = members.c
     return select(
-        m.id, m.handle, m.did, m.email, m.status, m.reason, m.status_at, m.created_at, m.system, m.password_hash
+        m.id, m.handle, m.did, m.email, m.status, m.reason, m.status_at, m.created_at, m.system, m.password_hash,
+        m.operator,
     )
 
 
@@ -140,6 +142,11 @@ async def set_status(
     return bool(done.rowcount)
 
 
+async def set_operator(tx: Tx, member_id: int, operator: bool) -> None:
+    """Whether a member may open the operator's pages."""
+    await tx.execute(update(members).where(members.c.id == member_id).values(operator=operator))
+
+
 async def set_max_domains(tx: Tx, member_id: int, limit: int | None) -> None:
     """How many domains a member may enroll; None: what the configuration says."""
     await tx.execute(update(members).where(members.c.id == member_id).values(max_domains=limit))
@@ -165,5 +172,5 @@ async def set_did(tx: Tx, member_id: int, did: str) -> bool:
 
 async def forget(tx: Tx, member_id: int, *, did: str) -> None:
     """Forget what a deleted member's row need not hold: address, password, note; `did` frees the one it had."""
-    values = {"email": "", "password_hash": None, "did": did, "note": ""}
+    values = {"email": "", "password_hash": None, "did": did, "note": "", "operator": False}
     await tx.execute(update(members).where(members.c.id == member_id).values(**values))

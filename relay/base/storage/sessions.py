@@ -24,11 +24,14 @@ class SessionRow:
     created_at: float
     seen_at: float
     expires_at: float
+    second_factor_at: float | None = None
 
 
 def _rows() -> Select[Any]:
     s = sessions.c
-    return select(s.id, s.member_id, s.csrf, s.address, s.agent, s.created_at, s.seen_at, s.expires_at)
+    return select(
+        s.id, s.member_id, s.csrf, s.address, s.agent, s.created_at, s.seen_at, s.expires_at, s.second_factor_at
+    )
 
 
 async def add(
@@ -41,13 +44,14 @@ async def add(
     agent: str,
     now: float,
     expires_at: float,
+    second_factor: bool = False,
 ) -> int:
     """A new sign-in's id."""
     made = await tx.execute(
         insert(sessions)
         .values(
             token_hash=token_hash, member_id=member_id, csrf=csrf, address=address, agent=agent, created_at=now,
-            seen_at=now, expires_at=expires_at,
+            seen_at=now, expires_at=expires_at, second_factor_at=now if second_factor else None,
         )
         .returning(sessions.c.id)
     )
@@ -66,6 +70,11 @@ async def seen(tx: Tx, session_id: int, now: float, expires_at: float) -> None:
     await tx.execute(
         update(sessions).where(sessions.c.id == session_id).values(seen_at=now, expires_at=expires_at)
     )
+
+
+async def proved(tx: Tx, session_id: int, now: float) -> None:
+    """This sign-in has proved a second factor."""
+    await tx.execute(update(sessions).where(sessions.c.id == session_id).values(second_factor_at=now))
 
 
 async def of_member(tx: Tx, member_id: int, now: float, *, limit: int = 100) -> list[SessionRow]:

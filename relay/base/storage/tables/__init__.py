@@ -13,7 +13,17 @@ from relay.base.storage.tables.delivery import (
     tls_sessions,
     tls_totals,
 )
-from relay.base.storage.tables.enrolled import api_keys, audit, dkim_keys, domains, invites, members, sessions
+from relay.base.storage.tables.enrolled import (
+    api_keys,
+    audit,
+    dkim_keys,
+    domains,
+    invites,
+    members,
+    recovery_codes,
+    second_factors,
+    sessions,
+)
 from relay.base.storage.tables.ground import FINISHED, HAPPENED_AFTERWARDS, HAS_BYTES, OPEN, Id, metadata
 from relay.base.storage.tables.mailed import (
     allowances,
@@ -92,7 +102,9 @@ __all__ = [
     "messages",
     "metadata",
     "recipients",
+    "recovery_codes",
     "refusals",
+    "second_factors",
     "sender_codes",
     "sender_details",
     "sender_emails",

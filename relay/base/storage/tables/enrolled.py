@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Double,
@@ -35,6 +36,7 @@ members = Table(
     Column("system", Boolean, nullable=False, server_default=text("false")),
     Column("max_domains", Integer),  # null: what the configuration says
     Column("note", Text, nullable=False, server_default=""),  # the operator's, never shown to the member
+    Column("operator", Boolean, nullable=False, server_default=text("false")),  # may open the operator's pages
     sqlite_autoincrement=True,
     info={"kept": "stays: a handle is never given to somebody else; personal data go when the account is deleted"},
 )
@@ -76,8 +78,26 @@ sessions = Table(
     Column("created_at", Double, nullable=False),
     Column("seen_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False, index=True),
+    Column("second_factor_at", Double),  # when it was proved; null: by a password alone
     sqlite_autoincrement=True,
     info={"kept": "purged: sessions"},
+)
+
+second_factors = Table(
+    "second_factors", metadata, id_column(),
+    Column("member_id", Id, ForeignKey("members.id"), nullable=False, unique=True),
+    Column("secret", LargeBinary, nullable=False),  # sealed
+    Column("last_step", BigInteger, nullable=False),  # RFC 6238 §5.2: a code is taken once
+    Column("created_at", Double, nullable=False),
+    sqlite_autoincrement=True,
+    info={"kept": "stays: until its member removes it, or the account goes"},
+)
+
+recovery_codes = Table(
+    "recovery_codes", metadata,
+    Column("member_id", Id, ForeignKey("members.id"), primary_key=True, autoincrement=False),
+    Column("code_hash", String(64), primary_key=True),
+    info={"kept": "stays: until it is used, or the second factor goes"},
 )
 
 api_keys = Table(
