@@ -19,6 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from typer.testing import CliRunner
+
+from posthouse.cli import app
+from tests.kit.plain_log import plain_log
 from tests.kit.ports import free_port
 
 HANDLE, DOMAIN, SINK_DOMAIN = "interop", "interop.test", "sink.test"
@@ -173,12 +177,10 @@ def ask(config: Path, *command: str) -> Any:
 
 
 def said(config: Path, *command: str) -> str:
-    """What a command of ours writes; AssertionError when it fails."""
-    done = subprocess.run(
-        [*_COMMAND, "--config", str(config), *command], cwd=_ROOT, capture_output=True, text=True, timeout=60,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, f"posthouse {' '.join(command)}: {done.stdout}{done.stderr}"
+    """What a command of ours writes; AssertionError when it fails. It runs in this process, which has loaded it all."""
+    done = CliRunner().invoke(app, ["--config", str(config), *command])
+    plain_log()
+    assert done.exit_code == 0, f"posthouse {' '.join(command)}: {done.output}"
     return done.stdout
 
 
