@@ -319,7 +319,7 @@ SESSION_REQUIRED = Reply(
 OPERATOR_ONLY = Reply(
     "operator_only", 0, "", 403, "FORBIDDEN", "The operator's pages need the operator's role and a second factor",
     "Pages under /operator are for the relay's operator, signed in with a second factor.",
-    "Use the command posthouse on the relay's machine: a second factor can't be set up yet.",
+    "The operator gives the role (`posthouse member operator`); set a second factor up at /account/second-factor, or sign in again with its code.",
 )
 SESSION_ENDED = Reply(
     "session_ended", 0, "", 401, "SESSION_ENDED", "The sign-in has ended: sign in again",

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from enroll.pages.guard import Known
-from posthouse.operating.pages.access import may_operate
 from relay.base.storage import accounts, audit, incidents, reports, sites
 from relay.base.storage.operator_queries import admission
 from relay.retention import Retention
@@ -48,14 +46,6 @@ async def test_only_the_operator_gets_in(place: Site) -> None:
     status, _, _ = await member.send("/account/keys", "/operator/members/alice/note", {"note": "mine"})
     assert status == 403
     assert await place.env.services.accounts.remarks((await place.env.services.accounts.get("alice")).id) == (None, "")
-
-
-async def test_nobody_gets_in_without_a_second_factor(place: Site) -> None:
-    """What the program itself answers, to the tests' operator too."""
-    await place.account("olga")
-    core = place.env.world.core
-    visitor = Known("127.0.0.1", await core.enroll.accounts.get("olga"), None, "")  # type: ignore[arg-type]
-    assert "second factor" in may_operate(visitor)
 
 
 async def test_a_sign_in_leads_back_to_the_page_that_was_asked_for(place: Site) -> None:
