@@ -310,11 +310,12 @@ async def key_list(shell: Shell, handle: Handle) -> int:
         (
             f"ph_{k.public_id}_…", k.state(now), ",".join((*k.scopes, *(("null sender",) if k.null_sender else ()))),
             ",".join(k.domains or ("all",)),
-            ",".join(k.networks or ("anywhere",)), iso(k.last_used_at) if k.last_used_at else "never", k.description,
+            ",".join(k.networks or ("anywhere",)), k.smtp_user or "",
+            iso(k.last_used_at) if k.last_used_at else "never", k.description,
         )
         for k in keys
     ]
-    columns = ["KEY", "STATE", "SCOPES", "DOMAINS", "NETWORKS", "LAST USED", "DESCRIPTION"]
+    columns = ["KEY", "STATE", "SCOPES", "DOMAINS", "NETWORKS", "SMTP USER", "LAST USED", "DESCRIPTION"]
     shell.answer([_key(k, now) for k in keys], lambda: shell.table(columns, rows, "No keys."))
     return OK
 

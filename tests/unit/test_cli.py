@@ -115,6 +115,7 @@ def test_a_life_of_a_member(run: Run) -> None:
     assert reported(run("key", "new", "alice", "--null-sender", "--json"))["nullSender"] is True
     assert "null sender" in run("key", "list", "alice").stdout
     assert reported(run("key", "new", "alice", "--smtp-user", "printer", "--json"))["smtpUser"] == "printer"
+    assert "printer" in run("key", "list", "alice").stdout
     run("key", "new", "alice", "--network", "nonsense", code=REFUSED)
     assert key["publicId"] in run("key", "list", "alice").stdout
     assert reported(run("key", "revoke", f"ph_{key['publicId']}_…", "--json"))["state"] == "revoked"

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 
 from enroll.api.octeth.errors import Fault, not_found
 from enroll.api.octeth.requests import Parameters
-from enroll.api.octeth.views import ACCESS, DOMAIN_KEY, Answer, Asking, CodedAnswer, View
+from enroll.api.octeth.views import ACCESS, DOMAIN_KEY, Answer, Asking, CodedAnswer, ErrorsView, View
 from enroll.domains import Domains
 from enroll.services import Services
 from enroll.sessions import Actor
@@ -154,7 +154,7 @@ class Events:
 
     @_calls.post(
         "/api/v1/emailgateway.exportevents", "Events as a CSV file", takes=Narrowed, reads=True,
-        gives_as={"text/csv": {"type": "string"}},
+        gives=ErrorsView, gives_as={"text/csv": {"type": "string"}},
     )
     async def exportevents(self, who: Actor, p: Parameters) -> Csv:
         """emailgateway.exportevents"""

@@ -73,10 +73,10 @@ class Parameters:
     def whole(self, name: str, code: int, most: int, otherwise: int | None = None) -> int:
         """A whole number within 0 and `most`; `otherwise` for one left out. Raises Fault `code` where that is None, and
         for what is no such number."""
-        if not self.has(name):
-            if otherwise is None:
-                raise missing(name, code)
+        if self.given(name) is None and otherwise is not None:
             return otherwise
+        if not self.has(name):
+            raise missing(name, code)
         text = self.text(name)
         if not (text.isascii() and text.isdecimal()):
             raise Fault(code, f"{name} is a whole number")
