@@ -22,8 +22,9 @@ PAGES = (
 
 
 async def operator(place: Site) -> Visit:
-    await place.account("olga")
-    return await place.signed_in("olga")
+    visit = place.visit()
+    await visit.sign_in("olga", code=await place.operator())
+    return visit
 
 
 async def waiting(place: Site) -> tuple[Any, str]:
@@ -43,6 +44,11 @@ async def test_only_the_operator_gets_in(place: Site) -> None:
         status, text, _ = await member.get(path)
         assert status == 403
         assert "relay&#39;s operator" in text, path
+    await place.env.services.accounts.set_operator("alice", True)
+    for path in PAGES:
+        status, text, _ = await member.get(path)
+        assert status == 403, path
+        assert "set one up at /account/second-factor" in text, path
     status, _, _ = await member.send("/account/keys", "/operator/members/alice/note", {"note": "mine"})
     assert status == 403
     assert await place.env.services.accounts.remarks((await place.env.services.accounts.get("alice")).id) == (None, "")
@@ -84,6 +90,9 @@ async def test_every_page_is_shown_and_strangers_text_is_text(place: Site) -> No
 async def test_the_overview_tells_of_queue_findings_and_refusals(place: Site) -> None:
     await waiting(place)
     visit = await operator(place)
+    _, text, _ = await visit.get("/account")
+    assert 'href="/operator"' in text
+    assert 'href="/operator"' not in (await (await place.signed_in("alice")).get("/account"))[1]
     _, text, _ = await visit.get("/operator")
     assert "1 recipient waiting" in text
     assert "sink.test" in text

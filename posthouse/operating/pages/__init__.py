@@ -15,7 +15,7 @@ from aiohttp import web
 
 from enroll.pages import Renderer, redirecting
 from enroll.pages.guard import Guard
-from posthouse.operating.pages.access import Access, Admits, Findings, may_operate
+from posthouse.operating.pages.access import Access, Findings
 from posthouse.operating.pages.home import Home
 from posthouse.operating.pages.mail import Mail
 from posthouse.operating.pages.people import People
@@ -23,9 +23,7 @@ from posthouse.operating.pages.relay import Relay
 from posthouse.wiring import Core
 
 
-def operator_routes(
-    core: Core, guard: Guard, renderer: Renderer, findings: Findings, admits: Admits = may_operate
-) -> list[web.RouteDef]:
+def operator_routes(core: Core, guard: Guard, renderer: Renderer, findings: Findings) -> list[web.RouteDef]:
     """Every route under /operator."""
-    access = Access(core, guard, renderer, findings, admits)
+    access = Access(core, guard, renderer, findings)
     return [redirecting(r) for section in (Home, People, Mail, Relay) for r in section(access).routes()]

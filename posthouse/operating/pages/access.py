@@ -20,16 +20,14 @@ from relay.replies import OPERATOR_ONLY
 
 log = structlog.get_logger("operator")
 
-Admits = Callable[[Known], str]
-"""Why somebody signed in may not see the operator's pages, in a sentence; "" for who may."""
 Findings = Callable[[], Awaitable[Mapping[str, Any]]]
 """The doctor's findings: `{"ok", "findings": [{"name", "status", "saw", "fix"}]}`."""
 _MAX_ID = 19
 
 
 def may_operate(visitor: Known) -> str:
-    """Why not: they are for members to whom `posthouse member operator` gave the role, signed in with a second
-    factor."""
+    """Why somebody signed in may not see these pages, in a sentence; "" for members to whom `posthouse member operator`
+    gave the role, signed in with a second factor."""
     if not visitor.member.operator or visitor.member.status != "active":
         return "These pages are for the relay's operator"
     if visitor.session.second_factor_at is None:
@@ -55,14 +53,14 @@ class Change:
 class Access:
     """What every page of the operator's asks first."""
 
-    def __init__(self, core: Core, guard: Guard, renderer: Renderer, findings: Findings, admits: Admits) -> None:
+    def __init__(self, core: Core, guard: Guard, renderer: Renderer, findings: Findings) -> None:
         self.core, self.findings = core, findings
-        self._guard, self._renderer, self._admits = guard, renderer, admits
+        self._guard, self._renderer = guard, renderer
 
     async def operator(self, request: web.Request) -> Known:
         """The operator who reads; raises the redirect to the sign-in, or EnrollError 403 for everybody else."""
         visitor = await self._guard.known(request)
-        if refused := self._admits(visitor):
+        if refused := may_operate(visitor):
             raise EnrollError(OPERATOR_ONLY, refused)
         return visitor
 
