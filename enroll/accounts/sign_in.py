@@ -65,19 +65,31 @@ class SignIn:
         self._of_network = Pace(clock, waiting=e.login_waiting, **bounds)
 
     async def verify_password(
-        self, login: str, password: str, address: str, *, device: Device | None = None, session: int | None = None,
-        code: str | None = None,
+        self, login: str, password: str, address: str, *, device: Device | None = None, session: int | None = None
     ) -> Member:
         """The member of a handle (or e-mail address) and password; a suspended one too, to see why.
 
-        `device`, `session`: the browser that asks, and the sign-in (its id) of whoever is signed in already. `code`:
-        of the second factor, "" for none given; None where the password alone is in question.
-        Raises EnrollError 401 AUTH_FAILED, SECOND_FACTOR_REQUIRED or SECOND_FACTOR_WRONG, 429 TOO_MANY_FAILURES, 503;
-        StorageError.
+        `device`, `session`: the browser that asks, and the sign-in (its id) of whoever is signed in already.
+        Raises EnrollError 401 AUTH_FAILED, 429 TOO_MANY_FAILURES, 503; StorageError.
         """
+        return (await self._judged((login, password, None), address, device, session))[0]
+
+    async def prove(
+        self, login: str, password: str, code: str, address: str, *, device: Device | None = None
+    ) -> tuple[Member, bool]:
+        """The same for a sign-in, with the code of the second factor, "" for none; and whether there was one to prove.
+
+        Raises as `verify_password`, and EnrollError 401 SECOND_FACTOR_REQUIRED, SECOND_FACTOR_WRONG.
+        """
+        return await self._judged((login, password, code), address, device, None)
+
+    async def _judged(
+        self, given: tuple[str, str, str | None], address: str, device: Device | None, session: int | None
+    ) -> tuple[Member, bool]:
+        """`given`: login, password, and the code, None where the password alone is in question."""
         result = "ok"
         try:
-            return await self._verified((login, password, code), address, device, session)
+            return await self._verified(given, address, device, session)
         except Refused as e:
             result = e.code
             raise
@@ -86,7 +98,7 @@ class SignIn:
 
     async def _verified(
         self, given: tuple[str, str, str | None], address: str, device: Device | None, session: int | None
-    ) -> Member:
+    ) -> tuple[Member, bool]:
         login = given[0]
         row = await self._look_up(login)
         account = row.id if row is not None else hashlib.sha256(login.strip().lower()[:_MAX_LOGIN].encode(
@@ -125,7 +137,7 @@ class SignIn:
 
     async def _check(
         self, given: tuple[str, str, str | None], count: Hashable, of: str, *, known: bool
-    ) -> Member:
+    ) -> tuple[Member, bool]:
         login, password, code = given
         async with self._passwords.turn(known=known):
             row = await self._look_up(login)  # as it is now
@@ -147,7 +159,7 @@ class SignIn:
                 raise EnrollError(SECOND_FACTOR_REQUIRED, "This account asks for a code of its second factor", "code")
             if self._passwords.outdated(stored):
                 await self._replace(row.id, stored, await self._passwords.hash(password), end_others=False)
-        return Member.of(row)
+        return Member.of(row), factor is not None
 
     async def change_password(
         self, member_id: int, old: str, new: str, address: str, *, keep: int | None = None
@@ -160,6 +172,18 @@ class SignIn:
         self._passwords.check(new, row.handle, row.email, field="new")
         await self.verify_password(row.handle, old, address, session=keep)
         await self._set(await self._row(member_id), new, keep=keep)
+
+    async def begin_second_factor(
+        self, member_id: int, token: str, code: str, password: str, address: str, *, session: int
+    ) -> list[str]:
+        """As `SecondFactor.begin`; in place of one that holds, only for who knows the password.
+
+        Raises EnrollError also 401 (wrong password), 429.
+        """
+        row = await self._row(member_id)
+        if await self.second_factor.of(member_id) is not None:
+            await self.verify_password(row.handle, password, address, session=session)
+        return await self.second_factor.begin(member_id, token, code, session)
 
     async def remove_second_factor(self, member_id: int, password: str, address: str, *, session: int) -> None:
         """Sign-ins need the password alone again; only for who knows it, whatever was left open.

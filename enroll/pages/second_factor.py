@@ -9,7 +9,7 @@ from markupsafe import Markup
 from enroll.pages.guard import Guard, Known
 from enroll.pages.render import Renderer, to
 from enroll.pages.services import PageServices
-from relay.replies import Refused
+from relay.replies import FORM_EXPIRED, Refused
 
 
 class SecondFactorPages:
@@ -37,11 +37,12 @@ class SecondFactorPages:
         form = await self._guard.form(request, visitor)
         token = form.text("token", 2000)
         try:
-            codes = await self._factors.begin(
-                visitor.member.id, token, form.text("code", 64), visitor.session.id
+            codes = await self._services.accounts.begin_second_factor(
+                visitor.member.id, token, form.text("code", 64), form.secret("password"), visitor.address,
+                session=visitor.session.id,
             )
         except Refused as e:
-            return await self._page(visitor, token if e.field == "code" else "", error=e)
+            return await self._page(visitor, "" if e.status == FORM_EXPIRED.http else token, error=e)
         return self._renderer.page("recovery_codes.html", visitor, codes=codes)
 
     async def remove(self, request: web.Request) -> web.StreamResponse:

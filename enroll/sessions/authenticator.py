@@ -121,12 +121,11 @@ class Authenticator:
         """Judge a handle (or email), its password and the code of its second factor, if it has one, and begin a
         sign-in. Arguments as `begin`.
 
-        Raises as `Accounts.verify_password`; StorageError.
+        Raises as `Accounts.prove`; StorageError.
         """
-        member = await self._accounts.verify_password(
-            login, password, address, device=self._devices.of(request), code=code
+        member, proved = await self._accounts.prove(
+            login, password, code, address, device=self._devices.of(request)
         )
-        proved = await self._accounts.second_factor.of(member.id) is not None
         return await self.begin(request, member, address, browser=browser, second_factor=proved)
 
     async def begin(

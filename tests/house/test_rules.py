@@ -75,7 +75,8 @@ def test_nothing_is_made_of_a_row_of_values_without_names() -> None:
 # Who somebody is, is found out here; every face, page and port asks these.
 JUDGES = {
     "directory.login": {"relay/sendapi/authenticate.py", "relay/submission/session.py"},
-    "verify_password": {"enroll/sessions/authenticator.py", "enroll/accounts/sign_in.py"},
+    "verify_password": {"enroll/accounts/sign_in.py"},
+    "prove": {"enroll/sessions/authenticator.py"},
     "sessions.find": {"enroll/sessions/authenticator.py"},
     "sessions.open": {"enroll/sessions/authenticator.py"},
     "set_cookie": {"enroll/sessions/authenticator.py", "enroll/sessions/browser.py", "enroll/pages/guard.py"},

@@ -60,8 +60,8 @@ async def full(place: Site) -> list[str]:
     reference = await refused(place, verdict, alice, ["bob@sink.test"], NASTY)  # type: ignore[arg-type]
     return [
         "/account", f"/account/domains/{pending.id}", f"/account/domains/{verified.id}", "/account/messages",
-        f"/account/messages/{sent.queue_id}", "/account/keys", "/account/connect", "/account/settings", "/help",
-        f"/r/{reference}", "/enroll", "/",
+        f"/account/messages/{sent.queue_id}", "/account/keys", "/account/connect", "/account/settings",
+        "/account/second-factor", "/help", f"/r/{reference}", "/enroll", "/",
     ]
 
 

@@ -18,14 +18,19 @@ async def set_up(visit: Visit, place: Site) -> tuple[pyotp.TOTP, list[str]]:
     """What an app would hold, and the recovery codes."""
     _, text, _ = await visit.get(PAGE)
     offered, csrf = _field(text, "token"), _field(text, "csrf")
-    shown = re.search(r"(?:[A-Z2-7]{4} ){7}[A-Z2-7]{4}", html.unescape(text))
-    assert shown
     assert "<svg" in text
-    app = pyotp.TOTP(shown[0].replace(" ", ""))
+    app = app_of(text)
     fields = [("csrf", csrf), ("token", offered), ("code", app.at(int(place.env.clock.now())))]
     status, text, _ = await visit.post(PAGE, fields, Sec_Fetch_Site="same-origin", Origin=visit.url)
     assert status == 200, text
     return app, re.findall(r"<code>([a-z2-9]{4}-[a-z2-9]{4}-[a-z2-9]{4})</code>", text)
+
+
+def app_of(text: str) -> pyotp.TOTP:
+    """The secret of the page, in an app."""
+    shown = re.search(r"(?:[A-Z2-7]{4} ){7}[A-Z2-7]{4}", html.unescape(text))
+    assert shown
+    return pyotp.TOTP(shown[0].replace(" ", ""))
 
 
 def _field(text: str, name: str) -> str:
@@ -53,6 +58,12 @@ async def test_a_factor_is_set_up_asked_for_and_removed(place: Site) -> None:
     place.env.clock.move(60)
     await place.visit().sign_in("carol", code=app.at(int(place.env.clock.now())))
 
+    for password, outcome in (("wrong password", 401), (PASSWORD, 200)):
+        _, text, _ = await again.get(PAGE)
+        newer = app_of(text)
+        fields = {"token": _field(text, "token"), "code": newer.at(int(place.env.clock.now())), "password": password}
+        status, _, _ = await again.send(PAGE, PAGE, fields)
+        assert status == outcome, "replaced by who only found the browser open"
     status, text, _ = await again.send(PAGE, f"{PAGE}/remove", {"password": "wrong password"})
     assert (status, "wrong handle or password" in text) == (401, True)
     status, _, _ = await again.send(PAGE, f"{PAGE}/remove", {"password": PASSWORD})

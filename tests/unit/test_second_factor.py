@@ -38,7 +38,7 @@ def _shows(secret: str, clock: HandClock, later: float = 0) -> str:
 async def _signs_in(env: Env, code: str, address: str = HERE) -> str:
     """"ok", or the code of the refusal."""
     try:
-        await env.accounts.verify_password("alice", PASSWORD, address, code=code)
+        await env.accounts.prove("alice", PASSWORD, code, address)
     except EnrollError as e:
         return e.code
     return "ok"
