@@ -30,7 +30,7 @@ from relay.base.runtime import most_descriptors
 from relay.base.secrets import SecretsError, Vault
 from relay.base.storage.location import place
 
-# What examples and compose files tend to hold; in production each of them is an open door.
+# What examples and compose files tend to hold; in production each of them lets anybody in.
 DEFAULT_SECRETS = frozenset({
     "", "admin", "changeme", "change-me", "change_me", "default", "example", "password", "posthouse", "root",
     "secret", "test",

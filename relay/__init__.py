@@ -8,7 +8,7 @@
    down, for the page /r/<id>.
 4. `intake` is the one way into the queue. It has the message checked and completed (`message`), given its unsubscribe
    lines (`unsubscribe`) and its signatures (`signing`), and writes all of it in one transaction shared with others:
-   when that is on disk, the door says 250 or 200.
+   when that is on disk, the answer is 250 or 200.
 5. `queue` is a recipient's life: claimed under a lease, settled after each try, retried by the schedule.
 6. `delivery` carries: worker, route, connections, one conversation. `outcome` alone says what a remote answer means.
 7. `bounces` makes return paths and writes reports to senders; `delivery.dsn` posts them through `intake`. What

@@ -1,6 +1,6 @@
 """What THEY said: a remote reply or a failure → delivered | later | never.
 
-Every other room asks here whether a failure is temporary or permanent; the answer is decided in this file
+Every other module asks here whether a failure is temporary or permanent; the answer is decided in this file
 alone. Promises: only a 5xx reply at the right stage, and what `concluded` is told outright (null MX, a name
 that does not exist, a message the remote side can't take), makes `never`; whatever is unknown, contradictory
 or out of step is `later`, and so is a refusal that our own missing TLS provoked. Remote words are kept, bounded,

@@ -56,7 +56,7 @@ class Own:
 
 
 def meanings(public_url: str, *, http: bool) -> list[Meaning]:
-    """The table of one door: every reply that refuses something, in the order of `relay.replies`."""
+    """The table of one way in, SMTP or HTTP: every reply that refuses something, in the order of `relay.replies`."""
     found, named = [], set()
     for reply in replies.TABLE:
         status = reply.http if http else reply.smtp

@@ -188,7 +188,7 @@ _ASKED_AGAIN = frozenset({"sender", "recipient", "recipients", "warming"})
 
 
 def _request(row: RefusalRow) -> tuple[str, list[str]]:
-    """(sender, recipients) of the refused request: each door recorded what it knew by then."""
+    """(sender, recipients) of the refused request: SMTP and HTTP each recorded what they knew by then."""
     asked, extra = row.request or {}, row.verdict.get("extra") or {}
     sender = asked.get("mail_from") or asked.get("mailFrom") or ""
     to = list(asked.get("to") or asked.get("recipients") or [])

@@ -1,4 +1,4 @@
-"""The one HTTP application: each room's routes inside one frame, and the doctor handed to the monitor."""
+"""The one HTTP application: each package's routes inside one frame, and the doctor handed to the monitor."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Work in the background: a task that dies is noticed, logged, started again with a growing pause, or given up.
 
 What is given up makes `failed` complete, and the process ends with it: a relay that only looks alive is worse than
-one that its service manager starts anew. Tasks that belong to a room and can't be started again are only watched.
+one that its service manager starts anew. Tasks that belong to a service and can't be started again are only watched.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Tasks:
             self._kept[name].may_end = True
 
     def watch(self, name: str, task: asyncio.Task[None] | None) -> None:
-        """Notice when a room's own task ends; it can't be started again from here."""
+        """Notice when a service's own task ends; it can't be started again from here."""
         if task is not None:
             self._watched[name] = task
         if self._watcher is None:

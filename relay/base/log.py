@@ -1,8 +1,8 @@
-"""The log: one JSON line an event, on standard error, for our own rooms and for the libraries' loggers alike.
+"""The log: one JSON line an event, on standard error, for our own modules and for the libraries' loggers alike.
 
 Promises that a line stays a line (control characters are escaped, also those that JSON leaves alone), that values
 named like secrets and anything shaped like an API key are blanked, that a statement's parameters never come with a
-database error, and, if configured, that mail addresses are shortened. What is worth an event is the rooms' business;
+database error, and, if configured, that mail addresses are shortened. What is worth an event is the modules' business;
 where lines are kept is the service manager's.
 """
 
@@ -44,7 +44,7 @@ _STATEMENT = re.compile(r"\s*\[(?:SQL|parameters): .*", re.DOTALL)
 def configure(config: Config, stream: TextIO | None = None) -> None:
     """Set up structlog and the standard library's root logger for this process.
 
-    `stream` defaults to the standard error of the moment of writing. Call it once, before the rooms are opened.
+    `stream` defaults to the standard error of the moment of writing. Call it once, before anything is started.
     """
     level = getattr(logging, config.log.level.upper())
     first: list[Any] = [
@@ -66,7 +66,7 @@ def configure(config: Config, stream: TextIO | None = None) -> None:
         root.removeHandler(old)
     root.addHandler(_Forward([*first, last], _Output(stream)))
     root.setLevel(max(level, logging.WARNING))
-    # It writes client bytes at WARNING and below; what matters of a session our own room says.
+    # It writes client bytes at WARNING and below; what matters of a session our own code logs.
     logging.getLogger("mail.log").setLevel(logging.ERROR)
 
 

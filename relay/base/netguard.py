@@ -1,7 +1,7 @@
 """Going out to addresses that others name: which of them may be reached, and what a usable http(s) target is.
 
 Promises that nothing private counts as public, also not wrapped into IPv6. The check belongs where the connection
-is made, because a name can point elsewhere a moment later; that is left to the rooms that connect.
+is made, because a name can point elsewhere a moment later; that is left to those who connect.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Promises a server context (TLS 1.2 or newer, no renegotiation) whose certificate belongs to its key and has not
 expired, and that a bad new file never replaces a good one in use. Says what is wrong in lines for people. Which ports
-use it, and TLS towards others, is the rooms' business.
+use it, and TLS towards others, is decided elsewhere.
 """
 
 from __future__ import annotations

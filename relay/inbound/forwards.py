@@ -73,7 +73,7 @@ class Forwards:
     def _find(self, to: Address) -> tuple[DomainEntry, Address] | Verdict:
         """The domain and where its mail goes."""
         domain = self._directory.forwarding(to.domain)
-        # A return path is another room's, at whatever domain somebody puts it.
+        # Return paths belong to `bounces`, at whatever domain somebody puts one.
         token = return_paths.read(self._vault, to.local) is not None
         if self._directory.forwarding_paused(to.domain) and not token:
             # Proved again, or no longer paused, tomorrow: nobody's mail is lost over it.

@@ -84,7 +84,7 @@ JUDGES = {
 
 
 def test_who_somebody_is_is_found_out_in_one_place() -> None:
-    """A key at SMTP's door and at HTTP's, a password, a sign-in: judged once each, so that none is judged weaker."""
+    """A key by SMTP and by HTTP, a password, a sign-in: judged in one place each, so that no way in is weaker."""
     found: defaultdict[str, set[str]] = defaultdict(set)
     for path, tree in trees():
         where = str(path.relative_to(ROOT))
@@ -102,7 +102,8 @@ RECORDS = {f"relay/verify/{name}_record.py" for name in ("spf", "dmarc", "key")}
 # Each grammar of others has one reader. What looks for another reader of it, and where the one may stand.
 READERS = {
     # SPF, DMARC, DKIM keys: by their versions, by their tags.
-    r"""(?:startswith|removeprefix|match|search|compile|==|\bin)\W{1,9}(?:\^|\\b)?v ?=(?:spf1|dmarc1|dkim1)""": RECORDS,
+    r"""(?:startswith|removeprefix|match|search|sub|compile|==|\bin)\W{1,4}[rbf]{0,2}["'](?:\^|\\b)?v\W{0,4}=\W{0,4}"""
+    r"(?:spf1|dmarc1|dkim1)": RECORDS,
     r"""partition\("="\)""": {
         "relay/verify/dmarc_record.py", "relay/verify/key_record.py", "relay/verify/tls_records.py",
         "posthouse/cli/domains.py", "relay/base/web/client.py",  # an argument of ours; Forwarded (RFC 7239)

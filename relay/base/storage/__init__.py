@@ -2,7 +2,7 @@
 
 `engine` opens the database and takes turns writing; `tables` says what there is; `migrate` brings it up to date.
 Every other module answers questions about its own tables: it takes an open transaction first and returns plain
-values. Modules don't know each other; a room composes them in one transaction.
+values. Modules don't know each other; their callers compose them in one transaction.
 """
 
 from relay.base.storage.engine import Storage, Tx

@@ -36,7 +36,7 @@ log = structlog.get_logger("storage")
 T = TypeVar("T")
 R = TypeVar("R")
 Tx = AsyncConnection
-"""An open transaction, handed to storage functions. Rooms pass it on; only storage looks inside."""
+"""An open transaction, handed to storage functions. Callers pass it on; only storage looks inside."""
 _INLINE_WAIT = 0.05  # how long SQLite itself may hold up the event loop for a foreign lock
 _LOCKED_PAUSE = 0.02
 _COLLISIONS = 5  # so often a transaction is tried that the server undoes for another one's sake

@@ -1,4 +1,4 @@
-"""What can go wrong with storage, in the words the rooms need: full, or not available. The cause is for the log."""
+"""What can go wrong with storage, in the words that callers need: full, or not available. The cause is for the log."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ async def latest(tx: Tx, member_id: int, limit: int = 20) -> list[RefusalRow]:
 
 
 async def counted(tx: Tx, since: float) -> list[tuple[str, str, int]]:
-    """Refusals since `since` by door and rule, the most frequent first."""
+    """Refusals since `since` by way in (SMTP, HTTP) and rule, the most frequent first."""
     r = refusals.c
     query = select(r.door, r.rule, func.count()).where(r.at >= since).group_by(r.door, r.rule)
     rows = await tx.execute(query.order_by(func.count().desc(), r.door, r.rule))

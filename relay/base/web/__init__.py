@@ -3,10 +3,10 @@
 `application` makes the one aiohttp application: each request gets an id, a look at its Host, a bound on its body
 and on the time it may take to arrive, safe headers, and an answer in one shape for whatever goes wrong:
 `{"error", "code", "detail"}`. `body` reads bytes and strict JSON within bounds, `client` says who is calling,
-`listen` opens the ports. Rooms raise `Refused` and never write an error of their own.
+`listen` opens the ports. Handlers raise `Refused` and never write an error of their own.
 
 Promises that no exception's words reach a client, and that nothing is read without a bound. Who may do what is
-left to the rooms.
+left to the handlers.
 """
 
 from relay.base.web.answers import (

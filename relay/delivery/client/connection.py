@@ -49,7 +49,7 @@ def stuffed(chunks: Sequence[bytes], block_bytes: int) -> Iterator[bytes]:
 def has_bare_line_ends(chunks: Sequence[bytes]) -> bool:
     """True when a CR or LF stands alone, which another server may read as an end of data (RFC 5321 §2.3.8).
 
-    A pair split between two chunks counts as bare: no room cuts a message there."""
+    A pair split between two chunks counts as bare: nothing here cuts a message there."""
     for chunk in chunks:
         pairs = chunk.count(b"\r\n")
         if chunk.count(b"\n") != pairs or chunk.count(b"\r") != pairs:

@@ -1,4 +1,4 @@
-"""Tables that several rooms write: events, webhooks, duties, versions and what they changed; whose database it is."""
+"""Tables with several writers: events, webhooks, duties, versions and what they changed; whose database it is."""
 
 from __future__ import annotations
 
