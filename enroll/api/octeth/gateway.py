@@ -376,11 +376,16 @@ class GatewayCredentials:
 
     def _login_view(self, key: Key, **secret: str) -> LoginView:
         submission = self._config.submission
-        ports = [int(listen.rpartition(":")[2]) for listen in (*submission.listen, *submission.listen_tls)]
+        # Those with STARTTLS first: clients that take one take the first.
+        ports = [p for listen in (submission.listen, submission.listen_tls) for p in sorted(map(_port, listen)) if p]
         return LoginView(
             SMTPID=key.id, SMTPUsername=key.smtp_user or "", **secret, SMTPHost=self._config.server.hostname,
-            SMTPPorts=sorted({port for port in ports if port}, key=lambda port: (port == 465, port)),
+            SMTPPorts=list(dict.fromkeys(ports)),
         )
+
+
+def _port(listen: str) -> int:
+    return int(listen.rpartition(":")[2])
 
 
 def _key_view(key: Key, domain: Domain, text: str) -> KeyView:
