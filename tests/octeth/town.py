@@ -253,7 +253,9 @@ async def town(folder: Path) -> AsyncIterator[Town]:
             config = make_config(
                 folder, octeth=octeth, dns={"bounce_host": HOST, "tracking_host": HOST},
                 server={"hostname": "relay.test"},
-                submission={"listen": ["127.0.0.1:2525", "127.0.0.1:587"], "listen_tls": ["127.0.0.1:465", "[::1]:465"]},
+                submission={
+                    "listen": ["127.0.0.1:2525", "127.0.0.1:587"], "listen_tls": ["127.0.0.1:465", "[::1]:465"],
+                },
             )
             made.ports[name] = await _serve(stack, made, config, name == "plain")
         yield made

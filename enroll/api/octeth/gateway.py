@@ -323,7 +323,9 @@ class GatewayCredentials:
     async def resetsmtppassword(self, who: Actor, p: Parameters) -> LoginAnswer:
         """emailgateway.resetsmtppassword"""
         key = await self._key(who, p, "SMTPID", "SMTP credentials")
-        _may_send(who)
+        maker = await self._maker(who)
+        if maker is not None and not _within(key, maker):
+            raise unauthorised()
         text, key = await self._credentials.renew(who.member.id, key.id)
         return LoginAnswer(SMTP=LoginView(SMTPID=key.id, SMTPUsername=key.smtp_user or "", SMTPPassword=text))
 
@@ -350,8 +352,7 @@ class GatewayCredentials:
         replaces: bool = False,
     ) -> tuple[str, Key]:
         """A key of one domain: no key makes one that may do more, is taken from elsewhere, or lasts longer."""
-        _may_send(who)
-        maker = await self._credentials.get(who.member.id, who.login.key_id) if who.login is not None else None
+        maker = await self._maker(who)
         return await self._credentials.issue(
             who.member.id, description=description, domains=[domain.name],
             scopes=[scope for scope in scopes if maker is None or scope in maker.scopes],
@@ -359,6 +360,15 @@ class GatewayCredentials:
             expires_at=maker.expires_at if maker is not None else None, smtp_user=smtp_user,
             replaces=(lambda key: key.smtp_user is None) if replaces else None,
         )
+
+    async def _maker(self, who: Actor) -> Key | None:
+        """The API key that asks; None for a sign-in. Raises Fault 0 for one that may not send: it makes no key that
+        may."""
+        if who.login is None:
+            return None
+        if "send" not in who.login.scopes:
+            raise unauthorised()
+        return await self._credentials.get(who.member.id, who.login.key_id)
 
     async def _key(self, who: Actor, p: Parameters, parameter: str, kind: str) -> Key:
         """The live key of one domain that is named. Raises Fault 1, 2."""
@@ -392,10 +402,13 @@ def _key_view(key: Key, domain: Domain, text: str) -> KeyView:
     return KeyView(APIKeyID=key.id, APIKey=text, Description=key.description, DomainID=domain.id)
 
 
-def _may_send(who: Actor) -> None:
-    """Raises Fault 0 for an API key that may not send: it makes no key that may."""
-    if who.login is not None and "send" not in who.login.scopes:
-        raise unauthorised()
+def _within(key: Key, maker: Key) -> bool:
+    """Whether a key may do no more than another, is taken from nowhere else, and lasts no longer."""
+    lasts = key.expires_at is not None and maker.expires_at is not None and key.expires_at <= maker.expires_at
+    return (
+        set(key.scopes) <= set(maker.scopes) and (maker.networks is None or key.networks == maker.networks)
+        and (maker.expires_at is None or lasts) and (maker.null_sender or not key.null_sender)
+    )
 
 
 @contextmanager
