@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from enroll.accounts import Accounts, OwnDids, Resolution
 from enroll.api_keys import Credentials
-from enroll.domains import Domains, Forwarding, Operator
+from enroll.domains import Domains, Forwarding, Handoff, Operator
 from enroll.passwords import Passwords
 from enroll.senders import Addresses, Details, OnlySender, SendingDomains
 from enroll.sessions import Authenticator, Devices, Sessions
@@ -31,6 +31,7 @@ class DomainServices:
     domains: Domains
     forwarding: Forwarding
     operator: Operator
+    handoff: Handoff
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class Services:
             *ground, vault, resolver=resolver, intake=intake, directory=directory, notices=notices,
             forwarding=forwarding,
         )
+        handoff = Handoff(*ground, vault, notices, domains)
         sending = SendingDomains(storage, config, domains)
         addresses, details = Addresses(*ground, vault, notices), Details(*ground, sending)
         return cls(
@@ -86,7 +88,7 @@ class Services:
             credentials=Credentials(*ground, vault, changed=directory.refresh),
             webhooks=Webhooks(*ground, vault), sessions=sessions, devices=devices,
             authenticator=Authenticator(config, clock, directory, accounts, sessions, devices),
-            for_domains=DomainServices(domains, forwarding, Operator(*ground, domains)),
+            for_domains=DomainServices(domains, forwarding, Operator(*ground, domains), handoff),
             for_senders=SenderServices(addresses, details, sending, OnlySender(storage, addresses, details)),
         )
 

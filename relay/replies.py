@@ -327,7 +327,7 @@ SESSION_ENDED = Reply(
 )
 LINK_EXPIRED = Reply(
     "link_expired", 0, "", 410, "LINK_EXPIRED", "This link has been used, has expired, or is not complete",
-    "A link to set a password works once and for a limited time.", "Ask the operator for a new one.",
+    "A link to set a password works once and for a limited time; one to a domain's records until it ends or is revoked.", "Ask whoever gave it to you for a new one.",
 )
 CROSS_SITE = Reply(
     "cross_site", 0, "", 403, "CROSS_SITE", "This request comes from another site's page",

@@ -23,6 +23,7 @@ from relay.base.storage import (
     aggregate,
     allowances,
     audit,
+    dns_links,
     events,
     idempotency,
     incidents,
@@ -125,6 +126,7 @@ class Retention:
             "sessions": _simply(lambda tx, n: sessions.purge(tx, now, n)),
             # An expired one is shown to the operator for as long as the log is kept.
             "invites": _simply(lambda tx, n: invites.purge(tx, log_before, n)),
+            "dns_links": _simply(lambda tx, n: dns_links.purge(tx, log_before, n)),
             "sts_policies": _simply(lambda tx, n: outbound_tls.purge_policies(tx, now, n)),
             "tls_sessions": _simply(lambda tx, n: outbound_tls.purge_sessions(tx, utc_day(tls_before), n)),
             "tls_reports": _simply(lambda tx, n: outbound_tls.purge_reports(tx, utc_day(tls_before), n)),

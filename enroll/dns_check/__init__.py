@@ -10,6 +10,7 @@ state is decided elsewhere.
 
 from enroll.dns_check.finding import Finding, Observation, compare
 from enroll.dns_check.match import Seen, probes
+from enroll.dns_check.provider import entered, form_of
 from enroll.dns_check.query import observe
 
-__all__ = ["Finding", "Observation", "Seen", "compare", "observe", "probes"]
+__all__ = ["Finding", "Observation", "Seen", "compare", "entered", "form_of", "observe", "probes"]

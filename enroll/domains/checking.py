@@ -45,7 +45,7 @@ from relay.base.domain_options import Notes, Options, columns
 from relay.base.events import Event
 from relay.base.resolver import Resolver
 from relay.base.secrets import random_id
-from relay.base.storage import Storage, Tx, versions
+from relay.base.storage import Storage, Tx, dns_links, versions
 from relay.base.storage import domains as rows
 from relay.base.storage import events as event_log
 from relay.base.storage.domains import KeyRow, Owner, Row
@@ -197,6 +197,7 @@ class _Plan:
     losers: dict[int, tuple[Row, Join]]
     joins: list[Join]
     paused: tuple[str, ...]
+    complete: bool
 
 
 class Checking:
@@ -310,11 +311,22 @@ class Checking:
         paused = _paused(domain, move, features)
         if move.notice is not None:
             joins.append(await self._tell(row, move.notice, [f for f in looked.findings if f["required"]]))
-        if paused and by == "clock":
+        if paused and by != "owner":
             joins.append(await self._tell(row, "paused", [f for f in looked.findings if _of(f) in paused]))
+        complete = all(f["ok"] is True for f in looked.findings) and await self._untold(row.id, now)
+        if complete and move.notice != "verified":
+            joins.append(await self._tell(row, "complete", []))
         if move.state == "blocked" and domain.state == "pending" and self._config.server.operator_email:
             joins.append(await self._tell_operator(row))
-        return _Plan(_state_of(row, keys), looked, move, now, values, losers, joins, paused)
+        return _Plan(
+            _state_of(row, keys), looked, move, now, values=values, losers=losers, joins=joins, paused=paused,
+            complete=complete,
+        )
+
+    async def _untold(self, domain_id: int, now: float) -> bool:
+        """Whether somebody was given a link to the records, of which the owner has not heard yet."""
+        async with self._storage.read() as tx:
+            return any(link.told_at is None for link in await dns_links.live(tx, domain_id, now))
 
     def _noted(self, domain: Domain, move: Move, features: Features, looked: Look, now: float) -> Notes:
         notes = leaving(
@@ -419,6 +431,8 @@ class Checking:
             happened.append(Event(events.DOMAIN_FAILING, row.member_id, plan.now, row.id, data=data))
         for join in plan.joins:
             await join(tx)
+        if plan.complete:
+            await dns_links.notified(tx, row.id, plan.now)
         # Findings and times are nobody's business but enroll's: the relay's snapshots need not be read again.
         if promoted or _shown(row) != _shown(row._replace(**plan.values)):
             await versions.bump(tx, versions.DIRECTORY, domains=[row.id, *plan.losers])

@@ -20,7 +20,8 @@ from relay.base.clock import DAY, HOUR
 from relay.notices import About
 
 State = Literal["initializing", "pending", "verified", "disabled", "suspended", "blocked", "deleted"]
-By = Literal["owner", "clock"]
+By = Literal["owner", "clock", "link"]
+"""Who looks: whoever has a link to the domain's records brings it on, and takes nothing away."""
 
 LOCKED: frozenset[str] = frozenset({"suspended", "blocked"})
 """States that only the operator lifts."""
@@ -95,7 +96,7 @@ def next_state(
     if state == "pending" and proof:
         if needs_approval:
             return Move("blocked", 0, APPROVAL)
-        notice: About | None = "verified" if by == "clock" else None
+        notice: About | None = None if by == "owner" else "verified"
         return Move("verified", 0, event=events.DOMAIN_VERIFIED, notice=notice)
     if state != "verified" or proof is None:
         return Move(state, failing, reason)
@@ -103,7 +104,7 @@ def next_state(
         return Move("verified", 0)
     if by == "owner":
         return Move("pending", 0, "a required record is missing or different", events.DOMAIN_LOST)
-    if not counts:
+    if not counts or by == "link":
         return Move("verified", failing, reason)
     failing += 1
     if failing >= failed_rechecks:

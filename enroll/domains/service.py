@@ -33,7 +33,7 @@ from relay.base.events import Event
 from relay.base.own_addresses import source_addresses
 from relay.base.resolver import Resolver
 from relay.base.secrets import Vault, random_id
-from relay.base.storage import Storage, StorageError, Tx, versions
+from relay.base.storage import Storage, StorageError, Tx, dns_links, versions
 from relay.base.storage import domains as rows
 from relay.base.storage import events as event_log
 from relay.base.storage import stats as counters
@@ -360,6 +360,7 @@ class Domains:
             now = self._clock.now()
             pairs = (await rows.pairs(tx, [row.id])).get(row.id, [])
             await rows.destroy_pairs(tx, [p.id for p in pairs], now)
+            await dns_links.end_all(tx, row.id, now)
             await rows.change(
                 tx, row.id, state="deleted", deleted_at=now, next_check_at=None, findings=None, return_path_ok=False,
                 tracking_ok=False,

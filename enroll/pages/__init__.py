@@ -4,6 +4,7 @@
     enroll    /enroll              an account, a domain
     account   /account             sign-in, overview, settings, connection
     domains   /account/domains/…   records, findings, switches
+    handoff   /dns/<token>         one domain's records, for whoever runs its DNS
     keys      /account/keys        API keys, each shown once
     senders   /account/senders     addresses to send from, proved, and the names to send under
     webhooks  /account/webhooks    where events are posted, and what became of each
@@ -33,6 +34,7 @@ from enroll.pages.domains import DomainPages
 from enroll.pages.enroll import Enroll
 from enroll.pages.failure import error_page
 from enroll.pages.guard import Guard, Redirect
+from enroll.pages.handoff import HandoffPages
 from enroll.pages.help import Help
 from enroll.pages.home import Home
 from enroll.pages.keys import Keys
@@ -71,8 +73,8 @@ def pages(services: PageServices, documents: Sequence[Described] = ()) -> Pages:
     assets = Assets()
     renderer, guard = Renderer(services.config, services.clock, assets), Guard(services)
     sections = (
-        Home, Enroll, Account, SecondFactorPages, DomainPages, Keys, WebhookPages, SenderPages, Messages,
-        SuppressionPages, Refusal, Help,
+        Home, Enroll, Account, SecondFactorPages, DomainPages, HandoffPages, Keys, WebhookPages, SenderPages,
+        Messages, SuppressionPages, Refusal, Help,
     )
     found = [redirecting(route) for section in sections for route in section(services, guard, renderer).routes()]
     found += [redirecting(route) for route in Docs(documents, guard, renderer).routes()]

@@ -227,6 +227,8 @@ class DomainPages:
                 domain, spent, services.config, now, slowed=services.directory.slowed(domain.member_id),
                 directory=services.directory,
             ),
+            links=await services.handoff.list(visitor.member.id, domain.id),
+            link_days=services.config.publishing.link_days,
             reported=reported, report_address=services.config.report_address,
             stats=stats, differs=differs(stats.reputation_bucket, standing.stage, services.config),
             charts=[c for c in (charts.volume(days), charts.rates(days), charts.readers(days)) if c],

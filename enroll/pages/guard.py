@@ -107,7 +107,7 @@ class Guard:
         who = await services.authenticator.by_cookie(request)
         if who is not None and who.session is not None:
             return Known(who.address, who.member, who.session, who.session.csrf)
-        return Visitor(services.authenticator.visitor(request), None, None, self._form_token(request))
+        return Visitor(services.authenticator.visitor(request), None, None, self.form_token(request))
 
     async def known(self, request: web.Request) -> Known:
         """Somebody signed in; raises the redirect to the sign-in otherwise."""
@@ -189,7 +189,8 @@ class Guard:
         """Take the session cookie back."""
         clear_cookie(response, self._services.config)
 
-    def _form_token(self, request: web.Request) -> str:
+    def form_token(self, request: web.Request) -> str:
+        """The token that a stranger's form repeats."""
         kept = request.cookies.get(self._form_cookie(), "")
         return kept if _TOKEN.fullmatch(kept) else secrets.token_urlsafe(24)
 

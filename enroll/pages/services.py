@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from enroll.accounts import Accounts, OwnDids
 from enroll.api_keys import Credentials
-from enroll.domains import Domains, Forwarding
+from enroll.domains import Domains, Forwarding, Handoff
 from enroll.senders import Addresses, Details
 from enroll.services import Services
 from enroll.sessions import Authenticator, Devices, Sessions
@@ -36,6 +36,7 @@ class PageServices:
     authenticator: Authenticator
     domains: Domains
     forwarding: Forwarding
+    handoff: Handoff
     addresses: Addresses
     details: Details
     intake: Intake
@@ -50,6 +51,7 @@ class PageServices:
             webhooks=services.webhooks,
             sessions=services.sessions, devices=services.devices, authenticator=services.authenticator,
             domains=services.for_domains.domains, forwarding=services.for_domains.forwarding,
+            handoff=services.for_domains.handoff,
             addresses=services.for_senders.addresses, details=services.for_senders.details, intake=intake,
             queue=queue,
         )

@@ -1,4 +1,4 @@
-"""domain: enroll, show, set, records, check, tier, approve, rotate, delete; forwarding has a file of its own."""
+"""domain: enroll, show, set, records, check, tier, approve, rotate, delete; `forwarding` and `publishing` have more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from posthouse.cli import forwarding
+from posthouse.cli import forwarding, publishing
 from posthouse.cli.members import Yes, sure
 from posthouse.cli.shell import FAILED, OK, USAGE, Failure, Run, Shell, command
 from relay.base.domain_options import OPTIONS, BadOption
@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
         "add": add, "list": list_, "show": show, "set": set_, "records": records, "check": check, "tier": tier,
         "approve": approve, "suspend": suspend, "release": release, "rotate": rotate, "delete": delete,
         "forward": forwarding.forward, "replies": forwarding.replies,
+        "link": publishing.link,
     }
     for name, function in commands.items():
         command(group, name)(function)

@@ -18,7 +18,8 @@ Whose = Annotated[
 ]
 
 
-async def _find(core: Core, name: str, member: str | None) -> Domain:
+async def find_domain(core: Core, name: str, member: str | None) -> Domain:
+    """The domain of this name, of `member` (a handle) if given. Raises EnrollError."""
     member_id = None if member is None else (await core.enroll.accounts.get(member)).id
     return await core.operator.find(name, member_id)
 
@@ -35,7 +36,7 @@ async def forward(
     if clear and (mailbox or code):
         raise Failure(USAGE, "--clear takes no other argument")
     async with shell.core() as core:
-        domain = await _find(core, name, member)
+        domain = await find_domain(core, name, member)
         # A code alone is for the mailbox that waits for it.
         mailbox = mailbox or (domain.notes.forward_wanted if code else None)
         if code and not mailbox:
@@ -56,7 +57,7 @@ async def replies(
     if to not in ("on", "off"):
         raise Failure(USAGE, f"{to}: on or off")
     async with shell.core() as core:
-        found = await _find(core, name, member)
+        found = await find_domain(core, name, member)
         domain = await core.domains.update(found.member_id, found.id, {"replies": to == "on"})
     shell.answer(_facts(domain), lambda: _people(shell, domain))
     return OK

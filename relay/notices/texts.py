@@ -14,7 +14,7 @@ from relay.base.clock import DAY
 from relay.base.config import Config
 from relay.replies import printable
 
-About = Literal["verified", "failing", "lost", "taken", "paused"]
+About = Literal["verified", "complete", "failing", "lost", "taken", "paused"]
 """What a notice about a domain tells of."""
 _MAX_FINDINGS = 20
 
@@ -48,6 +48,12 @@ def domain(
                 handle, f"{shown} is verified",
                 f"all required DNS records of {shown} have been found. Mail from this domain is accepted and signed "
                 f"from now on.\n\n{page}\n",
+            )
+        case "complete":
+            return _hello(
+                handle, f"All DNS records of {shown} are in place",
+                f"every record that was asked for, by the link to the DNS records of {shown} too, has been found.\n\n"
+                f"{page}\n",
             )
         case "taken":
             return _hello(
@@ -112,6 +118,17 @@ def test_message(
 
 
 test_message.__test__ = False  # type: ignore[attr-defined]
+
+
+def dns_link(name: str, url: str, days: int, config: Config) -> Notice:
+    """For whoever runs a domain's DNS, at its owner's request."""
+    shown, host = names.to_unicode(name), config.server.hostname
+    return Notice(
+        f"DNS records for {shown}",
+        f"The owner of {shown} wants to send mail through {host} and asks you to publish some DNS records for it. This "
+        f"page shows them, tells which of them are found, and needs no account:\n\n{url}\n\nThe link can be used for "
+        f"{days} days. If you don't run the DNS of {shown}, ignore this message.\n",
+    )
 
 
 # -- codes ---------------------------------------------------------------------------------------------------------

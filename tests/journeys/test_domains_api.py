@@ -347,3 +347,50 @@ def test_every_route_is_described() -> None:
     for path in ("verify", "records", "dns-host", "test", "rotate", "stats"):
         assert f"/v1/domains/{{id}}/{path}" in described
     assert "put" in described["/member/forward-to"]
+
+
+async def test_a_link_to_the_records_is_made_mailed_listed_and_ended(api: Api) -> None:
+    made = await api.enroll()
+    at = f"/v1/domains/{made['id']}/dns-links"
+    status, link = await api.ask("POST", at, {"mailTo": "dns@agency.test"})
+    assert (status, link["mailedTo"], link["toldAt"]) == (201, "dns@agency.test", None)
+    (letter,) = await api.relay.mail_to("dns@agency.test")
+    assert link["url"].encode() in letter.replace(b"=\r\n", b"").replace(b"=3D", b"=")
+    assert (await api.ask("POST", at, {"mailTo": "nobody"}))[0] == 422
+    assert (await api.ask("GET", at))[1] == {"links": [link]}
+    assert (await api.ask("GET", at, by=api.bob))[0] == 404
+    assert (await api.ask("DELETE", f"{at}/{link['id']}", by=api.bob))[0] == 404
+    assert (await api.ask("DELETE", f"{at}/{link['id']}"))[0] == 204
+    assert (await api.ask("DELETE", f"{at}/{link['id']}"))[0] == 404
+    assert (await api.ask("GET", at))[1] == {"links": []}
+
+
+async def test_links_are_bounded_in_number_and_in_letters(api: Api) -> None:
+    made = await api.enroll()
+    at = f"/v1/domains/{made['id']}/dns-links"
+    for _ in range(10):
+        _, link = await api.ask("POST", at, {"mailTo": "dns@agency.test"})
+    assert (await api.ask("POST", at, {}))[1]["code"] == "LIMIT_REACHED"
+    # What was revoked was mailed all the same.
+    assert (await api.ask("DELETE", f"{at}/{link['id']}"))[0] == 204
+    assert (await api.ask("POST", at, {"mailTo": "dns@agency.test"}))[0] == 429
+    assert (await api.ask("POST", at, {}))[0] == 201
+
+
+async def test_the_owner_hears_once_that_all_that_a_link_asks_for_is_there(api: Api) -> None:
+    """Of a verified domain nothing else would tell that a recommended record has come."""
+    alice = await api.relay.member("ann")
+    domain = await api.relay.domains.enroll(alice.id, "one.test", {})
+    api.relay.publish(domain, without=["dmarc"])
+    assert (await api.relay.domains.check(domain.id)).state == "verified"
+    handoff = api.relay.services.for_domains.handoff
+    token = (await handoff.create(alice.id, domain.id)).url.rpartition("/")[2]
+    api.relay.clock.move(61)
+    await handoff.look(token)
+    assert await api.relay.mail_to("ann@mail.test") == []
+    api.relay.publish(domain, only=["dmarc"])
+    for _ in range(3):
+        api.relay.clock.move(61)
+        await handoff.look(token)
+    (letter,) = await api.relay.mail_to("ann@mail.test")
+    assert b"All DNS records of one.test are in place" in letter

@@ -200,6 +200,11 @@ def test_domains_and_their_records(run: Run) -> None:
     assert reported(run("domain", "tier", "shop.example", "unlimited", "--json"))["tier"] == "unlimited"
     assert reported(run("domain", "tier", "shop.example", "age", "--json"))["tier"] is None
     run("domain", "tier", "shop.example", "golden", code=REFUSED)
+    link = reported(run("domain", "link", "shop.example", "--json"))
+    assert "/dns/" in link["url"]
+    assert reported(run("domain", "link", "shop.example", "--list", "--json"))["links"] == [link]
+    run("domain", "link", "shop.example", "--revoke", str(link["id"]))
+    run("domain", "link", "shop.example", "--revoke", str(link["id"]), code=NOT_FOUND)
     asked = reported(run("domain", "forward", "shop.example", "owner@box.example", "--json"))
     assert (asked["forwardTo"], asked["pending"]) == ("", "owner@box.example")
     run("domain", "forward", "shop.example", "--code", "AAAAAAAAAA", code=REFUSED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from enroll.api.native.authenticate import authenticator
+from enroll.api.native.dns_links import DnsLinks
 from enroll.api.native.domains import OfDomains
 from enroll.api.native.identity import Identity
 from enroll.api.native.keys import Keys
@@ -19,7 +20,9 @@ from relay.base.web import calls
 
 __all__ = ["PAGES", "TAGS", "Mail", "routes"]
 
-PAGES = (OfMessages, OfMember, Identity, SignIns, Keys, Hooks, Suppressions, OfDomains, Queues, Mailboxes)
+PAGES = (
+    OfMessages, OfMember, Identity, SignIns, Keys, Hooks, Suppressions, OfDomains, DnsLinks, Queues, Mailboxes,
+)
 """Every page of this API."""
 TAGS = (
     ("Messages and events", "What became of each recipient, and everything that happened, in order."),
@@ -38,7 +41,8 @@ def routes(services: Services, mail: Mail | None = None) -> list[web.RouteDef]:
     pages: list[object] = [] if mail is None else [OfMessages(services, mail)]
     pages += [
         OfMember(services), Identity(services), SignIns(services), Keys(services), Hooks(services),
-        Suppressions(services), OfDomains(services, services.for_domains), Mailboxes(services.for_domains),
+        Suppressions(services), OfDomains(services, services.for_domains), DnsLinks(services.for_domains),
+        Mailboxes(services.for_domains),
     ]
     pages += [] if mail is None else [Queues(services, mail)]
     who = authenticator(services)

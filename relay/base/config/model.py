@@ -95,6 +95,14 @@ class Senders(Section):
     )
 
 
+class Publishing(Section):
+    """Getting a domain's records into its DNS: links for whoever runs that."""
+
+    link_days: Count = key(14, "How long a link to a domain's records, for whoever runs its DNS, can be used.")
+    links_a_domain: Count = key(10, "Such links that a domain may have at once.")
+    links_mailed_a_day: Count = key(10, "Such links that one member may have mailed in a day.")
+
+
 class Tracking(Section):
     """Tracked links, opens, and the visible unsubscribe line, for domains that have switched them on."""
 
@@ -450,6 +458,7 @@ class Config(Section):
     http: Http = Http()
     dns: Dns = Dns()
     enrollment: Enrollment = Enrollment()
+    publishing: Publishing = Publishing()
     octeth: Octeth = Octeth()
     senders: Senders = Senders()
     identity: Identity = Identity()

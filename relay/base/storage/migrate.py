@@ -19,7 +19,7 @@ from relay.base.storage.errors import SchemaTooNew, StorageError
 from relay.base.storage.tables.ground import TAKEN_BACK
 
 # The newest revision in `migrations/`, told without asking Alembic.
-REVISION = "0030"
+REVISION = "0031"
 # The oldest revision whose programs can go on beside this schema (`beside`): who takes something out, or wants what
 # they don't give, raises it.
 SHARED_FROM = "0019"

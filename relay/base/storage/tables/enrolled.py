@@ -153,6 +153,18 @@ domains = Table(
     info={"kept": "stays: with its member; a deleted one comes back under its id"},
 )
 
+dns_links = Table(
+    "dns_links", metadata, id_column(),
+    Column("domain_id", Id, ForeignKey("domains.id"), nullable=False, index=True),
+    Column("nonce", String(32), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False, index=True),
+    Column("mailed_to", String(320), nullable=False, server_default=""),
+    Column("told_at", Double),
+    sqlite_autoincrement=True,
+    info={"kept": "purged: dns_links"},
+)
+
 dkim_keys = Table(
     "dkim_keys", metadata, id_column(),
     Column("domain_id", Id, ForeignKey("domains.id"), nullable=False, index=True),
