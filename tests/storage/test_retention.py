@@ -16,9 +16,12 @@ from relay.base.storage import Storage, StorageError, Tx, allowances, mail, spac
 from relay.base.storage.tables import (
     aggregate_reports,
     attempts,
+    audit,
     bodies,
     destinations,
     dmarc_days,
+    dns_links,
+    domains,
     events,
     idempotency,
     incidents,
@@ -78,8 +81,25 @@ async def _fill(tx: Tx) -> None:
             )
         )
     ).inserted_primary_key[0]
+    site = (
+        await tx.execute(
+            insert(domains).values(
+                uuid="u", member_id=gone, name="d.test", state="pending", ownership_token="", options={}, created_at=NOW
+            )
+        )
+    ).inserted_primary_key[0]
     for n in range(N + 1):
         at = LONG_AGO if n < N else NOW
+        await tx.execute(
+            insert(audit).values(
+                # It has a time of its own, longer than the log's.
+                at=at if n == N else at - 4000 * DAY, actor="operator", who="", address="", action="x", subject="",
+                before={}, after={},
+            )
+        )
+        await tx.execute(
+            insert(dns_links).values(domain_id=site, nonce=f"n{n}", created_at=at, expires_at=at + HOUR)
+        )
         await tx.execute(insert(messages).values(_message(n, at)))
         await tx.execute(insert(bodies).values(message_id=n + 1, head=b"h", body=b"b"))
         await tx.execute(insert(recipients).values(_recipient(n, at)))
@@ -165,7 +185,7 @@ TABLES = (
     messages, recipients, attempts, events, refusals, idempotency, spent, standing_counts, standing_failures,
     sessions, invites, incidents, webhook_deliveries, suppressions, sts_policies, tls_sessions, tls_reports,
     destinations, transmissions, transmission_recipients, transmission_contents,
-    aggregate_reports, dmarc_days, tls_days,
+    aggregate_reports, dmarc_days, tls_days, audit, dns_links,
 )
 
 
@@ -182,7 +202,7 @@ async def test_what_is_past_its_time_goes_in_slices_and_nothing_else(
     assert removed == dict.fromkeys(
         ("messages", "events", "webhooks", "refusals", "idempotency", "allowances", "standing", "failures", "sessions",
          "invites", "incidents", "changes", "suppressions", "sts_policies", "tls_sessions", "tls_reports",
-         "sites", "contents", "transmissions"), N,
+         "sites", "contents", "transmissions", "audit", "dns_links"), N,
     ) | {"bodies": N + 1, "pages": 0, "counted": 0, "aggregate": 3 * N}  # fmt: skip
     assert await _counts(full) == [1] * len(TABLES) + [0]
     again = await Retention(full, few, HandClock(NOW), "me").once()
