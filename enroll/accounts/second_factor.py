@@ -84,9 +84,19 @@ class SecondFactor:
         await self._storage.write(do)
         return codes
 
-    async def remove(self, member_id: int) -> bool:
-        """Sign-ins need a password alone again; False where they did before."""
-        return await self._storage.write(lambda tx: second_factors.remove(tx, member_id))
+    async def remove(self, member_id: int, *, end_sessions: bool = False) -> bool:
+        """Sign-ins need a password alone again, and those that are open have proved no more than one; False where that
+        was so. `end_sessions`: nobody knows any more whose they are."""
+
+        async def do(tx: Tx) -> bool:
+            if not await second_factors.remove(tx, member_id):
+                return False
+            if end_sessions:
+                await sessions.close_all(tx, member_id)
+            await sessions.unproved(tx, member_id)
+            return True
+
+        return await self._storage.write(do)
 
     async def of(self, member_id: int) -> Factor | None:
         """The factor a sign-in has to prove, if there is one. StorageError."""

@@ -278,8 +278,8 @@ class Accounts(SignIn):
         return member
 
     async def reset_factor(self, handle: str) -> bool:
-        """Take a member's second factor away; False where there is none. EnrollError 404."""
-        return await self.second_factor.remove((await self._of_owner(handle)).id)
+        """Take a member's second factor away and end all sign-ins; False where there is none. EnrollError 404."""
+        return await self.second_factor.remove((await self._of_owner(handle)).id, end_sessions=True)
 
     async def set_max_domains(self, handle: str, limit: int | None) -> Member:
         """Let a member enroll so many domains; None: as many as anybody. Those that it has stay. EnrollError 404."""

@@ -173,7 +173,7 @@ async def operator(
 
 
 async def reset_factor(shell: Shell, handle: Handle) -> int:
-    """Take a member's second factor away, when device and recovery codes are lost."""
+    """Take a member's second factor away, when device and recovery codes are lost; all sessions end."""
     async with shell.core() as core:
         done = await core.enroll.accounts.reset_factor(handle)
     text = f"{handle} signs in with the password alone again." if done else f"{handle} has no second factor."

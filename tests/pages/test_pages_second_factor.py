@@ -80,6 +80,16 @@ async def test_the_operators_pages_need_the_role_and_a_second_factor(place: Site
     assert (status, "These pages need a second factor: set one up at /account/second-factor" in text) == (403, True)
     await set_up(visit, place)
     assert (await visit.get("/operator"))[0] == 200
+    assert (await visit.send(PAGE, f"{PAGE}/remove", {"password": PASSWORD}))[0] == 303
+    assert (await visit.get("/operator"))[0] == 403, "a factor that was removed opens the pages"
+    place.env.clock.move(60)
+    await set_up(visit, place)
+    assert await place.env.services.accounts.reset_factor("oscar")
+    assert (await visit.get("/operator"))[0] == 303, "a sign-in from before the reset goes on"
+    place.env.clock.move(60)
+    visit = await place.signed_in("oscar")
+    await set_up(visit, place)
+    assert (await visit.get("/operator"))[0] == 200
     await place.env.services.accounts.set_operator("oscar", False)
     assert (await visit.get("/operator"))[0] == 403
 

@@ -77,6 +77,11 @@ async def proved(tx: Tx, session_id: int, now: float) -> None:
     await tx.execute(update(sessions).where(sessions.c.id == session_id).values(second_factor_at=now))
 
 
+async def unproved(tx: Tx, member_id: int) -> None:
+    """The factor that this member's sign-ins have proved is no more."""
+    await tx.execute(update(sessions).where(sessions.c.member_id == member_id).values(second_factor_at=None))
+
+
 async def of_member(tx: Tx, member_id: int, now: float, *, limit: int = 100) -> list[SessionRow]:
     """A member's sign-ins that have not expired, the latest used first."""
     s = sessions.c
