@@ -12,6 +12,8 @@ import pytest
 from aiohttp import web
 
 from enroll.api.octeth.calls import SenderDomains
+from enroll.api.octeth.events import Events
+from enroll.api.octeth.gateway import GatewayCredentials, GatewayDomains
 from enroll.api.octeth.suppressions import SuppressionCalls
 from enroll.api.wix.calls import SenderCalls
 from enroll.api.wix.transmissions import TransmissionCalls
@@ -20,12 +22,14 @@ from tests.kit.api_fuzz import PASSWORD, RIGHT, patient
 from tests.kit.storage import make_config
 from tests.kit.whole import Whole, whole
 
-# Not of a member's own things, or whose path is a token: what they answer has nothing to do with who asks.
+# Not of a member's own things (the operator's, everybody's), or whose path is a token: what they answer has nothing to
+# do with who asks.
 ANYBODYS = re.compile(
-    r"/(|(u|c|o|r|m|static|internal|\.well-known|enroll)(/.*)?|healthz|readyz|metrics|(openapi|docs).*|help"
-    r"|account/set-password)"
+    r"/(|(u|c|o|r|m|dns|operator|static|internal|\.well-known|enroll)(/.*)?|healthz|readyz|metrics|(openapi|docs).*|help"
+    r"|account/set-password|api/v1/inbound-relay-domain-check)"
 )
 OCTETH = ("/api.php", "/api/v1/")
+BY_BEARER = ("/api/v1/email", "/api/v1/events")
 # A sign-in, an account of its own: not the member's.
 STRANGERS = {"POST /v1/sessions", "POST /enroll", "POST /api/v1/user.login"}
 COMMANDS = {
@@ -35,6 +39,7 @@ COMMANDS = {
 BODIES = {
     "/sending-domains/v1/sending-domains/query": {"query": {"filter": {"domain": "example.test"}}},
     "/email-transmissions/v1/email-transmissions/query": {"query": {}},
+    "/api/v1/emailgateway.getevents": {"StartFrom": 0, "RetrieveCount": 5},
     "/api/v1/suppression.check": {"EmailAddressesBulk": "ben@sink.test"},
     "/email-marketing/v1/sender-details/actual-from-address": {"fromAddress": "anna@example.test"},
 }
@@ -89,7 +94,7 @@ class Place:
         """(status, body) of a request with a key or a sign-in, where this API wants it to stand."""
         params = {}
         headers = {"Cookie": f"posthouse={token}"} if cookie else {"Authorization": f"Bearer {token}"}
-        if path.startswith(OCTETH) and path != "/api/v1/email":
+        if path.startswith(OCTETH) and path not in BY_BEARER:
             by = "SessionID" if token == self.sign_in else "APIKey"
             params = {"DomainID": self.ids["user.senderdomain"], by: token}
             headers, body = {}, None if body is None else body | params
@@ -115,8 +120,10 @@ class Place:
         found: list[Asked] = [(m, p, None) for m, p in self.routes() if m == "GET" and p != "/api.php"]
         found += [("POST", "/api.php", {"Command": f"user.senderdomain.{c}"}) for c in COMMANDS[True]]
         found += [
-            (call.method, call.path, BODIES[call.path])
-            for page in (SenderCalls, TransmissionCalls, SuppressionCalls) for call, _ in declared(page)
+            (call.method, call.path, BODIES.get(call.path, {}))
+            for page in (
+                SenderCalls, TransmissionCalls, SuppressionCalls, GatewayDomains, GatewayCredentials, Events
+            ) for call, _ in declared(page)
             if call.reads and call.method != "GET"
         ]
         return [*found, ("POST", "/v1/preflight", RIGHT["POST /v1/preflight"])]

@@ -211,8 +211,10 @@ async def test_no_form_is_taken_from_elsewhere(place: Site) -> None:
     what = {
         "domains": domain.id, "keys": alice.key_id, "messages": sent.queue_id, "senders": none, "names": none,
     }
+    link = (await place.env.services.for_domains.handoff.create(alice.id, domain.id)).url.rpartition("/")[2]
     for route in forms:
-        path = re.sub(r"/(\w+)/\{id.*?\}(?=/|$)", lambda m: f"/{m[1]}/{what.get(m[1], 1)}", route.path)
+        path = re.sub(r"\{token.*?\}(?=/|$)", link, route.path).replace(r"{link:\d{1,15}}", "1")
+        path = re.sub(r"/(\w+)/\{id.*?\}(?=/|$)", lambda m: f"/{m[1]}/{what.get(m[1], 1)}", path)
         if path in ("/enroll/account",):
             continue  # leads somebody who is signed in away before it reads anything
         for fields, headers in (
