@@ -495,6 +495,8 @@ def _facts(item: _Item) -> dict[str, Any]:
     }
     if outcome.tls:
         data["tls"] = outcome.tls
+    if outcome.policy:
+        data |= {"tlsPolicy": outcome.policy, "tlsVerdict": outcome.tls_verdict}
     # Of no domain, and never reported on: a stranger's mail that was forwarded.
     if due.domain_id is None and due.notify == "NEVER":
         data["forwarded"] = True

@@ -26,23 +26,28 @@ STATES = {
 }
 
 
-_TLS_POLICIES = {
-    "required": "TLS required", "verified": "verified TLS required", "dane": "DANE", "mta-sts": "MTA-STS",
-    "mta-sts-testing": "MTA-STS (testing)", "requiretls": "REQUIRETLS", "tls-required-no": "TLS-Required: No",
+# Each policy and each result has its words (a test holds it).
+TLS_POLICIES: Mapping[str, str] = {
+    "none": "TLS not wanted", "opportunistic": "TLS where offered", "required": "TLS required",
+    "verified": "verified TLS required", "dane": "DANE", "mta-sts": "MTA-STS", "mta-sts-testing": "MTA-STS (testing)",
+    "requiretls": "REQUIRETLS", "tls-required-no": "TLS-Required: No",
 }
-_TLS_VERDICTS = {
+TLS_VERDICTS: Mapping[str, str] = {
     "verified": "certificate verified", "unverified": "certificate not looked at",
     "starttls-not-supported": "the host offers no TLS", "certificate-host-mismatch": "certificate for another name",
     "certificate-expired": "certificate expired", "certificate-not-trusted": "certificate not trusted",
     "validation-failure": "TLS failed", "dnssec-invalid": "no answer about its TLSA records",
-    "requiretls": "not enough for REQUIRETLS",
+    "tlsa-invalid": "TLSA records that can't be used", "requiretls": "not enough for REQUIRETLS",
+    "sts-policy-fetch-error": "the MTA-STS policy could not be fetched",
+    "sts-policy-invalid": "the MTA-STS policy can't be read, or does not name this host",
+    "sts-webpki-invalid": "the MTA-STS policy's host has no certificate to trust",
 }
 
 
 def tls_in_words(t: AttemptRow) -> str:
     """TLS of one try: what was agreed on, which policy held, what was found of the certificate."""
     agreed = f"{t.tls} ({t.tls_cipher})" if t.tls and t.tls_cipher else t.tls or "not encrypted"
-    said = (_TLS_POLICIES.get(t.tls_policy, ""), _TLS_VERDICTS.get(t.tls_verdict, t.tls_verdict))
+    said = (TLS_POLICIES.get(t.tls_policy, ""), TLS_VERDICTS.get(t.tls_verdict, t.tls_verdict))
     return ", ".join(part for part in (agreed, *said) if part)
 
 

@@ -7,19 +7,23 @@ import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import trustme
 from sqlalchemy import select
 
-from enroll.pages.figures import tls_in_words
+from enroll.pages.figures import TLS_POLICIES, TLS_VERDICTS, tls_in_words
 from relay.base.clock import DAY
 from relay.base.config import Config
+from relay.base.events import SENT
+from relay.base.storage import events
 from relay.base.storage import outbound_tls as rows
 from relay.base.storage.tables import attempts, bodies, messages
 from relay.delivery.dsn import Reports
 from relay.delivery.policies import StsPolicies
+from relay.delivery.tls_policy import Source, TlsLevel
+from relay.outcome import TlsResult
 from tests.kit.clock import HandClock
 from tests.kit.line import Line, line
 from tests.kit.sink import DROP
@@ -92,6 +96,12 @@ async def stage(sqlite_config: Config, tmp_path: Path, monkeypatch: pytest.Monke
             yield made
 
 
+def test_every_policy_and_every_result_has_its_words() -> None:
+    policies = {source for source in get_args(Source) if source} | {level.value for level in TlsLevel}
+    assert policies == set(TLS_POLICIES)
+    assert {result for result in get_args(TlsResult) if result} | {"verified", "unverified"} == set(TLS_VERDICTS)
+
+
 def plain(s: Stage) -> int:
     """Messages that the exchanger has taken in the clear."""
     return sum(taken.tls is None for taken in s.way.sink.messages)
@@ -102,6 +112,9 @@ async def test_an_enforced_policy_is_kept_and_never_gone_below(stage: Stage) -> 
     assert await s.send() == ("sent", "opportunistic", "verified")
     await s.policy(ENFORCE)
     assert await s.send() == ("sent", "mta-sts", "verified")
+    async with s.way.world.storage.read() as tx:
+        happened = [e.data for e in await events.after(tx, 0) if e.type == SENT][-1]
+    assert (happened["tlsPolicy"], happened["tlsVerdict"]) == ("mta-sts", "verified")
     words = tls_in_words(s.last)
     assert words == f"TLSv1.3 ({s.last.tls_cipher}), MTA-STS, certificate verified"
     assert s.last.tls_cipher.startswith("TLS_")
