@@ -52,7 +52,10 @@ async def preflight(
     """Would mail from a domain meet the rules that large receivers publish? Exit code 1: not all of them."""
     from relay.intake import RECEIVERS
     from relay.intake.receivers import rules
+    from relay.suppression import CATEGORIES
 
+    if category not in CATEGORIES:
+        raise typer.BadParameter(f"{category}: {', '.join(sorted(CATEGORIES))}", param_hint="--category")
     wanted = [one for one in RECEIVERS if one in receivers]
     if unknown := sorted(set(receivers) - set(RECEIVERS)):
         raise typer.BadParameter(f"{unknown[0]}: {', '.join(RECEIVERS)}", param_hint="--for")

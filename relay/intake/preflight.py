@@ -9,9 +9,10 @@ from typing import Any
 from relay import warming
 from relay.base.clock import DAY, Clock
 from relay.base.config import Config
+from relay.base.resolver import Resolver
 from relay.base.storage import Storage, allowances
 from relay.intake.build import Builder
-from relay.intake.receivers import AsksAboutUs, Receiver, rules, unmet
+from relay.intake.receivers import Receiver, rules, unmet
 from relay.intake.submission import Submission
 from relay.message import Parsed
 from relay.policy import Policy
@@ -33,7 +34,7 @@ class Receivers:
     """Whose published rules are checked too, and what asks DNS about our own names; None: it isn't asked."""
 
     names: Sequence[Receiver]
-    resolver: AsksAboutUs | None
+    resolver: Resolver | None
 
 
 async def preflight(

@@ -1,7 +1,8 @@
 """What large receivers ask of senders, by the rules that they publish (2024 to 2026), held against a message.
 
 Each rule is a check that never stops: met, not met, or not known. What the relay does by itself is met by what it
-does; what stands in DNS is as the last look at the domain found it, the reverse name is asked.
+does; what stands in a member's DNS is as the last look at the domain found it; SPF of the return path, for each of our
+addresses, and the reverse names are asked.
 
 Sources: support.google.com/mail/answer/81126, senders.yahooinc.com/best-practices, and Microsoft's "Outlook's new
 requirements for high-volume senders" (techcommunity.microsoft.com, 2025).
@@ -12,21 +13,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from relay import suppression
 from relay.base.clock import DAY, Clock, utc_day
 from relay.base.config import Config
 from relay.base.own_addresses import source_addresses
-from relay.base.resolver import Result
+from relay.base.resolver import Resolver
 from relay.base.storage import Storage, domains, stats
 from relay.directory import DomainEntry
-from relay.verify import address_of, confirmed
+from relay.verify import address_of, confirmed, spf
 
 Receiver = Literal["gmail", "yahoo", "microsoft"]
 RECEIVERS: tuple[Receiver, ...] = ("gmail", "yahoo", "microsoft")
 _SHARE_DAYS = 30
-_PTR_SECONDS = 5.0
+_DNS_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +46,6 @@ RULES: dict[Receiver, Rules] = {
 }
 
 
-class AsksAboutUs(Protocol):
-    """The questions asked of DNS."""
-
-    async def addresses(self, name: str) -> Result:
-        """A and AAAA records."""
-
-    async def ptr(self, ip: str) -> Result:
-        """Names of an address."""
-
-    async def records(self, name: str, rdtype: str) -> Result:
-        """Records of one type."""
-
-
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One rule of one receiver: `met` None where it isn't known; `says` what was seen, or what to do."""
@@ -69,7 +57,7 @@ class Rule:
 
 async def rules(
     receiver: Receiver, domain: DomainEntry, category: str | None, storage: Storage, config: Config, clock: Clock,
-    resolver: AsksAboutUs | None,
+    resolver: Resolver | None,
 ) -> list[Rule]:
     """How a message of `domain` stands with one receiver. Raises StorageError."""
     asked = RULES[receiver]
@@ -79,7 +67,10 @@ async def rules(
         counted = await stats.days(tx, since, domain_id=domain.id)
     flags: dict[str, Any] = (row.flags if row is not None else None) or {}
     delivered, complaints = sum(d.delivered for d in counted), sum(d.complaints for d in counted)
-    found = [*_authentication(domain, flags, config), await _reverse(config, resolver)]
+    own = await _own(config, resolver)
+    path = domain.return_path or config.bounce_host
+    passes = await _spf(path, own, config, resolver)
+    found = [*_authentication(domain, flags, passes), await _reverse(own, resolver)]
     found.append(Rule("tls", True, "Mail goes out over TLS wherever the other side offers it."))
     found.append(_unsubscribe(category, asked))
     if asked.complaints is not None:
@@ -88,27 +79,48 @@ async def rules(
     return found
 
 
-def _authentication(domain: DomainEntry, flags: dict[str, Any], config: Config) -> list[Rule]:
+async def _own(config: Config, resolver: Resolver | None) -> list[str]:
+    """The addresses that mail leaves from; none where they can't be found out."""
+    if resolver is None:
+        return []
+    try:
+        async with asyncio.timeout(_DNS_SECONDS):
+            return list(await source_addresses(config, resolver))
+    except TimeoutError:
+        return []
+
+
+async def _spf(path: str, own: Sequence[str], config: Config, resolver: Resolver | None) -> Rule:
+    """Whether the return path's record allows each address that mail leaves from, judged as receivers do."""
+    at = f"The return path is at {path}"
+    if config.delivery.smarthost:
+        return Rule("spf", None, f"{at}; which addresses the smarthost sends from isn't known here.")
+    if resolver is None or not own:
+        return Rule("spf", None, f"{at}; its record could not be asked for our addresses.")
+    found = {ip: (await spf(ip, path, f"postmaster@{path}", resolver, seconds=_DNS_SECONDS)).result for ip in own}
+    if refused := sorted(ip for ip, result in found.items() if result not in ("pass", "temperror")):
+        return Rule("spf", False, f"{at}, whose SPF record does not let {', '.join(refused)} pass "
+                                  f"({found[refused[0]]}).")
+    if "temperror" in found.values():
+        return Rule("spf", None, f"{at}; its SPF record could not be asked.")
+    return Rule("spf", True, f"{at}, whose SPF record allows {', '.join(own)}.")
+
+
+def _authentication(domain: DomainEntry, flags: dict[str, Any], passes: Rule) -> list[Rule]:
     keys = [flags.get(name) for name in ("dkim_rsa", "dkim_ed25519")]
     dkim = bool(domain.keys) and (True in keys if any(k is not None for k in keys) else None)
-    spf_aligned = bool(domain.return_path)
-    path = domain.return_path or config.bounce_host
-    aligned = bool(dkim) or spf_aligned
-    both = " Both do." if dkim and spf_aligned else " Both would be better: give the domain a return path of its own."
+    # One that passes must also be of the domain: the relay's own return path never is.
+    spf_aligned = passes.met if domain.return_path else False
     says = {
         True: f"Signed with d={domain.name}, in alignment with From.",
         False: "No DKIM key of the domain was found in DNS.",
         None: "The DKIM records have not been looked at.",
     }
-    neither = "Neither DKIM nor SPF is of the From's domain."
     dmarc = flags.get("dmarc")
     return [
         Rule("dkim", dkim, says[dkim]),
-        Rule("spf", True, f"The return path is at {path}, which allows this relay's addresses."),
-        Rule(
-            "alignment", aligned if dkim is not None or spf_aligned else None,
-            f"DKIM or SPF is of the From's domain.{both}" if aligned else neither,
-        ),
+        passes,
+        _alignment(dkim, spf_aligned, own_path=bool(domain.return_path)),
         Rule("dmarc", dmarc, {
             True: "There is a DMARC record, or one is inherited.",
             False: "Publish a DMARC record: v=DMARC1; p=none is enough.", None: "DMARC has not been looked at.",
@@ -116,13 +128,26 @@ def _authentication(domain: DomainEntry, flags: dict[str, Any], config: Config) 
     ]
 
 
-async def _reverse(config: Config, resolver: AsksAboutUs | None) -> Rule:
+def _alignment(dkim: bool | None, spf_aligned: bool | None, *, own_path: bool) -> Rule:
+    """Whether DKIM or SPF passes for the From's domain; both is better."""
+    if dkim and spf_aligned:
+        return Rule("alignment", True, "DKIM and SPF both pass for the From's domain.")
+    if dkim:
+        better = "when SPF of its return path passes" if own_path else "with a return path of its own"
+        return Rule("alignment", True, f"DKIM passes for the From's domain. SPF would too {better}.")
+    if spf_aligned:
+        return Rule("alignment", True, "SPF passes for the From's domain. DKIM would too with its keys in DNS.")
+    if dkim is None or spf_aligned is None:
+        return Rule("alignment", None, "Whether DKIM or SPF passes for the From's domain isn't known yet.")
+    return Rule("alignment", False, "Neither DKIM nor SPF passes for the From's domain.")
+
+
+async def _reverse(own: Sequence[str], resolver: Resolver | None) -> Rule:
     """Whether each address of ours has a name that leads back."""
     if resolver is None:
         return Rule("reverse_name", None, "Not asked.")
     try:
-        async with asyncio.timeout(_PTR_SECONDS):
-            own = await source_addresses(config, resolver)
+        async with asyncio.timeout(_DNS_SECONDS):
             found = [(ip, await confirmed(at, resolver, lambda _: True)) for ip in own if (at := address_of(ip))]
     except TimeoutError:
         found = []
@@ -138,7 +163,7 @@ def _unsubscribe(category: str | None, asked: Rules) -> Rule:
     demands = "demanded" if asked.unsubscribe else "recommended"
     if category in suppression.BULK:
         return Rule("unsubscribe", True, f"Bulk mail carries one click to unsubscribe ({demands}).")
-    says = f"Of the category {category}, taken for transactional: none is {demands}. Bulk mail would carry it."
+    says = f"Mail of the category {category or 'transactional'} needs none. Bulk mail would carry one ({demands})."
     return Rule("unsubscribe", True, says)
 
 
